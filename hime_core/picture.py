@@ -1,0 +1,67 @@
+"""One video frame as yuv420p planes, the form in which WebRTC codecs take and give it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A frame as three planes: yuv420p, BT.601 limited range.
+
+    y: uint8 (H, W); u, v: uint8 (H/2, W/2); H and W are even.
+    """
+
+    y: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+
+    @property
+    def width(self) -> int:
+        return self.y.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.y.shape[0]
+
+    @classmethod
+    def from_frame(cls, frame: av.VideoFrame) -> Picture:
+        """Copies the planes of a decoded frame; an odd last row or column is left off."""
+        if frame.format.name not in ("yuv420p", "yuvj420p"):
+            frame = frame.reformat(format="yuv420p")
+        width, height = frame.width & ~1, frame.height & ~1
+        y, u, v = (_plane(plane) for plane in frame.planes[:3])
+        return cls(
+            y[:height, :width].copy(),
+            u[: height // 2, : width // 2].copy(),
+            v[: height // 2, : width // 2].copy(),
+        )
+
+    @classmethod
+    def from_rgb(cls, rgb: np.ndarray) -> Picture:
+        """rgb: uint8 (H, W, 3); an odd last row or column is left off."""
+        height, width = rgb.shape[0] & ~1, rgb.shape[1] & ~1
+        packed = cv2.cvtColor(rgb[:height, :width], cv2.COLOR_RGB2YUV_I420)
+        chroma = packed[height:].reshape(2, height // 2, width // 2)
+        return cls(packed[:height].copy(), chroma[0].copy(), chroma[1].copy())
+
+    def rgb(self) -> np.ndarray:
+        """The frame as uint8 (H, W, 3)."""
+        packed = np.concatenate((self.y.reshape(-1), self.u.reshape(-1), self.v.reshape(-1)))
+        return cv2.cvtColor(packed.reshape(self.height * 3 // 2, self.width), cv2.COLOR_YUV2RGB_I420)
+
+    def to_frame(self) -> av.VideoFrame:
+        """A yuv420p frame of its own memory; pts and time_base are the caller's to set."""
+        frame = av.VideoFrame(self.width, self.height, "yuv420p")
+        for source, plane in zip((self.y, self.u, self.v), frame.planes, strict=True):
+            target = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            target[:, : source.shape[1]] = source
+        return frame
+
+
+def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
