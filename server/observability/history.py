@@ -1,0 +1,113 @@
+"""The last ten minutes, one point per second, for the dashboard."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+SECONDS = 600
+MAX_SAMPLES = 5000  # per series and second: 200 faces at 25 fps
+
+
+class History:
+    """Collects one second's raw samples and counts, and keeps a point of each second gone by.
+
+    Thread-safe and bounded. clock: monotonic seconds, which the seconds are counted by; wall: Unix time, read once.
+    """
+
+    def __init__(
+        self,
+        outcomes: Sequence[str],
+        bypasses: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._outcomes, self._bypasses = outcomes, bypasses
+        self._clock = clock
+        self._offset = wall() - clock()
+        self._lock = threading.Lock()
+        self._points: deque[dict[str, Any]] = deque(maxlen=SECONDS)
+        self._streams = {"in": 0, "out": 0}
+        self.bank_exemplars = 0
+        self._begin(int(self._now()))
+
+    def sample(self, series: str, value: float) -> None:
+        with self._lock:
+            self._advance()
+            samples, seen = self._samples[series], self._seen[series]
+            if len(samples) < MAX_SAMPLES:
+                samples.append(value)
+            else:
+                samples[seen % MAX_SAMPLES] = value
+            self._seen[series] += 1
+
+    def count(self, name: str) -> None:
+        with self._lock:
+            self._advance()
+            self._counts[name] += 1
+
+    def set_streams(self, direction: str, count: int) -> None:
+        with self._lock:
+            self._advance()
+            self._streams[direction] = count
+
+    def points(self, after: float = 0.0) -> list[dict[str, Any]]:
+        """The points of whole seconds that began later than `after` (Unix seconds), oldest first."""
+        with self._lock:
+            self._advance()
+            return [point for point in self._points if point["t"] > after]
+
+    def until_next(self) -> float:
+        """Seconds until the running second is over."""
+        return 1.0 - self._now() % 1.0
+
+    def _now(self) -> float:
+        return self._clock() + self._offset
+
+    def _begin(self, second: int) -> None:
+        self._second = second
+        self._samples: dict[str, list[float]] = defaultdict(list)
+        self._seen: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+
+    def _advance(self) -> None:
+        now = int(self._now())
+        if now > self._second + SECONDS:  # asleep for longer than is kept
+            self._points.clear()
+            self._begin(now - SECONDS)
+        while self._second < now:
+            self._points.append(self._point())
+            self._begin(self._second + 1)
+
+    def _point(self) -> dict[str, Any]:
+        samples = dict(self._samples)
+        latency, batches, gaps = (samples.pop(name, []) for name in ("frame_latency", "batch_size", "reference_gap"))
+        return {
+            "t": float(self._second),
+            "stages": {name: self._percentiles(name, values) for name, values in samples.items()},
+            "frame_latency": self._percentiles("frame_latency", latency),
+            "fps_in": float(self._counts["fps_in"]),
+            "fps_out": float(self._counts["fps_out"]),
+            "outcomes": {name: self._counts[name] for name in self._outcomes},
+            "bypass": {name: self._counts[name] for name in self._bypasses},
+            "batch_size": _mean(batches),
+            "bank_exemplars": self.bank_exemplars,
+            "reference_gap_s": _mean(gaps),
+            "streams": dict(self._streams),
+        }
+
+    def _percentiles(self, series: str, seconds: list[float]) -> dict[str, Any]:
+        """Milliseconds; null without samples."""
+        if not seconds:
+            return {"p50": None, "p95": None, "p99": None, "count": 0}
+        p50, p95, p99 = (round(float(value) * 1000, 3) for value in np.percentile(seconds, (50, 95, 99)))
+        return {"p50": p50, "p95": p95, "p99": p99, "count": self._seen[series]}
+
+
+def _mean(values: list[float]) -> float | None:
+    return round(float(np.mean(values)), 3) if values else None

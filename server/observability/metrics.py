@@ -1,0 +1,110 @@
+"""What the relay measures: for Prometheus since it started, and for the dashboard second by second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import generate_latest as exposition
+
+from server.observability.history import History
+
+STAGES = ("receive", "decode", "convert", "detect", "track", "select", "queue", "enhance", "composite", "encode")
+OUTCOMES = ("enhanced", "carried", "passed", "dropped")
+BYPASSES = ("late", "error", "no_face", "close", "no_exemplar", "too_large", "overload")
+
+DURATIONS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0)
+BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+GAPS = (0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1800, 3600)
+
+disable_created_metrics()  # a `_created` series beside each counter tells nothing here
+
+
+class Metrics:
+    """Fed by one cheap call per event, from any thread. Durations and ages in seconds.
+
+    A label that the design does not know raises KeyError. Keyframe reasons are the encoder's to choose.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+        self.registry = CollectorRegistry()
+        self.history = History(OUTCOMES, BYPASSES, clock, wall)
+        ProcessCollector(registry=self.registry)
+
+        def make(kind: type, name: str, text: str, **options: Any) -> Any:
+            return kind(f"hime_{name}", text, registry=self.registry, **options)
+
+        stages = make(
+            Histogram,
+            "stage_duration_seconds",
+            "Time one frame or face spends in one stage",
+            labelnames=["stage"],
+            buckets=DURATIONS,
+        )
+        frames = make(Counter, "frames", "Received frames by what became of them", labelnames=["outcome"])
+        bypasses = make(Counter, "bypass", "Faces that were not freshly enhanced, by reason", labelnames=["reason"])
+        self._stages = {name: stages.labels(name) for name in STAGES}
+        self._frames = {name: frames.labels(name) for name in OUTCOMES}
+        self._bypasses = {name: bypasses.labels(name) for name in BYPASSES}
+        self._latency = make(
+            Histogram,
+            "frame_latency_seconds",
+            "From a frame's last received packet to its encoded packets handed on",
+            buckets=DURATIONS,
+        )
+        self._batch = make(Histogram, "batch_size", "Faces in one batch of the network", buckets=BATCHES)
+        self._gap = make(Histogram, "reference_gap_seconds", "Age of the exemplars used", buckets=GAPS)
+        self._bank = make(Gauge, "bank_exemplars", "Exemplars in the banks of all streams")
+        self._streams = make(Gauge, "streams", "Media streams by direction", labelnames=["direction"])
+        self._keyframes = make(Counter, "keyframes", "Keyframes encoded, by reason", labelnames=["reason"])
+        for direction in ("in", "out"):
+            self.set_streams(direction, 0)
+
+    def stage(self, name: str, seconds: float) -> None:
+        self._stages[name].observe(seconds)
+        self.history.sample(name, seconds)
+
+    def frame_latency(self, seconds: float) -> None:
+        self._latency.observe(seconds)
+        self.history.sample("frame_latency", seconds)
+
+    def frame(self, outcome: str) -> None:
+        self._frames[outcome].inc()
+        self.history.count(outcome)
+
+    def bypass(self, reason: str) -> None:
+        self._bypasses[reason].inc()
+        self.history.count(reason)
+
+    def batch(self, size: int) -> None:
+        self._batch.observe(size)
+        self.history.sample("batch_size", size)
+
+    def reference_gap(self, seconds: float) -> None:
+        self._gap.observe(seconds)
+        self.history.sample("reference_gap", seconds)
+
+    def keyframe(self, reason: str) -> None:
+        self._keyframes.labels(reason).inc()
+
+    def fps_in(self) -> None:
+        self.history.count("fps_in")
+
+    def fps_out(self) -> None:
+        self.history.count("fps_out")
+
+    def set_streams(self, direction: str, count: int) -> None:
+        """direction: in or out; count: the streams there are now."""
+        self._streams.labels(direction).set(count)
+        self.history.set_streams(direction, count)
+
+    def set_bank(self, exemplars: int) -> None:
+        """exemplars: those of all streams together."""
+        self._bank.set(exemplars)
+        self.history.bank_exemplars = exemplars
+
+    def exposition(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return exposition(self.registry)

@@ -1,0 +1,111 @@
+"""Liveness, readiness, Prometheus, and the dashboard's data."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BaseModel
+from sse_starlette import EventSourceResponse
+
+from server.observability.history import History
+
+router = APIRouter(tags=["observability"])
+
+EVENTS: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
+
+
+class Health(BaseModel):
+    status: str
+
+
+class Readiness(BaseModel):
+    """reasons: what is missing, one sentence each; empty when ready."""
+
+    status: str
+    reasons: list[str]
+
+
+class Percentiles(BaseModel):
+    """Milliseconds over one second's samples; null without any."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    count: int
+
+
+class Point(BaseModel):
+    """One second. t: when it began (Unix seconds); a stage without samples is absent."""
+
+    t: float
+    stages: dict[str, Percentiles]
+    frame_latency: Percentiles
+    fps_in: float
+    fps_out: float
+    outcomes: dict[str, int]
+    bypass: dict[str, int]
+    batch_size: float | None
+    bank_exemplars: int
+    reference_gap_s: float | None
+    streams: dict[str, int]
+
+
+class Stats(BaseModel):
+    interval_s: int
+    points: list[Point]
+
+
+@router.get("/healthz", summary="Liveness", response_model=Health)
+async def healthz() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+@router.get(
+    "/readyz",
+    summary="Readiness, with the reasons where it is not ready",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Not ready"}},
+)
+async def readyz(request: Request) -> JSONResponse:
+    reasons = await request.app.state.relay.reasons()
+    return JSONResponse({"status": "not ready" if reasons else "ready", "reasons": reasons}, 503 if reasons else 200)
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(request: Request) -> Response:
+    return Response(request.app.state.relay.metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+@router.get("/api/stats", summary="The last ten minutes, second by second, oldest first", response_model=Stats)
+async def stats(request: Request) -> JSONResponse:
+    return JSONResponse({"interval_s": 1, "points": request.app.state.relay.metrics.history.points()})
+
+
+@router.get(
+    "/api/stats/events",
+    summary="One event `point` each second",
+    response_class=EventSourceResponse,
+    responses={200: {"content": EVENTS, "description": "Server-sent events whose data is a Point"}},
+)
+async def stats_events(request: Request) -> EventSourceResponse:
+    return EventSourceResponse(_points(request.app.state.relay.metrics.history))
+
+
+async def _points(history: History) -> AsyncIterator[dict[str, str]]:
+    last = max((point["t"] for point in history.points()), default=0.0)
+    while True:
+        await asyncio.sleep(history.until_next() + 0.01)
+        for point in history.points(after=last):
+            last = point["t"]
+            yield {"event": "point", "data": json.dumps(point, separators=(",", ":"))}

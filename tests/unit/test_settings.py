@@ -1,0 +1,50 @@
+import pytest
+
+from server.settings import InvalidSettings, Settings, load_settings
+
+
+def test_embedded_defaults_lie_in_the_data_directory(tmp_path):
+    settings = Settings(data=tmp_path)
+    assert (settings.host, settings.port) == ("127.0.0.1", 8080)
+    assert settings.database == f"sqlite:///{tmp_path}/hime.db"
+    assert settings.photos == f"file://{tmp_path}/photos"
+
+
+def test_environment_and_options(monkeypatch):
+    monkeypatch.setenv("HIME_PORT", "9000")
+    monkeypatch.setenv("HIME_HOST", "0.0.0.0")
+    settings = load_settings(port=9001, host=None)
+    assert (settings.host, settings.port) == ("0.0.0.0", 9001)
+
+
+def test_ice_servers_as_json_or_as_plain_urls(monkeypatch):
+    monkeypatch.setenv("HIME_ICE_SERVERS", "stun:a.example:3478, turn:b.example")
+    assert [server.urls for server in load_settings().ice_servers] == [["stun:a.example:3478"], ["turn:b.example"]]
+    monkeypatch.setenv("HIME_ICE_SERVERS", '[{"urls": "turn:b.example", "username": "u", "credential": "c"}]')
+    assert load_settings().ice_servers[0].credential == "c"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("HIME_PORT", "99999", "HIME_PORT: "),
+        ("HIME_PORT", "http", "HIME_PORT: "),
+        ("HIME_DEVICE", "tpu", "HIME_DEVICE: "),
+        ("HIME_DATABASE_URL", "nonsense", "sqlite:///"),
+        ("HIME_PHOTOS_URL", "nonsense://x", "file:///"),
+        ("HIME_ICE_SERVERS", "http://a", "stun:"),
+        ("HIME_ICE_SERVERS", "[{", "HIME_ICE_SERVERS: "),
+        ("HIME_VIDEO_MIN_BITRATE", "3000000", "bitrates must rise"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(monkeypatch, name, value, says):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_option_is_named_as_an_option():
+    with pytest.raises(InvalidSettings, match=r"^--port: "):
+        load_settings(port=-1)
