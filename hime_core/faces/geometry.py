@@ -74,3 +74,13 @@ def crop(image: np.ndarray, x: int, y: int, side: int) -> np.ndarray:
         return image[y : y + side, x : x + side].copy()
     padded = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_REPLICATE)
     return padded[y + top : y + top + side, x + left : x + left + side].copy()
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
+    height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / (a.width * a.height + b.width * b.height - shared)

@@ -1,0 +1,75 @@
+"""Checkpoints: safetensors whose metadata carries the hyper-parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from hime_core.model.hime import Hime, HimeConfig
+
+FORMAT = "hime"
+WEIGHTS = Path(__file__).parent.parent / "weights"
+DEFAULT_WEIGHTS = "small-x4-rec"
+
+
+class CheckpointError(ValueError):
+    """The file is no checkpoint of this network; the message says why and what would be right."""
+
+
+def save_checkpoint(model: Hime, path: Path, half: bool = False) -> None:
+    """Writes the weights whole or not at all; `half` stores them as float16."""
+    tensors = {
+        name: (value.half() if half else value).detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    metadata = {"format": FORMAT, "config": json.dumps(dataclasses.asdict(model.config))}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata)
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path) -> Hime:
+    """Builds the network that the file describes, in float32 and evaluation mode.
+
+    Raises CheckpointError.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a HIME checkpoint: its metadata lacks format={FORMAT}")
+    try:
+        model = Hime(HimeConfig(**json.loads(metadata["config"])))
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit this version of the network: {error}") from error
+    return model.eval()
+
+
+def find_weights(name: str) -> Path:
+    """The file of a shipped checkpoint by name ({variant}-x{scale}-{recipe}), or a path as it is.
+
+    Raises CheckpointError that lists the names there are.
+    """
+    path = Path(name)
+    if path.suffix == ".safetensors":
+        if path.is_file():
+            return path
+        raise CheckpointError(f"{path} does not exist")
+    shipped = WEIGHTS / f"{name}.safetensors"
+    if shipped.is_file():
+        return shipped
+    names = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))) or "none"
+    raise CheckpointError(f"no weights named {name!r}; there are: {names}; or give a .safetensors file")
+
+
+@torch.no_grad()
+def load_weights(name: str = DEFAULT_WEIGHTS) -> Hime:
+    return load_checkpoint(find_weights(name))

@@ -1,0 +1,62 @@
+"""Brings an exemplar to where the face is now, before the network sees it.
+
+HIME's deformable sampling works on LR features: it reaches a few LR pixels and cannot shift, by a fraction of one,
+detail that space-to-depth has laid into channels. So each exemplar is first cut by the similarity of its five
+landmarks to the frame's, then moved by dense inverse search flow (Kroeger et al., 2016) between the LR picture and the
+exemplar made equally coarse. It plays the part of the paper's Eq. 2, in the HR picture and without a learned network.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+FLOW_UPSCALE = 2  # flow is sought on LR luma enlarged by this
+MAX_FLOW_LR = 4.0  # pixels of LR; a face does not move further than this after the landmarks are laid over each other
+
+
+class Registration:
+    """Dense registration of exemplars to LR faces. Not thread-safe: one per thread."""
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._dis.setFinestScale(0)
+        self._dis.setPatchSize(8)
+        self._dis.setPatchStride(3)
+
+    def flow(self, reference: np.ndarray, lr: np.ndarray) -> np.ndarray:
+        """Where each LR pixel's content lies in the reference.
+
+        reference: luma uint8 (s*h, s*w); lr: luma uint8 (h, w).
+        Returns float32 (2h, 2w, 2), displacements (x, y) in pixels of that size.
+        """
+        height, width = lr.shape
+        size = (width * FLOW_UPSCALE, height * FLOW_UPSCALE)
+        coarse = cv2.resize(reference, (width, height), interpolation=cv2.INTER_AREA)
+        target = cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC)
+        source = cv2.resize(_match(coarse, lr), size, interpolation=cv2.INTER_CUBIC)
+        flow = self._dis.calc(target, source, None)
+        np.clip(flow, -MAX_FLOW_LR * FLOW_UPSCALE, MAX_FLOW_LR * FLOW_UPSCALE, out=flow)
+        return flow
+
+    def register(self, reference: np.ndarray, lr: np.ndarray) -> np.ndarray:
+        """The reference moved onto the LR picture's content; uint8 (s*h, s*w), as `flow` takes them."""
+        height, width = reference.shape
+        flow = self.flow(reference, lr)
+        scale = width / flow.shape[1]
+        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(scale)
+        ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
+        return cv2.remap(
+            reference, xs + flow[..., 0], ys + flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+
+
+def _match(image: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """`image` with the mean and contrast of `to`, so that flow sees shapes and not lighting."""
+    gain = float(to.std()) / max(float(image.std()), 1.0)
+    return cv2.convertScaleAbs(image, alpha=gain, beta=float(to.mean()) - gain * float(image.mean()))
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) to uint8 (H, W), BT.601 as in the network's HR extractor."""
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)

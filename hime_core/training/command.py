@@ -1,0 +1,60 @@
+"""`hime train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hime_core.model.hime import Hime, HimeConfig
+from hime_core.training import trainer
+from hime_core.training.dataset import DataError, PairDataset, PairOptions
+
+RECIPES = ("rec",)
+VARIANTS = ("small",)
+ENDLESS = 1 << 40  # samples; the clock ends the training
+
+
+def train(
+    data: Path,
+    run: Path,
+    recipe: str = "rec",
+    variant: str = "small",
+    scale: int = 4,
+    steps: int = 4,
+    minutes: float = 60.0,
+    resume: bool = False,
+    seed: int = 1,
+    threads: int | None = None,
+) -> None:
+    """Trains into `run`. Raises DataError, ValueError with one clear line."""
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe {recipe!r} is not available; choose one of: {', '.join(RECIPES)}")
+    if variant not in VARIANTS:
+        raise ValueError(f"variant {variant!r} is not available; choose one of: {', '.join(VARIANTS)}")
+    if (run / "state.pt").exists() and not resume:
+        raise DataError(f"{run} holds a run already; give --resume to go on with it, or another --out")
+    import torch
+
+    torch.manual_seed(seed)
+    model = Hime(HimeConfig(scale=scale, steps=steps))
+    pairs = PairDataset(data, PairOptions(scale=scale), seed, ENDLESS)
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "options.json").write_text(
+        json.dumps({"data": data.name, "recipe": recipe, "variant": variant, "scale": scale, "steps": steps,
+                    "minutes": minutes, "seed": seed, "photos": len(pairs.photos)}, indent=1)
+    )  # fmt: skip
+    job = trainer.Trainer(model, pairs, run, trainer.TrainOptions(minutes=minutes, threads=threads))
+    if resume:
+        job.resume()
+    with Progress(
+        TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("loss {task.fields[loss]:.5f}"),
+        TimeRemainingColumn(),
+    ) as bar:  # fmt: skip
+        task = bar.add_task("train", total=minutes, step=job.step, loss=float("nan"))
+
+        def report(progress: trainer.Progress) -> None:
+            bar.update(task, completed=progress.minutes, step=progress.step, loss=progress.loss)
+
+        job.train(report)

@@ -1,0 +1,69 @@
+"""What cameras and codecs do to pictures, for training. Every function takes and gives uint8 (H, W[, 3])."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise of standard deviation sigma, in grey levels."""
+    return np.clip(image + rng.normal(0.0, sigma, image.shape), 0, 255).round().astype(np.uint8)
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur, sigma in pixels."""
+    return cv2.GaussianBlur(image, (0, 0), sigma)
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """JPEG with 4:2:0 chroma, quality 1..100: block artefacts of the kind that video keyframes have."""
+    _, data = cv2.imencode(".jpg", image[..., ::-1] if image.ndim == 3 else image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    return decoded[..., ::-1] if image.ndim == 3 else decoded
+
+
+def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another exposure and contrast: gamma 0.75..1.33, gain 0.8..1.2, offset within 16 grey levels."""
+    gamma, gain = np.exp(rng.uniform(-0.29, 0.29)), rng.uniform(0.8, 1.2)
+    table = 255.0 * gain * (np.arange(256) / 255.0) ** gamma + rng.uniform(-16, 16)
+    return cv2.LUT(image, np.clip(table, 0, 255).round().astype(np.uint8))
+
+
+def degrade_lr(lr: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A little of what an uplink adds to a clean LR picture: blur, sensor noise, compression."""
+    if rng.random() < 0.3:
+        lr = blur(lr, rng.uniform(0.3, 0.7))
+    if rng.random() < 0.6:
+        lr = noise(lr, rng.uniform(0.5, 5.0), rng)
+    if rng.random() < 0.8:
+        lr = jpeg(lr, int(rng.integers(45, 96)))
+    return lr
+
+
+def degrade_reference(luma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Exemplars come from the call too: lightly compressed, at times a little noisy or soft."""
+    if rng.random() < 0.25:
+        luma = blur(luma, rng.uniform(0.3, 0.8))
+    if rng.random() < 0.5:
+        luma = noise(luma, rng.uniform(0.5, 4.0), rng)
+    if rng.random() < 0.5:
+        luma = jpeg(luma, int(rng.integers(50, 96)))
+    return luma
+
+
+def turn(image: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+    """The same face a moment later: turned within 10 degrees, scaled within 10 %, shifted within 4 %, and its parts
+    moved against each other by a smooth random field. Edge pixels are replicated."""
+    height, width = image.shape[:2]
+    angle = np.deg2rad(rng.uniform(-10, 10)) * strength
+    scale = np.exp(rng.uniform(-0.1, 0.1) * strength)
+    shift = rng.uniform(-0.04, 0.04, 2) * strength * width
+    field = rng.normal(0.0, 0.012 * width * strength, (5, 5, 2)).astype(np.float32)
+    field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+    ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
+    xs, ys = xs - width / 2, ys - height / 2
+    cos, sin = np.float32(np.cos(angle) * scale), np.float32(np.sin(angle) * scale)
+    map_x = cos * xs - sin * ys + np.float32(width / 2 + shift[0]) + field[..., 0]
+    map_y = sin * xs + cos * ys + np.float32(height / 2 + shift[1]) + field[..., 1]
+    return cv2.remap(image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

@@ -1,0 +1,145 @@
+"""The training loop: resumable from one file, ended by the clock."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Subset
+
+from hime_core.model.checkpoint import save_checkpoint
+from hime_core.model.hime import Hime
+from hime_core.training.dataset import PairDataset
+from hime_core.training.losses import charbonnier
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """minutes: of training in all, over every resumption; rate: peak learning rate, after `warmup` steps and before
+    a cosine decay to zero over the minutes; workers: data processes."""
+
+    minutes: float
+    rate: float = 8e-4
+    warmup: int = 100
+    clip: float = 0.5
+    ema: float = 0.998
+    workers: int = 1
+    save_every_s: float = 120.0
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    step: int
+    minutes: float
+    loss: float
+
+
+class Trainer:
+    """Trains into `run`: state.pt to resume from, log.jsonl, samples/*.png, weights.safetensors (averaged weights)."""
+
+    def __init__(self, model: Hime, data: PairDataset, run: Path, options: TrainOptions) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model, self.data, self.run, self.options = model.to(self.device), data, run, options
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.rate, betas=(0.9, 0.99))
+        self.step, self.elapsed = 0, 0.0
+        (run / "samples").mkdir(parents=True, exist_ok=True)
+        if options.threads:
+            torch.set_num_threads(options.threads)
+
+    def resume(self) -> bool:
+        """Goes on from state.pt if there is one."""
+        path = self.run / "state.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.elapsed = state["step"], state["elapsed"]
+        return True
+
+    def train(self, report: Callable[[Progress], None]) -> None:
+        """Runs until the minutes are used up; saves every two minutes and at the end, also when interrupted."""
+        batch = self.data.options.batch
+        loader = DataLoader(
+            Subset(self.data, range(self.step * batch, len(self.data))),
+            batch_size=batch,
+            num_workers=self.options.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        start, before = time.monotonic(), self.elapsed
+        saved, losses = start, []
+        try:
+            for sample in loader:
+                losses.append(self._update(sample))
+                now = time.monotonic()
+                self.elapsed = before + now - start
+                if self.step % 20 == 0:
+                    progress = Progress(self.step, self.elapsed / 60, float(np.mean(losses)))
+                    losses.clear()
+                    report(progress)
+                    with (self.run / "log.jsonl").open("a") as log:
+                        log.write(json.dumps(progress.__dict__) + "\n")
+                if now - saved > self.options.save_every_s:
+                    saved = now
+                    self.save()
+                    self._picture(sample)
+                if self.elapsed > self.options.minutes * 60:
+                    break
+        finally:
+            self.save()
+
+    def save(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "elapsed": self.elapsed,
+        }
+        partial = self.run / "state.partial"
+        torch.save(state, partial)
+        partial.replace(self.run / "state.pt")
+        save_checkpoint(self.average.module, self.run / "weights.safetensors")
+
+    def rate(self) -> float:
+        """The learning rate now: linear warm-up in steps, cosine decay in time."""
+        done = min(1.0, self.elapsed / (self.options.minutes * 60))
+        cosine = 0.5 * (1 + np.cos(np.pi * done))
+        return self.options.rate * min(1.0, (self.step + 1) / self.options.warmup) * cosine
+
+    def _update(self, sample: dict[str, torch.Tensor]) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate()
+        lr, hr, references = (sample[k].to(self.device, non_blocking=True) for k in ("lr", "hr", "references"))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            sr = self.model(lr, references)
+        loss = charbonnier(sr.float(), hr)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        self.step += 1
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _picture(self, sample: dict[str, torch.Tensor]) -> None:
+        """A sheet of rows: bicubic, first reference, result, truth."""
+        model = self.average.module.eval()
+        lr, references = sample["lr"].to(self.device), sample["references"].to(self.device)
+        sr = model(lr, references).cpu()
+        plain = torch.nn.functional.interpolate(sample["lr"], size=sr.shape[-2:], mode="bicubic", align_corners=False)
+        reference = sample["references"][:, 0].expand(-1, 3, -1, -1)
+        rows = torch.cat([torch.cat(list(r), dim=2) for r in (plain, reference, sr, sample["hr"])], dim=0)
+        sheet = torch.cat(rows.split(3), dim=1).clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
+        Image.fromarray(sheet.numpy()).save(self.run / "samples" / f"{self.step:06d}.png")
