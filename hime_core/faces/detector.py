@@ -20,13 +20,14 @@ PYRAMID_STEP = 0.709
 COPY_WIDTH = 320
 NATIVE_WIDTH = 640
 WINDOW = 112  # 2.5 faces: a face of 45 pixels, close to what MTCNN's last network takes
+KEEP_SCORE = 0.7  # a known face may score lower than a new one: it turns away or blurs
 SAME_FACE = 0.3
 STAYED = 0.6
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """A face: its box in pixels, landmarks (5, 2) float32 (eyes, nose, mouth corners, the image's left first), score."""
+    """A face: its box in pixels; landmarks (5, 2) float32: eyes, nose, mouth corners, the picture's left first; score."""
 
     box: Box
     landmarks: np.ndarray
@@ -54,7 +55,7 @@ class MtcnnDetector:
     state between calls, so one instance serves all threads.
     """
 
-    def __init__(self, min_face: float = 20, thresholds: tuple[float, float, float] = (0.6, 0.7, 0.9)) -> None:
+    def __init__(self, min_face: float = 20, thresholds: tuple[float, float, float] = (0.6, 0.7, 0.95)) -> None:
         networks = MTCNN(device=torch.device("cpu")).eval()
         self._pnet, self._rnet, self._onet = (
             net.to(memory_format=torch.channels_last) for net in (networks.pnet, networks.rnet, networks.onet)
@@ -69,7 +70,7 @@ class MtcnnDetector:
         max_face: float = float("inf"),
         candidates: int = 64,
     ) -> list[Detection]:
-        """Faces of about min_face to max_face pixels, best score first; at most `candidates` go to the second network."""
+        """Faces of about min_face to max_face pixels, best score first; `candidates`: at most so many are looked at."""
         if min(rgb.shape[:2]) < SMALLEST_IMAGE:
             return []
         with torch.inference_mode(), _one_thread():
@@ -89,7 +90,7 @@ class MtcnnDetector:
         crops = torch.stack([torch.cat([centre - half * size, centre + half * size]) for size in (0.9, 1.0, 1.12)])
         with torch.inference_mode(), _one_thread():
             boxes, landmarks, scores = self._judge(_normalised(rgb), crops)
-            if scores.mean() < self._thresholds[2]:
+            if scores.mean() < KEEP_SCORE:
                 return None
             return _detection(boxes.mean(0), landmarks.mean(0), scores.mean())
 
@@ -164,7 +165,7 @@ class ScanningDetector:
         return ScanningDetector(self._detector, self._every)
 
     def detect(self, rgb: np.ndarray, last: Sequence[Box] = ()) -> list[Detection]:
-        """Faces in a (height, width, 3) uint8 frame; `last`: where faces are thought to be. Not for two threads at once."""
+        """Faces in a (height, width, 3) uint8 frame; `last`: where they are thought to be. One thread at a time."""
         self._calls += 1
         known = [self._look(rgb, box) for box in last]
         found = distinct([face for face in known if face])
@@ -187,8 +188,7 @@ class ScanningDetector:
         return [face.moved(width / size[0], 0, 0).box for face in self._detector.detect(copy)]
 
     def _look(self, rgb: np.ndarray, box: Box) -> Detection | None:
-        window, place = _window(rgb, box)
-        x, y, scale = place
+        window, (x, y, scale) = _window(rgb, box)
         inside = Box((box.x - x) / scale, (box.y - y) / scale, box.width / scale, box.height / scale)
         face = self._detector.refine(window, inside)
         if face is None or iou(face.box, inside) < STAYED:
