@@ -13,10 +13,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from hime_core.errors import InputError
+
 CLIENT_BUILD = Path(__file__).resolve().parents[1] / "client_web" / "dist"
 
 
-class InvalidSettings(ValueError):
+class InvalidSettings(InputError):
     """A setting is wrong; the message is one line that names it."""
 
 

@@ -1,0 +1,148 @@
+"""The relay as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, TypeVar
+
+import cv2
+from fastapi import FastAPI
+
+from server import pages, problems
+from server.exemplars.routes import router as exemplars_router
+from server.exemplars.service import ExemplarService
+from server.exemplars.store import PhotoStore, StorageError
+from server.limits import BodyLimit
+from server.observability.metrics import Metrics
+from server.observability.routes import router as observability_router
+from server.rooms.rooms import Rooms
+from server.rooms.routes import router as rooms_router
+from server.settings import Settings
+from server.standins import FailedDetector, FailedEngine
+
+if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is needed
+    from hime_core.engine import Engine
+    from hime_core.faces.detector import ScanningDetector
+
+DESCRIPTION = "A WebRTC relay that gives far and blurred faces in a video call their details back."
+SMALL_BODY = 1_000_000  # bytes; an SDP offer is some ten kilobytes
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass
+class Relay:
+    """All that a running relay is made of. failures: what could not be loaded, by part."""
+
+    settings: Settings
+    metrics: Metrics
+    engine: Engine
+    detector: ScanningDetector
+    photos: PhotoStore
+    rooms: Rooms
+    exemplars: ExemplarService
+    failures: dict[str, str] = field(default_factory=dict)
+
+    async def reasons(self) -> list[str]:
+        """Why the relay is not ready, one sentence each; empty when it is."""
+        reasons = [f"{part}: {why}" for part, why in self.failures.items()]
+        try:
+            await asyncio.to_thread(self.photos.check)
+        except StorageError as error:
+            reasons.append(f"storage: {error}")
+        return reasons
+
+
+def create_app(settings: Settings, engine: Engine | None = None, detector: ScanningDetector | None = None) -> FastAPI:
+    """The application. An engine or detector that is given stays the caller's to close.
+
+    A part that cannot be loaded does not stop the service: calls pass unenhanced and /readyz gives the reason.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.relay = await _build(settings, engine, detector, stack)
+            yield
+
+    app = FastAPI(title="HIME Relay", version=_version(), description=DESCRIPTION, lifespan=lifespan)
+    app.add_middleware(BodyLimit, limit=lambda path: _body_limit(settings, path))
+    problems.install(app)
+    app.include_router(rooms_router)
+    app.include_router(exemplars_router)
+    app.include_router(observability_router)
+    pages.install(app, settings.client)
+    return app
+
+
+async def _build(
+    settings: Settings, engine: Engine | None, detector: ScanningDetector | None, stack: AsyncExitStack
+) -> Relay:
+    """Builds the parts in order of need; the stack closes them in reverse."""
+    cv2.setNumThreads(1)  # threads of many small operations only wait for each other
+    metrics = Metrics()
+    failures: dict[str, str] = {}
+
+    async def load(part: str, make: Callable[[], T], instead: T) -> T:
+        try:
+            return await asyncio.to_thread(make)
+        except Exception as error:  # whatever it is, the calls go on without this part
+            log.exception("the %s could not be loaded", part)
+            failures[part] = " ".join(str(error).split()) or type(error).__name__
+            return instead
+
+    if engine is None:
+        engine = await load("engine", lambda: _load_engine(settings, metrics), FailedEngine())
+        stack.callback(engine.close)
+    if detector is None:
+        detector = await load("detector", _load_detector, FailedDetector())
+    photos = PhotoStore(settings.database, settings.photos, settings.max_photos_per_person)
+    stack.callback(photos.close)
+    rooms = Rooms(settings=settings, metrics=metrics, engine=engine, detector=detector, photos=photos)
+    stack.push_async_callback(rooms.close)
+    exemplars = ExemplarService(settings, photos, engine, detector, rooms)
+    stack.callback(exemplars.close)
+    purge = asyncio.create_task(exemplars.purge_forever(), name="purge expired exemplars")
+    stack.push_async_callback(_cancelled, purge)
+    return Relay(settings, metrics, engine, detector, photos, rooms, exemplars, failures)
+
+
+def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
+    import torch
+
+    from hime_core.engine import TorchEngine
+
+    torch.set_num_threads(1)
+    device = None if settings.device == "auto" else settings.device
+    return TorchEngine(settings.weights, device=device, on_batch=lambda size, seconds: metrics.batch(size))
+
+
+def _load_detector() -> ScanningDetector:
+    from hime_core.faces.detector import MtcnnDetector, ScanningDetector
+
+    return ScanningDetector(MtcnnDetector())
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _body_limit(settings: Settings, path: str) -> int:
+    if path.startswith("/api/people/"):
+        return SMALL_BODY + settings.max_photos * settings.max_photo_bytes
+    return SMALL_BODY
+
+
+def _version() -> str:
+    try:
+        return version("hime-relay")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"

@@ -1,0 +1,194 @@
+"""`hime doctor`: whether everything that the relay needs is here, and how fast it is."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+import numpy as np
+
+from server.settings import Settings, load_settings
+
+PACKAGES = (
+    "hime-relay",
+    "torch",
+    "torchvision",
+    "aiortc",
+    "av",
+    "numpy",
+    "opencv-python",
+    "fastapi",
+    "facenet-pytorch",
+)
+LR_SIDE = 32
+REFERENCES = 3
+REPEATS = 10
+
+
+@dataclass(frozen=True)
+class Check:
+    """required: whether the relay lacks something when this fails."""
+
+    name: str
+    ok: bool
+    detail: str
+    required: bool = True
+
+
+def run(as_json: bool = False) -> int:
+    """Prints each check's result; 0 when all that is required is there, otherwise 1."""
+    settings = load_settings()
+    checks = []
+    for check in examine(settings):
+        checks.append(check)
+        if not as_json:
+            mark = "ok" if check.ok else "FAIL" if check.required else "--"
+            print(f"{mark:4}  {check.name:10}  {check.detail}", flush=True)
+    healthy = all(check.ok or not check.required for check in checks)
+    if as_json:
+        print(json.dumps({"ok": healthy, "checks": [asdict(check) for check in checks]}, indent=2))
+    return 0 if healthy else 1
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    yield Check("python", (3, 11) <= sys.version_info[:2] <= (3, 13), f"{platform.python_version()} (3.11 to 3.13)")
+    yield _attempt("packages", _packages)
+    yield _attempt("device", lambda: _device(settings))
+    yield _attempt("weights", lambda: _weights(settings))
+    yield _attempt("detector", _detector)
+    yield _attempt("engine", lambda: _engine(settings))
+    for codec, encoder, required in (
+        ("VP8", "libvpx", True),
+        ("H264", "libx264", True),
+        ("NVENC", "h264_nvenc", False),
+    ):
+        yield _attempt(codec, lambda encoder=encoder: _encode(encoder), required)
+    yield _attempt("client", lambda: _client(settings))
+    yield _attempt("storage", lambda: _storage(settings))
+
+
+def _attempt(name: str, probe: Callable[[], str], required: bool = True) -> Check:
+    try:
+        return Check(name, True, probe(), required)
+    except Exception as error:  # a doctor reports whatever is wrong
+        return Check(name, False, " ".join(str(error).split()) or type(error).__name__, required)
+
+
+def _packages() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+
+
+def _device(settings: Settings) -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda: {torch.cuda.get_device_name()}"
+    if settings.device == "cuda":
+        raise RuntimeError("HIME_DEVICE is cuda, but torch finds no CUDA device")
+    return f"cpu: {platform.processor() or platform.machine()}"
+
+
+def _weights(settings: Settings) -> str:
+    from hime_core.model.checkpoint import load_weights
+
+    parameters = sum(parameter.numel() for parameter in load_weights(settings.weights).parameters())
+    return f"{settings.weights}, {parameters / 1e6:.2f} M parameters"
+
+
+def _detector() -> str:
+    from hime_core.faces.detector import MtcnnDetector
+
+    detector = MtcnnDetector()
+    picture = np.random.default_rng(0).integers(0, 255, (180, 320, 3), np.uint8)
+    detector.detect(picture)
+    start = time.perf_counter()
+    detector.detect(picture)
+    return f"MTCNN, {(time.perf_counter() - start) * 1000:.0f} ms at 320x180"
+
+
+def _engine(settings: Settings) -> str:
+    """Times one face of LR 32 with three references, whose features are cached as in a call."""
+    from hime_core.bank import Exemplar
+    from hime_core.engine import FaceRequest, TorchEngine
+    from hime_core.faces.geometry import Headshot
+
+    device = None if settings.device == "auto" else settings.device
+    engine = TorchEngine(settings.weights, device=device, on_batch=lambda size, seconds: None)
+    try:
+        random = np.random.default_rng(0)
+        side = LR_SIDE * engine.scale
+        points = np.array([[0.35, 0.42], [0.65, 0.42], [0.5, 0.55], [0.38, 0.7], [0.62, 0.7]], np.float32)
+        exemplars = tuple(
+            Exemplar(
+                id=f"doctor-{i}",
+                image=random.integers(0, 255, (2 * side, 2 * side, 3), np.uint8),
+                headshot=Headshot(side - 0.5, side - 0.5, side),
+                landmarks=points * side + side / 2,
+                sharpness=1.0,
+                yaw=0.0,
+                light=0.5,
+                source="photo",
+                frame=0,
+                time=0.0,
+            )
+            for i in range(REFERENCES)
+        )
+        request = FaceRequest(random.integers(0, 255, (LR_SIDE, LR_SIDE, 3), np.uint8), points * LR_SIDE, exemplars)
+        times = []
+        for _ in range(REPEATS + 2):  # the first ones fill the cache
+            start = time.perf_counter()
+            engine.submit([request])[0].result(timeout=60)
+            times.append(time.perf_counter() - start)
+    finally:
+        engine.close()
+    ms = float(np.median(times[2:])) * 1000
+    return f"{ms:.0f} ms per face of {LR_SIDE} px with {REFERENCES} references: {speed_class(ms)}"
+
+
+def speed_class(ms: float) -> str:
+    """What a call may expect of an engine that takes so many milliseconds per face."""
+    if ms <= 10:
+        return "every face of several calls in every frame"
+    if ms <= 40:
+        return "one face in every frame"
+    if ms <= 125:
+        return "one face, enhanced 8 times a second or more, carried along between"
+    return "too slow for calls: most frames pass as they are"
+
+
+def _encode(encoder: str) -> str:
+    import av
+
+    codec = av.CodecContext.create(encoder, "w")
+    codec.width, codec.height, codec.pix_fmt = 320, 192, "yuv420p"
+    codec.framerate, codec.bit_rate = 30, 1_000_000
+    frame = av.VideoFrame(320, 192, "yuv420p")
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    frame.pts = 0
+    if not [*codec.encode(frame), *codec.encode(None)]:
+        raise RuntimeError(f"{encoder} gave no packet")
+    return encoder
+
+
+def _client(settings: Settings) -> str:
+    missing = [name for name in ("index.html", "dashboard.html") if not (settings.client / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"the web client is not built: {', '.join(missing)} missing; run `make run`")
+    return "built"
+
+
+def _storage(settings: Settings) -> str:
+    from server.exemplars.store import PhotoStore
+
+    store = PhotoStore(settings.database, settings.photos)
+    try:
+        store.check()
+    finally:
+        store.close()
+    return "the database and the photos' directory can be written"

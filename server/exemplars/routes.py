@@ -1,0 +1,144 @@
+"""The REST interface to people's exemplar photos."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from server.exemplars.service import Examined, ExemplarService
+from server.exemplars.store import StoredPhoto
+from server.problems import Name, Problem, problem_docs
+
+router = APIRouter(prefix="/api/people/{person}", tags=["exemplars"])
+
+
+class ExemplarInfo(BaseModel):
+    """One photo. A photo that is not accepted is not kept: its id leads nowhere, and it has no times."""
+
+    id: str
+    created_at: datetime | None
+    expires_at: datetime | None
+    accepted: bool
+    reason: str | None = Field(description="why it was not accepted")
+    sharpness: float | None
+    box: list[float] | None = Field(description="[x, y, w, h] of the face in the uploaded photo, upright, in pixels")
+
+
+class Exemplars(BaseModel):
+    person: str
+    exemplars: list[ExemplarInfo]
+
+
+def service(request: Request) -> ExemplarService:
+    return request.app.state.relay.exemplars
+
+
+def multipart(request: Request) -> None:
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise Problem(415, "Photos are sent as multipart/form-data.")
+
+
+Service = Annotated[ExemplarService, Depends(service)]
+
+
+@router.post(
+    "/exemplars",
+    status_code=201,
+    summary="Register photos of a person who consented",
+    description="Of each accepted photo only the face's surroundings are kept, without metadata, until they expire.",
+    response_model=Exemplars,
+    responses=problem_docs(400, 409, 413, 415, 422, 503),
+    dependencies=[Depends(multipart)],
+)
+async def register(
+    request: Request,
+    person: Name,
+    service: Service,
+    photos: Annotated[list[UploadFile], File(description="JPEG, PNG or WebP")],
+    consent: Annotated[str, Form(description="`true`: the person shown consents to this use")] = "",
+    expires_days: Annotated[int | None, Form(ge=1, le=3650, description="365 unless given")] = None,
+) -> Exemplars:
+    relay = request.app.state.relay
+    if consent.strip().lower() != "true":
+        raise Problem(400, "Photos are taken only with the consent of the person shown: send consent=true.")
+    if not 1 <= len(photos) <= relay.settings.max_photos:
+        raise Problem(400, f"1 to {relay.settings.max_photos} photos are taken at once, not {len(photos)}.")
+    for number, photo in enumerate(photos, 1):
+        if (photo.size or 0) > relay.settings.max_photo_bytes:
+            raise Problem(
+                413, f"Photo {number} is too large: at most {relay.settings.max_photo_bytes} bytes are taken."
+            )
+    if "detector" in relay.failures:
+        raise Problem(503, "No face can be sought now: the face detector could not be loaded.")
+    examined, stored = await service.register(person, [photo.read for photo in photos], expires_days)
+    rows = {row.id: row for row in stored}
+    infos = [_stored(rows[photo.id]) if photo.id in rows else _refused(photo) for photo in examined]
+    if not stored:
+        details = [info.model_dump(mode="json") for info in infos]
+        raise Problem(422, "No photo shows a usable face; each one's reason is given.", exemplars=details)
+    return Exemplars(person=person, exemplars=infos)
+
+
+@router.get(
+    "/exemplars",
+    summary="The photos that are kept of a person",
+    response_model=Exemplars,
+    responses=problem_docs(400, 503),
+)
+async def list_exemplars(person: Name, service: Service) -> Exemplars:
+    return Exemplars(person=person, exemplars=[_stored(row) for row in await service.photos_of(person)])
+
+
+@router.get(
+    "/exemplars/{id}",
+    summary="What is kept of one photo: the face's surroundings",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}, **problem_docs(400, 404, 503)},
+)
+async def exemplar(person: Name, id: Name, service: Service) -> Response:
+    picture = await service.picture(person, id)
+    if picture is None:
+        raise _absent()
+    headers = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+    return Response(picture, media_type="image/jpeg", headers=headers)
+
+
+@router.delete(
+    "/exemplars/{id}", status_code=204, summary="Delete one photo everywhere", responses=problem_docs(400, 404, 503)
+)
+async def delete_exemplar(person: Name, id: Name, service: Service) -> None:
+    if not await service.forget(person, id):
+        raise _absent()
+
+
+@router.delete(
+    "",
+    status_code=204,
+    summary="Forget a person whole",
+    description="Deletes photos, cached features and what running calls gathered. 204 also where nothing is known.",
+    responses=problem_docs(400, 503),
+)
+async def delete_person(person: Name, service: Service) -> None:
+    await service.forget_person(person)
+
+
+def _absent() -> Problem:
+    return Problem(404, "There is no such exemplar of this person, or it has expired.")
+
+
+def _stored(row: StoredPhoto) -> ExemplarInfo:
+    times: dict[str, Any] = {
+        name: datetime.fromtimestamp(getattr(row, name), UTC).replace(microsecond=0)
+        for name in ("created_at", "expires_at")
+    }
+    return ExemplarInfo(id=row.id, accepted=True, reason=None, sharpness=row.sharpness, box=row.box, **times)
+
+
+def _refused(photo: Examined) -> ExemplarInfo:
+    return ExemplarInfo(
+        id=photo.id, created_at=None, expires_at=None, accepted=False, reason=photo.reason, sharpness=None, box=None
+    )

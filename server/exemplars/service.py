@@ -1,0 +1,178 @@
+"""Registers photos of people and forgets them, in storage, in the engine and in running calls alike."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from hime_core.bank import Exemplar
+from hime_core.faces.geometry import Box
+from server.exemplars.store import PhotoStore, StorageError, StoredPhoto, StoreFull
+from server.exemplars.upload import Photo, read_photo
+from server.problems import Problem
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from hime_core.engine import Engine
+    from hime_core.faces.detector import Detection, Detector
+    from server.rooms.rooms import Rooms
+
+DAY = 86400.0
+MAX_WAITING = 4  # requests that hold their photos in memory
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """One uploaded photo: the exemplar and the face's box in the photo's upright pixels, or why there is none."""
+
+    id: str
+    exemplar: Exemplar | None = None
+    box: Box | None = None
+    reason: str | None = None
+
+
+class ExemplarService:
+    """Used from the event loop; decoding, detection and storage run in one worker thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: PhotoStore,
+        engine: Engine,
+        detector: Detector,
+        rooms: Rooms,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._store = settings, store
+        self._engine, self._detector, self._rooms = engine, detector, rooms
+        self._clock, self._monotonic = clock, monotonic
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="photos")
+        self._changing = asyncio.Lock()  # storage and running calls change together
+        self._waiting = 0
+
+    async def register(
+        self, person: str, photos: Sequence[Callable[[], Awaitable[bytes]]], expires_days: int | None
+    ) -> tuple[list[Examined], list[StoredPhoto]]:
+        """Examines photos (each a function that reads the file), stores the usable ones, hands them to running calls.
+
+        Raises Problem: 413, 415, 409 (too many of this person), 503 (busy, or storage fails).
+        """
+        if self._waiting >= MAX_WAITING:
+            raise Problem(503, "Other photos are being examined; try again shortly.", {"Retry-After": "10"})
+        self._waiting += 1
+        try:
+            files = [await read() for read in photos]
+            examined = await self._work(lambda: self._examine(files))
+        finally:
+            self._waiting -= 1
+        usable = [(photo.exemplar, photo.box) for photo in examined if photo.exemplar and photo.box]
+        if not usable:
+            return examined, []
+        expires_at = self._clock() + (expires_days or self._settings.exemplar_expires_days) * DAY
+        async with self._changing:
+            stored = await self._work(lambda: self._store.add(person, usable, expires_at))
+            for participant in self._rooms.streams_of(person):
+                for exemplar, _ in usable:
+                    participant.enhancer.bank.add_photo(exemplar)
+        return examined, stored
+
+    async def photos_of(self, person: str) -> list[StoredPhoto]:
+        return await self._work(lambda: self._store.photos_of(person))
+
+    async def picture(self, person: str, id: str) -> bytes | None:
+        return await self._work(lambda: self._store.picture(person, id))
+
+    async def forget(self, person: str, id: str) -> bool:
+        """Deletes one photo everywhere; False where there is none."""
+        async with self._changing:
+            try:
+                return bool(await self._work(lambda: self._store.remove(person, id)))
+            finally:
+                self._forget_in_calls(person, [id])
+
+    async def forget_person(self, person: str) -> None:
+        """Deletes all that is known of a person: photos, cached features, and what running calls gathered."""
+        async with self._changing:
+            banks = [stream.enhancer.bank for stream in self._rooms.streams_of(person)]
+            ids = [exemplar.id for bank in banks for exemplar in bank.exemplars()]
+            try:
+                ids += await self._work(lambda: self._store.remove(person))
+            finally:  # also where erasing fails: a photo that is to be deleted is not used again
+                self._rooms.forget_person(person, None)
+                self._engine.forget(ids)
+
+    async def purge_forever(self) -> None:
+        """Erases photos as they expire."""
+        while True:
+            try:
+                await self.purge()
+            except Problem as problem:
+                log.warning("expired photos could not be purged: %s", problem.detail)
+            except Exception:
+                log.exception("expired photos could not be purged")
+            await asyncio.sleep(self._settings.purge_interval_s)
+
+    async def purge(self) -> None:
+        async with self._changing:
+            for person, id in await self._work(self._store.purge):
+                self._forget_in_calls(person, [id])
+
+    def close(self) -> None:
+        self._worker.shutdown(cancel_futures=True)
+
+    def _forget_in_calls(self, person: str, ids: list[str]) -> None:
+        self._rooms.forget_person(person, ids)
+        self._engine.forget(ids)
+
+    def _examine(self, files: Sequence[bytes]) -> list[Examined]:
+        """All files are read before a face is sought in one, so that a wrong one costs no detection."""
+        limits = self._settings.max_photo_bytes, self._settings.max_photo_pixels
+        return [self._seek(photo) for photo in [read_photo(data, i, *limits) for i, data in enumerate(files, 1)]]
+
+    def _seek(self, photo: Photo) -> Examined:
+        from hime_core.photos import UnusablePhoto, exemplar_from_photo
+
+        id = secrets.token_hex(16)
+        detector = _Watched(self._detector)
+        try:
+            exemplar = exemplar_from_photo(photo.rgb, detector, id, self._monotonic())
+        except UnusablePhoto as error:
+            return Examined(id, reason=str(error))
+        return Examined(id, exemplar, detector.box(photo.scale))
+
+    async def _work(self, function: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, function)
+        except StoreFull as error:
+            raise Problem(409, f"The photos are not stored: {error}; delete some first.") from None
+        except StorageError as error:
+            raise Problem(503, f"Photos cannot be stored or read now: {error}.", {"Retry-After": "10"}) from None
+
+
+class _Watched:
+    """A detector that remembers what it found, for the answer's box."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._found: list[Detection] = []
+
+    def detect(self, rgb: np.ndarray) -> list[Detection]:
+        self._found = self._detector.detect(rgb)
+        return self._found
+
+    def box(self, scale: float) -> Box:
+        """The box of the largest face, in the photo before it was reduced by `scale`."""
+        box = max((found.box for found in self._found), key=lambda box: box.height)
+        return Box(box.x / scale, box.y / scale, box.width / scale, box.height / scale)

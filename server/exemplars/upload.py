@@ -1,0 +1,51 @@
+"""Reads uploaded photos: any file may come in, only upright RGB pixels go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from server.problems import Problem
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+LONGEST_SIDE = 2048  # a larger photo is reduced to this before a face is sought: exemplars are smaller still
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """rgb: uint8 (height, width, 3), upright; scale: its size over that of the photo as uploaded."""
+
+    rgb: np.ndarray
+    scale: float
+
+
+def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Photo:
+    """Decodes one photo, turned upright as its EXIF says; all else that the file holds is left behind.
+
+    number: the photo's place in the request, from 1, which is all that an error tells of it.
+    Raises Problem 413 (too many bytes, or pixels by the header, before any is decoded) or 415 (not a photo).
+    """
+    if len(data) > max_bytes:
+        raise Problem(413, f"Photo {number} has {len(data)} bytes; at most {max_bytes} are taken.")
+    too_many = f"Photo {number} has too many pixels; at most {max_pixels} are taken."
+    not_a_photo = f"Photo {number} is not a picture that can be read; JPEG, PNG and WebP are taken."
+    # Pillow's readers raise errors of many kinds on broken files, so all of them mean one thing here.
+    try:
+        image = Image.open(BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise Problem(413, too_many) from None
+    except Exception:
+        raise Problem(415, not_a_photo) from None
+    with image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise Problem(413, too_many)
+        try:
+            image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+        except Exception:
+            raise Problem(415, not_a_photo) from None
+    return Photo(np.asarray(upright), max(upright.size) / max(width, height))

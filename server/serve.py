@@ -1,0 +1,88 @@
+"""`hime serve`: the relay under uvicorn."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+from hime_core.errors import InputError
+from server.settings import Settings, load_settings
+
+BACKLOG = 128
+GRACE_SECONDS = 5  # for open requests when the service stops
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+log = logging.getLogger(__name__)
+
+
+def run(**options: Any) -> None:
+    """Serves until a signal ends it. Raises InputError (wrong settings, port in use); exits with 1 if startup fails."""
+    settings = load_settings(**options)
+    listener = listen(settings.host, settings.port)
+    # Before torch is loaded: its threads would spin against those of the media path.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _log_to_stderr(settings.log_level)
+
+    import uvicorn
+
+    from server.app import create_app
+
+    app = create_app(settings)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                _announce(settings, listener.getsockname()[1], await app.state.relay.reasons())
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # paths hold people's names
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    server = Server(config)
+    with listener, suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(1)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, so that an address that cannot be had is known before anything is loaded."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"cannot listen on {host} port {port} ({reason}): choose another --port or --host") from None
+
+
+def address(host: str, port: int) -> str:
+    """The URL that a browser on this machine takes."""
+    if host in (*LOOPBACK, "0.0.0.0", "::"):
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _announce(settings: Settings, port: int, reasons: list[str]) -> None:
+    url = address(settings.host, port)
+    if reasons:
+        print(f"HIME Relay serves on {url}, but is not ready: {'; '.join(reasons)}", file=sys.stderr, flush=True)
+    else:
+        print(f"HIME Relay is ready on {url}", flush=True)
+    if settings.host not in LOOPBACK:
+        log.warning("rooms are open to everyone who reaches %s port %d", settings.host, port)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if level != "debug":
+        for chatty in ("aioice", "aiortc", "uvicorn"):
+            logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
