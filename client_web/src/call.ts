@@ -1,0 +1,190 @@
+import { BankStrip } from "./bank";
+import { ControlBar } from "./controls";
+import { stopMedia } from "./devices";
+import { byId, el } from "./dom";
+import { fitGrid } from "./grid";
+import { icon } from "./icons";
+import type { Entry } from "./lobby";
+import { registeredPerson, type PhotoDialog } from "./photos";
+import { Publication, type PublishState } from "./publish";
+import { RoomFeed, type RoomStats } from "./room";
+import { Tile } from "./tile";
+
+const GAP = 12;
+/** Height of a tile's name row and tools under its picture, as in call.css. */
+const TILE_BAR = 84;
+/** Below this tile width the page scrolls instead of shrinking further. */
+const MIN_TILE = 280;
+/** Statistics cover the second before them: those of the first moments after a loss still count the old frames. */
+const STATS_LAG_MS = 1200;
+
+/** One call: the own stream, everyone else's tiles, and what the room tells. */
+export class Call {
+  private readonly tiles = new Map<string, Tile>();
+  private readonly feed: RoomFeed;
+  private readonly publication: Publication;
+  private readonly bank: BankStrip;
+  private readonly stage = byId("tiles");
+  private readonly banner = byId("banner");
+  private readonly resize = new ResizeObserver(() => this.arrange());
+  private readonly abort = new AbortController();
+  private readonly joinedAs: string | null = registeredPerson();
+  private stats: RoomStats = {};
+  private statsAt = 0;
+  private selfView = false;
+  private bannerOf: "publish" | "sound" | "person" | "feed" | null = null;
+
+  constructor(
+    private readonly entry: Entry,
+    photos: PhotoDialog,
+    private readonly onLeft: () => void,
+  ) {
+    const { room, name, stream } = entry;
+    this.bank = new BankStrip(room, name);
+    byId("bank").replaceChildren(this.bank.element);
+    byId("call-room").textContent = room;
+    byId("to-dashboard").replaceChildren(icon("chart"), el("span", {}, ["Dashboard"]));
+    this.inviteButton();
+    const controls = new ControlBar(entry, {
+      onMedia: (next) => this.publication.replace(next),
+      onSelfView: (on) => {
+        this.selfView = on;
+        this.reconcileTiles();
+      },
+      onPhotos: () => photos.open(name),
+      onLeave: () => this.leave(),
+    });
+    byId("controls").replaceChildren(...controls.buttons);
+    document.body.append(controls.dialog);
+    this.abort.signal.addEventListener("abort", () => controls.close());
+
+    this.publication = new Publication(
+      room,
+      name,
+      stream,
+      registeredPerson,
+      (lostAt) => this.statsAt > lostAt + STATS_LAG_MS && (this.stats[name]?.fps_in ?? 0) > 0,
+      (state) => this.onPublish(state),
+    );
+    this.feed = new RoomFeed(room, {
+      onRoster: (_joined, left) => {
+        if (left.includes(name)) this.publication.forgotten();
+        this.reconcileTiles();
+      },
+      onStats: (stats) => {
+        this.stats = stats;
+        this.statsAt = performance.now();
+        for (const [each, tile] of this.tiles) void tile.update(stats[each]);
+      },
+      onOnline: (online) => {
+        if (online) this.unsay("feed");
+        else this.say("feed", "The server does not answer. Trying again…");
+      },
+    });
+    this.resize.observe(this.stage);
+    addEventListener("pagehide", () => this.end(true), { signal: this.abort.signal });
+  }
+
+  /** Photos were registered or deleted during the call; deletion takes effect by itself. */
+  personChanged(): void {
+    const person = registeredPerson();
+    if (person && person !== this.joinedAs) {
+      this.say("person", "Your photos are used once you publish anew.", "Use them now", () => this.publication.connect());
+    }
+  }
+
+  private leave(): void {
+    this.end(false);
+    this.onLeft();
+  }
+
+  private end(keepalive: boolean): void {
+    this.abort.abort();
+    this.feed.close();
+    this.publication.stop(keepalive);
+    for (const tile of this.tiles.values()) tile.close(keepalive);
+    this.tiles.clear();
+    this.bank.close();
+    this.resize.disconnect();
+    this.unsay(this.bannerOf);
+    stopMedia(this.entry.stream);
+  }
+
+  private reconcileTiles(): void {
+    const { name, room } = this.entry;
+    const others = this.feed.roster.list().filter((each) => each !== name);
+    const wanted = this.feed.roster.has(name) && (others.length === 0 || this.selfView) ? [...others, name] : others;
+    for (const [each, tile] of this.tiles) {
+      if (wanted.includes(each)) continue;
+      tile.close();
+      this.tiles.delete(each);
+    }
+    for (const each of wanted) {
+      if (this.tiles.has(each)) continue;
+      const tile = new Tile(room, each, each === name, { onSoundBlocked: () => this.askForSound() });
+      this.tiles.set(each, tile);
+      this.stage.append(tile.element);
+    }
+    this.bank.offer([...others, ...(this.feed.roster.has(name) ? [name] : [])]);
+    byId("call-count").textContent = others.length === 0 ? "You are alone here" : `${others.length + 1} in the call`;
+    this.arrange();
+  }
+
+  private arrange(): void {
+    const { clientWidth, clientHeight } = this.stage;
+    const fit = fitGrid(this.tiles.size, clientWidth, clientHeight, GAP, TILE_BAR);
+    const tileWidth = Math.max(fit.tileWidth, Math.min(MIN_TILE, clientWidth));
+    this.stage.style.setProperty("--columns", String(fit.columns));
+    this.stage.style.setProperty("--tile", `${tileWidth}px`);
+  }
+
+  private onPublish(state: PublishState): void {
+    if (state.kind === "live") this.unsay("publish");
+    if (state.kind === "lost") this.say("publish", `${state.words} Joining again…`);
+    if (state.kind === "refused") {
+      this.say("publish", state.words, "Try again", () => this.publication.connect());
+    }
+  }
+
+  private askForSound(): void {
+    this.say("sound", "The browser holds the sound back.", "Turn sound on", () => {
+      for (const tile of this.tiles.values()) tile.unblockSound();
+    });
+  }
+
+  private say(from: NonNullable<Call["bannerOf"]>, words: string, action?: string, act?: () => void): void {
+    const [text, button] = [...this.banner.children] as [HTMLElement, HTMLButtonElement];
+    this.bannerOf = from;
+    text.textContent = words;
+    button.textContent = action ?? "";
+    button.hidden = !action;
+    button.onclick = () => {
+      this.unsay(from);
+      act?.();
+    };
+    this.banner.hidden = false;
+  }
+
+  private unsay(from: Call["bannerOf"]): void {
+    if (this.bannerOf !== from) return;
+    this.bannerOf = null;
+    this.banner.hidden = true;
+  }
+
+  private inviteButton(): void {
+    const text = el("span", {}, ["Copy link"]);
+    const button = byId("invite");
+    button.replaceChildren(icon("link"), text);
+    button.setAttribute("aria-label", "Copy the link to this room");
+    button.onclick = async () => {
+      const link = `${location.origin}/?room=${this.entry.room}`;
+      try {
+        await navigator.clipboard.writeText(link);
+        text.textContent = "Copied";
+        setTimeout(() => (text.textContent = "Copy link"), 1500);
+      } catch {
+        prompt("The link to this room:", link);
+      }
+    };
+  }
+}

@@ -1,0 +1,141 @@
+/** What the server tells of one second; milliseconds. As in docs/architecture.md. */
+export interface Quantiles {
+  p50: number | null;
+  p95: number | null;
+  p99: number | null;
+  count: number;
+}
+export interface Point {
+  t: number;
+  stages: Record<string, Quantiles>;
+  frame_latency: Quantiles;
+  fps_in: number;
+  fps_out: number;
+  outcomes: Record<string, number>;
+  bypass: Record<string, number>;
+  batch_size: number | null;
+  bank_exemplars: number;
+  reference_gap_s: number | null;
+  streams: Record<string, number>;
+}
+
+/** In the order in which a frame passes them. */
+export const STAGES = [
+  "receive",
+  "decode",
+  "convert",
+  "detect",
+  "track",
+  "select",
+  "queue",
+  "enhance",
+  "composite",
+  "encode",
+] as const;
+export const OUTCOMES = ["enhanced", "carried", "passed", "dropped"] as const;
+export const BYPASSES: Record<string, string> = {
+  late: "Enhancement came too late",
+  overload: "Too much to do at once",
+  no_exemplar: "No exemplar yet",
+  error: "Enhancement failed",
+  too_large: "Larger than the network takes",
+  close: "Close enough as it is",
+  no_face: "No face in the picture",
+};
+export const KEPT_SECONDS = 600;
+
+/** The last ten minutes: history once, then a point each second; restarts of the server included. */
+export class Series {
+  private kept: Point[] = [];
+
+  get points(): readonly Point[] {
+    return this.kept;
+  }
+
+  /** Merges points by time: a reconnect repeats some, a restarted server knows none of the old ones. */
+  add(points: readonly Point[]): void {
+    const byTime = new Map(this.kept.map((point) => [point.t, point]));
+    for (const point of points) byTime.set(point.t, point);
+    const sorted = [...byTime.values()].sort((a, b) => a.t - b.t);
+    const newest = sorted.at(-1)?.t ?? 0;
+    this.kept = sorted.filter((point) => point.t > newest - KEPT_SECONDS);
+  }
+
+  last(seconds: number): Point[] {
+    const newest = this.kept.at(-1)?.t ?? 0;
+    return this.kept.filter((point) => point.t > newest - seconds);
+  }
+}
+
+export function isIdle(points: readonly Point[]): boolean {
+  return points.every((point) => point.fps_in === 0 && point.fps_out === 0 && (point.streams.in ?? 0) === 0);
+}
+
+/**
+ * Quantiles of several seconds from those of each: p50 and p95 are means weighted by sample counts, p99 is the
+ * worst second's. Exact merging would need the samples. Null without any.
+ */
+export function merge(quantiles: readonly (Quantiles | undefined)[]): Quantiles | null {
+  let count = 0;
+  let p50 = 0;
+  let p95 = 0;
+  let p99 = 0;
+  for (const each of quantiles) {
+    if (!each || each.count === 0 || each.p50 === null || each.p95 === null || each.p99 === null) continue;
+    count += each.count;
+    p50 += each.p50 * each.count;
+    p95 += each.p95 * each.count;
+    p99 = Math.max(p99, each.p99);
+  }
+  return count > 0 ? { p50: p50 / count, p95: p95 / count, p99, count } : null;
+}
+
+/** Sums per key. */
+export function total(counts: readonly Record<string, number>[]): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const each of counts) for (const [key, value] of Object.entries(each)) sums[key] = (sums[key] ?? 0) + value;
+  return sums;
+}
+
+export function mean(values: readonly (number | null)[]): number | null {
+  const known = values.filter((value): value is number => value !== null);
+  return known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
+}
+
+export type Column = (number | null)[];
+
+/** Times and one column per reader; a missing stretch of time becomes a gap, not a straight line. */
+export function columns(points: readonly Point[], readers: readonly ((point: Point) => number | null)[]): [number[], ...Column[]] {
+  const times: number[] = [];
+  const out: Column[] = readers.map(() => []);
+  let before: number | null = null;
+  for (const point of points) {
+    if (before !== null && point.t - before > 2.5) {
+      times.push(before + 1);
+      for (const column of out) column.push(null);
+    }
+    times.push(point.t);
+    readers.forEach((read, index) => out[index]!.push(read(point)));
+    before = point.t;
+  }
+  return [times, ...out];
+}
+
+/** Each column on top of those before it; unknown counts as nothing, unless all are unknown at that time. */
+export function stack(data: readonly Column[]): Column[] {
+  const length = data[0]?.length ?? 0;
+  const sums: Column = new Array<number | null>(length).fill(0);
+  return data.map((column) =>
+    column.map((value, index) => {
+      if (data.every((each) => each[index] === null)) return null;
+      return (sums[index] = (sums[index] ?? 0) + (value ?? 0));
+    }),
+  );
+}
+
+/** A figure with as many digits as it deserves. */
+export function figure(value: number | null | undefined): string {
+  if (value === null || value === undefined) return "–";
+  if (value >= 100) return value.toFixed(0);
+  return value >= 10 ? value.toFixed(value % 1 === 0 ? 0 : 1) : value.toFixed(1);
+}

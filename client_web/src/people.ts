@@ -1,0 +1,52 @@
+import { errorOf, getJson } from "./http";
+
+export interface Photo {
+  id: string;
+  created_at: string;
+  expires_at: string;
+  accepted: boolean;
+  reason: string | null;
+  sharpness: number | null;
+  box: [number, number, number, number] | null;
+}
+interface PhotoList {
+  person: string;
+  exemplars: Photo[];
+}
+
+const base = (person: string): string => `/api/people/${person}/exemplars`;
+
+export function photoUrl(person: string, id: string): string {
+  return `${base(person)}/${id}`;
+}
+
+/** The photos registered for a person; none for someone unknown. */
+export async function listPhotos(person: string): Promise<Photo[]> {
+  const response = await fetch(base(person));
+  if (response.status === 404) return [];
+  if (!response.ok) throw await errorOf(response);
+  return ((await response.json()) as PhotoList).exemplars;
+}
+
+/** Registers photos with the person's consent; per photo, whether it was accepted or why not. */
+export async function registerPhotos(person: string, files: Iterable<File>, expiresDays: number): Promise<Photo[]> {
+  const form = new FormData();
+  for (const file of files) form.append("photos", file);
+  form.append("consent", "true");
+  form.append("expires_days", String(expiresDays));
+  return (await getJson<PhotoList>(base(person), { method: "POST", body: form })).exemplars;
+}
+
+export async function deletePhoto(person: string, id: string): Promise<void> {
+  await remove(photoUrl(person, id));
+}
+
+/** Deletes the person whole: photos, rows, cached features. */
+export async function deletePerson(person: string): Promise<void> {
+  await remove(`/api/people/${person}`);
+}
+
+async function remove(url: string): Promise<void> {
+  const response = await fetch(url, { method: "DELETE" });
+  if (!response.ok && response.status !== 404) throw await errorOf(response);
+}

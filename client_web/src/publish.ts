@@ -1,0 +1,101 @@
+import { backoffMs } from "./backoff";
+import { HttpError, inWords } from "./http";
+import { WhipClient } from "./whip";
+
+export type PublishState =
+  | { kind: "connecting" }
+  | { kind: "live" }
+  /** Tries again by itself. */
+  | { kind: "lost"; words: string }
+  /** Trying again would not help: another client uses the name, or the server refuses. */
+  | { kind: "refused"; words: string };
+
+/**
+ * Time between a loss and the next attempt. ICE may find a path again by itself meanwhile, and fresh statistics
+ * tell whether another client has taken the name: two windows must not throw each other out in turns.
+ */
+const LOST_MS = 2500;
+
+/** Keeps one's own stream published, through lost networks and restarts of the server. */
+export class Publication {
+  private client: WhipClient | null = null;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private attempt = 0;
+  private stopped = false;
+
+  /** `takenOver` tells whether frames of this name reach the room though this connection was lost at that time. */
+  constructor(
+    private readonly room: string,
+    private readonly name: string,
+    private stream: MediaStream,
+    private readonly person: () => string | null,
+    private readonly takenOver: (lostAt: number) => boolean,
+    private readonly onState: (state: PublishState) => void,
+  ) {
+    this.connect();
+  }
+
+  /** Publishes anew: after a loss, or because another person's photos are to be used. */
+  connect(): void {
+    clearTimeout(this.timer);
+    void this.client?.close();
+    const client: WhipClient = new WhipClient(this.stream, {
+      room: this.room,
+      name: this.name,
+      person: this.person(),
+      onHealth: (health) => {
+        if (client !== this.client) return;
+        if (health === "connected") {
+          this.attempt = 0;
+          clearTimeout(this.timer);
+          this.onState({ kind: "live" });
+        }
+        if (health === "disconnected" || health === "ended") this.lost("The connection is lost.");
+      },
+    });
+    this.client = client;
+    this.onState({ kind: "connecting" });
+    client.start().catch((error: unknown) => {
+      if (client !== this.client || this.stopped) return;
+      const refused = error instanceof HttpError && error.status >= 400 && error.status < 500;
+      if (refused) this.onState({ kind: "refused", words: inWords(error) });
+      else this.retry(inWords(error));
+    });
+  }
+
+  /** The room no longer lists this stream: the server forgot it, whatever the connection says. */
+  forgotten(): void {
+    if (this.client?.pc.connectionState === "connected") this.lost("The server ended the connection.");
+  }
+
+  async replace(stream: MediaStream): Promise<void> {
+    this.stream = stream;
+    await Promise.all(stream.getTracks().map((track) => this.client?.replace(track)));
+  }
+
+  stop(keepalive = false): void {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    void this.client?.close(keepalive);
+    this.client = null;
+  }
+
+  private retry(words: string): void {
+    clearTimeout(this.timer);
+    this.onState({ kind: "lost", words });
+    this.timer = setTimeout(() => this.connect(), backoffMs(this.attempt++));
+  }
+
+  private lost(words: string): void {
+    if (this.stopped) return;
+    clearTimeout(this.timer);
+    this.onState({ kind: "lost", words });
+    const lostAt = performance.now();
+    this.timer = setTimeout(() => {
+      if (!this.takenOver(lostAt)) return this.connect();
+      void this.client?.close();
+      this.client = null;
+      this.onState({ kind: "refused", words: `Another window or device joined as ${this.name}.` });
+    }, LOST_MS);
+  }
+}

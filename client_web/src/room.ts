@@ -1,0 +1,123 @@
+import { getJson } from "./http";
+
+export interface ParticipantStats {
+  fps_in: number;
+  fps_out: number;
+  state: string;
+  outcomes: Record<string, number>;
+  latency_ms: number | null;
+}
+export type RoomStats = Record<string, ParticipantStats>;
+
+/** Who is in the room, kept true by events, by a snapshot on connecting and by each second's statistics. */
+export class Roster {
+  private readonly names = new Set<string>();
+
+  constructor(private readonly onChange: (joined: string[], left: string[]) => void) {}
+
+  has(name: string): boolean {
+    return this.names.has(name);
+  }
+
+  list(): string[] {
+    return [...this.names];
+  }
+
+  join(name: string): void {
+    if (this.names.has(name)) return;
+    this.names.add(name);
+    this.onChange([name], []);
+  }
+
+  leave(name: string): void {
+    if (this.names.delete(name)) this.onChange([], [name]);
+  }
+
+  /** The whole truth at once: whoever is missing has left, though no event told so. */
+  reconcile(present: Iterable<string>): void {
+    const now = new Set(present);
+    const joined = [...now].filter((name) => !this.names.has(name));
+    const left = [...this.names].filter((name) => !now.has(name));
+    for (const name of joined) this.names.add(name);
+    for (const name of left) this.names.delete(name);
+    if (joined.length > 0 || left.length > 0) this.onChange(joined, left);
+  }
+}
+
+export interface RoomHandlers {
+  onRoster: (joined: string[], left: string[]) => void;
+  onStats: (stats: RoomStats) => void;
+  onOnline: (online: boolean) => void;
+}
+
+/** Statistics come each second; a stream silent for this long is dead, whatever the socket says. */
+const SILENCE_MS = 6000;
+const RETRY_MS = 1000;
+
+/** Follows one room's server-sent events until closed, through restarts of the server. */
+export class RoomFeed {
+  readonly roster: Roster;
+  private source: EventSource | null = null;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    private readonly room: string,
+    private readonly handlers: RoomHandlers,
+  ) {
+    this.roster = new Roster(handlers.onRoster);
+    this.open();
+  }
+
+  close(): void {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
+  }
+
+  private open(): void {
+    this.close();
+    const source = new EventSource(`/api/rooms/${this.room}/events`);
+    this.source = source;
+    const on = (event: string, handle: (data: unknown) => void): void =>
+      source.addEventListener(event, (message) => {
+        this.heard();
+        handle(JSON.parse((message as MessageEvent<string>).data));
+      });
+    on("joined", (data) => this.roster.join((data as { participant: string }).participant));
+    on("left", (data) => this.roster.leave((data as { participant: string }).participant));
+    on("stats", (data) => {
+      const { participants } = data as { participants: RoomStats };
+      this.roster.reconcile(Object.keys(participants));
+      this.handlers.onStats(participants);
+    });
+    source.addEventListener("open", () => {
+      this.heard();
+      this.handlers.onOnline(true);
+      void this.snapshot(source);
+    });
+    source.addEventListener("error", () => this.lost());
+    this.heard();
+  }
+
+  /** Events tell of changes only; who was there before them comes from here, sooner than the next statistics. */
+  private async snapshot(source: EventSource): Promise<void> {
+    try {
+      const { participants } = await getJson<{ participants: RoomStats }>(`/api/rooms/${this.room}`);
+      if (this.source === source) this.roster.reconcile(Object.keys(participants));
+    } catch {
+      // the next statistics tell the same
+    }
+  }
+
+  private heard(): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.lost(), SILENCE_MS);
+  }
+
+  private lost(): void {
+    if (!this.source) return;
+    this.close();
+    this.handlers.onOnline(false);
+    this.timer = setTimeout(() => this.open(), RETRY_MS);
+  }
+}

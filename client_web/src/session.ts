@@ -1,0 +1,144 @@
+import { errorOf } from "./http";
+
+/** How long the offer waits for ICE gathering; later candidates are trickled. */
+const GATHERING_MS = 1000;
+
+/**
+ * What WHIP (RFC 9725) and WHEP share: an offer goes out by POST, its answer comes back with the session's
+ * address, late candidates follow by PATCH (RFC 8840 fragments), DELETE ends the session.
+ */
+export class HttpSession {
+  private url: string | null = null;
+  private etag: string | null = null;
+  private closed = false;
+  private late: RTCIceCandidate[] = [];
+  private trickling = false;
+
+  constructor(
+    readonly pc: RTCPeerConnection,
+    private readonly endpoint: string,
+  ) {
+    pc.addEventListener("icecandidate", ({ candidate }) => {
+      if (!candidate?.candidate || !this.trickling) return;
+      this.late.push(candidate);
+      void this.trickle();
+    });
+  }
+
+  /** Negotiates once. Throws HttpError when the server refuses; the peer connection is closed then. */
+  async start(): Promise<void> {
+    try {
+      await this.pc.setLocalDescription(await this.pc.createOffer());
+      await gathered(this.pc, GATHERING_MS);
+      const offer = this.pc.localDescription;
+      if (!offer) throw new Error("The connection was closed.");
+      this.trickling = this.pc.iceGatheringState !== "complete";
+      const response = await fetch(this.endpoint, {
+        method: "POST",
+        headers: { "Content-Type": "application/sdp" },
+        body: offer.sdp,
+      });
+      if (!response.ok) throw await errorOf(response);
+      const location = response.headers.get("Location");
+      if (!location) throw new Error("The server named no session (no Location header).");
+      this.url = new URL(location, new URL(this.endpoint, response.url || globalThis.location.href)).href;
+      this.etag = response.headers.get("ETag");
+      const sdp = await response.text();
+      if (this.closed) return await this.release();
+      await this.pc.setRemoteDescription({ type: "answer", sdp });
+      void this.trickle();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** Ends the session on both sides; safe to call twice. `keepalive` lets the DELETE outlive the page. */
+  async close(keepalive = false): Promise<void> {
+    this.closed = true;
+    this.pc.close();
+    await this.release(keepalive);
+  }
+
+  private async release(keepalive = false): Promise<void> {
+    const url = this.url;
+    this.url = null;
+    // a DELETE that finds nobody leaves nothing to undo: the server's own timeout ends the session
+    if (url) await fetch(url, { method: "DELETE", keepalive }).catch(() => undefined);
+  }
+
+  private async trickle(): Promise<void> {
+    if (!this.url || this.late.length === 0) return;
+    const candidates = this.late.splice(0);
+    const headers: Record<string, string> = { "Content-Type": "application/trickle-ice-sdpfrag" };
+    if (this.etag) headers["If-Match"] = this.etag;
+    const body = sdpFragment(this.pc.localDescription?.sdp ?? "", candidates);
+    const response = await fetch(this.url, { method: "PATCH", headers, body }).catch(() => null);
+    // servers without trickle answer 405 or 501: the first candidates must do
+    if (!response?.ok) this.trickling = false;
+  }
+}
+
+/** Resolves when ICE gathering is complete or the time is over. */
+export function gathered(pc: RTCPeerConnection, timeoutMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    if (pc.iceGatheringState === "complete") return resolve();
+    const done = (): void => {
+      clearTimeout(timer);
+      pc.removeEventListener("icegatheringstatechange", check);
+      resolve();
+    };
+    const check = (): void => {
+      if (pc.iceGatheringState === "complete") done();
+    };
+    const timer = setTimeout(done, timeoutMs);
+    pc.addEventListener("icegatheringstatechange", check);
+  });
+}
+
+/** The body of a trickle PATCH (RFC 8840 section 9): ICE credentials, then candidates by media section. */
+export function sdpFragment(sdp: string, candidates: readonly RTCIceCandidate[]): string {
+  const lines = sdp.split(/\r?\n/);
+  const line = (prefix: string): string[] => lines.filter((each) => each.startsWith(prefix)).slice(0, 1);
+  const media = lines.filter((each) => each.startsWith("m="));
+  const out = [...line("a=ice-ufrag:"), ...line("a=ice-pwd:")];
+  for (const mid of new Set(candidates.map((candidate) => candidate.sdpMid ?? "0"))) {
+    const mine = candidates.filter((candidate) => (candidate.sdpMid ?? "0") === mid);
+    out.push(media[mine[0]?.sdpMLineIndex ?? 0] ?? "m=audio 9 UDP/TLS/RTP/SAVPF 0", `a=mid:${mid}`);
+    out.push(...mine.map((candidate) => `a=${candidate.candidate}`));
+  }
+  return out.join("\r\n") + "\r\n";
+}
+
+/** VP8 first: it is decoded and encoded fastest by the relay, and every browser has it. */
+export function preferVp8(transceiver: RTCRtpTransceiver, capabilities: RTCRtpCapabilities | null): void {
+  if (!capabilities || !("setCodecPreferences" in transceiver)) return;
+  const isVp8 = (codec: RTCRtpCodec): boolean => codec.mimeType.toLowerCase() === "video/vp8";
+  const vp8 = capabilities.codecs.filter(isVp8);
+  if (vp8.length > 0) {
+    transceiver.setCodecPreferences([...vp8, ...capabilities.codecs.filter((codec) => !isVp8(codec))]);
+  }
+}
+
+export type Health = "connecting" | "connected" | "disconnected" | "ended";
+
+/**
+ * Tells how the connection fares. A DTLS close by the other side counts as the end at once; ICE alone would
+ * notice it only after seconds.
+ */
+export function watchHealth(pc: RTCPeerConnection, onHealth: (health: Health) => void): void {
+  let last: Health = "connecting";
+  const report = (): void => {
+    const dtls = pc.getTransceivers()[0]?.receiver.transport ?? null;
+    let now: Health = last;
+    if (pc.connectionState === "failed" || pc.connectionState === "closed") now = "ended";
+    else if (dtls?.state === "closed" || dtls?.state === "failed") now = "ended";
+    else if (pc.connectionState === "disconnected") now = "disconnected";
+    else if (pc.connectionState === "connected") {
+      now = "connected";
+      dtls?.addEventListener("statechange", report);
+    }
+    if (now !== last && last !== "ended") onHealth((last = now));
+  };
+  pc.addEventListener("connectionstatechange", report);
+}

@@ -1,0 +1,114 @@
+import { backoffMs } from "./backoff";
+import { HttpError, inWords } from "./http";
+import { WhepClient, type Layout, type View } from "./whep";
+
+export interface WatchHandlers {
+  /** A video that already shows a frame, to take the place of the one before. */
+  onVideo: (video: HTMLVideoElement, view: View) => void;
+  /** What keeps the picture away, in words; null when it is back. */
+  onTrouble: (words: string | null) => void;
+}
+
+/** ICE finds a path again by itself within this time, or not at all. */
+const RECOVERY_MS = 2500;
+/** No picture after this long: start over. */
+const FIRST_FRAME_MS = 10000;
+
+/**
+ * Keeps one participant in view: connects, changes view and layout without a gap (the old picture stays until
+ * the new one is there), and tries again with growing pauses while the participant is present.
+ */
+export class Watch {
+  private shown: WhepClient | null = null;
+  private pending: WhepClient | null = null;
+  private attempt = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private stopped = false;
+
+  constructor(
+    private readonly room: string,
+    private readonly participant: string,
+    private readonly audio: boolean,
+    private view: View,
+    private layout: Layout,
+    private readonly handlers: WatchHandlers,
+  ) {
+    this.connect();
+  }
+
+  show(view: View, layout: Layout): void {
+    if (view === this.view && layout === this.layout) return;
+    this.view = view;
+    this.layout = layout;
+    this.attempt = 0;
+    this.connect();
+  }
+
+  async fps(): Promise<number | null> {
+    return (await this.shown?.fps()) ?? null;
+  }
+
+  stop(keepalive = false): void {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    void this.pending?.close(keepalive);
+    void this.shown?.close(keepalive);
+    this.pending = this.shown = null;
+  }
+
+  private connect(): void {
+    clearTimeout(this.timer);
+    void this.pending?.close();
+    const view = this.view;
+    const client = new WhepClient({
+      room: this.room,
+      participant: this.participant,
+      view,
+      layout: this.layout,
+      audio: this.audio,
+      onHealth: (health) => {
+        if (health === "ended") this.lost(client, "The picture was interrupted.");
+        if (health === "disconnected") {
+          setTimeout(() => {
+            if (client.pc.connectionState === "disconnected") this.lost(client, "The picture was interrupted.");
+          }, RECOVERY_MS);
+        }
+      },
+    });
+    this.pending = client;
+    const video = document.createElement("video");
+    video.muted = true;
+    video.playsInline = true;
+    video.autoplay = true;
+    video.srcObject = client.stream;
+    video.addEventListener("loadeddata", () => this.arrived(client, video, view), { once: true });
+    this.timer = setTimeout(() => this.lost(client, "No picture arrives."), FIRST_FRAME_MS);
+    client.start().catch((error: unknown) => {
+      const gone = error instanceof HttpError && error.status === 404;
+      this.lost(client, gone ? "Waiting for the picture." : inWords(error));
+    });
+  }
+
+  private arrived(client: WhepClient, video: HTMLVideoElement, view: View): void {
+    if (client !== this.pending) return;
+    clearTimeout(this.timer);
+    this.pending = null;
+    this.attempt = 0;
+    const before = this.shown;
+    this.shown = client;
+    this.handlers.onVideo(video, view);
+    this.handlers.onTrouble(null);
+    void before?.close();
+  }
+
+  private lost(client: WhepClient, words: string): void {
+    if (this.stopped || (client !== this.pending && client !== this.shown)) return;
+    void client.close();
+    if (client === this.shown) this.shown = null;
+    if (client === this.pending) this.pending = null;
+    this.handlers.onTrouble(words);
+    if (this.pending) return;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.connect(), backoffMs(this.attempt++));
+  }
+}

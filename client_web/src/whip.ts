@@ -1,0 +1,43 @@
+import { HttpSession, preferVp8, watchHealth, type Health } from "./session";
+
+export interface PublishOptions {
+  room: string;
+  name: string;
+  /** Whose registered photos feed the bank. */
+  person?: string | null;
+  onHealth: (health: Health) => void;
+}
+
+/** Publishes one camera and one microphone by WHIP (RFC 9725). */
+export class WhipClient {
+  readonly pc: RTCPeerConnection;
+  private readonly session: HttpSession;
+  private readonly senders = new Map<string, RTCRtpSender>();
+
+  constructor(stream: MediaStream, options: PublishOptions) {
+    const query = options.person ? `?person=${encodeURIComponent(options.person)}` : "";
+    this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    this.session = new HttpSession(this.pc, `/whip/${options.room}/${options.name}${query}`);
+    for (const kind of ["audio", "video"] as const) {
+      const track = stream.getTracks().find((each) => each.kind === kind);
+      if (!track) continue;
+      const transceiver = this.pc.addTransceiver(track, { direction: "sendonly", streams: [stream] });
+      if (kind === "video") preferVp8(transceiver, RTCRtpSender.getCapabilities("video"));
+      this.senders.set(kind, transceiver.sender);
+    }
+    watchHealth(this.pc, options.onHealth);
+  }
+
+  start(): Promise<void> {
+    return this.session.start();
+  }
+
+  /** Another camera or microphone without a new negotiation. */
+  async replace(track: MediaStreamTrack): Promise<void> {
+    await this.senders.get(track.kind)?.replaceTrack(track);
+  }
+
+  close(keepalive = false): Promise<void> {
+    return this.session.close(keepalive);
+  }
+}
