@@ -117,10 +117,16 @@ def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
     import torch
 
     from hime_core.engine import TorchEngine
+    from hime_core.model.checkpoint import load_weights
+
+    def on_batch(size: int, seconds: float) -> None:
+        metrics.batch(size)
+        metrics.stage("enhance", seconds)
 
     torch.set_num_threads(1)
     device = None if settings.device == "auto" else settings.device
-    return TorchEngine(settings.weights, device=device, on_batch=lambda size, seconds: metrics.batch(size))
+    model = load_weights(settings.weights)
+    return TorchEngine(model, device, on_batch=on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
 
 
 def _load_detector() -> ScanningDetector:

@@ -116,9 +116,10 @@ def _engine(settings: Settings) -> str:
     from hime_core.bank import Exemplar
     from hime_core.engine import FaceRequest, TorchEngine
     from hime_core.faces.geometry import Headshot
+    from hime_core.model.checkpoint import load_weights
 
     device = None if settings.device == "auto" else settings.device
-    engine = TorchEngine(settings.weights, device=device, on_batch=lambda size, seconds: None)
+    engine = TorchEngine(load_weights(settings.weights), device)
     try:
         random = np.random.default_rng(0)
         side = LR_SIDE * engine.scale

@@ -33,5 +33,8 @@ class FailedEngine:
 class FailedDetector:
     """A detector that finds no face."""
 
+    def for_stream(self) -> FailedDetector:
+        return self
+
     def detect(self, rgb: np.ndarray, last: Sequence[Box] = ()) -> list[Detection]:
         return []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from hime_core.bank import Exemplar
+from hime_core.bank import Exemplar, ExemplarBank
 from hime_core.faces.geometry import Box
 from server.exemplars.store import PhotoStore, StorageError, StoredPhoto, StoreFull
 from server.exemplars.upload import Photo, read_photo
@@ -22,7 +22,7 @@ from server.settings import Settings
 
 if TYPE_CHECKING:
     from hime_core.engine import Engine
-    from hime_core.faces.detector import Detection, Detector
+    from hime_core.faces.detector import Detection, ScanningDetector
     from server.rooms.rooms import Rooms
 
 DAY = 86400.0
@@ -50,7 +50,7 @@ class ExemplarService:
         settings: Settings,
         store: PhotoStore,
         engine: Engine,
-        detector: Detector,
+        detector: ScanningDetector,
         rooms: Rooms,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -83,9 +83,9 @@ class ExemplarService:
         expires_at = self._clock() + (expires_days or self._settings.exemplar_expires_days) * DAY
         async with self._changing:
             stored = await self._work(lambda: self._store.add(person, usable, expires_at))
-            for participant in self._rooms.streams_of(person):
+            for bank in self._banks(person):
                 for exemplar, _ in usable:
-                    participant.enhancer.bank.add_photo(exemplar)
+                    bank.add_photo(exemplar)
         return examined, stored
 
     async def photos_of(self, person: str) -> list[StoredPhoto]:
@@ -105,8 +105,7 @@ class ExemplarService:
     async def forget_person(self, person: str) -> None:
         """Deletes all that is known of a person: photos, cached features, and what running calls gathered."""
         async with self._changing:
-            banks = [stream.enhancer.bank for stream in self._rooms.streams_of(person)]
-            ids = [exemplar.id for bank in banks for exemplar in bank.exemplars()]
+            ids = [exemplar.id for bank in self._banks(person) for exemplar in bank.exemplars()]
             try:
                 ids += await self._work(lambda: self._store.remove(person))
             finally:  # also where erasing fails: a photo that is to be deleted is not used again
@@ -132,6 +131,9 @@ class ExemplarService:
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
 
+    def _banks(self, person: str) -> list[ExemplarBank]:
+        return [stream.enhancer.bank for stream in self._rooms.streams_of(person) if stream.enhancer]
+
     def _forget_in_calls(self, person: str, ids: list[str]) -> None:
         self._rooms.forget_person(person, ids)
         self._engine.forget(ids)
@@ -145,12 +147,12 @@ class ExemplarService:
         from hime_core.photos import UnusablePhoto, exemplar_from_photo
 
         id = secrets.token_hex(16)
-        detector = _Watched(self._detector)
+        detector = _Watched(self._detector.for_stream())
         try:
             exemplar = exemplar_from_photo(photo.rgb, detector, id, self._monotonic())
         except UnusablePhoto as error:
             return Examined(id, reason=str(error))
-        return Examined(id, exemplar, detector.box(photo.scale))
+        return Examined(id, exemplar, detector.box(photo.uploaded_width))
 
     async def _work(self, function: Callable[[], T]) -> T:
         try:
@@ -164,15 +166,17 @@ class ExemplarService:
 class _Watched:
     """A detector that remembers what it found, for the answer's box."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: ScanningDetector) -> None:
         self._detector = detector
         self._found: list[Detection] = []
+        self._width = 0
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
-        self._found = self._detector.detect(rgb)
+        self._found, self._width = self._detector.detect(rgb), rgb.shape[1]
         return self._found
 
-    def box(self, scale: float) -> Box:
-        """The box of the largest face, in the photo before it was reduced by `scale`."""
+    def box(self, width: int) -> Box:
+        """The box of the largest face, in a photo of that width; the detector may have seen a smaller copy."""
         box = max((found.box for found in self._found), key=lambda box: box.height)
-        return Box(box.x / scale, box.y / scale, box.width / scale, box.height / scale)
+        scale = width / self._width
+        return Box(box.x * scale, box.y * scale, box.width * scale, box.height * scale)

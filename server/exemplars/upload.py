@@ -11,15 +11,16 @@ from PIL import Image, ImageOps
 from server.problems import Problem
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap width and height
 LONGEST_SIDE = 2048  # a larger photo is reduced to this before a face is sought: exemplars are smaller still
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """rgb: uint8 (height, width, 3), upright; scale: its size over that of the photo as uploaded."""
+    """rgb: uint8 (height, width, 3), upright; uploaded_width: the width before it was reduced, upright too."""
 
     rgb: np.ndarray
-    scale: float
+    uploaded_width: int
 
 
 def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Photo:
@@ -45,7 +46,8 @@ def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Pho
             raise Problem(413, too_many)
         try:
             image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
+            turned = image.getexif().get(ORIENTATION) in SIDEWAYS
             upright = ImageOps.exif_transpose(image).convert("RGB")
         except Exception:
             raise Problem(415, not_a_photo) from None
-    return Photo(np.asarray(upright), max(upright.size) / max(width, height))
+    return Photo(np.asarray(upright), height if turned else width)

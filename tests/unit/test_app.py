@@ -1,0 +1,202 @@
+import asyncio
+import json
+import time
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from server.app import create_app
+from server.settings import Settings
+from tests.unit.relay_fakes import FakeDetector, FakeEngine, bomb, portrait
+
+PAGES = ("index.html", "dashboard.html")
+
+
+@asynccontextmanager
+async def running(settings, engine=None, detector=None):
+    """An application between its startup and its shutdown, and a client to it."""
+    app = create_app(settings, engine or FakeEngine(), detector or FakeDetector())
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        yield app, client
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(data=tmp_path / "data", client=tmp_path / "dist")
+
+
+async def test_a_healthy_relay_is_alive_and_ready(settings):
+    async with running(settings) as (_, client):
+        assert (await client.get("/healthz")).json() == {"status": "alive"}
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()) == (200, {"status": "ready", "reasons": []})
+        metrics = await client.get("/metrics")
+        assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert 'hime_frames_total{outcome="enhanced"} 0.0' in metrics.text
+
+
+async def test_what_it_was_given_stays_the_callers(settings):
+    engine = FakeEngine()
+    async with running(settings, engine) as (app, _):
+        relay = app.state.relay
+        assert relay.engine is engine and relay.settings is settings
+    assert not engine.closed
+
+
+async def test_a_model_that_cannot_be_loaded_leaves_the_service_running(settings):
+    settings = settings.model_copy(update={"weights": "no-such-weights"})
+    app = create_app(settings, detector=FakeDetector())
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        assert (await client.get("/healthz")).status_code == 200
+        ready = await client.get("/readyz")
+        assert ready.status_code == 503
+        (reason,) = ready.json()["reasons"]
+        assert reason.startswith("engine: ") and "no-such-weights" in reason and "\n" not in reason
+        (future,) = app.state.relay.engine.submit([object()])
+        assert future.exception(timeout=0) is not None
+
+
+async def test_storage_that_cannot_be_used_is_a_reason(settings, tmp_path):
+    (tmp_path / "data").write_text("in the way")
+    async with running(settings) as (_, client):
+        ready = await client.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["reasons"][0].startswith("storage: ")
+        (tmp_path / "data").unlink()
+        assert (await client.get("/readyz")).status_code == 200  # it came up
+
+
+@pytest.mark.parametrize(("path", "name"), zip(("/", "/dashboard"), PAGES, strict=True))
+async def test_pages(settings, path, name):
+    async with running(settings) as (_, client):
+        answer = await client.get(path)
+        assert answer.status_code == 503 and "make run" in answer.text
+        (settings.client / "assets").mkdir(parents=True)
+        (settings.client / name).write_text(f"<title>{name}</title>")
+        (settings.client / "assets" / "a-1.js").write_text("1")
+        (settings.client.parent / "secret.txt").write_text("secret")
+        answer = await client.get(path)
+        assert answer.status_code == 200 and name in answer.text
+        assert answer.headers["cache-control"] == "no-cache"
+        asset = await client.get("/assets/a-1.js")
+        assert "immutable" in asset.headers["cache-control"] and "javascript" in asset.headers["content-type"]
+        for wrong in ("/assets/none.js", "/assets/..%2f..%2fsecret.txt", "/assets/%2e%2e/%2e%2e/secret.txt"):
+            answer = await client.get(wrong)
+            assert answer.status_code in (400, 404)
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_stats_hold_the_last_seconds(settings):
+    async with running(settings) as (app, client):
+        metrics = app.state.relay.metrics
+        metrics.stage("enhance", 0.012)
+        metrics.frame("enhanced")
+        deadline = time.monotonic() + 10
+        points = []
+        while not points and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+            body = (await client.get("/api/stats")).json()
+            points = body["points"]
+        assert body["interval_s"] == 1
+        assert points[0]["stages"]["enhance"]["p50"] == 12.0
+        assert points[0]["outcomes"]["enhanced"] == 1
+
+
+async def test_stats_events_send_a_point_each_second(settings):
+    from server.observability.routes import _points
+
+    async with running(settings) as (app, _):
+        metrics = app.state.relay.metrics
+        events = _points(metrics.history)
+        first = await asyncio.wait_for(anext(events), 10)
+        second = await asyncio.wait_for(anext(events), 10)
+        await events.aclose()
+    assert first["event"] == "point"
+    assert json.loads(second["data"])["t"] == json.loads(first["data"])["t"] + 1
+
+
+async def test_photos_through_the_whole_application(settings):
+    async with running(settings) as (_, client):
+        url = "/api/people/ann/exemplars"
+        files = [("photos", ("a.jpg", portrait(), "image/jpeg"))]
+        answer = await client.post(url, files=files, data={"consent": "true"})
+        assert answer.status_code == 201, answer.text
+        files = [("photos", ("b.png", bomb(), "image/png"))]
+        answer = await client.post(url, files=files, data={"consent": "true"})
+        assert answer.status_code == 413
+        assert len((await client.get(url)).json()["exemplars"]) == 1
+    async with running(settings) as (_, client):  # and after a restart
+        assert len((await client.get(url)).json()["exemplars"]) == 1
+
+
+async def test_bodies_are_bounded(settings):
+    async with running(settings) as (_, client):
+        headers = {"content-type": "application/sdp"}
+        answer = await client.post("/whip/room/ann", content=b"v=0\r\n" * 300_000, headers=headers)
+        assert answer.status_code == 413
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "statuses"),
+    [
+        ("POST", "/whip/a/b/c/d", (404, 405)),
+        ("POST", "/whip/a%2Fb/c", (400,)),
+        ("POST", "/whip/a b/c", (400,)),
+        ("POST", "/whip/a/" + "x" * 65, (400,)),
+        ("GET", "/api/rooms/a%2fb", (400,)),
+        ("GET", "/api/rooms/..", (400, 404)),
+        ("GET", "/nothing", (404,)),
+        ("PUT", "/healthz", (405,)),
+        ("GET", "/%00", (400, 404)),
+    ],
+)
+async def test_odd_paths_are_clear_problems(settings, method, path, statuses):
+    async with running(settings) as (_, client):
+        answer = await client.request(method, path, content=b"v=0", headers={"content-type": "application/sdp"})
+        assert answer.status_code in statuses, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["detail"]
+
+
+async def test_openapi_is_complete(settings):
+    async with running(settings) as (_, client):
+        document = (await client.get("/openapi.json")).json()
+    paths = document["paths"]
+    for path, methods in {
+        "/whip/{room}/{participant}": {"post"},
+        "/whep/{room}/{participant}": {"post"},
+        "/whip/{room}/{participant}/{session}": {"patch", "delete"},
+        "/whep/{room}/{participant}/{session}": {"patch", "delete"},
+        "/api/rooms/{room}": {"get"},
+        "/api/rooms/{room}/events": {"get"},
+        "/api/rooms/{room}/{participant}/bank": {"get"},
+        "/api/people/{person}/exemplars": {"get", "post"},
+        "/api/people/{person}/exemplars/{id}": {"get", "delete"},
+        "/api/people/{person}": {"delete"},
+        "/api/stats": {"get"},
+        "/api/stats/events": {"get"},
+        "/healthz": {"get"},
+        "/readyz": {"get"},
+        "/metrics": {"get"},
+        "/dashboard": {"get"},
+        "/": {"get"},
+    }.items():
+        assert methods <= set(paths[path]), path
+    text = json.dumps(document)
+    assert "HTTPValidationError" not in text
+    for reference in {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}:
+        assert reference in document["components"]["schemas"]
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            assert operation["summary"] and operation["tags"], (method, path)
+            if "{" in path:
+                assert "400" in operation["responses"], (method, path)

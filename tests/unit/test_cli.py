@@ -1,0 +1,107 @@
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from server.doctor import Check, examine, speed_class
+from server.serve import address, listen
+from server.settings import Settings
+
+
+def hime(*arguments, **environment):
+    command = [sys.executable, "-m", "hime_core.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
+
+
+def test_help_names_the_commands_and_loads_nothing_heavy():
+    result = hime("--help")
+    assert result.returncode == 0 and "serve" in result.stdout and "doctor" in result.stdout
+    code = "import sys, hime_core.cli; print([m for m in ('torch', 'av', 'fastapi', 'numpy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        (["serve", "--port", "99999"], {}, "--port"),
+        (["serve", "--port", "x"], {}, "--port"),
+        (["serve", "--device", "tpu"], {}, "--device"),
+        (["serve"], {"HIME_VIDEO_MAX_BITRATE": "1"}, "bitrates"),
+        (["serve"], {"HIME_DATABASE_URL": "nonsense"}, "HIME_DATABASE_URL"),
+        (["serve", "--bogus"], {}, "--bogus"),
+        (["bogus"], {}, "bogus"),
+        (["doctor"], {"HIME_PORT": "x"}, "HIME_PORT"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_code_2(arguments, environment, says):
+    result = hime(*arguments, **environment)
+    assert result.returncode == 2
+    assert says in result.stderr and result.stderr.count("\n") == 1 and result.stdout == ""
+
+
+def test_a_port_in_use_is_one_line_and_exit_code_2():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = hime("serve", "--port", str(port))
+    assert result.returncode == 2
+    assert str(port) in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_serve_says_when_it_serves_and_stops_on_a_signal(tmp_path):
+    command = [sys.executable, "-m", "hime_core.cli", "serve", "--port", "0", "--data", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        for line in process.stdout:
+            # Ready, or, in a checkout without weights, the reasons why not; it serves either way.
+            if found := re.search(r"HIME Relay (?:is ready|serves) on http://localhost:(\d+)", line):
+                break
+        with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/healthz", timeout=10) as answer:
+            assert json.load(answer) == {"status": "alive"}
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert "Traceback" not in process.stdout.read()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_addresses():
+    assert address("127.0.0.1", 8080) == address("0.0.0.0", 8080) == address("::", 8080) == "http://localhost:8080"
+    assert address("10.0.0.2", 80) == "http://10.0.0.2:80"
+    assert address("fe80::1", 80) == "http://[fe80::1]:80"
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.getsockname()[1] > 0
+
+
+def test_doctor_examines_and_never_raises(tmp_path, monkeypatch):
+    monkeypatch.setattr("server.doctor._engine", lambda settings: "12 ms")
+    settings = Settings(data=tmp_path / "data", client=tmp_path, weights="no-such-weights")
+    checks = {check.name: check for check in examine(settings)}
+    assert checks["VP8"].ok and checks["H264"].ok and checks["storage"].ok and checks["engine"].ok
+    assert not checks["NVENC"].required
+    assert not checks["weights"].ok and "no-such-weights" in checks["weights"].detail
+    assert not checks["client"].ok and "make run" in checks["client"].detail
+    assert all(isinstance(check, Check) and "\n" not in check.detail for check in checks.values())
+
+
+def test_doctor_names_speed_classes_in_order():
+    assert len({speed_class(ms) for ms in (5, 30, 100, 1000)}) == 4
+
+
+def test_doctor_as_json_and_its_exit_code(tmp_path, monkeypatch, capsys):
+    from server import doctor
+
+    monkeypatch.setattr(
+        doctor, "examine", lambda settings: iter([Check("a", True, "x"), Check("b", False, "y", False)])
+    )
+    assert doctor.run(as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+    monkeypatch.setattr(doctor, "examine", lambda settings: iter([Check("a", False, "x")]))
+    assert doctor.run() == 1
+    assert "FAIL" in capsys.readouterr().out

@@ -1,0 +1,353 @@
+import asyncio
+import os
+import stat
+import threading
+from io import BytesIO
+from types import SimpleNamespace
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+from skimage.data import astronaut
+
+from server import problems
+from server.exemplars.routes import router
+from server.exemplars.service import DAY, ExemplarService
+from server.exemplars.store import PhotoStore
+from server.limits import BodyLimit
+from server.settings import Settings
+from tests.unit.relay_fakes import FACE, FakeDetector, FakeEngine, FakeRooms, bomb, encoded, plain, portrait
+
+URL = "/api/people/ann/exemplars"
+
+
+class Clock:
+    def __init__(self, now=1_700_000_000.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+class World:
+    """The exemplars' part of a relay over a directory, with everything around it a stand-in."""
+
+    def __init__(self, data, **settings):
+        self.settings = Settings(data=data, **settings)
+        self.clock = Clock()
+        self.store = self.open_store()
+        self.engine, self.detector, self.rooms = FakeEngine(), FakeDetector(), FakeRooms()
+        self.service = ExemplarService(
+            self.settings, self.store, self.engine, self.detector, self.rooms, clock=self.clock
+        )
+        self.app = FastAPI()
+        self.app.state.relay = SimpleNamespace(settings=self.settings, failures={}, exemplars=self.service)
+        self.app.add_middleware(BodyLimit, limit=lambda path: 30_000_000)
+        problems.install(self.app)
+        self.app.include_router(router)
+
+    def open_store(self):
+        settings = self.settings
+        return PhotoStore(settings.database, settings.photos, settings.max_photos_per_person, self.clock)
+
+    def files(self):
+        photos = self.settings.data / "photos"
+        return sorted(photos.iterdir()) if photos.exists() else []
+
+
+@pytest.fixture
+async def world(tmp_path):
+    world = World(tmp_path / "data")
+    yield world
+    world.service.close()
+    world.store.close()
+
+
+@pytest.fixture
+async def client(world):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+        yield client
+
+
+def upload(*photos: bytes, names="photo.jpg"):
+    return [("photos", (names, photo, "image/jpeg")) for photo in photos]
+
+
+async def register(client, *photos, person="ann", **form):
+    form = {"consent": "true"} | form
+    return await client.post(f"/api/people/{person}/exemplars", files=upload(*photos), data=form)
+
+
+async def test_a_photo_is_registered_listed_fetched_and_deleted(client, world):
+    answer = await register(client, portrait())
+    assert answer.status_code == 201, answer.text
+    body = answer.json()
+    assert body["person"] == "ann"
+    (info,) = body["exemplars"]
+    assert set(info) == {"id", "created_at", "expires_at", "accepted", "reason", "sharpness", "box"}
+    assert info["accepted"] is True and info["reason"] is None and info["sharpness"] > 0
+    assert info["box"] == [FACE.x, FACE.y, FACE.width, FACE.height]
+    assert info["created_at"].startswith("2023-11-14T22:13:20") and info["expires_at"].startswith("2024-11-13T22:13:20")
+
+    assert (await client.get(URL)).json() == body
+    photo = await client.get(f"{URL}/{info['id']}")
+    assert photo.headers["content-type"] == "image/jpeg" and "no-store" in photo.headers["cache-control"]
+    assert Image.open(BytesIO(photo.content)).size[0] >= 128
+
+    assert (await client.delete(f"{URL}/{info['id']}")).status_code == 204
+    assert (await client.get(f"{URL}/{info['id']}")).status_code == 404
+    assert (await client.delete(f"{URL}/{info['id']}")).status_code == 404
+    assert (await client.get(URL)).json() == {"person": "ann", "exemplars": []}
+    assert world.files() == []
+    assert info["id"] in world.engine.forgotten
+    assert ("ann", [info["id"]]) in world.rooms.forgotten
+
+
+async def test_of_several_photos_each_is_answered_in_order_and_only_the_usable_are_kept(client, world):
+    answer = await register(client, plain(), portrait("PNG"), portrait("WEBP"))
+    assert answer.status_code == 201
+    refused, second, third = answer.json()["exemplars"]
+    assert refused["accepted"] is False and len(refused["reason"]) > 10 and refused["id"]
+    assert (await client.get(f"{URL}/{refused['id']}")).status_code == 404
+    assert second["accepted"] and third["accepted"]
+    assert {path.stem for path in world.files()} == {second["id"], third["id"]}
+
+
+async def test_photos_reach_running_calls_and_new_streams_alike(client, world):
+    info = (await register(client, portrait())).json()["exemplars"][0]
+    running = world.rooms.bank.photos[info["id"]]
+    (stored,) = world.open_store().exemplars_of("ann")
+    assert stored.id == running.id and stored.source == "photo" and stored.frame == 0
+    assert stored.headshot == running.headshot and stored.sharpness == running.sharpness
+    np.testing.assert_allclose(stored.landmarks, running.landmarks, atol=1e-3)
+    assert stored.image.shape == running.image.shape
+    assert np.abs(stored.image.astype(int) - running.image).mean() < 3
+    assert world.open_store().exemplars_of("bob") == []
+
+
+@pytest.mark.parametrize("consent", [None, "", "false", "no", "1"])
+async def test_without_consent_nothing_is_kept(client, world, consent):
+    form = {} if consent is None else {"consent": consent}
+    answer = await client.post(URL, files=upload(portrait()), data=form)
+    assert answer.status_code == 400 and "consent" in answer.json()["detail"]
+    assert world.files() == [] and world.detector.seen == []
+
+
+@pytest.mark.parametrize(
+    ("photo", "status"),
+    [
+        (b"just a text\n" * 50, 415),
+        (b"", 415),
+        (portrait()[:3000], 415),
+        (portrait("GIF"), 415),
+        (b"\x89PNG\r\n\x1a\n" + os.urandom(300), 415),
+        (b"\xff\xd8\xff\xe0" + os.urandom(300), 415),
+        (bomb(10_000), 413),
+        (bomb(60_000), 413),
+        (os.urandom(10_000_001), 413),
+    ],
+    ids=["text", "empty", "cut", "gif", "bad png", "bad jpeg", "100 megapixels", "3600 megapixels", "too many bytes"],
+)
+async def test_what_is_not_a_photo_is_refused_before_anything_is_done(client, world, photo, status):
+    answer = await register(client, portrait(), photo)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "Photo 2" in answer.json()["detail"]
+    assert world.files() == [] and world.detector.seen == []
+
+
+async def test_no_usable_face_is_422_with_each_photos_reason(client, world):
+    answer = await register(client, plain(), plain())
+    assert answer.status_code == 422
+    body = answer.json()
+    assert len(body["exemplars"]) == 2 and all(info["reason"] for info in body["exemplars"])
+    assert world.files() == []
+
+
+@pytest.mark.parametrize("number", [0, 11])
+async def test_one_to_ten_photos_are_taken(client, number):
+    answer = await client.post(URL, files=upload(*[plain(30, 30)] * number) or None, data={"consent": "true"})
+    assert answer.status_code in (400, 415) and answer.json()["detail"]
+
+
+async def test_other_wrong_requests(client):
+    assert (await client.post(URL, json={"consent": True})).status_code == 415
+    assert (await client.post(URL, data={"consent": "true", "photos": "x"}, files={"y": b""})).status_code == 400
+    for days in ("0", "-3", "many", "99999"):
+        answer = await register(client, portrait(), expires_days=days)
+        assert answer.status_code == 400 and "expires_days" in answer.json()["detail"]
+    assert (await register(client, portrait(), person="a b")).status_code == 400
+    assert (await client.get("/api/people/a%2Fb/exemplars")).status_code == 400
+
+
+async def test_a_body_without_a_length_is_bounded_too(client):
+    async def endless():
+        yield b'--x\r\nContent-Disposition: form-data; name="photos"; filename="a.jpg"\r\n\r\n'
+        while True:
+            yield bytes(1_000_000)
+
+    answer = await client.post(URL, content=endless(), headers={"content-type": "multipart/form-data; boundary=x"})
+    assert answer.status_code == 413
+
+
+async def test_exif_orientation_is_applied_and_metadata_is_dropped(client, world):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned right by 90 degrees
+    exif[0x010F] = "SecretCamera"
+    turned = np.rot90(astronaut())
+    answer = await register(client, encoded(turned, quality=95, exif=exif, comment=b"SecretComment"))
+    assert answer.status_code == 201
+    assert np.abs(world.detector.seen[0].astype(int) - astronaut()).mean() < 4
+    (path,) = world.files()
+    assert b"Secret" not in path.read_bytes()
+    assert not Image.open(path).getexif()
+
+
+async def test_a_large_photo_is_reduced_and_its_box_is_the_originals(client, world):
+    answer = await register(client, portrait(size=4096, quality=80))
+    assert max(world.detector.seen[0].shape) <= 2048
+    assert answer.json()["exemplars"][0]["box"] == pytest.approx([8 * v for v in (180, 61, 87, 112)])
+
+
+async def test_files_are_the_owners_alone_and_their_names_tell_nothing(client, world):
+    await register(client, portrait())
+    (path,) = world.files()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE((world.settings.data / "hime.db").stat().st_mode) == 0o600
+    assert "ann" not in path.name and len(path.stem) == 32
+
+
+async def test_expired_photos_are_never_served_and_are_purged(client, world):
+    info = (await register(client, portrait(), expires_days="2")).json()["exemplars"][0]
+    world.clock.now += 2 * DAY - 1
+    assert (await client.get(f"{URL}/{info['id']}")).status_code == 200
+    world.clock.now += 1
+    assert (await client.get(f"{URL}/{info['id']}")).status_code == 404
+    assert (await client.get(URL)).json()["exemplars"] == []
+    assert world.open_store().exemplars_of("ann") == []
+    assert len(world.files()) == 1
+    await world.service.purge()
+    assert world.files() == []
+    assert info["id"] in world.engine.forgotten and ("ann", [info["id"]]) in world.rooms.forgotten
+
+
+async def test_a_person_is_forgotten_whole(client, world):
+    await register(client, portrait(), portrait("PNG"))
+    kept = (await register(client, portrait(), person="bob")).json()["exemplars"][0]["id"]
+    world.rooms.bank.add_photo(SimpleNamespace(id="from-the-call"))
+    ids = {path.stem for path in world.files()} - {kept}
+    assert (await client.delete("/api/people/ann")).status_code == 204
+    assert {path.stem for path in world.files()} == {kept}
+    assert world.engine.forgotten == ids | {"from-the-call"}
+    assert world.rooms.forgotten == [("ann", None)]
+    database = b"".join(path.read_bytes() for path in world.settings.data.glob("hime.db*"))
+    assert b"ann" not in database and not any(id.encode() in database for id in ids)
+    assert (await client.delete("/api/people/ann")).status_code == 204
+
+
+async def test_one_persons_photo_is_not_anothers(client):
+    id = (await register(client, portrait())).json()["exemplars"][0]["id"]
+    assert (await client.get(f"/api/people/bob/exemplars/{id}")).status_code == 404
+    assert (await client.delete(f"/api/people/bob/exemplars/{id}")).status_code == 404
+    assert (await client.get(f"{URL}/{id}")).status_code == 200
+
+
+async def test_a_failed_write_leaves_nothing_behind(client, world, monkeypatch):
+    write = PhotoStore._write
+    calls = []
+
+    def fails_at_second(store, exemplar):
+        calls.append(exemplar)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        write(store, exemplar)
+
+    monkeypatch.setattr(PhotoStore, "_write", fails_at_second)
+    answer = await register(client, portrait(), portrait())
+    assert answer.status_code == 503 and "Retry-After" in answer.headers
+    assert world.files() == [] and world.rooms.bank.photos == {}
+    assert (await client.get(URL)).json()["exemplars"] == []
+    assert world.store.purge() == []
+
+
+async def test_what_a_crash_left_half_written_is_not_served_and_is_purged(client, world, monkeypatch):
+    def crash(store, exemplar):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PhotoStore, "_erase", lambda store, ids: None)
+    monkeypatch.setattr(PhotoStore, "_expire", lambda store, *chosen: [])
+    monkeypatch.setattr(PhotoStore, "_write", crash)
+    exemplar = (await world.service._work(lambda: world.service._examine([portrait()])))[0]
+    with pytest.raises(KeyboardInterrupt):
+        world.store.add("ann", [(exemplar.exemplar, exemplar.box)], world.clock.now + DAY)
+    monkeypatch.undo()
+    assert world.store.photos_of("ann") == []
+    assert world.store.purge() == []  # it might still be in the making
+    world.clock.now += 601
+    assert world.store.purge() == [("ann", exemplar.id)]
+
+
+async def test_a_file_that_cannot_be_erased_is_not_served_and_goes_later(client, world, monkeypatch):
+    id = (await register(client, portrait())).json()["exemplars"][0]["id"]
+
+    def refuses(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(world.store._files, "rm_file", refuses)
+    assert (await client.delete(f"{URL}/{id}")).status_code == 503
+    assert (await client.get(f"{URL}/{id}")).status_code == 404
+    assert id in world.engine.forgotten and world.rooms.forgotten == [("ann", [id])]
+    monkeypatch.undo()
+    await world.service.purge()
+    assert world.files() == []
+
+
+async def test_a_person_has_a_bounded_number_of_photos(tmp_path):
+    world = World(tmp_path / "data", max_photos_per_person=2)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+        assert (await register(client, portrait(), portrait())).status_code == 201
+        answer = await register(client, portrait())
+        assert answer.status_code == 409 and "2 photos" in answer.json()["detail"]
+    assert len(world.files()) == 2
+    world.service.close()
+
+
+async def test_storage_that_fails_is_503_without_its_inside(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    world = World(tmp_path / "file")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+        answer = await client.get(URL)
+        assert answer.status_code == 503 and str(tmp_path) not in answer.text
+    world.service.close()
+
+
+async def test_detection_runs_beside_the_event_loop(client, world):
+    threads = []
+    detect = world.detector.detect
+
+    def slow(rgb):
+        threads.append(threading.current_thread())
+        running.wait(10)
+        return detect(rgb)
+
+    running = threading.Event()
+    world.detector.detect = slow
+    task = asyncio.create_task(register(client, portrait()))
+    while not threads:
+        await asyncio.sleep(0.005)  # the loop goes on, though the detector waits
+    running.set()
+    assert (await task).status_code == 201
+    assert threads[0] is not threading.main_thread()
+
+
+async def test_any_fsspec_url_holds_the_photos(tmp_path):
+    world = World(tmp_path / "data", photos_url="memory://hime-test/photos")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+        id = (await register(client, portrait())).json()["exemplars"][0]["id"]
+        assert (await client.get(f"{URL}/{id}")).status_code == 200
+        assert (await client.delete("/api/people/ann")).status_code == 204
+    assert world.store._files.find("hime-test") == [] and world.files() == []
+    world.service.close()
