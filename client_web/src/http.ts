@@ -3,6 +3,8 @@ export class HttpError extends Error {
   constructor(
     readonly status: number,
     message: string,
+    /** The problem body, with whatever members it has. */
+    readonly problem: Readonly<Record<string, unknown>> = {},
   ) {
     super(message);
     this.name = "HttpError";
@@ -11,20 +13,16 @@ export class HttpError extends Error {
 
 export async function errorOf(response: Response): Promise<HttpError> {
   const fallback = `The server answered ${response.status} ${response.statusText}`.trim();
-  let message = fallback;
   if ((response.headers.get("Content-Type") ?? "").includes("json")) {
     try {
-      const problem: unknown = await response.json();
-      if (typeof problem === "object" && problem !== null) {
-        const { detail, title } = problem as { detail?: unknown; title?: unknown };
-        if (typeof detail === "string" && detail) message = detail;
-        else if (typeof title === "string" && title) message = title;
-      }
+      const problem = (await response.json()) as Record<string, unknown> | null;
+      const words = problem?.detail ?? problem?.title;
+      return new HttpError(response.status, typeof words === "string" && words ? words : fallback, problem ?? {});
     } catch {
       // a broken body says no more than the status line
     }
   }
-  return new HttpError(response.status, message);
+  return new HttpError(response.status, fallback);
 }
 
 /** A JSON answer; throws HttpError for an error status. */

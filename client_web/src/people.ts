@@ -1,9 +1,10 @@
-import { errorOf, getJson } from "./http";
+import { HttpError, errorOf, getJson } from "./http";
 
 export interface Photo {
   id: string;
-  created_at: string;
-  expires_at: string;
+  /** null for a photo that was not accepted, which is not kept. */
+  created_at: string | null;
+  expires_at: string | null;
   accepted: boolean;
   reason: string | null;
   sharpness: number | null;
@@ -34,7 +35,15 @@ export async function registerPhotos(person: string, files: Iterable<File>, expi
   for (const file of files) form.append("photos", file);
   form.append("consent", "true");
   form.append("expires_days", String(expiresDays));
-  return (await getJson<PhotoList>(base(person), { method: "POST", body: form })).exemplars;
+  try {
+    return (await getJson<PhotoList>(base(person), { method: "POST", body: form })).exemplars;
+  } catch (error) {
+    // no photo was usable: the problem body says of each why
+    if (error instanceof HttpError && error.status === 422 && Array.isArray(error.problem.exemplars)) {
+      return error.problem.exemplars as Photo[];
+    }
+    throw error;
+  }
 }
 
 export async function deletePhoto(person: string, id: string): Promise<void> {

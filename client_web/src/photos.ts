@@ -86,8 +86,9 @@ export class PhotoDialog {
     try {
       const photos = await registerPhotos(person, files, Number(this.days.value) || 365);
       const refused = photos.filter((photo) => !photo.accepted);
-      const reasons = refused.map((photo) => photo.reason).filter(Boolean).join(" ");
-      this.say(`${photos.length - refused.length} of ${photos.length} photos are registered. ${reasons}`.trim(), refused.length > 0);
+      const reasons = photos.flatMap((photo, at) => (photo.accepted ? [] : [`${files[at]?.name ?? "A photo"}: ${photo.reason}`]));
+      const summary = `${photos.length - refused.length} of ${photos.length} photos registered.`;
+      this.say([summary, ...reasons].join("\n"), refused.length > 0);
       this.files.value = "";
       this.consent.checked = false;
       await this.refresh();
@@ -118,7 +119,7 @@ export class PhotoDialog {
     button.addEventListener("click", () => void this.change(() => deletePhoto(person, photo.id), "The photo is deleted."));
     return el("li", {}, [
       el("img", { src: photoUrl(person, photo.id), alt: "A registered photo of you", loading: "lazy" }),
-      el("span", {}, [`until ${new Date(photo.expires_at).toLocaleDateString()}`]),
+      el("span", {}, [photo.expires_at ? `until ${new Date(photo.expires_at).toLocaleDateString()}` : ""]),
       button,
     ]);
   }

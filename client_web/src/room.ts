@@ -1,15 +1,24 @@
-import { getJson } from "./http";
-
 export interface ParticipantStats {
   fps_in: number;
   fps_out: number;
-  state: string;
+  state: "live" | "stalled";
+  /** Frames by outcome since the stream began. */
   outcomes: Record<string, number>;
   latency_ms: number | null;
 }
+export type PictureState = "enhanced" | "carried" | "passed" | "waiting";
+
+/** What happened to a participant's frames between two statistics: the best that any frame got. */
+export function pictureState(before: ParticipantStats | undefined, now: ParticipantStats | undefined): PictureState {
+  if (!now || now.state === "stalled") return "waiting";
+  const rose = (outcome: string): boolean => (now.outcomes[outcome] ?? 0) > (before?.outcomes[outcome] ?? 0);
+  if (rose("enhanced")) return "enhanced";
+  return rose("carried") ? "carried" : "passed";
+}
+
 export type RoomStats = Record<string, ParticipantStats>;
 
-/** Who is in the room, kept true by events, by a snapshot on connecting and by each second's statistics. */
+/** Who is in the room, kept true by events and by each second's statistics. */
 export class Roster {
   private readonly names = new Set<string>();
 
@@ -54,7 +63,10 @@ export interface RoomHandlers {
 const SILENCE_MS = 6000;
 const RETRY_MS = 1000;
 
-/** Follows one room's server-sent events until closed, through restarts of the server. */
+/**
+ * Follows one room's server-sent events until closed, through restarts of the server. The server begins with a
+ * `joined` for everyone who is there.
+ */
 export class RoomFeed {
   readonly roster: Roster;
   private source: EventSource | null = null;
@@ -93,20 +105,9 @@ export class RoomFeed {
     source.addEventListener("open", () => {
       this.heard();
       this.handlers.onOnline(true);
-      void this.snapshot(source);
     });
     source.addEventListener("error", () => this.lost());
     this.heard();
-  }
-
-  /** Events tell of changes only; who was there before them comes from here, sooner than the next statistics. */
-  private async snapshot(source: EventSource): Promise<void> {
-    try {
-      const { participants } = await getJson<{ participants: RoomStats }>(`/api/rooms/${this.room}`);
-      if (this.source === source) this.roster.reconcile(Object.keys(participants));
-    } catch {
-      // the next statistics tell the same
-    }
   }
 
   private heard(): void {

@@ -1,7 +1,7 @@
 import { CompareView } from "./compare";
 import { el, segmented } from "./dom";
 import { icon } from "./icons";
-import type { ParticipantStats } from "./room";
+import { pictureState, type ParticipantStats, type PictureState } from "./room";
 import { Watch } from "./watch";
 import type { Layout, View } from "./whep";
 
@@ -15,10 +15,11 @@ const LAYOUT_OPTIONS: { value: Layout; text: string; hint: string }[] = [
   { value: "zoom", text: "Zoom", hint: "Follows the largest face" },
   { value: "native", text: "Native", hint: "As large as it was sent" },
 ];
-const STATES: Record<string, { text: string; hint: string }> = {
+const STATES: Record<PictureState, { text: string; hint: string }> = {
   enhanced: { text: "Enhanced", hint: "Every small face is freshly enhanced" },
   carried: { text: "Carried", hint: "The last details are carried along until the next enhanced frame" },
   passed: { text: "Passed", hint: "The picture passes as it came: no face needs help, or help would come too late" },
+  waiting: { text: "Waiting", hint: "No frames arrive from the camera" },
 };
 
 export interface TileHandlers {
@@ -36,6 +37,7 @@ export class Tile {
   private readonly figures = el("span", { class: "figures" });
   private readonly watch: Watch;
   private video: HTMLVideoElement | null = null;
+  private stats: ParticipantStats | undefined;
   private muted: boolean;
 
   constructor(
@@ -82,10 +84,11 @@ export class Tile {
   }
 
   async update(stats: ParticipantStats | undefined): Promise<void> {
-    const state = stats ? STATES[stats.state] : undefined;
-    this.badge.dataset.state = state ? stats!.state : "waiting";
-    this.badge.textContent = state?.text ?? "Waiting";
-    this.badge.title = state?.hint ?? "No frames from the camera yet";
+    const state = pictureState(this.stats, stats);
+    this.stats = stats;
+    this.badge.dataset.state = state;
+    this.badge.textContent = STATES[state].text;
+    this.badge.title = STATES[state].hint;
     const fps = await this.watch.fps();
     const parts: string[] = [];
     if (fps !== null) parts.push(`${Math.round(fps)} fps`);

@@ -1,4 +1,4 @@
-import { HttpSession, preferVp8, watchHealth, type Health } from "./session";
+import { HttpSession, newPeerConnection, preferVp8, watchHealth, type Health } from "./session";
 
 export const VIEWS = ["enhanced", "original", "compare"] as const;
 export type View = (typeof VIEWS)[number];
@@ -23,7 +23,7 @@ export class WhepClient {
 
   constructor(options: WatchOptions) {
     const query = new URLSearchParams({ view: options.view, layout: options.layout });
-    this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    this.pc = newPeerConnection();
     this.session = new HttpSession(this.pc, `/whep/${options.room}/${options.participant}?${query}`);
     if (options.audio) this.stream.addTrack(this.pc.addTransceiver("audio", { direction: "recvonly" }).receiver.track);
     const video = this.pc.addTransceiver("video", { direction: "recvonly" });

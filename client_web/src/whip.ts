@@ -1,4 +1,4 @@
-import { HttpSession, preferVp8, watchHealth, type Health } from "./session";
+import { HttpSession, newPeerConnection, preferVp8, watchHealth, type Health } from "./session";
 
 export interface PublishOptions {
   room: string;
@@ -16,7 +16,7 @@ export class WhipClient {
 
   constructor(stream: MediaStream, options: PublishOptions) {
     const query = options.person ? `?person=${encodeURIComponent(options.person)}` : "";
-    this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    this.pc = newPeerConnection();
     this.session = new HttpSession(this.pc, `/whip/${options.room}/${options.name}${query}`);
     for (const kind of ["audio", "video"] as const) {
       const track = stream.getTracks().find((each) => each.kind === kind);

@@ -1,0 +1,175 @@
+import { vi } from "vitest";
+
+/** What the clients use of a peer connection, under the test's control. */
+export class FakePeerConnection extends EventTarget {
+  static made: FakePeerConnection[] = [];
+  iceGatheringState: RTCIceGatheringState = "complete";
+  connectionState: RTCPeerConnectionState = "new";
+  localDescription: RTCSessionDescriptionInit | null = null;
+  remoteDescription: RTCSessionDescriptionInit | null = null;
+  transceivers: FakeTransceiver[] = [];
+
+  constructor() {
+    super();
+    FakePeerConnection.made.push(this);
+  }
+
+  addTransceiver(trackOrKind: { kind: string } | string, init: RTCRtpTransceiverInit): FakeTransceiver {
+    const kind = typeof trackOrKind === "string" ? trackOrKind : trackOrKind.kind;
+    const transceiver = new FakeTransceiver(kind, init);
+    this.transceivers.push(transceiver);
+    return transceiver;
+  }
+
+  getTransceivers(): FakeTransceiver[] {
+    return this.transceivers;
+  }
+
+  async createOffer(): Promise<RTCSessionDescriptionInit> {
+    return { type: "offer", sdp: OFFER };
+  }
+
+  async setLocalDescription(description: RTCSessionDescriptionInit): Promise<void> {
+    this.localDescription = description;
+  }
+
+  async setRemoteDescription(description: RTCSessionDescriptionInit): Promise<void> {
+    this.remoteDescription = description;
+  }
+
+  close(): void {
+    this.connectionState = "closed";
+  }
+
+  become(state: RTCPeerConnectionState): void {
+    this.connectionState = state;
+    this.dispatchEvent(new Event("connectionstatechange"));
+  }
+
+  gatheringIs(state: RTCIceGatheringState): void {
+    this.iceGatheringState = state;
+    this.dispatchEvent(new Event("icegatheringstatechange"));
+  }
+
+  candidate(candidate: Partial<RTCIceCandidate> | null): void {
+    this.dispatchEvent(Object.assign(new Event("icecandidate"), { candidate }));
+  }
+}
+
+export class FakeTransceiver {
+  preferences: RTCRtpCodec[] = [];
+  sender = { replaceTrack: vi.fn(async () => undefined) };
+  receiver = { track: { kind: "" }, transport: Object.assign(new EventTarget(), { state: "connected" }) };
+
+  constructor(
+    readonly kind: string,
+    readonly init: RTCRtpTransceiverInit,
+  ) {
+    this.receiver.track.kind = kind;
+  }
+
+  setCodecPreferences(codecs: RTCRtpCodec[]): void {
+    this.preferences = codecs;
+  }
+}
+
+export const OFFER = [
+  "v=0",
+  "a=ice-ufrag:frag",
+  "a=ice-pwd:secretsecretsecretsecret",
+  "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+  "a=mid:0",
+  "m=video 9 UDP/TLS/RTP/SAVPF 96",
+  "a=mid:1",
+  "",
+].join("\r\n");
+
+const CODECS = ["video/H264", "video/VP8", "video/rtx", "video/VP9"].map((mimeType) => ({ mimeType, clockRate: 90000 }));
+
+export class FakeMediaStream {
+  constructor(private readonly tracks: { kind: string }[] = []) {}
+  addTrack(track: { kind: string }): void {
+    this.tracks.push(track);
+  }
+  getTracks(): { kind: string }[] {
+    return this.tracks;
+  }
+}
+
+/** Server-sent events by hand. */
+export class FakeEventSource extends EventTarget {
+  static made: FakeEventSource[] = [];
+  closed = false;
+
+  constructor(readonly url: string) {
+    super();
+    FakeEventSource.made.push(this);
+  }
+
+  static get last(): FakeEventSource {
+    return FakeEventSource.made.at(-1)!;
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+
+  open(): void {
+    this.dispatchEvent(new Event("open"));
+  }
+
+  fail(): void {
+    this.dispatchEvent(new Event("error"));
+  }
+
+  send(event: string, data: unknown): void {
+    this.dispatchEvent(Object.assign(new Event(event), { data: JSON.stringify(data) }));
+  }
+}
+
+export interface Call {
+  url: string;
+  method: string;
+  headers: Record<string, string>;
+  body: string;
+  keepalive: boolean;
+}
+
+/** Replaces fetch; `answer` sees each call. */
+export function fakeFetch(answer: (call: Call) => Response | Promise<Response>): Call[] {
+  const calls: Call[] = [];
+  vi.stubGlobal("fetch", async (url: string, init: RequestInit = {}) => {
+    const call = {
+      url,
+      method: init.method ?? "GET",
+      headers: (init.headers ?? {}) as Record<string, string>,
+      body: String(init.body ?? ""),
+      keepalive: init.keepalive ?? false,
+    };
+    calls.push(call);
+    return answer(call);
+  });
+  return calls;
+}
+
+export function stubBrowser(): void {
+  FakePeerConnection.made = [];
+  FakeEventSource.made = [];
+  vi.stubGlobal("RTCPeerConnection", FakePeerConnection);
+  vi.stubGlobal("EventSource", FakeEventSource);
+  vi.stubGlobal("MediaStream", FakeMediaStream);
+  vi.stubGlobal("RTCRtpSender", { getCapabilities: () => ({ codecs: CODECS, headerExtensions: [] }) });
+  vi.stubGlobal("RTCRtpReceiver", { getCapabilities: () => ({ codecs: CODECS, headerExtensions: [] }) });
+  vi.stubGlobal("location", { href: "http://relay.test/", origin: "http://relay.test" });
+}
+
+export function created(location: string, headers: Record<string, string> = {}): Response {
+  return new Response("v=0 answer", { status: 201, headers: { "Content-Type": "application/sdp", Location: location, ...headers } });
+}
+
+export function problem(status: number, detail: string): Response {
+  return new Response(JSON.stringify({ title: "Problem", status, detail }), {
+    status,
+    headers: { "Content-Type": "application/problem+json" },
+  });
+}

@@ -1,0 +1,171 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { iceServersOf, sdpFragment, type Health } from "../src/session";
+import { WhipClient } from "../src/whip";
+import { FakeMediaStream, FakePeerConnection, OFFER, created, fakeFetch, problem, stubBrowser } from "./fakes";
+
+const tracks = (): MediaStream => new FakeMediaStream([{ kind: "audio" }, { kind: "video" }]) as unknown as MediaStream;
+const client = (person: string | null = null, onHealth: (health: Health) => void = () => undefined): WhipClient =>
+  new WhipClient(tracks(), { room: "den", name: "ann", person, onHealth });
+const peer = (): FakePeerConnection => FakePeerConnection.made.at(-1)!;
+
+beforeEach(stubBrowser);
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+describe("WhipClient", () => {
+  it("posts the offer and takes the answer", async () => {
+    const calls = fakeFetch(() => created("/whip/den/ann/s1"));
+    await client().start();
+    expect(calls).toHaveLength(1);
+    expect(calls[0]).toMatchObject({ url: "/whip/den/ann", method: "POST", body: OFFER });
+    expect(calls[0]!.headers["Content-Type"]).toBe("application/sdp");
+    expect(peer().remoteDescription).toEqual({ type: "answer", sdp: "v=0 answer" });
+  });
+
+  it("sends one audio and one video, VP8 first", () => {
+    client();
+    expect(peer().transceivers.map(({ kind, init }) => [kind, init.direction])).toEqual([
+      ["audio", "sendonly"],
+      ["video", "sendonly"],
+    ]);
+    expect(peer().transceivers[1]!.preferences.map((codec) => codec.mimeType)).toEqual([
+      "video/VP8",
+      "video/H264",
+      "video/rtx",
+      "video/VP9",
+    ]);
+  });
+
+  it("names the person whose photos apply", async () => {
+    const calls = fakeFetch(() => created("/whip/den/ann/s1"));
+    await client("ann-1").start();
+    expect(calls[0]!.url).toBe("/whip/den/ann?person=ann-1");
+  });
+
+  it("deletes its session once, by keepalive when the page goes", async () => {
+    const calls = fakeFetch(({ method }) => (method === "POST" ? created("/whip/den/ann/s1") : new Response(null)));
+    const whip = client();
+    await whip.start();
+    await whip.close(true);
+    await whip.close();
+    const deletes = calls.filter(({ method }) => method === "DELETE");
+    expect(deletes).toHaveLength(1);
+    expect(deletes[0]).toMatchObject({ url: "http://relay.test/whip/den/ann/s1", keepalive: true });
+    expect(peer().connectionState).toBe("closed");
+  });
+
+  it("deletes a session that is answered only after the call was left", async () => {
+    let answer: (response: Response) => void = () => undefined;
+    const calls = fakeFetch(({ method }) =>
+      method === "POST" ? new Promise<Response>((resolve) => (answer = resolve)) : new Response(null),
+    );
+    const whip = client();
+    const started = whip.start();
+    await vi.waitFor(() => expect(calls).toHaveLength(1));
+    await whip.close();
+    answer(created("/whip/den/ann/s1"));
+    await started;
+    expect(calls.map(({ method }) => method)).toEqual(["POST", "DELETE"]);
+    expect(peer().remoteDescription).toBeNull();
+  });
+
+  it("reports the problem's detail and closes", async () => {
+    fakeFetch(() => problem(400, "The room may hold letters only."));
+    await expect(client().start()).rejects.toMatchObject({ status: 400, message: "The room may hold letters only." });
+    expect(peer().connectionState).toBe("closed");
+  });
+
+  it("refuses an answer without Location", async () => {
+    fakeFetch(() => new Response("v=0", { status: 201 }));
+    await expect(client().start()).rejects.toThrow(/no session/);
+  });
+
+  it("waits for gathering, but not for ever, and trickles what comes later", async () => {
+    vi.useFakeTimers();
+    const calls = fakeFetch(({ method }) =>
+      method === "POST" ? created("/whip/den/ann/s1", { ETag: '"e1"' }) : new Response(null, { status: 204 }),
+    );
+    const whip = client();
+    peer().iceGatheringState = "gathering";
+    const started = whip.start();
+    await vi.advanceTimersByTimeAsync(900);
+    expect(calls).toHaveLength(0);
+    await vi.advanceTimersByTimeAsync(200);
+    await started;
+    expect(calls).toHaveLength(1);
+    peer().candidate({ candidate: "candidate:1 1 udp 1 10.0.0.2 5000 typ host", sdpMid: "1", sdpMLineIndex: 1 });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(calls[1]).toMatchObject({ url: "http://relay.test/whip/den/ann/s1", method: "PATCH" });
+    expect(calls[1]!.headers).toEqual({ "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": '"e1"' });
+    expect(calls[1]!.body).toContain("a=candidate:1 1 udp");
+  });
+
+  it("stops trickling when the server cannot", async () => {
+    vi.useFakeTimers();
+    const calls = fakeFetch(({ method }) =>
+      method === "POST" ? created("/whip/den/ann/s1") : new Response(null, { status: 405 }),
+    );
+    const whip = client();
+    peer().iceGatheringState = "gathering";
+    const started = whip.start();
+    await vi.advanceTimersByTimeAsync(1000);
+    await started;
+    for (const port of [5000, 5001]) {
+      peer().candidate({ candidate: `candidate:1 1 udp 1 10.0.0.2 ${port} typ host`, sdpMid: "0", sdpMLineIndex: 0 });
+      await vi.advanceTimersByTimeAsync(0);
+    }
+    expect(calls.filter(({ method }) => method === "PATCH")).toHaveLength(1);
+  });
+
+  it("takes the other side's DTLS close for the end", () => {
+    const seen: Health[] = [];
+    client(null, (health) => seen.push(health));
+    peer().become("connected");
+    const transport = peer().transceivers[0]!.receiver.transport;
+    transport.state = "closed";
+    transport.dispatchEvent(new Event("statechange"));
+    peer().become("failed");
+    expect(seen).toEqual(["connected", "ended"]);
+  });
+
+  it("swaps devices without negotiating", async () => {
+    const whip = client();
+    const track = { kind: "video" } as MediaStreamTrack;
+    await whip.replace(track);
+    expect(peer().transceivers[1]!.sender.replaceTrack).toHaveBeenCalledWith(track);
+    expect(peer().transceivers[0]!.sender.replaceTrack).not.toHaveBeenCalled();
+  });
+});
+
+describe("sdpFragment", () => {
+  it("groups candidates under their media", () => {
+    const candidate = (sdpMLineIndex: number, text: string): RTCIceCandidate =>
+      ({ candidate: text, sdpMid: String(sdpMLineIndex), sdpMLineIndex }) as RTCIceCandidate;
+    expect(sdpFragment(OFFER, [candidate(1, "candidate:b"), candidate(0, "candidate:a")]).split("\r\n")).toEqual([
+      "a=ice-ufrag:frag",
+      "a=ice-pwd:secretsecretsecretsecret",
+      "m=video 9 UDP/TLS/RTP/SAVPF 96",
+      "a=mid:1",
+      "a=candidate:b",
+      "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+      "a=mid:0",
+      "a=candidate:a",
+      "",
+    ]);
+  });
+});
+
+describe("iceServersOf", () => {
+  it("reads servers with and without credentials", () => {
+    const header =
+      '<stun:stun.test>; rel="ice-server", <https://x.test>; rel="help", ' +
+      '<turn:turn.test?transport=udp>; rel="ice-server"; username="u,1"; credential="c;2"; credential-type="password"';
+    expect(iceServersOf(header)).toEqual([
+      { urls: "stun:stun.test" },
+      { urls: "turn:turn.test?transport=udp", username: "u,1", credential: "c;2" },
+    ]);
+    expect(iceServersOf("")).toEqual([]);
+  });
+});
