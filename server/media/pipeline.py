@@ -1,0 +1,270 @@
+"""One published video stream: newest frame in, enhanced, rendered once per watched view, handed to the watchers.
+
+    decoder thread ─▶ slot ─▶ front thread: Enhancer.begin ─▶ finish thread: Enhancer.finish, render ─▶ watchers' slots
+
+Threads and queues belong to one stream, so that a slow stream holds up no other, and every one of them is bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import av
+
+from hime_core.compositing.layout import Layout, View
+from hime_core.compositing.render import Renderer
+from hime_core.enhancer import Enhanced, Enhancer, Job
+from hime_core.picture import Picture
+from server.media.rates import RateMeter, Smoothed
+from server.media.slot import Slot
+from server.media.tracks import Outgoing, VideoTrack
+from server.observability.metrics import Metrics
+
+# Frames between begin() and the watchers. One may wait for the engine while the next ones, which do not, line up
+# behind it; but no more of them than get through within the budget, or they would only grow old.
+MAX_IN_FLIGHT = 5
+FINISH_BUDGET = 0.15  # seconds
+MAX_AUDIO_DELAY = 0.25
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Received:
+    frame: av.VideoFrame
+    time: float
+
+
+@dataclass(frozen=True, eq=False)
+class _InFlight:
+    received: _Received
+    picture: Picture
+    job: Job | None  # None where begin() failed
+
+
+@dataclass(frozen=True, eq=False)
+class _Watched:
+    """One view in one layout, rendered once for all of its tracks."""
+
+    renderer: Renderer
+    tracks: tuple[VideoTrack, ...]
+
+
+class VideoPipeline:
+    """Takes one stream's frames from any thread; every one counts once: enhanced, carried, passed or dropped."""
+
+    def __init__(
+        self,
+        enhancer: Enhancer,
+        metrics: Metrics,
+        on_first_frame: Callable[[], None] = lambda: None,
+        renderer: Callable[[View, Layout], Renderer] = Renderer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """The enhancer is closed with the pipeline. on_first_frame: called once, in the decoder's thread."""
+        self.outcomes: Counter[str] = Counter()
+        self.rate_in = RateMeter(clock=clock)
+        self.rate_out = RateMeter(clock=clock)
+        self.frames = 0  # begun so far, which is the number of the newest
+        self._enhancer = enhancer
+        self._metrics = metrics
+        self._on_first_frame: Callable[[], None] | None = on_first_frame
+        self._make_renderer = renderer
+        self._clock = clock
+        self._slot: Slot[_Received] = Slot()
+        self._jobs: queue.Queue[_InFlight | None] = queue.Queue(MAX_IN_FLIGHT + 1)
+        self._flow = threading.Condition()
+        self._in_flight = 0
+        self._lock = threading.Lock()
+        self._watched: dict[tuple[View, Layout], _Watched] = {}
+        self._finishing = Smoothed()
+        self._latency = Smoothed()
+        self._logged: set[str] = set()
+        self._threads = [
+            threading.Thread(target=self._front, name="video-front", daemon=True),
+            threading.Thread(target=self._finish, name="video-finish", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # --- in: called by the decoder thread
+
+    def receive(self, frame: av.VideoFrame, received: float) -> None:
+        """received: when the frame's last packet came, in clock seconds."""
+        self._metrics.fps_in()
+        self.rate_in.add()
+        if self._slot.put(_Received(frame, received)):
+            self._count("dropped")
+        if self._on_first_frame is not None:
+            on_first_frame, self._on_first_frame = self._on_first_frame, None
+            on_first_frame()
+
+    def lost(self, frames: int) -> None:
+        """Frames that were received and thrown away because the decoder fell behind."""
+        for _ in range(frames):
+            self._metrics.fps_in()
+            self.rate_in.add()
+            self._count("dropped")
+
+    def stage(self, name: str, seconds: float) -> None:
+        self._metrics.stage(name, seconds)
+
+    # --- out: called in the event loop
+
+    def watch(self, view: View, layout: Layout) -> VideoTrack:
+        """A new track of that view; stop() on it ends the watching."""
+        key = view, layout
+        track = VideoTrack(self._encoded, self._metrics.keyframe)
+        with self._lock:
+            watched = self._watched.get(key) or _Watched(self._make_renderer(view, layout), ())
+            self._watched[key] = replace(watched, tracks=(*watched.tracks, track))
+        track.on("ended", lambda: self._unwatch(key, track))
+        return track
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from a frame's last packet to its encoded packets, smoothed; None while nobody watches."""
+        return self._latency.value
+
+    def audio_delay(self) -> float:
+        """How long the audio received with a frame waits for it, seconds."""
+        return min(self._latency.value or 0.0, MAX_AUDIO_DELAY)
+
+    def close(self) -> None:
+        """Ends the tracks and waits for the threads. Blocks: not for the event loop's thread."""
+        if self._slot.close():
+            self._count("dropped")
+        with self._flow:
+            self._flow.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=5)
+        self._enhancer.close()
+
+    def end_tracks(self) -> None:
+        for watched in list(self._watched.values()):
+            for track in watched.tracks:
+                track.stop()
+
+    def _unwatch(self, key: tuple[View, Layout], track: VideoTrack) -> None:
+        with self._lock:
+            watched = self._watched[key]
+            tracks = tuple(other for other in watched.tracks if other is not track)
+            if tracks:
+                self._watched[key] = replace(watched, tracks=tracks)
+            else:
+                del self._watched[key]
+            if not self._watched:
+                self._latency.value = None
+
+    def _encoded(self, received: float, seconds: float) -> None:
+        latency = self._clock() - received
+        self._latency.add(latency)
+        self._metrics.stage("encode", seconds)
+        self._metrics.frame_latency(latency)
+
+    # --- the two threads
+
+    def _front(self) -> None:
+        while (received := self._next()) is not None:
+            try:
+                picture = Picture.from_frame(received.frame)
+            except Exception:
+                self._error("convert")
+                self._count("dropped")
+                continue
+            self.frames += 1
+            try:
+                job = self._enhancer.begin(picture, received.time)
+            except Exception:
+                self._error("begin")
+                job = None
+            with self._flow:
+                self._in_flight += 1
+            self._jobs.put(_InFlight(received, picture, job))
+        self._jobs.put(None)
+
+    def _next(self) -> _Received | None:
+        """The newest frame, taken only when the finish thread can soon take it on."""
+        with self._flow:
+            self._flow.wait_for(lambda: self._slot.closed or self._in_flight < self._most_in_flight())
+        return self._slot.get()
+
+    def _most_in_flight(self) -> int:
+        each = self._finishing.value or 0.0
+        return MAX_IN_FLIGHT if each * MAX_IN_FLIGHT <= FINISH_BUDGET else max(1, int(FINISH_BUDGET / each))
+
+    def _finish(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            started = self._clock()
+            enhanced = self._finished(item)
+            with self._lock:
+                watched = dict(self._watched)
+            for (view, _), target in watched.items():
+                picture, failed = self._rendered(target.renderer, enhanced)
+                if failed and view != "original":
+                    enhanced = _passed(enhanced.picture)
+                self._hand_out(picture, target.tracks, item.received)
+            self.rate_out.add()
+            self._metrics.fps_out()
+            self._count(enhanced.outcome)
+            self._finishing.add(self._clock() - started)
+            with self._flow:
+                self._in_flight -= 1
+                self._flow.notify_all()
+
+    def _finished(self, item: _InFlight) -> Enhanced:
+        if item.job is None:
+            return _passed(item.picture)
+        try:
+            enhanced = self._enhancer.finish(item.job)
+            for reason in enhanced.bypasses:
+                self._metrics.bypass(reason)
+            if enhanced.reference_gap is not None:
+                self._metrics.reference_gap(enhanced.reference_gap)
+            return enhanced
+        except Exception:
+            self._error("finish")
+            return _passed(item.picture)
+
+    def _rendered(self, renderer: Renderer, enhanced: Enhanced) -> tuple[Picture, bool]:
+        """The view's picture, and whether rendering failed: then plainly enlarged if that works, else untouched."""
+        started = self._clock()
+        try:
+            picture = renderer.render(enhanced)
+            self._metrics.stage("composite", self._clock() - started)
+            return picture, False
+        except Exception:
+            self._error("render")
+        try:
+            return renderer.render(_passed(enhanced.picture)), True
+        except Exception:
+            return enhanced.picture, True
+
+    def _hand_out(self, picture: Picture, tracks: tuple[VideoTrack, ...], received: _Received) -> None:
+        for track in tracks:
+            frame = picture.to_frame()  # one for each: encoders write the wanted picture type into it
+            frame.pts, frame.time_base = received.frame.pts, received.frame.time_base
+            track.slot.put(Outgoing(frame, received.time))
+
+    def _count(self, outcome: str) -> None:
+        with self._lock:
+            self.outcomes[outcome] += 1
+        self._metrics.frame(outcome)
+
+    def _error(self, where: str) -> None:
+        """Counts an exception and logs the first of its kind, as the next frames will mostly repeat it."""
+        self._metrics.bypass("error")
+        if where not in self._logged:
+            self._logged.add(where)
+            log.exception("video frames pass unenhanced: %s failed", where)
+
+
+def _passed(picture: Picture) -> Enhanced:
+    """The frame as it came; its error has been counted."""
+    return Enhanced(picture, (), (), "passed", (), None)

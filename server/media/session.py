@@ -1,0 +1,203 @@
+"""One peer connection of the relay: it answers an offer, takes trickled candidates, and tells when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from aiortc import RTCConfiguration, RTCIceCandidate, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
+from aiortc.sdp import SessionDescription, candidate_from_sdp
+
+from server.media import aiortc_seam as seam
+from server.media.bitrate import Bitrates
+from server.media.tracks import AudioTrack, VideoTrack
+
+CONNECT_TIMEOUT = 15.0  # seconds from the answer to the first sign of life
+MEDIA_TIMEOUT = 4.0  # seconds without a packet, after which a publisher's network is lost
+PEER_TIMEOUT = 5.0  # seconds without anything at all, after which a watcher's is
+
+log = logging.getLogger(__name__)
+
+
+class InvalidOffer(ValueError):
+    """The body is not an SDP offer that can be answered; the message says what would be right."""
+
+
+class InvalidFragment(ValueError):
+    """The body is not an SDP fragment of trickled candidates."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An SDP offer, checked, without candidates that only a local mDNS name stands for.
+
+    kinds: which of audio and video it has with a peer that sends (or wants to receive) them.
+    """
+
+    sdp: str
+    sends: frozenset[str]
+    receives: frozenset[str]
+
+    @classmethod
+    def parse(cls, text: str) -> Offer:
+        """Raises InvalidOffer."""
+        if not text.startswith("v=0"):
+            raise InvalidOffer("The body is not SDP: an offer begins with v=0.")
+        # A peer behind such a name is found by its own connectivity checks, without seconds spent on asking around.
+        kept = [line for line in text.splitlines() if not (line.startswith("a=candidate:") and ".local " in line)]
+        sdp = "\r\n".join(kept) + "\r\n"
+        try:
+            media = SessionDescription.parse(sdp).media
+        except Exception as error:  # aiortc's parser raises what each wrong line leads to, assertions included
+            raise InvalidOffer("The body cannot be read as SDP.") from error
+        kinds = [section.kind for section in media]
+        if any(kinds.count(kind) > 1 for kind in ("audio", "video")):
+            raise InvalidOffer("The offer has several sections of one kind: one audio and one video at most.")
+        directions = {section.kind: section.direction or "sendrecv" for section in media}
+        return cls(
+            sdp,
+            frozenset(k for k, d in directions.items() if k in ("audio", "video") and d in ("sendonly", "sendrecv")),
+            frozenset(k for k, d in directions.items() if k in ("audio", "video") and d in ("recvonly", "sendrecv")),
+        )
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """Trickled candidates (RFC 8840). ufrag: whose; candidates of mDNS names are left out."""
+
+    ufrag: str | None
+    candidates: tuple[RTCIceCandidate, ...]
+    complete: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Fragment:
+        """Raises InvalidFragment."""
+        lines = [line.strip() for line in text.splitlines()]
+        values = {
+            name: [line.removeprefix(f"a={name}").lstrip(":") for line in lines if line.startswith(f"a={name}")]
+            for name in ("ice-ufrag", "candidate", "end-of-candidates")
+        }
+        if not any(values.values()):
+            raise InvalidFragment("The body is not an SDP fragment: it holds no a=candidate, no a=end-of-candidates.")
+        try:
+            candidates = tuple(candidate_from_sdp(value) for value in values["candidate"] if ".local " not in value)
+        except (AssertionError, ValueError) as error:
+            raise InvalidFragment("An a=candidate line of the body cannot be read.") from error
+        ufrag = values["ice-ufrag"][0] if values["ice-ufrag"] else None
+        return cls(ufrag, candidates, bool(values["end-of-candidates"]))
+
+
+class Session:
+    """A peer connection that answered one offer. `on_over` is called once when it fails or is closed by the peer."""
+
+    def __init__(
+        self, ice_servers: Iterable[RTCIceServer], bitrates: Bitrates, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.id = secrets.token_urlsafe(16)
+        self.answer = ""
+        self.on_over: Callable[[], None] = lambda: None
+        self._bitrates = bitrates
+        self._clock = clock
+        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=list(ice_servers)))
+        self._pc.on("connectionstatechange", self._state_changed)
+        self._created = clock()
+        self._life = seam.SignOfLife()
+        self._arrivals: list[seam.Arrivals] = []
+        self._tracks: list[VideoTrack | AudioTrack] = []
+        self._ufrag: str | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    async def publish(self, offer: Offer, video: seam.VideoSink | None, audio: seam.AudioSink | None) -> None:
+        """Answers a publisher. Raises InvalidOffer, and is closed then."""
+
+        def lead() -> None:
+            for transceiver in self._pc.getTransceivers():
+                receiver = transceiver.receiver
+                if receiver.track is None:
+                    continue
+                if receiver.track.kind == "video" and video is not None:
+                    self._arrivals.append(seam.receive_video(receiver, video, self._clock))
+                elif receiver.track.kind == "audio" and audio is not None:
+                    self._arrivals.append(seam.receive_audio(receiver, audio, self._clock))
+
+        await self._negotiate(offer, lead)
+
+    async def watch(self, offer: Offer, video: VideoTrack | None, audio: AudioTrack | None) -> None:
+        """Answers a watcher with the tracks. Raises InvalidOffer, and is closed then."""
+        self._tracks = [track for track in (video, audio) if track is not None]
+
+        def attach() -> None:
+            for track in self._tracks:
+                if track.kind in offer.receives:
+                    self._pc.addTrack(track)
+            for transceiver in self._pc.getTransceivers():
+                if transceiver.sender.track is video and video is not None:
+                    seam.send_video(transceiver, video, self._bitrates, self._clock)
+
+        await self._negotiate(offer, attach)
+
+    async def _negotiate(self, offer: Offer, prepare: Callable[[], None]) -> None:
+        try:
+            await self._pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+            seam.choose_codecs(self._pc, self._bitrates)
+            self._life = seam.watch_peer(self._pc, self._clock)
+            self._ufrag = seam.remote_ufrag(self._pc)
+            prepare()
+            await self._pc.setLocalDescription(await self._pc.createAnswer())
+        except (OperationError, seam.UnsupportedOffer) as error:
+            await self.close()
+            raise InvalidOffer(
+                f"The offer has no codec that the relay speaks: VP8 or H264, and Opus. {error}"
+            ) from error
+        except (AssertionError, AttributeError, KeyError, ValueError, InvalidAccessError, InvalidStateError) as error:
+            # what aiortc raises on an offer without credentials, fingerprints or multiplexing
+            await self.close()
+            raise InvalidOffer(f"The offer cannot be answered: {error or type(error).__name__}.") from error
+        except BaseException:
+            await self.close()
+            raise
+        self.answer = self._pc.localDescription.sdp
+
+    async def add_candidates(self, fragment: Fragment) -> None:
+        """Raises InvalidFragment where it asks for an ICE restart."""
+        if fragment.ufrag is not None and fragment.ufrag != self._ufrag:
+            raise InvalidFragment("ICE restarts are not supported: the fragment's ice-ufrag must be the offer's.")
+        mid = self._pc.getTransceivers()[0].mid  # all is bundled on the first
+        for candidate in fragment.candidates:
+            candidate.sdpMid = mid
+            await self._pc.addIceCandidate(candidate)
+        if fragment.complete:
+            await self._pc.addIceCandidate(None)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the peer never came, or is gone without a word."""
+        now = self._clock()
+        if self._arrivals:
+            arrivals = [arrival.last_arrival for arrival in self._arrivals if arrival.last_arrival is not None]
+            last, patience = max(arrivals, default=None), MEDIA_TIMEOUT
+        else:
+            last, patience = self._life.last, PEER_TIMEOUT
+        if last is None:
+            last, patience = self._created, CONNECT_TIMEOUT
+        return now - last > patience
+
+    async def close(self) -> None:
+        """Ends the tracks and the connection. May be called several times."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        for track in self._tracks:
+            track.stop()
+        await self._pc.close()
+
+    def _state_changed(self) -> None:
+        if self._pc.connectionState in ("failed", "closed") and self._closing is None:
+            self.on_over()

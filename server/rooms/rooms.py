@@ -1,0 +1,191 @@
+"""All rooms of one relay: sessions are made and found here, and lost ones noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import TYPE_CHECKING
+
+from aiortc import RTCIceServer
+
+from hime_core.bank import ExemplarBank
+from hime_core.compositing.layout import Layout, View
+from hime_core.enhancer import Enhancer, EnhancerConfig
+from server.media.bitrate import Bitrates
+from server.media.session import InvalidOffer, Offer, Session
+from server.observability.metrics import Metrics
+from server.rooms.events import Event
+from server.rooms.participant import Participant
+from server.rooms.room import Room
+from server.settings import Settings
+
+if TYPE_CHECKING:  # the engine brings torch with it
+    from hime_core.engine import Engine
+    from hime_core.faces.detector import ScanningDetector
+    from server.exemplars.store import PhotoStore
+
+SWEEP_INTERVAL = 0.5
+STATS_INTERVAL = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class NotFound(LookupError):
+    """There is no such participant or session; the message says which."""
+
+
+class Rooms:
+    """Rooms come with the first who publishes or listens, and go with the last. For one event loop's thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        engine: Engine | None = None,
+        detector: ScanningDetector | None = None,
+        photos: PhotoStore | None = None,
+        enhancer_factory: Callable[[], Enhancer] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """enhancer_factory: makes one stream's enhancer; without it they are made of the engine and the detector."""
+        self._metrics = metrics
+        self._engine = engine
+        self._detector = detector
+        self._photos = photos
+        self._config = EnhancerConfig(patience=settings.frame_deadline_ms / 1000)
+        self._make_enhancer = enhancer_factory or self._enhancer
+        self._clock = clock
+        self._ice_servers = [
+            RTCIceServer(server.urls, server.username, server.credential) for server in settings.ice_servers
+        ]
+        self._bitrates = Bitrates(settings.video_min_bitrate, settings.video_start_bitrate, settings.video_max_bitrate)
+        self._rooms: dict[str, Room] = {}
+        self._housekeeping: asyncio.Task[None] | None = None
+
+    def get(self, room: str) -> Room | None:
+        return self._rooms.get(room)
+
+    def streams_of(self, person: str) -> list[Participant]:
+        """Participants whose video takes that person's photos along."""
+        everyone = (one for room in self._rooms.values() for one in room.participants.values())
+        return [one for one in everyone if one.person == person and one.enhancer is not None]
+
+    def forget_person(self, person: str, exemplar_ids: Iterable[str] | None) -> None:
+        """Running calls drop these photos of the person; None: all that they know of the person."""
+        ids = None if exemplar_ids is None else list(exemplar_ids)
+        for participant in self.streams_of(person):
+            participant.forget(ids)
+
+    async def publish(self, room: str, name: str, offer: Offer, person: str | None = None) -> Session:
+        """Answers a publisher, who takes the name over from whoever had it. Raises InvalidOffer."""
+        if not offer.sends:
+            raise InvalidOffer("The offer sends neither audio nor video: one of its sections must be sendonly.")
+        enhancer = await asyncio.to_thread(self._make_enhancer) if "video" in offer.sends else None
+        session = self._session()
+        participant = Participant(name, person, session, enhancer, self._metrics, self._clock)
+        try:
+            await session.publish(offer, participant.video, participant.audio)
+        except BaseException:
+            await participant.close()
+            raise
+        self._room(room).enter(participant)
+        if person is not None and enhancer is not None and self._photos is not None:
+            try:
+                participant.add_photos(await asyncio.to_thread(self._photos.exemplars_of, person))
+            except Exception:
+                log.exception("a stream starts without its registered photos")
+        self._count_streams()
+        return session
+
+    async def watch(self, room: str, name: str, offer: Offer, view: View, layout: Layout) -> Session:
+        """Answers a watcher of a participant. Raises NotFound and InvalidOffer."""
+        if not offer.receives:
+            raise InvalidOffer("The offer receives neither audio nor video: one of its sections must be recvonly.")
+        place, participant = self._find(room, name)
+        session = self._session()
+        session.on_over = lambda: place.stop_watching(participant, session)
+        await participant.watch(session, offer, view, layout)
+        if place.participants.get(name) is not participant:  # who left while the answer was made
+            await session.close()
+            raise NotFound("The participant has left.")
+        self._count_streams()
+        return session
+
+    def publication(self, room: str, name: str, session: str) -> Session:
+        """Raises NotFound."""
+        _, participant = self._find(room, name)
+        if participant.session.id != session:
+            raise NotFound("There is no such session.")
+        return participant.session
+
+    def subscription(self, room: str, name: str, session: str) -> Session:
+        """Raises NotFound."""
+        _, participant = self._find(room, name)
+        if session not in participant.watchers:
+            raise NotFound("There is no such session.")
+        return participant.watchers[session]
+
+    def end(self, room: str, name: str, session: Session) -> None:
+        """Ends a publication or a subscription that was found before."""
+        place, participant = self._find(room, name)
+        if participant.session is session:
+            place.leave(participant)
+        else:
+            place.stop_watching(participant, session)
+        self._count_streams()
+
+    def events(self, room: str) -> AsyncIterator[Event]:
+        return self._room(room).events()
+
+    async def close(self) -> None:
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.gather(self._housekeeping, return_exceptions=True)
+        await asyncio.gather(*(room.close() for room in self._rooms.values()))
+        self._rooms.clear()
+
+    def _session(self) -> Session:
+        return Session(self._ice_servers, self._bitrates, self._clock)
+
+    def _room(self, name: str) -> Room:
+        if self._housekeeping is None:
+            self._housekeeping = asyncio.create_task(self._keep_house(), name="rooms")
+        return self._rooms.setdefault(name, Room(name))
+
+    def _find(self, room: str, name: str) -> tuple[Room, Participant]:
+        place = self._rooms.get(room)
+        participant = place.participants.get(name) if place else None
+        if place is None or participant is None:
+            raise NotFound("There is no such participant in the room.")
+        return place, participant
+
+    def _enhancer(self) -> Enhancer:
+        assert self._engine is not None and self._detector is not None
+        bank = ExemplarBank(clock=self._clock)
+        return Enhancer(self._engine, self._detector, bank, self._config, self._clock, self._metrics.stage)
+
+    async def _keep_house(self) -> None:
+        last_stats = last_sweep = self._clock()
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL)
+            now = self._clock()
+            # After a stall of the loop itself, packets that have come meanwhile are still to be read.
+            stalled, last_sweep = now - last_sweep > 2 * SWEEP_INTERVAL, now
+            for name, room in list(self._rooms.items()):
+                if not stalled:
+                    room.sweep()
+                if now - last_stats >= STATS_INTERVAL - 0.1:
+                    room.send_stats()
+                if room.idle:
+                    del self._rooms[name]
+            if now - last_stats >= STATS_INTERVAL - 0.1:
+                last_stats = now
+                self._count_streams()
+
+    def _count_streams(self) -> None:
+        everyone = [one for room in self._rooms.values() for one in room.participants.values()]
+        self._metrics.set_streams("in", len(everyone))
+        self._metrics.set_streams("out", sum(len(one.watchers) for one in everyone))
+        self._metrics.set_bank(sum(len(one.enhancer.bank.exemplars()) for one in everyone if one.enhancer))

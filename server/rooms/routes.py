@@ -1,0 +1,233 @@
+"""WHIP (RFC 9725), WHEP (draft-ietf-wish-whep) and what the API tells of rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from hime_core.compositing.layout import Layout, View
+from server.media.session import Fragment, InvalidFragment, InvalidOffer, Offer, Session
+from server.problems import Name, Problem, check_name, problem_docs
+from server.rooms.rooms import NotFound, Rooms
+from server.settings import IceServer
+
+SDP = "application/sdp"
+FRAGMENT = "application/trickle-ice-sdpfrag"
+MAX_SDP = 200_000  # bytes
+
+router = APIRouter()
+
+_SDP_IN = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
+_FRAGMENT_IN = {"requestBody": {"required": True, "content": {FRAGMENT: {"schema": {"type": "string"}}}}}
+_CREATED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "description": "The SDP answer",
+        "content": {SDP: {"schema": {"type": "string"}}},
+        "headers": {
+            "Location": {"description": "The session: PATCH candidates to it, DELETE it", "schema": {"type": "string"}},
+            "Link": {"description": 'ICE servers, rel="ice-server"', "schema": {"type": "string"}},
+        },
+    }
+}
+
+
+@router.post(
+    "/whip/{room}/{participant}",
+    status_code=201,
+    tags=["media"],
+    summary="Publish (WHIP)",
+    responses={**_CREATED, **problem_docs(400, 413, 415)},
+    openapi_extra=_SDP_IN,
+)
+async def publish(
+    request: Request,
+    room: Name,
+    participant: Name,
+    person: Annotated[str | None, Query(description="Whose registered photos are used for this stream.")] = None,
+) -> Response:
+    """Answers an offer that sends audio, video or both. One who had the name before leaves."""
+    if person is not None:
+        check_name(person, "person")
+    session = await _answered(_rooms(request).publish(room, participant, await _offer(request), person))
+    return _created(request, f"/whip/{room}/{participant}/{session.id}", session)
+
+
+@router.post(
+    "/whep/{room}/{participant}",
+    status_code=201,
+    tags=["media"],
+    summary="Watch (WHEP)",
+    responses={**_CREATED, **problem_docs(400, 404, 413, 415)},
+    openapi_extra=_SDP_IN,
+)
+async def watch(
+    request: Request,
+    room: Name,
+    participant: Name,
+    view: View = "enhanced",
+    layout: Layout = "upscale",
+) -> Response:
+    """Answers an offer that receives audio, video or both of a participant."""
+    session = await _answered(_rooms(request).watch(room, participant, await _offer(request), view, layout))
+    return _created(request, f"/whep/{room}/{participant}/{session.id}", session)
+
+
+@router.patch(
+    "/whip/{room}/{participant}/{session}",
+    status_code=204,
+    tags=["media"],
+    summary="Add a publisher's candidates (trickle ICE)",
+    responses=problem_docs(400, 404, 415, 422),
+    openapi_extra=_FRAGMENT_IN,
+)
+async def trickle_publication(request: Request, room: Name, participant: Name, session: str) -> Response:
+    return await _trickle(request, _publication(request, room, participant, session))
+
+
+@router.patch(
+    "/whep/{room}/{participant}/{session}",
+    status_code=204,
+    tags=["media"],
+    summary="Add a watcher's candidates (trickle ICE)",
+    responses=problem_docs(400, 404, 415, 422),
+    openapi_extra=_FRAGMENT_IN,
+)
+async def trickle_subscription(request: Request, room: Name, participant: Name, session: str) -> Response:
+    return await _trickle(request, _subscription(request, room, participant, session))
+
+
+@router.delete(
+    "/whip/{room}/{participant}/{session}", tags=["media"], summary="Stop publishing", responses=problem_docs(400, 404)
+)
+async def end_publication(request: Request, room: Name, participant: Name, session: str) -> Response:
+    _rooms(request).end(room, participant, _publication(request, room, participant, session))
+    return Response(status_code=200)
+
+
+@router.delete(
+    "/whep/{room}/{participant}/{session}", tags=["media"], summary="Stop watching", responses=problem_docs(400, 404)
+)
+async def end_subscription(request: Request, room: Name, participant: Name, session: str) -> Response:
+    _rooms(request).end(room, participant, _subscription(request, room, participant, session))
+    return Response(status_code=200)
+
+
+@router.get("/api/rooms/{room}", tags=["rooms"], summary="Who is there", responses=problem_docs(400))
+async def describe(request: Request, room: Name) -> dict[str, Any]:
+    """The participants by name and their state; a room that nobody is in has none."""
+    found = _rooms(request).get(room)
+    return {"room": room, "participants": found.stats() if found else {}}
+
+
+@router.get(
+    "/api/rooms/{room}/events",
+    tags=["rooms"],
+    summary="Who comes and goes, and the figures of each second",
+    response_class=EventSourceResponse,
+    responses=problem_docs(400),
+)
+async def events(request: Request, room: Name) -> EventSourceResponse:
+    """Server-sent events: `joined` for everyone who is there and who comes, `left`, and `stats` each second."""
+    listening = _rooms(request).events(room)
+
+    async def sent() -> AsyncIterator[ServerSentEvent]:
+        async for event in listening:
+            yield ServerSentEvent(json.dumps(event.data), event=event.name)
+
+    return EventSourceResponse(sent(), headers={"Cache-Control": "no-store"}, ping=15)
+
+
+@router.get(
+    "/api/rooms/{room}/{participant}/bank",
+    tags=["rooms"],
+    summary="The exemplars in use",
+    responses=problem_docs(400, 404),
+)
+async def bank(request: Request, room: Name, participant: Name) -> dict[str, Any]:
+    """What a participant's faces are enhanced with, each with a thumbnail."""
+    found = _rooms(request).get(room)
+    one = found.participants.get(participant) if found else None
+    if one is None:
+        raise Problem(404, "There is no such participant in the room.")
+    return {"participant": participant, "exemplars": await asyncio.to_thread(one.bank)}
+
+
+def _rooms(request: Request) -> Rooms:
+    return request.app.state.relay.rooms
+
+
+async def _body(request: Request, media_type: str) -> str:
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != media_type:
+        raise Problem(415, f"The body must be {media_type}.", {"Accept": media_type})
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_SDP:
+            raise Problem(413, f"The body is too large: at most {MAX_SDP} bytes are taken here.")
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise Problem(400, "The body is not text in UTF-8.") from None
+
+
+async def _offer(request: Request) -> Offer:
+    try:
+        return Offer.parse(await _body(request, SDP))
+    except InvalidOffer as error:
+        raise Problem(400, str(error)) from error
+
+
+async def _answered(answering: Any) -> Session:
+    try:
+        return await answering
+    except InvalidOffer as error:
+        raise Problem(400, str(error)) from error
+    except NotFound as error:
+        raise Problem(404, str(error)) from error
+
+
+def _created(request: Request, location: str, session: Session) -> Response:
+    headers = {"Location": location, "Accept-Patch": FRAGMENT}
+    if links := [_link(server, url) for server in request.app.state.relay.settings.ice_servers for url in server.urls]:
+        headers["Link"] = ", ".join(links)
+    return Response(session.answer, 201, headers, media_type=SDP)
+
+
+def _link(server: IceServer, url: str) -> str:
+    link = f'<{url}>; rel="ice-server"'
+    if server.username is not None:
+        link += f'; username="{server.username}"; credential="{server.credential}"; credential-type="password"'
+    return link
+
+
+def _publication(request: Request, room: str, participant: str, session: str) -> Session:
+    try:
+        return _rooms(request).publication(room, participant, session)
+    except NotFound as error:
+        raise Problem(404, str(error)) from error
+
+
+def _subscription(request: Request, room: str, participant: str, session: str) -> Session:
+    try:
+        return _rooms(request).subscription(room, participant, session)
+    except NotFound as error:
+        raise Problem(404, str(error)) from error
+
+
+async def _trickle(request: Request, session: Session) -> Response:
+    """RFC 9725, section 4.3.1; a request that would restart ICE answers 422 (section 4.3.2)."""
+    try:
+        fragment = Fragment.parse(await _body(request, FRAGMENT))
+    except InvalidFragment as error:
+        raise Problem(400, str(error)) from error
+    try:
+        await session.add_candidates(fragment)
+    except InvalidFragment as error:
+        raise Problem(422, str(error)) from error
+    return Response(status_code=204)

@@ -1,0 +1,292 @@
+"""A relay on loopback with a made-up enhancer, and peers that publish and watch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import httpx
+import numpy as np
+import uvicorn
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
+from fastapi import FastAPI
+
+from hime_core.bank import ExemplarBank
+from hime_core.enhancer import Enhanced
+from hime_core.picture import Picture
+from server import problems
+from server.observability.metrics import Metrics
+from server.rooms.rooms import Rooms
+from server.rooms.routes import router
+from server.settings import Settings
+
+COUNTER_BITS = 12
+PORT_RATE = 90000
+
+
+@dataclass
+class FakeJob:
+    picture: Picture
+    received: float
+
+
+@dataclass
+class FakeEnhancer:
+    """Calls every frame enhanced, after the delays; raises in the stages named in `raises`."""
+
+    begin_seconds: float = 0.0
+    finish_seconds: float = 0.0
+    raises: set[str] = field(default_factory=set)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    bank: ExemplarBank = field(default_factory=ExemplarBank)
+    closed: bool = False
+
+    def begin(self, picture: Picture, received: float) -> FakeJob:
+        self._stage("begin", self.begin_seconds)
+        self.sizes.append((picture.width, picture.height))
+        return FakeJob(picture, received)
+
+    def finish(self, job: FakeJob) -> Enhanced:
+        self._stage("finish", self.finish_seconds)
+        return Enhanced(job.picture, (), (), "enhanced", (), None)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _stage(self, name: str, seconds: float) -> None:
+        time.sleep(seconds)
+        if name in self.raises:
+            raise RuntimeError(f"{name} fails on purpose")
+
+
+class MovingVideo(MediaStreamTrack):
+    """A moving picture with its own number written into it in blocks; remembers when each was sent."""
+
+    kind = "video"
+
+    def __init__(self, width: int = 320, height: int = 180, fps: float = 20) -> None:
+        super().__init__()
+        self.width, self.height, self.fps = width, height, fps
+        self.sent: dict[int, float] = {}
+        self._start: float | None = None
+
+    async def recv(self) -> av.VideoFrame:
+        number = len(self.sent)
+        self._start = self._start or time.monotonic()
+        await asyncio.sleep(max(0.0, self._start + number / self.fps - time.monotonic()))
+        picture = Picture(numbered(self.width, self.height, number), *(_grey(self.width, self.height),) * 2)
+        frame = picture.to_frame()
+        frame.pts, frame.time_base = round(number * PORT_RATE / self.fps), Fraction(1, PORT_RATE)
+        self.sent[number] = time.monotonic()
+        return frame
+
+
+def numbered(width: int, height: int, number: int) -> np.ndarray:
+    """Luma (height, width) with the number in one row of blocks at the top, over a moving ramp."""
+    ramp = (np.arange(width)[None, :] + np.arange(height)[:, None] + 3 * number) % 200 + 25
+    luma = ramp.astype(np.uint8)
+    block = width // COUNTER_BITS
+    for bit in range(COUNTER_BITS):
+        luma[: height // 4, bit * block : (bit + 1) * block] = 210 if number >> bit & 1 else 45
+    return luma
+
+
+def number_of(frame: av.VideoFrame) -> int:
+    """The number in a received frame, at whatever size."""
+    luma = Picture.from_frame(frame).y
+    block = luma.shape[1] // COUNTER_BITS
+    row = luma[luma.shape[0] // 8]
+    return sum((int(row[bit * block + block // 2]) > 128) << bit for bit in range(COUNTER_BITS))
+
+
+def _grey(width: int, height: int) -> np.ndarray:
+    return np.full((height // 2, width // 2), 128, np.uint8)
+
+
+class Tone(MediaStreamTrack):
+    """A 440 Hz tone in packets of 20 ms."""
+
+    kind = "audio"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._samples = 0
+        self._start: float | None = None
+
+    async def recv(self) -> av.AudioFrame:
+        self._start = self._start or time.monotonic()
+        await asyncio.sleep(max(0.0, self._start + self._samples / 48000 - time.monotonic()))
+        wave = 8000 * np.sin(2 * np.pi * 440 * (self._samples + np.arange(960)) / 48000)
+        frame = av.AudioFrame.from_ndarray(wave.astype(np.int16)[None, :], "s16", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, self._samples, Fraction(1, 48000)
+        self._samples += 960
+        return frame
+
+
+@dataclass
+class Shown:
+    """A frame that a watcher got, and when."""
+
+    time: float
+    number: int
+    pts: int
+    size: tuple[int, int]
+
+
+class Peer:
+    """One peer connection of a client to the relay, by WHIP or WHEP."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.location = ""
+        self.frames: list[Shown] = []
+        self.audio: list[av.AudioFrame] = []
+        self.ended: set[str] = set()
+        self._readers: list[asyncio.Task[None]] = []
+
+    async def offer(self, path: str) -> httpx.Response:
+        await self.pc.setLocalDescription(await self.pc.createOffer())
+        return await self.http.post(
+            path, content=self.pc.localDescription.sdp, headers={"Content-Type": "application/sdp"}
+        )
+
+    async def _negotiate(self, path: str) -> None:
+        response = await self.offer(path)
+        assert response.status_code == 201, response.text
+        self.location = response.headers["location"]
+        await self.pc.setRemoteDescription(RTCSessionDescription(response.text, "answer"))
+
+    async def publish(self, path: str, *tracks: MediaStreamTrack) -> Peer:
+        for track in tracks:
+            self.pc.addTrack(track)
+        await self._negotiate(path)
+        return self
+
+    async def watch(self, path: str, kinds: tuple[str, ...] = ("audio", "video")) -> Peer:
+        self.pc.on("track", lambda track: self._readers.append(asyncio.create_task(self._read(track))))
+        for kind in kinds:
+            self.pc.addTransceiver(kind, "recvonly")
+        await self._negotiate(path)
+        return self
+
+    async def _read(self, track: MediaStreamTrack) -> None:
+        with suppress(MediaStreamError):
+            while True:
+                frame = await track.recv()
+                if track.kind == "audio":
+                    self.audio.append(frame)
+                else:
+                    size = frame.width, frame.height
+                    self.frames.append(Shown(time.monotonic(), number_of(frame), frame.pts, size))
+        self.ended.add(track.kind)
+
+    async def leave(self) -> httpx.Response:
+        response = await self.http.delete(self.location)
+        await self.pc.close()
+        return response
+
+    def cut(self) -> None:
+        """Takes the network away: nothing is sent from here on, not even a word of goodbye."""
+        for transceiver in self.pc.getTransceivers():
+            connection = transceiver.receiver.transport.transport._connection
+            for protocol in connection._protocols:
+                protocol.transport.sendto = lambda *args: None
+
+    async def close(self) -> None:
+        await self.pc.close()
+        for reader in self._readers:
+            reader.cancel()
+
+
+class Relay:
+    """A served relay; `enhancers` are those it has made."""
+
+    def __init__(self, make: Callable[[], FakeEnhancer]) -> None:
+        self.enhancers: list[FakeEnhancer] = []
+        self.metrics = Metrics()
+        self.settings = Settings(_env_file=None)
+        self.rooms = Rooms(self.settings, self.metrics, enhancer_factory=lambda: self._made(make()))
+        self.peers: list[Peer] = []
+        self.http: httpx.AsyncClient
+
+    def peer(self) -> Peer:
+        self.peers.append(Peer(self.http))
+        return self.peers[-1]
+
+    def _made(self, enhancer: FakeEnhancer) -> Any:
+        self.enhancers.append(enhancer)
+        return enhancer
+
+    async def stats(self, room: str = "r") -> dict[str, Any]:
+        return (await self.http.get(f"/api/rooms/{room}")).json()["participants"]
+
+    def total(self, metric: str, **labels: str) -> float:
+        """The sum of a metric's samples that carry these labels."""
+        samples = (sample for family in self.metrics.registry.collect() for sample in family.samples)
+        return sum(s.value for s in samples if s.name == metric and labels.items() <= s.labels.items())
+
+    @asynccontextmanager
+    async def events(self, room: str = "r") -> AsyncIterator[list[tuple[float, str, dict[str, Any]]]]:
+        """(time, name, data) of the room's events, as they come."""
+        got: list[tuple[float, str, dict[str, Any]]] = []
+        opened = asyncio.Event()
+
+        async def listen() -> None:
+            async with self.http.stream("GET", f"/api/rooms/{room}/events") as response:
+                opened.set()
+                name = ""
+                async for line in response.aiter_lines():
+                    if line.startswith("event:"):
+                        name = line[6:].strip()
+                    elif line.startswith("data:"):
+                        got.append((time.monotonic(), name, json.loads(line[5:])))
+
+        task = asyncio.create_task(listen())
+        await asyncio.wait_for(opened.wait(), 10)
+        try:
+            yield got
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError, httpx.HTTPError):
+                await task
+
+
+@asynccontextmanager
+async def serving(make: Callable[[], FakeEnhancer] = FakeEnhancer) -> AsyncIterator[Relay]:
+    relay = Relay(make)
+    app = FastAPI()
+    app.state.relay = SimpleNamespace(settings=relay.settings, metrics=relay.metrics, rooms=relay.rooms)
+    problems.install(app)
+    app.include_router(router)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as relay.http:
+        try:
+            yield relay
+        finally:
+            await asyncio.gather(*(peer.close() for peer in relay.peers))
+            await relay.rooms.close()
+            server.should_exit = server.force_exit = True
+            await serving
+
+
+async def until(condition: Callable[[], Any], seconds: float = 15, what: str = "the condition") -> float:
+    """Waits for it; the seconds that it took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, f"{what} did not come true within {seconds} s"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - started

@@ -1,0 +1,107 @@
+"""A call through the relay, aiortc to aiortc on loopback."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from tests.media.helpers import FakeEnhancer, MovingVideo, Tone, serving, until
+
+
+async def test_frames_and_audio_reach_a_watcher() -> None:
+    async with serving() as relay:
+        await relay.peer().publish("/whip/r/ann", MovingVideo(), Tone())
+        watcher = await relay.peer().watch("/whep/r/ann")
+        await until(lambda: len(watcher.frames) > 30 and len(watcher.audio) > 50)
+        assert watcher.frames[-1].size == (1280, 720)
+        assert all(a.pts < b.pts for a, b in pairwise(watcher.frames))
+        numbers = [shown.number for shown in watcher.frames]
+        assert all(a < b for a, b in pairwise(numbers))
+        sound = np.concatenate([frame.to_ndarray().reshape(-1, 2)[:, 0] for frame in watcher.audio[10:]])
+        assert np.abs(sound).mean() > 1000
+        spectrum = np.abs(np.fft.rfft(sound))
+        assert abs(spectrum.argmax() * 48000 / len(sound) - 440) < 5
+
+
+async def test_timestamps_are_the_publishers() -> None:
+    async with serving() as relay:
+        video = MovingVideo(fps=20)
+        await relay.peer().publish("/whip/r/ann", video)
+        watcher = await relay.peer().watch("/whep/r/ann", ("video",))
+        await until(lambda: len(watcher.frames) > 20)
+        first, last = watcher.frames[0], watcher.frames[-1]
+        assert last.pts - first.pts == (last.number - first.number) * 90000 // 20
+
+
+async def test_layouts_have_their_sizes_and_watchers_share_a_rendering() -> None:
+    rendered = []
+    async with serving() as relay:
+        await relay.peer().publish("/whip/r/ann", MovingVideo())
+        big = await relay.peer().watch("/whep/r/ann?view=original&layout=upscale", ("video",))
+        twin = await relay.peer().watch("/whep/r/ann?view=original&layout=upscale", ("video",))
+        small = await relay.peer().watch("/whep/r/ann?view=original&layout=native", ("video",))
+        pipeline = relay.rooms.get("r").participants["ann"].video
+        assert len(pipeline._watched) == 2
+        render = pipeline._rendered
+        pipeline._rendered = lambda *args: rendered.append(1) or render(*args)
+        start = pipeline.frames
+        await until(lambda: all(len(peer.frames) > 20 for peer in (big, twin, small)))
+        assert len(rendered) <= 2 * (pipeline.frames - start + 2)
+        assert {big.frames[-1].size, twin.frames[-1].size} == {(1280, 720)}
+        assert small.frames[-1].size == (320, 180)
+        await small.leave()
+        await until(lambda: len(pipeline._watched) == 1)
+
+
+async def test_a_change_of_resolution_does_not_end_the_stream() -> None:
+    async with serving() as relay:
+        video = MovingVideo(320, 180)
+        await relay.peer().publish("/whip/r/ann", video)
+        watcher = await relay.peer().watch("/whep/r/ann?layout=native", ("video",))
+        await until(lambda: len(watcher.frames) > 10)
+        video.width, video.height = 480, 270
+        await until(lambda: watcher.frames[-1].size == (480, 270))
+        await until(lambda: relay.enhancers[0].sizes[-1] == (480, 270))
+
+
+async def test_audio_alone_and_video_alone() -> None:
+    async with serving() as relay:
+        await relay.peer().publish("/whip/r/voice", Tone())
+        await relay.peer().publish("/whip/r/mute", MovingVideo())
+        listener = await relay.peer().watch("/whep/r/voice")
+        viewer = await relay.peer().watch("/whep/r/mute")
+        await until(lambda: len(listener.audio) > 30 and len(viewer.frames) > 10)
+        assert not listener.frames and not viewer.audio
+        assert set(await relay.stats()) == {"voice", "mute"}
+
+
+async def test_every_received_frame_has_one_outcome() -> None:
+    async with serving() as relay:
+        publisher = await relay.peer().publish("/whip/r/ann", MovingVideo())
+        watcher = await relay.peer().watch("/whep/r/ann", ("video",))
+        pipeline = relay.rooms.get("r").participants["ann"].video
+        received = []
+        receive = pipeline.receive
+        pipeline.receive = lambda *args: received.append(1) or receive(*args)
+        before = relay.total("hime_frames_total")
+        assert before == 0
+        await until(lambda: len(watcher.frames) > 30)
+        await publisher.leave()
+        await until(lambda: relay.enhancers[0].closed)
+        assert relay.total("hime_frames_total") == len(received) == sum(pipeline.outcomes.values())
+        for stage in ("receive", "decode", "composite", "encode"):
+            assert relay.total("hime_stage_duration_seconds_count", stage=stage) > 0, stage
+        assert relay.total("hime_frame_latency_seconds_count") >= len(watcher.frames)
+        assert relay.total("hime_keyframes_total", reason="start") == 1
+
+
+async def test_audio_is_held_back_as_long_as_video_takes() -> None:
+    async with serving(lambda: FakeEnhancer(finish_seconds=0.15)) as relay:
+        await relay.peer().publish("/whip/r/ann", MovingVideo(fps=5), Tone())
+        watcher = await relay.peer().watch("/whep/r/ann")
+        await until(lambda: len(watcher.frames) > 10 and len(watcher.audio) > 20)
+        participant = relay.rooms.get("r").participants["ann"]
+        latency = participant.video.latency
+        assert latency > 0.15
+        assert participant.video.audio_delay() == min(latency, 0.25)
