@@ -27,7 +27,7 @@ STAYED = 0.6
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """A face: its box in pixels; landmarks (5, 2) float32: eyes, nose, mouth corners, the picture's left first; score."""
+    """A face: box in pixels, landmarks (5, 2) float32 (eyes, nose, mouth corners; left to right), score 0..1."""
 
     box: Box
     landmarks: np.ndarray

@@ -1,0 +1,298 @@
+"""The exemplar bank: sharp pictures of one person, from the call itself and from photos."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from hime_core.faces.geometry import Box, Headshot, crop, headshot_of
+from hime_core.faces.quality import brightness, sharpness, yaw_degrees
+from hime_core.faces.tracker import TrackedFace
+
+LONGEST_SIDE = 768
+# Measured: faces in real calls 0.45–1.2; the same enlarged from 48 pixels or blurred by motion, below 0.45.
+MIN_SHARPNESS = 0.45
+MAX_YAW = 35.0
+MAX_ROLL = 35.0
+MIN_SCORE = 0.9
+MAX_UNSEEN = 15  # frames since the last detection: later the landmarks may have drifted
+MAX_SPEED = 0.03  # of the headshot's side per frame: beyond, a picture is blurred by motion even where it looks sharp
+STEADINESS = (0.25, 0.2, 0.15)  # how much better another exemplar must match to take the place of the one in use
+
+
+@dataclass(frozen=True, eq=False)
+class Exemplar:
+    """One picture of the person.
+
+    image: RGB uint8, the surroundings of the headshot, up to twice its side, longest side at most 768; headshot and
+    landmarks (5, 2) float32 lie in its pixels. yaw in degrees, light 0..1. frame: the stream's frame number at
+    admission, 0 for a photo; time: clock seconds at admission.
+    """
+
+    id: str
+    image: np.ndarray
+    headshot: Headshot
+    landmarks: np.ndarray
+    sharpness: float
+    yaw: float
+    light: float
+    source: Literal["call", "photo"]
+    frame: int
+    time: float
+
+    @property
+    def native_px(self) -> int:
+        return round(self.headshot.side)
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    exemplar: Exemplar
+    shape: np.ndarray
+    look: np.ndarray
+
+
+class ExemplarBank:
+    """At most `capacity` exemplars of one person; thread-safe.
+
+    Frames of the call are admitted at most every `interval` frames. Photos are never pushed out by them, and fill at
+    most half of the bank. `refusals` counts why offered faces were not admitted.
+    """
+
+    def __init__(
+        self,
+        capacity: int = 16,
+        interval: int = 30,
+        min_side: float = 128.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if capacity < 2:
+            raise ValueError(f"a bank of {capacity} exemplars: at least 2 are needed")
+        self.refusals: Counter[str] = Counter()
+        self._capacity = capacity
+        self._interval = interval
+        self._min_side = min_side
+        self._clock = clock
+        self._lock = Lock()
+        self._entries: list[_Entry] = []
+        self._admitted: int | None = None
+        self._tried: int | None = None
+        self._last: tuple[int, int, Headshot] | None = None
+        self._selected: tuple[str, ...] = ()
+
+    def offer(self, rgb: np.ndarray, face: TrackedFace, frame: int) -> Exemplar | None:
+        """Admits a tracked face of a (height, width, 3) uint8 frame, or refuses it."""
+        headshot = headshot_of(face.box)
+        with self._lock:
+            speed = self._speed(face.track, frame, headshot)
+            self._last = (face.track, frame, headshot)
+            # A refused face is tried again soon, so that the first usable frame is not missed, yet not at every frame.
+            if _too_soon(frame, self._admitted, self._interval) or _too_soon(frame, self._tried, self._interval // 10):
+                return None
+            self._tried = frame
+        reason = self._refusal(rgb, face, headshot, speed)
+        exemplar = None
+        if reason is None:
+            now = self._clock()
+            exemplar = cut_exemplar(rgb, face.box, face.landmarks, f"frame-{frame}", "call", frame, now)
+            reason = "blurred" if exemplar.sharpness < MIN_SHARPNESS else None
+        with self._lock:
+            if reason or exemplar is None:
+                self.refusals[reason or "implausible"] += 1
+                return None
+            self._admitted = frame
+            self._entries.append(_entry(exemplar))
+            self._trim("call", self._capacity - sum(e.exemplar.source == "photo" for e in self._entries))
+        return exemplar
+
+    def add_photo(self, exemplar: Exemplar) -> None:
+        """Adds a photo, in place of one with the same id."""
+        entry = _entry(exemplar)
+        with self._lock:
+            self._entries = [e for e in self._entries if e.exemplar.id != exemplar.id] + [entry]
+            self._trim("photo", self._capacity // 2)
+            self._trim("call", self._capacity - sum(e.exemplar.source == "photo" for e in self._entries))
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Removes exemplars by id; unknown ids are ignored."""
+        gone = set(ids)
+        with self._lock:
+            self._entries = [e for e in self._entries if e.exemplar.id not in gone]
+
+    def clear_call(self) -> None:
+        """Forgets what came from the call, as another person may be in front of the camera; photos stay."""
+        with self._lock:
+            self._entries = [e for e in self._entries if e.exemplar.source == "photo"]
+            self._admitted = self._tried = self._last = None
+
+    def exemplars(self) -> list[Exemplar]:
+        """What is in the bank, oldest first."""
+        with self._lock:
+            return sorted((e.exemplar for e in self._entries), key=lambda exemplar: exemplar.time)
+
+    def select(
+        self, landmarks: np.ndarray, yaw: float, light: float, lr_side: int, scale: int, count: int = 3
+    ) -> tuple[Exemplar, ...]:
+        """The `count` best matches for a face, best first: large enough first, then by pose, light and sharpness.
+
+        landmarks: (5, 2) of the face, in any unit; yaw in degrees; light 0..1. The choice is steady: an exemplar in
+        use stays until another one matches clearly better.
+        """
+        shape = _shape(landmarks)
+
+        def cost(entry: _Entry) -> float:
+            exemplar = entry.exemplar
+            missing = max(0.0, 1 - exemplar.headshot.side / (scale * lr_side))
+            value = 10.0 * (missing > 0) + 5 * missing
+            value += abs(exemplar.yaw - yaw) / 20 + _distance(entry.shape, shape) / 0.2
+            value += abs(exemplar.light - light) / 0.2 + 0.5 * max(0.0, 1 - exemplar.sharpness)
+            if exemplar.id in self._selected:
+                value -= STEADINESS[min(self._selected.index(exemplar.id), len(STEADINESS) - 1)]
+            return value
+
+        with self._lock:
+            best = tuple(entry.exemplar for entry in sorted(self._entries, key=cost)[:count])
+            self._selected = tuple(exemplar.id for exemplar in best)
+        return best
+
+    def _speed(self, track: int, frame: int, headshot: Headshot) -> float:
+        if self._last is None or self._last[0] != track or frame <= self._last[1]:
+            return 0.0
+        _, before, other = self._last
+        moved = np.hypot(headshot.cx - other.cx, headshot.cy - other.cy) + abs(headshot.side - other.side) / 2
+        return float(moved) / headshot.side / (frame - before)
+
+    def _refusal(self, rgb: np.ndarray, face: TrackedFace, headshot: Headshot, speed: float) -> str | None:
+        if headshot.side < self._min_side:
+            return "small"
+        if face.score < MIN_SCORE or face.seen > MAX_UNSEEN:
+            return "uncertain"
+        if not inside(face.box, rgb.shape[1], rgb.shape[0]):
+            return "cut_off"
+        if not plausible(face.landmarks, face.box):
+            return "implausible"
+        if abs(yaw_degrees(face.landmarks)) > MAX_YAW or abs(roll_degrees(face.landmarks)) > MAX_ROLL:
+            return "turned"
+        return "moving" if speed > MAX_SPEED else None
+
+    def _trim(self, source: str, room: int) -> None:
+        """Drops exemplars of a source until they fit: those most like another, the oldest and poorest of them first."""
+        while sum(e.exemplar.source == source for e in self._entries) > room:
+            own = [e for e in self._entries if e.exemplar.source == source]
+            newest = own[-1]
+            latest = max(e.exemplar.time for e in own)
+
+            def worth(entry: _Entry, latest: float = latest) -> float:
+                others = [e for e in self._entries if e is not entry]
+                novelty = min(_difference(entry, other) for other in others)
+                age = min(1.0, (latest - entry.exemplar.time) / 300)
+                size = min(1.0, entry.exemplar.headshot.side / 384)
+                return novelty + 0.3 * min(1.0, entry.exemplar.sharpness) + 0.2 * size - 0.5 * age
+
+            victim = min((e for e in own if e is not newest or len(own) == 1), key=worth)
+            self._entries.remove(victim)
+
+
+def cut_exemplar(
+    rgb: np.ndarray,
+    box: Box,
+    landmarks: np.ndarray,
+    id: str,
+    source: Literal["call", "photo"],
+    frame: int,
+    time: float,
+) -> Exemplar:
+    """The exemplar of a face in a (height, width, 3) uint8 image: a copy of its surroundings, and what they measure."""
+    headshot = headshot_of(box)
+    height, width = rgb.shape[:2]
+    left, right = (min(max(0, round(headshot.cx + way * headshot.side)), width) for way in (-1, 1))
+    top, bottom = (min(max(0, round(headshot.cy + way * headshot.side)), height) for way in (-1, 1))
+    region = rgb[top:bottom, left:right]
+    scale = min(1.0, LONGEST_SIDE / max(region.shape[:2]))
+    if scale < 1:
+        size = (max(1, round(region.shape[1] * scale)), max(1, round(region.shape[0] * scale)))
+        image = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
+    else:
+        image = region.copy()
+    side = max(1, round(headshot.side))
+    square = crop(rgb, round(headshot.cx - side / 2), round(headshot.cy - side / 2), side)
+    points = (landmarks - (left, top) + 0.5) * scale - 0.5
+    place = Headshot((headshot.cx - left) * scale, (headshot.cy - top) * scale, headshot.side * scale)
+    return Exemplar(
+        id=id,
+        image=image,
+        headshot=place,
+        landmarks=points.astype(np.float32),
+        sharpness=sharpness(square),
+        yaw=yaw_degrees(landmarks),
+        light=brightness(square),
+        source=source,
+        frame=frame,
+        time=time,
+    )
+
+
+def inside(box: Box, width: int, height: int) -> bool:
+    """Whether a box lies within an image, give or take 2 % of its height."""
+    slack = 0.02 * box.height
+    return (
+        box.x >= -slack
+        and box.y >= -slack
+        and box.x + box.width <= width + slack
+        and box.y + box.height <= height + slack
+    )
+
+
+def roll_degrees(landmarks: np.ndarray) -> float:
+    """How far the head leans to a side: the angle between the eyes-to-mouth line and the vertical, degrees."""
+    x, y = landmarks[3:].mean(0) - landmarks[:2].mean(0)
+    return float(np.degrees(np.arctan2(-x, y)))
+
+
+def plausible(landmarks: np.ndarray, box: Box) -> bool:
+    """Whether five landmarks can be those of the face in a box."""
+    if not np.isfinite(landmarks).all():
+        return False
+    inner = (landmarks - (box.x, box.y)) / (box.width, box.height)
+    eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
+    apart = float(np.hypot(*(mouth - eyes))) / box.height
+    ordered = landmarks[0, 0] < landmarks[1, 0] and landmarks[3, 0] < landmarks[4, 0]
+    return bool((inner > -0.15).all() and (inner < 1.15).all() and ordered and 0.2 < apart < 0.65)
+
+
+def _too_soon(frame: int, before: int | None, interval: int) -> bool:
+    return before is not None and 0 <= frame - before < interval
+
+
+def _entry(exemplar: Exemplar) -> _Entry:
+    half = exemplar.headshot.side * 0.3
+    side = max(1, round(2 * half))
+    face = crop(exemplar.image, round(exemplar.headshot.cx - half), round(exemplar.headshot.cy - half), side)
+    small = cv2.resize(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), (16, 16), interpolation=cv2.INTER_AREA)
+    look = small.astype(np.float32) - small.mean()
+    return _Entry(exemplar, _shape(exemplar.landmarks), look / max(float(np.linalg.norm(look)), 1e-6))
+
+
+def _shape(landmarks: np.ndarray) -> np.ndarray:
+    """Landmarks (5, 2) upright, centred, and one eyes-to-mouth distance tall: what is left are pose and expression."""
+    points = np.asarray(landmarks, np.float32)
+    x, y = points[3:].mean(0) - points[:2].mean(0)
+    size = max(float(np.hypot(x, y)), 1e-6)
+    upright = np.array([[y, -x], [x, y]], np.float32) / size**2
+    return (points - points.mean(0)) @ upright.T
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.sqrt(np.square(a - b).sum(1).mean()))
+
+
+def _difference(a: _Entry, b: _Entry) -> float:
+    """How different two exemplars are in pose and in looks (expression, light); 0 for the same picture."""
+    return _distance(a.shape, b.shape) / 0.2 + float(1 - (a.look * b.look).sum())

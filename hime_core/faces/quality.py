@@ -1,0 +1,56 @@
+"""How usable a face is as an exemplar: sharpness, pose and light."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+SHARPNESS_SIDE = 128
+TYPICAL_RATIO = 0.056  # the median over 200 photographs reduced to 128 pixels
+
+
+def sharpness(headshot_rgb: np.ndarray) -> float:
+    """How much detail a headshot (side, side, 3) has at 128 pixels: 1 is a typical sharp photograph.
+
+    The energy of second derivatives at 128 pixels over that at 64, along the axis that has less of it, so that
+    contrast, light and the face's own texture cancel out and motion blur in one direction counts. Measured on 200
+    photographs, 5th to 95th percentile: as they are 0.7–1.5, enlarged from 64 pixels 0.4–0.7, from 40 pixels
+    0.2–0.4, moved by 4 % of the side 0.2–0.5.
+    """
+    gray = cv2.cvtColor(headshot_rgb, cv2.COLOR_RGB2GRAY)
+    fine = cv2.GaussianBlur(_centre(gray, SHARPNESS_SIDE), (0, 0), 0.6)
+    coarse = _centre(gray, SHARPNESS_SIDE // 2)
+    # A flat picture has no detail at either size; the constant is far below that of any face.
+    return _curvature(fine, 3) / (_curvature(coarse, 5) + 0.05) / TYPICAL_RATIO
+
+
+def _centre(gray: np.ndarray, side: int) -> np.ndarray:
+    # The face without the background, whose detail says nothing about it.
+    method = cv2.INTER_AREA if gray.shape[0] > side else cv2.INTER_CUBIC
+    margin = side // 5
+    return cv2.resize(gray, (side, side), interpolation=method)[margin:-margin, margin:-margin].astype(np.float32)
+
+
+def _curvature(gray: np.ndarray, size: int) -> float:
+    axes = ((2, 0), (0, 2))
+    weight = {3: 16, 5: 256}[size]
+    return min(float(np.square(cv2.Sobel(gray, cv2.CV_32F, *axis, ksize=size)).mean()) for axis in axes) / weight
+
+
+def yaw_degrees(landmarks: np.ndarray) -> float:
+    """How far the head is turned, from (5, 2) landmarks: about -90..90, 0 frontal, positive towards the right edge.
+
+    The nose stands out of the line between eyes and mouth by about 0.55 of the distance between the eyes; turning by
+    an angle moves it sideways by the sine of that and shortens the distance by the cosine.
+    """
+    eyes = landmarks[1] - landmarks[0]
+    middle = (landmarks[:2].mean(0) + landmarks[3:].mean(0)) / 2
+    upright = (landmarks[3:].mean(0) - landmarks[:2].mean(0)).astype(float)
+    across = np.array([upright[1], -upright[0]]) / max(np.hypot(*upright), 1e-6)
+    width = max(float(eyes @ across), float((landmarks[4] - landmarks[3]) @ across), 1e-6)
+    return float(np.degrees(np.arctan2((landmarks[2] - middle) @ across, 0.55 * width)))
+
+
+def brightness(rgb: np.ndarray) -> float:
+    """Mean luma (BT.601) of an RGB image, 0..1."""
+    return float(np.asarray(rgb).reshape(-1, 3).mean(0) @ (0.299, 0.587, 0.114) / 255)

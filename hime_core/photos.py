@@ -1,0 +1,69 @@
+"""Exemplars from photos."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from hime_core.bank import Exemplar, cut_exemplar, inside, plausible
+from hime_core.faces.detector import Detection, Detector
+from hime_core.faces.geometry import headshot_of
+
+MIN_SIDE = 128
+MIN_SHARPNESS = 0.45
+MAX_YAW = 45.0
+SEARCHED_SIDE = 1024
+SIMILAR = 0.6
+
+
+class UnusablePhoto(ValueError):
+    """A photo that cannot be an exemplar; the message says why, and what would be right."""
+
+
+def exemplar_from_photo(rgb: np.ndarray, detector: Detector, id: str, time: float) -> Exemplar:
+    """The exemplar of the largest face in a (height, width, 3) uint8 photo.
+
+    Raises UnusablePhoto when there is no face, more than one of similar size, or when it is too small, cut off,
+    blurred, turned away, too dark or too bright.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ValueError(f"a photo of shape {rgb.shape} and type {rgb.dtype}: (height, width, 3) uint8 is needed")
+    faces = sorted(_faces(rgb, detector), key=lambda face: -face.box.height)
+    if not faces:
+        raise UnusablePhoto("no face was found: a photo that shows one face from the front, in good light, is needed")
+    face = faces[0]
+    if len(faces) > 1 and faces[1].box.height > SIMILAR * face.box.height:
+        raise UnusablePhoto("more than one face is in the photo: a photo of one person alone is needed")
+    side = headshot_of(face.box).side
+    if side < MIN_SIDE:
+        raise UnusablePhoto(
+            f"the face is too small: head and hair measure {side:.0f} pixels, at least {MIN_SIDE} are needed"
+        )
+    if not inside(face.box, rgb.shape[1], rgb.shape[0]):
+        raise UnusablePhoto("the face is cut off by the photo's edge: a photo that shows the whole face is needed")
+    if not plausible(face.landmarks, face.box):
+        raise UnusablePhoto("eyes, nose and mouth cannot be made out: a photo with an uncovered face is needed")
+    exemplar = cut_exemplar(rgb, face.box, face.landmarks, id, "photo", 0, time)
+    if abs(exemplar.yaw) > MAX_YAW:
+        raise UnusablePhoto(
+            f"the face is turned away by about {abs(exemplar.yaw):.0f} degrees: at most {MAX_YAW:.0f} are usable"
+        )
+    if not 0.06 < exemplar.light < 0.95:
+        raise UnusablePhoto("the face is too dark or too bright: a photo in even light is needed")
+    if exemplar.sharpness < MIN_SHARPNESS:
+        raise UnusablePhoto(
+            f"the face is too blurred: sharpness {exemplar.sharpness:.2f}, at least {MIN_SHARPNESS} is needed;"
+            " a photo in focus, held still, would do"
+        )
+    return exemplar
+
+
+def _faces(rgb: np.ndarray, detector: Detector) -> list[Detection]:
+    """Faces found on a copy of bounded size: a face that is too small there is too small altogether."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, SEARCHED_SIDE / max(height, width))
+    if scale == 1:
+        return detector.detect(rgb)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    copy = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    return [face.moved(width / size[0], 0, 0) for face in detector.detect(copy)]
