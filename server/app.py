@@ -48,6 +48,12 @@ class Relay:
     rooms: Rooms
     exemplars: ExemplarService
     failures: dict[str, str] = field(default_factory=dict)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def stop(self) -> None:
+        """Ends calls and event streams, which would otherwise keep the server from stopping."""
+        self.stopping.set()
+        await self.rooms.close()
 
     async def reasons(self) -> list[str]:
         """Why the relay is not ready, one sentence each; empty when it is."""

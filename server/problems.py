@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
@@ -87,14 +88,22 @@ class EncodedSlashes:
 
 async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)
-    detail, members = error.detail, getattr(error, "members", {})
+    detail, members, headers = error.detail, getattr(error, "members", {}), error.headers
     if detail == HTTPStatus(error.status_code).phrase:  # the router's own, which say nothing more
         if error.status_code == 404:
             detail = f"Nothing is at this path. A name in a path is {NAME_RULE}, and holds no slash."
         elif error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "other methods")
-            detail = f"{request.method} is not possible at this path, {allowed} is. A name in a path holds no slash."
-    return problem_response(error.status_code, str(detail), error.headers, **members)
+            allowed = ", ".join(sorted(_methods(request))) or (headers or {}).get("Allow", "GET")
+            headers = {**(headers or {}), "Allow": allowed}
+            detail = f"{request.method} is not possible at this path; {allowed} is. A name in a path holds no slash."
+    return problem_response(error.status_code, str(detail), headers, **members)
+
+
+def _methods(request: Request) -> set[str]:
+    """What can be done at the request's path; the router itself tells of the first route there only."""
+    paths = request.app.openapi()["paths"].items()
+    there = [operations for path, operations in paths if compile_path(path)[0].match(request.scope["path"])]
+    return {method.upper() for operations in there for method in operations}
 
 
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:

@@ -40,6 +40,10 @@ def run(**options: Any) -> None:
             if self.started:
                 _announce(settings, listener.getsockname()[1], await app.state.relay.reasons())
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await app.state.relay.stop()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
         app,
         log_config=None,

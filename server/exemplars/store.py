@@ -263,7 +263,7 @@ def _secure_sqlite(connection: Any, _record: Any) -> None:
 
 def _exemplar(row: StoredPhoto, picture: bytes, now: float) -> Exemplar:
     with Image.open(BytesIO(picture), formats=("JPEG",)) as image:
-        pixels = np.asarray(image.convert("RGB"))
+        pixels = np.array(image.convert("RGB"))
     return Exemplar(
         id=row.id,
         image=pixels,

@@ -50,4 +50,4 @@ def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Pho
             upright = ImageOps.exif_transpose(image).convert("RGB")
         except Exception:
             raise Problem(415, not_a_photo) from None
-    return Photo(np.asarray(upright), height if turned else width)
+    return Photo(np.array(upright), height if turned else width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -99,13 +100,16 @@ async def stats(request: Request) -> JSONResponse:
     responses={200: {"content": EVENTS, "description": "Server-sent events whose data is a Point"}},
 )
 async def stats_events(request: Request) -> EventSourceResponse:
-    return EventSourceResponse(_points(request.app.state.relay.metrics.history))
+    relay = request.app.state.relay
+    return EventSourceResponse(_points(relay.metrics.history, relay.stopping), headers={"Cache-Control": "no-store"})
 
 
-async def _points(history: History) -> AsyncIterator[dict[str, str]]:
+async def _points(history: History, stopping: asyncio.Event) -> AsyncIterator[dict[str, str]]:
     last = max((point["t"] for point in history.points()), default=0.0)
     while True:
-        await asyncio.sleep(history.until_next() + 0.01)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), history.until_next() + 0.01)
+            return
         for point in history.points(after=last):
             last = point["t"]
             yield {"event": "point", "data": json.dumps(point, separators=(",", ":"))}

@@ -10,8 +10,6 @@ from server.app import create_app
 from server.settings import Settings
 from tests.unit.relay_fakes import FakeDetector, FakeEngine, bomb, portrait
 
-PAGES = ("index.html", "dashboard.html")
-
 
 @asynccontextmanager
 async def running(settings, engine=None, detector=None):
@@ -74,7 +72,7 @@ async def test_storage_that_cannot_be_used_is_a_reason(settings, tmp_path):
         assert (await client.get("/readyz")).status_code == 200  # it came up
 
 
-@pytest.mark.parametrize(("path", "name"), zip(("/", "/dashboard"), PAGES, strict=True))
+@pytest.mark.parametrize(("path", "name"), [("/", "index.html"), ("/dashboard", "dashboard.html")])
 async def test_pages(settings, path, name):
     async with running(settings) as (_, client):
         answer = await client.get(path)
@@ -114,11 +112,13 @@ async def test_stats_events_send_a_point_each_second(settings):
     from server.observability.routes import _points
 
     async with running(settings) as (app, _):
-        metrics = app.state.relay.metrics
-        events = _points(metrics.history)
+        relay = app.state.relay
+        events = _points(relay.metrics.history, relay.stopping)
         first = await asyncio.wait_for(anext(events), 10)
         second = await asyncio.wait_for(anext(events), 10)
-        await events.aclose()
+        await relay.stop()
+        with pytest.raises(StopAsyncIteration):  # streams end when the relay stops
+            await asyncio.wait_for(anext(events), 10)
     assert first["event"] == "point"
     assert json.loads(second["data"])["t"] == json.loads(first["data"])["t"] + 1
 
@@ -165,6 +165,15 @@ async def test_odd_paths_are_clear_problems(settings, method, path, statuses):
         assert answer.status_code in statuses, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["detail"]
+
+
+async def test_a_wrong_method_tells_all_right_ones(settings):
+    async with running(settings) as (_, client):
+        answer = await client.post("/whip/a/b/c")
+        assert answer.status_code == 405 and answer.headers["allow"] == "DELETE, PATCH"
+        assert answer.headers["content-type"] == "application/problem+json"
+        answer = await client.put("/api/people/ann/exemplars")
+        assert {"GET", "POST"} <= set(answer.headers["allow"].split(", "))
 
 
 async def test_openapi_is_complete(settings):

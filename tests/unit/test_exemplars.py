@@ -351,3 +351,18 @@ async def test_any_fsspec_url_holds_the_photos(tmp_path):
         assert (await client.delete("/api/people/ann")).status_code == 204
     assert world.store._files.find("hime-test") == [] and world.files() == []
     world.service.close()
+
+
+async def test_a_real_detector_accepts_a_portrait_and_refuses_the_rest(client, world):
+    from hime_core.faces.detector import MtcnnDetector, ScanningDetector
+
+    world.service._detector = ScanningDetector(MtcnnDetector())
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
+    answer = await register(client, portrait(), portrait(size=128), encoded(noise), portrait(size=3000))
+    assert answer.status_code == 201
+    portrait_, tiny, nobody, large = answer.json()["exemplars"]
+    assert portrait_["accepted"] and large["accepted"]
+    assert portrait_["box"] == pytest.approx([FACE.x, FACE.y, FACE.width, FACE.height], abs=8)
+    assert large["box"] == pytest.approx([v * 3000 / 512 for v in portrait_["box"]], abs=40)
+    assert not tiny["accepted"] and "small" in tiny["reason"]
+    assert not nobody["accepted"] and "no face" in nobody["reason"]
