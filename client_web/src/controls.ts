@@ -22,7 +22,7 @@ export class ControlBar {
     private readonly entry: Entry,
     private readonly handlers: ControlHandlers,
   ) {
-    const self = button("self", "Self view", "Show yourself as others see you");
+    const self = button("self", "Self", "Show yourself as others see you");
     self.setAttribute("aria-pressed", "false");
     self.addEventListener("click", () => {
       const on = self.getAttribute("aria-pressed") !== "true";

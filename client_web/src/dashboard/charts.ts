@@ -67,6 +67,9 @@ export class TimeChart {
       this.plot.setData([times, ...(this.stacked ? stack(data) : data)] as uPlot.AlignedData, false);
       this.plot.setScale("x", { min: now - seconds, max: now });
     });
+    // without a pointer over the chart the legend tells the newest values
+    const { left } = this.plot.cursor;
+    if (left === undefined || left < 0) this.plot.setLegend({ idx: times.length - 1 });
   }
 
   destroy(): void {
