@@ -55,6 +55,10 @@ class Offer:
             media = SessionDescription.parse(sdp).media
         except Exception as error:  # aiortc's parser raises what each wrong line leads to, assertions included
             raise InvalidOffer("The body cannot be read as SDP.") from error
+        if not media:
+            raise InvalidOffer("The offer has no media: one audio and one video section at most are answered.")
+        if not all(section.dtls and section.dtls.fingerprints for section in media):
+            raise InvalidOffer("The offer has a section without a=fingerprint and a=setup: media are always encrypted.")
         kinds = [section.kind for section in media]
         if any(kinds.count(kind) > 1 for kind in ("audio", "video")):
             raise InvalidOffer("The offer has several sections of one kind: one audio and one video at most.")

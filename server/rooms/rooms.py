@@ -182,7 +182,7 @@ class Rooms:
                     del self._rooms[name]
             if now - last_stats >= STATS_INTERVAL - 0.1:
                 last_stats = now
-                self._count_streams()
+            self._count_streams()
 
     def _count_streams(self) -> None:
         everyone = [one for room in self._rooms.values() for one in room.participants.values()]

@@ -1,0 +1,89 @@
+"""Whatever happens to the enhancement, frames go on, and they stay young."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.media.helpers import FakeEnhancer, MovingVideo, Peer, Relay, serving, until
+
+
+async def watched(relay: Relay, video: MovingVideo, frames: int) -> Peer:
+    await relay.peer().publish("/whip/r/ann", video)
+    watcher = await relay.peer().watch("/whep/r/ann?layout=native", ("video",))
+    await until(lambda: len(watcher.frames) >= frames, what=f"{frames} frames")
+    return watcher
+
+
+async def test_slowness_in_the_first_half_keeps_frames_young() -> None:
+    await stays_young(FakeEnhancer(begin_seconds=0.2))
+
+
+async def test_slowness_in_the_second_half_keeps_frames_young() -> None:
+    await stays_young(FakeEnhancer(finish_seconds=0.2))
+
+
+async def stays_young(enhancer: FakeEnhancer) -> None:
+    async with serving(lambda: enhancer) as relay:
+        watcher = await watched(relay, MovingVideo(fps=20), 10)
+        first = await latency_of_the_next(relay, watcher, 5)
+        await until(lambda: len(watcher.frames) > 20)
+        last = await latency_of_the_next(relay, watcher, 5)
+        # 200 ms of the enhancer and what a busy machine adds; a queue of two frames would make it 600.
+        assert first < 0.35 and last < 0.35
+        assert relay.total("hime_frames_total", outcome="dropped") > 25
+
+
+async def latency_of_the_next(relay: Relay, watcher: Peer, frames: int) -> float:
+    """Mean seconds from a frame's last packet to its encoded packets; the watcher's own buffer is left out of it."""
+    shown, total, count = len(watcher.frames), *latencies(relay)
+    await until(lambda: len(watcher.frames) >= shown + frames)
+    new_total, new_count = latencies(relay)
+    return (new_total - total) / (new_count - count)
+
+
+def latencies(relay: Relay) -> tuple[float, float]:
+    return relay.total("hime_frame_latency_seconds_sum"), relay.total("hime_frame_latency_seconds_count")
+
+
+@pytest.mark.parametrize("where", ["begin", "finish"])
+async def test_a_failing_enhancer_lets_frames_pass_and_comes_back(where: str) -> None:
+    enhancer = FakeEnhancer(raises={where})
+    async with serving(lambda: enhancer) as relay:
+        watcher = await watched(relay, MovingVideo(), 20)
+        passed = relay.total("hime_frames_total", outcome="passed")
+        assert passed >= 20
+        assert relay.total("hime_frames_total", outcome="enhanced") == 0
+        assert relay.total("hime_bypass_total", reason="error") >= passed
+        enhancer.raises.clear()
+        shown = len(watcher.frames)
+        await until(lambda: relay.total("hime_frames_total", outcome="enhanced") > 5 and len(watcher.frames) > shown)
+
+
+async def test_a_failing_renderer_shows_the_frame_as_it_came() -> None:
+    async with serving() as relay:
+        video = MovingVideo()
+        await relay.peer().publish("/whip/r/ann", video)
+        pipeline = relay.rooms.get("r").participants["ann"].video
+
+        class Failing:
+            def __init__(self, *args: str) -> None: ...
+
+            def render(self, enhanced: object) -> None:
+                raise RuntimeError("on purpose")
+
+        pipeline._make_renderer = Failing
+        watcher = await relay.peer().watch("/whep/r/ann?layout=upscale", ("video",))
+        await until(lambda: len(watcher.frames) > 10)
+        assert watcher.frames[-1].size == (320, 180)
+        assert relay.total("hime_bypass_total", reason="error") > 10
+
+
+async def test_a_slow_stream_does_not_hold_up_another() -> None:
+    made = [FakeEnhancer(begin_seconds=0.3), FakeEnhancer()]
+    async with serving(lambda: made.pop(0)) as relay:
+        await relay.peer().publish("/whip/r/slow", MovingVideo())
+        await relay.peer().publish("/whip/r/quick", MovingVideo())
+        slow = await relay.peer().watch("/whep/r/slow?layout=native", ("video",))
+        quick = await relay.peer().watch("/whep/r/quick?layout=native", ("video",))
+        await until(lambda: len(slow.frames) > 3 and len(quick.frames) > 40)
+        assert len(quick.frames) > 2 * len(slow.frames)
