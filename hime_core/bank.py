@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ MAX_ROLL = 35.0
 MIN_SCORE = 0.9
 MAX_UNSEEN = 15  # frames since the last detection: later the landmarks may have drifted
 MAX_SPEED = 0.03  # of the headshot's side per frame: beyond, a picture is blurred by motion even where it looks sharp
-STEADINESS = (0.25, 0.2, 0.15)  # how much better another exemplar must match to take the place of the one in use
+STEADINESS = (0.5, 0.45, 0.4)  # how much better another exemplar must match to take the place of the one in use
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,15 @@ class ExemplarBank:
         self._last: tuple[int, int, Headshot] | None = None
         self._selected: tuple[str, ...] = ()
 
+    @property
+    def min_side(self) -> float:
+        """Smallest headshot admitted, pixels."""
+        return self._min_side
+
+    def sibling(self) -> ExemplarBank:
+        """An empty bank with the same settings, for another person in the same stream."""
+        return ExemplarBank(self._capacity, self._interval, self._min_side, self._clock)
+
     def offer(self, rgb: np.ndarray, face: TrackedFace, frame: int) -> Exemplar | None:
         """Admits a tracked face of a (height, width, 3) uint8 frame, or refuses it."""
         headshot = headshot_of(face.box)
@@ -101,7 +111,7 @@ class ExemplarBank:
         exemplar = None
         if reason is None:
             now = self._clock()
-            exemplar = cut_exemplar(rgb, face.box, face.landmarks, f"frame-{frame}", "call", frame, now)
+            exemplar = cut_exemplar(rgb, face.box, face.landmarks, uuid4().hex, "call", frame, now)
             reason = "blurred" if exemplar.sharpness < MIN_SHARPNESS else None
         with self._lock:
             if reason or exemplar is None:

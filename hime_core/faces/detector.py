@@ -154,7 +154,7 @@ class ScanningDetector:
 
     def __init__(self, detector: MtcnnDetector | None = None, every: int = 6) -> None:
         """every: calls between whole scans while faces are known."""
-        self._detector = detector or MtcnnDetector()
+        self.detector = detector or MtcnnDetector()
         self._every = every
         self._calls = 0
         self._scans = 0
@@ -162,7 +162,7 @@ class ScanningDetector:
 
     def for_stream(self) -> ScanningDetector:
         """Another schedule over the same networks: one per stream."""
-        return ScanningDetector(self._detector, self._every)
+        return ScanningDetector(self.detector, self._every)
 
     def detect(self, rgb: np.ndarray, last: Sequence[Box] = ()) -> list[Detection]:
         """Faces in a (height, width, 3) uint8 frame; `last`: where they are thought to be. One thread at a time."""
@@ -185,19 +185,19 @@ class ScanningDetector:
         scale = min(1.0, target / width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         copy = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
-        return [face.moved(width / size[0], 0, 0).box for face in self._detector.detect(copy)]
+        return [face.moved(width / size[0], 0, 0).box for face in self.detector.detect(copy)]
 
     def _look(self, rgb: np.ndarray, box: Box) -> Detection | None:
         window, (x, y, scale) = _window(rgb, box)
         inside = Box((box.x - x) / scale, (box.y - y) / scale, box.width / scale, box.height / scale)
-        face = self._detector.refine(window, inside)
+        face = self.detector.refine(window, inside)
         if face is None or iou(face.box, inside) < STAYED:
             return self._search(rgb, box)
         return face.moved(scale, x, y)
 
     def _search(self, rgb: np.ndarray, box: Box) -> Detection | None:
         window, (x, y, scale) = _window(rgb, box)
-        faces = self._detector.detect(window, min_face=WINDOW / 5, max_face=WINDOW, candidates=16)
+        faces = self.detector.detect(window, min_face=WINDOW / 5, max_face=WINDOW, candidates=16)
         if not faces:
             return None
         best = min(faces, key=lambda face: np.hypot(*np.subtract(face.box.centre, WINDOW / 2)))

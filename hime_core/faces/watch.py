@@ -1,0 +1,62 @@
+"""Detection now and then, tracking in every frame: one stream's faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+
+from hime_core.faces.detector import Detection, ScanningDetector
+from hime_core.faces.tracker import FaceTracker, TrackedFace
+
+IDLE = 3  # times fewer detections while there is no face
+
+
+class FaceWatch:
+    """Runs the detector every `every` frames and the tracker on each.
+
+    in_step: the detector is waited for (for files); else it works beside the stream, one frame at a time, and what it
+    finds is brought to the present by the tracker. timed: a context manager by stage name, for measurements.
+    """
+
+    def __init__(
+        self,
+        detector: ScanningDetector,
+        every: int,
+        in_step: bool,
+        timed: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext(),
+    ) -> None:
+        self._detector, self._every, self._timed = detector, every, timed
+        self._tracker = FaceTracker()
+        self._worker = None if in_step else ThreadPoolExecutor(1, "hime-detect")
+        self._pending: tuple[Future[list[Detection]], np.ndarray] | None = None
+        self._wait = 0  # frames until the detector's next turn
+
+    def update(self, rgb: np.ndarray, gray: np.ndarray) -> tuple[TrackedFace, ...]:
+        """The faces in the next frame. rgb: uint8 (H, W, 3); gray: uint8 (H, W), a change of size starts anew."""
+        with self._timed("track"):
+            faces = self._tracker.update(gray)
+            if self._pending and self._pending[0].done():
+                future, seen = self._pending
+                self._pending = None
+                if seen.shape == gray.shape and not future.exception():
+                    faces = self._tracker.correct(future.result(), seen)
+        self._wait -= 1
+        if self._pending is None and self._wait <= 0:
+            self._wait = self._every if faces else self._every * IDLE
+            last = tuple(f.box for f in faces)
+            if self._worker is None:
+                faces = self._tracker.correct(self._detect(rgb, last), gray)
+            else:
+                self._pending = (self._worker.submit(self._detect, rgb, last), gray)
+        return tuple(faces)
+
+    def close(self) -> None:
+        if self._worker:
+            self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _detect(self, rgb: np.ndarray, last: tuple) -> list[Detection]:
+        with self._timed("detect"):
+            return self._detector.detect(rgb, last)

@@ -1,0 +1,244 @@
+import threading
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from hime_core.bank import LONGEST_SIDE, Exemplar, ExemplarBank, cut_exemplar, plausible, roll_degrees
+from hime_core.faces.geometry import Box, Headshot, headshot_of
+from hime_core.faces.tracker import TrackedFace
+
+BOX = Box(177.0, 61.0, 87.0, 112.0)
+LANDMARKS = np.array([[203, 100], [245, 103], [223, 128], [200, 139], [243, 142]], np.float32)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return data.astronaut()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def bank(clock):
+    return ExemplarBank(clock=clock)
+
+
+def face(**changes):
+    return replace(TrackedFace(1, BOX, LANDMARKS, 0.99, 0), **changes)
+
+
+def exemplar(id, yaw=0.0, light=0.5, side=200.0, source="call", time=0.0, sharpness=1.0, seed=None):
+    """An exemplar with a drawn look; a turned head moves the nose."""
+    random = np.random.default_rng(hash(id) % 1000 if seed is None else seed)
+    image = cv2.resize(random.integers(0, 255, (12, 12, 3), np.uint8), (400, 400), interpolation=cv2.INTER_CUBIC)
+    landmarks = LANDMARKS + np.array([[0, 0], [0, 0], [yaw * 0.6, 0], [0, 0], [0, 0]], np.float32)
+    return Exemplar(id, image, Headshot(200, 200, side), landmarks, sharpness, yaw, light, source, 0, time)
+
+
+def test_admits_a_close_sharp_face_every_interval(bank, portrait, clock):
+    admitted = []
+    for frame in range(0, 100):
+        clock.now += 0.05
+        if bank.offer(portrait, face(), frame):
+            admitted.append(frame)
+    assert admitted == [0, 30, 60, 90]
+    newest = bank.exemplars()[-1]
+    assert newest.frame == 90 and newest.source == "call"
+    assert newest.time == pytest.approx(100 + 91 * 0.05)
+    assert len({item.id for item in bank.exemplars()}) == 4
+
+
+def test_an_exemplar_is_a_copy_of_the_surroundings_in_its_own_pixels(bank, portrait):
+    found = bank.offer(portrait, face(), 0)
+    headshot = headshot_of(BOX)
+    assert found.native_px == round(headshot.side)
+    assert not np.shares_memory(found.image, portrait)
+    assert max(found.image.shape) <= min(LONGEST_SIDE, 2 * headshot.side + 1)
+    x, y = np.round(found.landmarks[2]).astype(int)
+    original_x, original_y = LANDMARKS[2].astype(int)
+    assert np.array_equal(found.image[y, x], portrait[original_y, original_x])
+    assert found.headshot.cx - found.landmarks[2, 0] == pytest.approx(headshot.cx - LANDMARKS[2, 0], abs=1e-3)
+
+
+def test_large_faces_are_stored_reduced(portrait):
+    scale = 6
+    large = cv2.resize(portrait, None, fx=scale, fy=scale)
+    box = Box(BOX.x * scale, BOX.y * scale, BOX.width * scale, BOX.height * scale)
+    landmarks = (LANDMARKS + 0.5) * scale - 0.5
+    found = cut_exemplar(large, box, landmarks, "x", "photo", 0, 0.0)
+    assert max(found.image.shape) == LONGEST_SIDE
+    small = cut_exemplar(portrait, BOX, LANDMARKS, "y", "photo", 0, 0.0)
+    ratio = found.headshot.side / small.headshot.side
+    assert np.allclose(found.landmarks + 0.5, (small.landmarks + 0.5) * ratio, atol=1.5)
+
+
+@pytest.mark.parametrize(
+    "changes,reason",
+    [
+        ({"box": Box(190, 90, 58, 74)}, "small"),
+        ({"score": 0.5}, "uncertain"),
+        ({"seen": 60}, "uncertain"),
+        ({"box": Box(-20, 61, 87, 112)}, "cut_off"),
+        ({"box": Box(177, 430, 87, 112)}, "cut_off"),
+        ({"landmarks": LANDMARKS[[1, 0, 2, 4, 3]]}, "implausible"),
+        ({"landmarks": LANDMARKS + 70}, "implausible"),
+        ({"landmarks": np.full((5, 2), np.nan, np.float32)}, "implausible"),
+        ({"landmarks": LANDMARKS + np.array([[0, 0], [0, 0], [30, 0], [0, 0], [0, 0]], np.float32)}, "turned"),
+    ],
+)
+def test_refuses_and_says_why(bank, portrait, changes, reason):
+    assert bank.offer(portrait, face(**changes), 0) is None
+    assert dict(bank.refusals) == {reason: 1}
+    assert bank.exemplars() == []
+
+
+def test_refuses_what_is_blurred_or_in_motion(bank, portrait):
+    blurred = cv2.GaussianBlur(portrait, (0, 0), 3)
+    assert bank.offer(blurred, face(), 0) is None
+    moved = face(box=replace(BOX, x=BOX.x + 25), landmarks=LANDMARKS + np.array([25, 0], np.float32))
+    assert bank.offer(portrait, moved, 6) is not None  # 4 pixels a frame are slow for this face
+    bank.clear_call()
+    bank.offer(blurred, face(), 10)
+    bank.offer(blurred, face(), 12)
+    assert bank.offer(portrait, moved, 13) is None
+    assert dict(bank.refusals) == {"blurred": 2, "moving": 1}
+
+
+def test_a_refused_face_is_tried_again_before_the_interval_is_over(bank, portrait):
+    assert bank.offer(portrait, face(score=0.2), 0) is None
+    assert [bool(bank.offer(portrait, face(), frame)) for frame in range(1, 6)] == [False, False, True, False, False]
+
+
+def test_is_bounded_and_keeps_what_differs(bank, portrait, clock):
+    for frame in range(0, 30 * 40, 30):
+        clock.now += 1
+        bank.offer(portrait, face(), frame)
+        if frame == 300:
+            other = cv2.GaussianBlur(portrait, (0, 0), 0.5)
+            other[110:160, 180:260] = other[110:160, 180:260][:, ::-1]
+            odd = bank.offer(np.clip(other * 0.7, 0, 255).astype(np.uint8), face(), frame + 30)
+    kept = bank.exemplars()
+    assert len(kept) == 16
+    assert kept[-1].frame == 30 * 39
+    assert odd is None or odd in kept
+
+
+def test_photos_outlive_the_call(bank, portrait, clock):
+    for i in range(3):
+        bank.add_photo(exemplar(f"photo-{i}", source="photo"))
+    for frame in range(0, 30 * 40, 30):
+        clock.now += 1
+        bank.offer(portrait, face(), frame)
+    assert len(bank.exemplars()) == 16
+    assert sum(item.source == "photo" for item in bank.exemplars()) == 3
+    bank.clear_call()
+    assert sorted(item.id for item in bank.exemplars()) == ["photo-0", "photo-1", "photo-2"]
+    assert bank.offer(portrait, face(), 30 * 40) is not None  # the interval starts anew as well
+
+
+def test_photos_fill_half_the_bank_at_most(bank):
+    for i in range(12):
+        bank.add_photo(exemplar(f"photo-{i}", source="photo", time=i))
+    assert len(bank.exemplars()) == 8
+    assert "photo-11" in {item.id for item in bank.exemplars()}
+
+
+def test_of_two_alike_the_older_goes():
+    bank = ExemplarBank(capacity=4)
+    for i, seed in enumerate((1, 1, 2)):
+        bank.add_photo(exemplar(f"{i}", source="photo", time=100.0 * i, seed=seed))
+    assert [item.id for item in bank.exemplars()] == ["1", "2"]
+
+
+def test_a_photo_replaces_one_of_the_same_id_and_can_be_removed(bank):
+    bank.add_photo(exemplar("a", source="photo"))
+    again = exemplar("a", source="photo", time=5)
+    bank.add_photo(again)
+    assert bank.exemplars() == [again]
+    bank.remove(["a", "unknown"])
+    assert bank.exemplars() == []
+    assert bank.select(LANDMARKS, 0, 0.5, 32, 4) == ()
+
+
+def test_selects_by_size_first_then_by_pose_and_light(bank):
+    for item in (
+        exemplar("small", side=130.0),
+        exemplar("turned", yaw=30.0),
+        exemplar("dark", light=0.1),
+        exemplar("match", yaw=2.0),
+        exemplar("soft", sharpness=0.5),
+    ):
+        bank.add_photo(item)
+    at_32 = [item.id for item in bank.select(LANDMARKS, 0.0, 0.5, 32, 4, count=5)]
+    assert at_32[:3] == ["match", "small", "soft"] or at_32[0] in ("match", "small")
+    at_48 = [item.id for item in bank.select(LANDMARKS, 0.0, 0.5, 48, 4, count=5)]
+    assert at_48[0] == "match" and at_48[-1] == "small"
+    turned = exemplar("face", yaw=28.0)
+    assert bank.select(turned.landmarks, 28.0, 0.5, 48, 4, count=1)[0].id == "turned"
+    assert len(bank.select(LANDMARKS, 0.0, 0.5, 32, 4)) == 3
+
+
+def test_the_choice_is_steady_until_another_is_clearly_better(bank):
+    for yaw in (-24, -12, 0, 12, 24):
+        bank.add_photo(exemplar(f"at {yaw}", yaw=float(yaw), seed=0))
+    random = np.random.default_rng(0)
+    choices = []
+    for _ in range(60):
+        yaw = 6 + random.normal(0, 1.0)
+        choices.append(tuple(item.id for item in bank.select(exemplar("", yaw=yaw).landmarks, yaw, 0.5, 32, 4)))
+    assert len(set(choices[5:])) == 1
+    turned = exemplar("", yaw=24.0)
+    assert bank.select(turned.landmarks, 24.0, 0.5, 32, 4)[0].id == "at 24"
+
+
+def test_threads_may_offer_select_and_remove_at_once(portrait):
+    bank = ExemplarBank(interval=1)
+    failures = []
+
+    def work(job):
+        try:
+            for i in range(40):
+                job(i)
+        except Exception as error:
+            failures.append(error)
+
+    jobs = [
+        lambda i: bank.offer(portrait, face(), i),
+        lambda i: bank.add_photo(exemplar(f"{i}", source="photo")),
+        lambda i: bank.remove([f"{i - 3}"]),
+        lambda i: bank.select(LANDMARKS, 0, 0.5, 32, 4),
+        lambda i: bank.clear_call() if i % 10 == 0 else bank.exemplars(),
+    ]
+    threads = [threading.Thread(target=work, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(bank.exemplars()) <= 16
+
+
+def test_a_bank_needs_room():
+    with pytest.raises(ValueError, match="at least 2"):
+        ExemplarBank(capacity=1)
+
+
+def test_landmarks_of_a_face_are_plausible():
+    assert plausible(LANDMARKS, BOX)
+    assert not plausible(LANDMARKS, replace(BOX, x=BOX.x + 80))
+    assert abs(roll_degrees(LANDMARKS)) < 5
+    lying = np.stack([300 - LANDMARKS[:, 1], LANDMARKS[:, 0]], 1)
+    assert roll_degrees(lying) == pytest.approx(90 + roll_degrees(LANDMARKS), abs=1e-3)
