@@ -18,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+DEFAULT_WEIGHTS = "small-x4-rec"
+WEIGHTS_HELP = "A bundled checkpoint's name, or a .safetensors file."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -42,6 +44,58 @@ def doctor(json: Json = False) -> None:
     from server.doctor import run
 
     raise typer.Exit(run(as_json=json))
+
+
+@app.command()
+def enhance(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Video to enhance.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where to write it, such as OUT.mp4.")],
+    exemplars: Annotated[Path | None, typer.Option(help="Folder with sharp photos of the person.")] = None,
+    layout: Annotated[str, typer.Option(help="upscale, zoom or native.")] = "upscale",
+    compare: Annotated[bool, typer.Option("--compare", help="Plainly enlarged and enhanced side by side.")] = False,
+    weights: Annotated[str, typer.Option(help=WEIGHTS_HELP)] = DEFAULT_WEIGHTS,
+    json: Json = False,
+) -> None:
+    """Enhance the faces in a video file; its sound is kept."""
+    from hime_core import commands
+
+    commands.enhance(source, target, exemplars, layout, compare, weights, json)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder with <identity>/<photo>.jpg.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run: state, log, samples, weights.safetensors.")],
+    recipe: Annotated[str, typer.Option(help="rec.")] = "rec",
+    variant: Annotated[str, typer.Option(help="small.")] = "small",
+    scale: Annotated[int, typer.Option(help="4 or 8.")] = 4,
+    steps: Annotated[int, typer.Option(help="Deformable steps; 1 is the paper's Eq. 4.")] = 4,
+    minutes: Annotated[float, typer.Option(help="How long to train, resumptions counted together.")] = 60.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the data order and the weights.")] = 1,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+) -> None:
+    """Train HIME on photos, on a GPU where there is one."""
+    from hime_core.training.command import train as run
+
+    run(data, out, recipe, variant, scale, steps, minutes, resume, seed, threads)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder with <identity>/<photo>.jpg.")],
+    scale: Annotated[int, typer.Option(help="4 or 8.")] = 4,
+    lr: Annotated[int, typer.Option(help="Side of the LR picture, pixels.")] = 32,
+    refs: Annotated[str, typer.Option(help="References: 0, 1, 2, 3 or blank.")] = "3",
+    weights: Annotated[str, typer.Option(help=WEIGHTS_HELP)] = DEFAULT_WEIGHTS,
+    list: Annotated[Path | None, typer.Option(help="LIST.json of targets and references.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many photos.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Where to write the figures.")] = None,
+) -> None:
+    """Measure a checkpoint against bicubic on photos."""
+    from hime_core import commands
+
+    commands.evaluate(data, scale, lr, refs, weights, list, limit, json)
 
 
 def main() -> None:

@@ -8,10 +8,13 @@ exemplar made equally coarse. It plays the part of the paper's Eq. 2, in the HR 
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
 FLOW_UPSCALE = 2  # flow is sought on LR luma enlarged by this
+MAX_TURN = math.radians(40)
 MAX_FLOW_LR = 4.0  # pixels of LR; a face does not move further than this after the landmarks are laid over each other
 
 
@@ -60,3 +63,22 @@ def _match(image: np.ndarray, to: np.ndarray) -> np.ndarray:
 def luma(rgb: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3) to uint8 (H, W), BT.601 as in the network's HR extractor."""
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The rotation, scale and shift (2, 3) that brings points to points in the least squares (Umeyama, 1991).
+
+    Turns over 40 degrees and points without extent are mistakes of the detector: then only scale and shift count.
+    """
+    centre_s, centre_t = source.mean(axis=0), target.mean(axis=0)
+    s, t = source - centre_s, target - centre_t
+    spread = float((s**2).sum())
+    if spread < 1e-6:
+        return np.array([[1.0, 0.0, centre_t[0] - centre_s[0]], [0.0, 1.0, centre_t[1] - centre_s[1]]])
+    a = float((s * t).sum()) / spread
+    b = float((s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).sum()) / spread
+    if abs(math.atan2(b, a)) > MAX_TURN or a <= 0:
+        a, b = math.sqrt(float((t**2).sum()) / spread), 0.0
+    matrix = np.array([[a, -b, 0.0], [b, a, 0.0]])
+    matrix[:, 2] = centre_t - matrix[:, :2] @ centre_s
+    return matrix

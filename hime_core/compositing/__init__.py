@@ -1,0 +1,1 @@
+"""Enhanced faces into pictures: detail, layouts, rendering."""

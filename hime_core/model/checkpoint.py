@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from hime_core.errors import InputError
 from hime_core.model.hime import Hime, HimeConfig
 
 FORMAT = "hime"
@@ -17,14 +18,15 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 DEFAULT_WEIGHTS = "small-x4-rec"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """The file is no checkpoint of this network; the message says why and what would be right."""
 
 
 def save_checkpoint(model: Hime, path: Path, half: bool = False) -> None:
     """Writes the weights whole or not at all; `half` stores them as float16."""
     tensors = {
-        name: (value.half() if half else value).detach().cpu().contiguous() for name, value in model.state_dict().items()
+        name: (value.half() if half else value).detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
     }
     metadata = {"format": FORMAT, "config": json.dumps(dataclasses.asdict(model.config))}
     partial = path.with_suffix(".partial")

@@ -75,7 +75,7 @@ class Reconstructor(nn.Module):
 class Hime(nn.Module):
     """The whole network. Images are RGB float in [0, 1]."""
 
-    def __init__(self, config: HimeConfig = HimeConfig()) -> None:  # noqa: B008 - frozen
+    def __init__(self, config: HimeConfig = HimeConfig()) -> None:
         super().__init__()
         self.config = config
         self.lr_conv = nn.Conv2d(3, config.width, 3, padding=1)

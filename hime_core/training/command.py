@@ -7,9 +7,10 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hime_core.errors import InputError
 from hime_core.model.hime import Hime, HimeConfig
 from hime_core.training import trainer
-from hime_core.training.dataset import DataError, PairDataset, PairOptions
+from hime_core.training.dataset import PairDataset, PairOptions
 
 RECIPES = ("rec",)
 VARIANTS = ("small",)
@@ -28,13 +29,13 @@ def train(
     seed: int = 1,
     threads: int | None = None,
 ) -> None:
-    """Trains into `run`. Raises DataError, ValueError with one clear line."""
+    """Trains into `run`. Raises InputError with one clear line."""
     if recipe not in RECIPES:
-        raise ValueError(f"recipe {recipe!r} is not available; choose one of: {', '.join(RECIPES)}")
+        raise InputError(f"recipe {recipe!r} is not available; choose one of: {', '.join(RECIPES)}")
     if variant not in VARIANTS:
-        raise ValueError(f"variant {variant!r} is not available; choose one of: {', '.join(VARIANTS)}")
+        raise InputError(f"variant {variant!r} is not available; choose one of: {', '.join(VARIANTS)}")
     if (run / "state.pt").exists() and not resume:
-        raise DataError(f"{run} holds a run already; give --resume to go on with it, or another --out")
+        raise InputError(f"{run} holds a run already; give --resume to go on with it, or another --out")
     import torch
 
     torch.manual_seed(seed)

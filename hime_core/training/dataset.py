@@ -11,15 +11,12 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from hime_core.errors import InputError
 from hime_core.registration import Registration, luma
 from hime_core.training.degradations import degrade_lr, degrade_reference, relight, turn
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 PHOTO_SIDE = 256
-
-
-class DataError(ValueError):
-    """The folder cannot be used; the message says why and what would be right."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +41,9 @@ class PairOptions:
 
 
 def read_identities(root: Path) -> dict[str, list[Path]]:
-    """`<identity>/<photo>` below root, sorted. Raises DataError when there is none."""
+    """`<identity>/<photo>` below root, sorted. Raises InputError when there is none."""
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; give one that holds <identity>/<photo>.jpg")
+        raise InputError(f"{root} is not a folder; give one that holds <identity>/<photo>.jpg")
     found = {
         folder.name: sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
         for folder in sorted(root.iterdir())
@@ -54,7 +51,7 @@ def read_identities(root: Path) -> dict[str, list[Path]]:
     }
     found = {name: photos for name, photos in found.items() if photos}
     if not found:
-        raise DataError(f"{root} holds no photos; it must hold <identity>/<photo>.jpg")
+        raise InputError(f"{root} holds no photos; it must hold <identity>/<photo>.jpg")
     return found
 
 
@@ -151,7 +148,7 @@ def _read(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             return _resize(np.asarray(image.convert("RGB")), PHOTO_SIDE)
     except OSError as error:
-        raise DataError(f"{path} is not a readable photo: {error}") from error
+        raise InputError(f"{path} is not a readable photo: {error}") from error
 
 
 def _resize(rgb: np.ndarray, side: int) -> np.ndarray:

@@ -1,0 +1,79 @@
+"""The bodies of the commands that need no server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hime_core.errors import InputError
+
+
+def enhance(
+    source: Path, target: Path, exemplars: Path | None, layout: str, compare: bool, weights: str, as_json: bool
+) -> None:
+    from hime_core import offline
+    from hime_core.compositing.layout import Layout
+    from hime_core.engine import build_engine
+
+    if layout not in get_args(Layout):
+        raise InputError(f"--layout {layout}: it must be one of {', '.join(get_args(Layout))}")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent} is not a folder; give a path in one that exists")
+    if source.resolve() == target.resolve():
+        raise InputError("the output would overwrite the input; give another path")
+    total = offline.frame_count(source)
+    console = Console(stderr=True)
+    engine = build_engine(weights)
+    try:
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+        ) as bar:  # fmt: skip
+            task = bar.add_task("frames", total=total)
+            outcomes = offline.enhance_file(
+                source,
+                target,
+                engine,
+                view="compare" if compare else "enhanced",
+                layout=layout,  # type: ignore[arg-type]  # checked above
+                exemplars=lambda detector: (
+                    offline.read_exemplars(exemplars, detector, lambda why: console.print(f"left out {why}"))
+                    if exemplars
+                    else []
+                ),
+                advance=lambda: bar.advance(task),
+            )
+    finally:
+        engine.close()
+    report = {"frames": sum(outcomes.values()), **outcomes}
+    print(json.dumps(report) if as_json else ", ".join(f"{count} {name}" for name, count in report.items()))
+
+
+def evaluate(
+    data: Path,
+    scale: int,
+    lr: int,
+    refs: str,
+    weights: str,
+    list_file: Path | None,
+    limit: int | None,
+    target: Path | None,
+) -> None:
+    from hime_core.evaluation.command import evaluate as run
+    from hime_core.evaluation.command import write
+
+    if target and not target.parent.is_dir():
+        raise InputError(f"{target.parent} is not a folder; give a path in one that exists")
+    result = run(data, scale, lr, refs, weights, list_file, limit)
+    if target:
+        write(result, target)
+    model, plain = result["model"], result["bicubic"]
+    print(
+        f"{result['images']} photos ({result['skipped']} skipped), {weights}, references: {refs}\n"
+        f"bicubic {plain['psnr']:.2f} dB / SSIM {plain['ssim']:.4f}   "
+        f"HIME {model['psnr']:.2f} dB / SSIM {model['ssim']:.4f}   gain {result['gain_db']:+.2f} dB\n"
+        f"{result['params'] / 1e6:.3f} M parameters, {result['gmacs']:.3f} GMAC per face"
+    )

@@ -1,0 +1,121 @@
+"""Detail: what HIME adds to a plainly enlarged face, and how it is carried to later frames.
+
+Adding a difference, and not pasting a picture, is what leaves no seam: where the mask fades, so does the difference,
+down to the very pixels that the plain view shows. The difference has no light or colour of its own (its local mean is
+taken away), so that nothing pulses when it comes and goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from hime_core.faces.geometry import LrSquare
+from hime_core.registration import Registration, similarity
+
+FEATHER = 0.16  # of the side
+LOCAL_MEAN_CELLS = 4  # the difference's mean is taken away on a grid of so many cells
+DOUBT = 12.0  # grey levels of misfit at which carried detail counts for 1/e
+
+# Differences of RGB to differences of BT.601 limited-range Y, Cb, Cr.
+RGB_TO_YCC = np.array(
+    [[0.2568, 0.5041, 0.0979], [-0.1482, -0.2910, 0.4392], [0.4392, -0.3678, -0.0714]], dtype=np.float32
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Detail:
+    """What the network added to one face of one frame.
+
+    difference: float32 (sL, sL, 3), Y, Cb, Cr; luma: uint8 (L, L), the frame's Y there;
+    landmarks: float32 (5, 2), in frame px; square: where; time: when its frame was received.
+    """
+
+    difference: np.ndarray
+    luma: np.ndarray
+    landmarks: np.ndarray
+    square: LrSquare
+    time: float
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """Detail ready to be added: float32 (sL, sL, 3), masked, over the LR square from (x, y) with side L."""
+
+    x: int
+    y: int
+    side: int
+    difference: np.ndarray
+
+
+def difference(sr: np.ndarray, lr: np.ndarray) -> np.ndarray:
+    """Y, Cb, Cr of the enhanced face less the bicubic one, without local mean.
+
+    sr: RGB uint8 (sL, sL, 3); lr: RGB uint8 (L, L, 3). Returns float32 (sL, sL, 3).
+    """
+    side = sr.shape[0]
+    plain = cv2.resize(lr, (side, side), interpolation=cv2.INTER_CUBIC)
+    added = cv2.transform(cv2.subtract(sr, plain, dtype=cv2.CV_32F), RGB_TO_YCC)
+    cells = cv2.resize(added, (LOCAL_MEAN_CELLS, LOCAL_MEAN_CELLS), interpolation=cv2.INTER_AREA)
+    return added - cv2.resize(cells, (side, side), interpolation=cv2.INTER_LINEAR)
+
+
+@lru_cache(maxsize=16)
+def mask(side: int) -> np.ndarray:
+    """float32 (side, side, 1): 1 inside, falling smoothly to 0 at the border."""
+    ramp = np.clip((np.arange(side) + 0.5) / (FEATHER * side), 0, 1)
+    ramp = np.minimum(ramp, ramp[::-1])
+    edge = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    return np.outer(edge, edge)[..., None]
+
+
+def patch(square: LrSquare, added: np.ndarray, strength: float) -> Patch:
+    return Patch(square.x, square.y, square.side, added * (mask(added.shape[0]) * np.float32(strength)))
+
+
+class Carrier:
+    """Moves detail along with the face. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._registration = Registration()
+
+    def carry(
+        self, detail: Detail, luma: np.ndarray, landmarks: np.ndarray, square: LrSquare
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The detail as it fits a later frame: moved by the landmarks' similarity and dense flow.
+
+        luma: the later frame's Y in `square`, uint8 (L', L'). Returns the difference, float32 (sL', sL', 3), and how
+        far it can be trusted, (sL', sL', 1) in 0..1: less where the picture is no longer the one it was made for.
+        """
+        scale = detail.difference.shape[0] // detail.square.side
+        side = square.side
+        # From pixels of the old square to pixels of the new one.
+        old = detail.landmarks.astype(np.float64) - (detail.square.x, detail.square.y)
+        new = landmarks.astype(np.float64) - (square.x, square.y)
+        back = cv2.invertAffineTransform(similarity(old, new))
+        moved = cv2.warpAffine(
+            detail.luma, back, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        flow = self._registration.flow(moved, luma)
+        flow = cv2.resize(flow, (side, side), interpolation=cv2.INTER_AREA) * np.float32(side / flow.shape[1])
+        ys, xs = np.mgrid[0:side, 0:side].astype(np.float32)
+        map_x, map_y = xs + flow[..., 0], ys + flow[..., 1]
+        fitted = cv2.remap(moved, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        misfit = cv2.GaussianBlur(cv2.absdiff(fitted, luma).astype(np.float32), (0, 0), 1.5)
+        trust = np.exp(-np.square(misfit / np.float32(DOUBT)))
+
+        # The same way back, at the detail's own resolution.
+        map_x, map_y = (back[i, 0] * map_x + back[i, 1] * map_y + back[i, 2] for i in (0, 1))
+        size = (side * scale, side * scale)
+        maps = [
+            (cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) + 0.5) * scale - 0.5
+            for m in (map_x, map_y)
+        ]
+        carried = cv2.remap(
+            detail.difference, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0)
+        )
+        return carried, cv2.resize(trust, size, interpolation=cv2.INTER_LINEAR)[..., None]

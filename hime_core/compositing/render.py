@@ -1,0 +1,120 @@
+"""From an enhanced frame to the picture of one view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from hime_core.compositing.detail import Patch
+from hime_core.compositing.layout import Layout, Placement, View, Zoom, upscaled
+from hime_core.faces.geometry import Headshot
+from hime_core.picture import Picture
+
+
+class Renderable(Protocol):
+    """What a frame must have to be rendered; hime_core.enhancer.Enhanced is one."""
+
+    @property
+    def picture(self) -> Picture: ...
+    @property
+    def patches(self) -> Sequence[Patch]: ...
+    @property
+    def faces(self) -> tuple[Headshot, ...]: ...
+
+
+class Renderer:
+    """One view of one stream; keeps the zoom's state. Not thread-safe."""
+
+    def __init__(self, view: View, layout: Layout) -> None:
+        self.view, self.layout = view, layout
+        self._zoom = Zoom()
+
+    def render(self, frame: Renderable) -> Picture:
+        """The view's picture. Its size depends on the layout and the frame's size alone; `compare` is twice as wide:
+        original left, enhanced right."""
+        picture = frame.picture
+        match self.layout:
+            case "upscale":
+                placement = upscaled(picture.width, picture.height)
+            case "zoom":
+                placement = self._zoom.place(picture.width, picture.height, frame.faces)
+            case "native":
+                placement = Placement(picture.width, picture.height, 1.0)
+        plain = place(picture, placement)
+        if self.view == "original":
+            return plain
+        if self.view == "enhanced":
+            return add_patches(plain, placement, frame.patches)
+        both = Picture(*(np.hstack((plane, plane)) for plane in (plain.y, plain.u, plain.v)))
+        right = Picture(*(plane[:, plane.shape[1] // 2 :] for plane in (both.y, both.u, both.v)))
+        add_patches(right, placement, frame.patches)
+        return both
+
+
+def place(picture: Picture, placement: Placement) -> Picture:
+    """The frame as the placement shows it, bicubic; planes of its own."""
+    return Picture(
+        _place_plane(picture.y, placement, 1),
+        _place_plane(picture.u, placement, 2),
+        _place_plane(picture.v, placement, 2),
+    )
+
+
+def add_patches(picture: Picture, placement: Placement, patches: Sequence[Patch]) -> Picture:
+    """Adds the patches to a placed picture, in its own planes, and returns it."""
+    for patch in patches:
+        _add(picture.y, patch, patch.difference[..., :1], placement, 1)
+        _add_chroma(picture, patch, placement)
+    return picture
+
+
+def _add_chroma(picture: Picture, patch: Patch, placement: Placement) -> None:
+    for plane, channel in ((picture.u, 1), (picture.v, 2)):
+        _add(plane, patch, patch.difference[..., channel : channel + 1], placement, 2)
+
+
+def _place_plane(plane: np.ndarray, placement: Placement, subsampling: int) -> np.ndarray:
+    size = (placement.width // subsampling, placement.height // subsampling)
+    if placement.left == 0 and placement.top == 0:
+        if size == (plane.shape[1], plane.shape[0]) and placement.scale == 1:
+            return plane.copy()
+        if placement.scale * plane.shape[1] - size[0] < 1 and placement.scale * plane.shape[0] - size[1] < 1:
+            return cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC)
+    back = 1.0 / placement.scale
+    matrix = np.array(
+        [
+            [back, 0.0, 0.5 * back + placement.left / subsampling - 0.5],
+            [0.0, back, 0.5 * back + placement.top / subsampling - 0.5],
+        ]
+    )
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(plane, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _add(plane: np.ndarray, patch: Patch, added: np.ndarray, placement: Placement, subsampling: int) -> None:
+    """Adds one channel of a patch to one plane, in place."""
+    scale = placement.scale / subsampling  # plane pixels per frame pixel
+    left = (patch.x - placement.left) * scale
+    top = (patch.y - placement.top) * scale
+    x0, y0 = max(0, int(np.floor(left))), max(0, int(np.floor(top)))
+    x1 = min(plane.shape[1], int(np.ceil(left + patch.side * scale)))
+    y1 = min(plane.shape[0], int(np.ceil(top + patch.side * scale)))
+    if x1 <= x0 or y1 <= y0:
+        return
+    size = max(1, round(patch.side * scale))
+    if size < added.shape[0]:
+        added = cv2.resize(added, (size, size), interpolation=cv2.INTER_AREA)
+    per_pixel = added.shape[0] / (patch.side * scale)
+    matrix = np.array(
+        [
+            [per_pixel, 0.0, (x0 + 0.5 - left) * per_pixel - 0.5],
+            [0.0, per_pixel, (y0 + 0.5 - top) * per_pixel - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    placed = cv2.warpAffine(added, matrix, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    region = plane[y0:y1, x0:x1]
+    region[...] = cv2.add(region, placed, dtype=cv2.CV_8U)

@@ -1,0 +1,42 @@
+"""The engine: LR faces and exemplars in, sharp faces out. It never sees a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hime_core.bank import Exemplar
+
+
+@dataclass(frozen=True, eq=False)
+class FaceRequest:
+    """One face to enhance.
+
+    lr: RGB uint8 (L, L, 3), cut at the frame's own scale; landmarks: float32 (5, 2) in its pixels;
+    exemplars: the person's, best first; with none, the network runs on a blank reference.
+    """
+
+    lr: np.ndarray
+    landmarks: np.ndarray
+    exemplars: tuple[Exemplar, ...]
+
+
+class Engine(Protocol):
+    scale: int
+
+    def submit(self, requests: Sequence[FaceRequest]) -> list[Future[np.ndarray]]:
+        """Queues the faces of one frame; each result is RGB uint8 (scale*L, scale*L, 3).
+
+        A future may carry an exception, or be cancelled before its face is taken up.
+        """
+        ...
+
+    def forget(self, exemplar_ids: Iterable[str]) -> None:
+        """Drops whatever is cached of these exemplars."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,68 @@
+"""A frame on its way through the enhancer."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from hime_core.bank import Exemplar
+from hime_core.compositing.detail import Patch
+from hime_core.faces.geometry import Headshot, LrSquare
+from hime_core.faces.tracker import TrackedFace
+from hime_core.picture import Picture
+
+Outcome = Literal["enhanced", "carried", "passed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Eligible:
+    """A face small enough to enhance, in one frame."""
+
+    face: TrackedFace
+    square: LrSquare
+    lr: np.ndarray  # RGB uint8 (L, L, 3)
+    luma: np.ndarray  # uint8 (L, L)
+    exemplars: tuple[Exemplar, ...]
+
+
+@dataclass(eq=False)
+class Request:
+    """Faces of one frame at the engine; answered: when the last answer came."""
+
+    eligible: tuple[Eligible, ...]
+    futures: tuple[Future[np.ndarray], ...]
+    received: float
+    answered: float = 0.0
+
+    def done(self) -> bool:
+        return all(f.done() for f in self.futures)
+
+
+@dataclass(eq=False)
+class Job:
+    """A frame on its way from begin() to finish()."""
+
+    picture: Picture
+    received: float
+    now: float
+    faces: tuple[TrackedFace, ...] = ()
+    headshots: tuple[Headshot, ...] = ()
+    eligible: tuple[Eligible, ...] = ()
+    request: Request | None = None
+    bypasses: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Enhanced:
+    """A frame that can be rendered. bypasses: why faces were not freshly enhanced, one reason per face, `no_face`
+    once; reference_gap: mean age in seconds of the exemplars used, None when none was."""
+
+    picture: Picture
+    patches: tuple[Patch, ...]
+    faces: tuple[Headshot, ...]
+    outcome: Outcome
+    bypasses: tuple[str, ...]
+    reference_gap: float | None

@@ -1,0 +1,150 @@
+"""`hime enhance`: the relay's enhancer over a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from hime_core.bank import Exemplar, ExemplarBank
+from hime_core.compositing.layout import Layout, View
+from hime_core.compositing.render import Renderer
+from hime_core.engine import Engine
+from hime_core.enhancer import Enhancer, EnhancerConfig
+from hime_core.errors import InputError
+from hime_core.faces.detector import Detector, MtcnnDetector, ScanningDetector
+from hime_core.photos import UnusablePhoto, exemplar_from_photo
+from hime_core.picture import Picture
+from hime_core.training.dataset import PHOTO_SUFFIXES
+
+MP4_AUDIO = ("aac", "mp3", "opus", "ac3", "flac", "alac")  # kept as they are; others become AAC
+QUALITY = {"crf": "18", "preset": "veryfast"}
+
+
+def read_exemplars(folder: Path, detector: Detector, refused: Callable[[str], None]) -> list[Exemplar]:
+    """The usable photos of a folder; `refused` is told of the others. Raises InputError when none is usable."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; --exemplars takes one that holds photos of the person")
+    found = []
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES):
+        try:
+            with Image.open(path) as image:
+                rgb = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            found.append(exemplar_from_photo(rgb, detector, path.name, 0.0))
+        except (OSError, UnusablePhoto) as error:
+            refused(f"{path.name}: {error}")
+    if not found:
+        raise InputError(f"{folder} holds no usable photo ({', '.join(PHOTO_SUFFIXES)}, one clear face each)")
+    return found
+
+
+def frame_count(path: Path) -> int | None:
+    """About how many frames the file has, None when it does not say. Raises InputError."""
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        if stream.frames:
+            return stream.frames
+        if container.duration and stream.average_rate:
+            return round(container.duration / av.time_base * float(stream.average_rate))
+    return None
+
+
+def enhance_file(
+    source: Path,
+    target: Path,
+    engine: Engine,
+    view: View = "enhanced",
+    layout: Layout = "upscale",
+    exemplars: Callable[[Detector], list[Exemplar]] = lambda detector: [],
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, int]:
+    """Writes `source` enhanced to `target`, whole or not at all; audio is kept. Returns the count of each outcome.
+
+    Raises InputError.
+    """
+    detector = MtcnnDetector()
+    now = [0.0]
+    bank = ExemplarBank(clock=lambda: now[0])
+    for exemplar in exemplars(detector):
+        bank.add_photo(exemplar)
+    enhancer = Enhancer(
+        engine, ScanningDetector(detector), bank, EnhancerConfig(patience=None), clock=lambda: now[0]
+    )  # fmt: skip
+    renderer = Renderer(view, layout)
+    outcomes: Counter[str] = Counter()
+
+    def enhanced(frame: av.VideoFrame) -> av.VideoFrame:
+        now[0] = frame.time or 0.0
+        result = enhancer.finish(enhancer.begin(Picture.from_frame(frame), now[0]))
+        outcomes[result.outcome] += 1
+        shown = renderer.render(result).to_frame()
+        shown.pts, shown.time_base = frame.pts, frame.time_base
+        advance()
+        return shown
+
+    partial = target.with_name(f".{target.stem}.partial{target.suffix}")
+    try:
+        with _open(source) as container:
+            _transcode(container, partial, enhanced)
+        partial.replace(target)
+    except (av.FFmpegError, ValueError) as error:
+        raise InputError(f"{source} could not be written as {target}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+        enhancer.close()
+    return dict(outcomes)
+
+
+def _open(path: Path) -> av.container.InputContainer:
+    try:
+        container = av.open(str(path))
+    except (OSError, av.FFmpegError) as error:
+        raise InputError(f"{path} cannot be read as a video: {error.strerror or error}") from error
+    if not container.streams.video:
+        container.close()
+        raise InputError(f"{path} has no video; give a file that has")
+    return container
+
+
+def _transcode(
+    source: av.container.InputContainer, path: Path, enhanced: Callable[[av.VideoFrame], av.VideoFrame]
+) -> None:
+    """Video through `enhanced` and x264, audio as it is where the container takes it, in the order it was read."""
+    video = source.streams.video[0]
+    audio = source.streams.audio[0] if source.streams.audio else None
+    with av.open(str(path), "w") as target:
+        out = target.add_stream("libx264", rate=video.average_rate or 30, options=QUALITY)
+        out.time_base = video.time_base
+        sound = _audio_stream(target, audio) if audio else None
+        sized = False
+        for packet in source.demux([s for s in (video, audio) if s]):
+            if packet.stream is video:
+                for frame in packet.decode():
+                    shown = enhanced(frame)
+                    if not sized:
+                        out.width, out.height, out.pix_fmt, sized = shown.width, shown.height, "yuv420p", True
+                    target.mux(out.encode(shown.reformat(width=out.width, height=out.height)))
+            elif sound and packet.dts is not None:
+                target.mux(list(_sound(packet, sound)))
+        target.mux(out.encode(None))
+        if sound and audio and audio.codec_context.name not in MP4_AUDIO:
+            target.mux(sound.encode(None))
+
+
+def _audio_stream(target: av.container.OutputContainer, audio: av.AudioStream) -> av.AudioStream:
+    if audio.codec_context.name in MP4_AUDIO:
+        return target.add_stream_from_template(audio)
+    return target.add_stream("aac", rate=audio.codec_context.sample_rate)
+
+
+def _sound(packet: av.Packet, sound: av.AudioStream) -> Iterator[av.Packet]:
+    if packet.stream.codec_context.name in MP4_AUDIO:
+        packet.stream = sound
+        yield packet
+    else:
+        for frame in packet.decode():
+            yield from sound.encode(frame)
