@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+
+from tests.browser.camera import write_camera, write_sound
+
+ROOT = Path(__file__).resolve().parents[2]
+ARTIFACTS = ROOT / "artifacts"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+    # host candidates as addresses: there is no mDNS responder in a container
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+]
+# Lets the tests see every peer connection that the page opens.
+REMEMBER_CONNECTIONS = """
+  window.testConnections = [];
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(...options) { super(...options); window.testConnections.push(this); }
+  };
+"""
+
+
+class Server:
+    """`hime serve` as a user starts it."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = listener.getsockname()[1]
+        self.url = f"http://localhost:{self.port}"
+        self.log = data / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "hime_core.cli", "serve", "--port", str(self.port), "--data", str(self.data)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stdout=log, stderr=log)
+        until(self.ready, 120, lambda: f"the server is not ready; its log ends:\n{self.log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def ready(self) -> bool:
+        if self.process is not None and self.process.poll() is not None:
+            pytest.fail(f"the server ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as response:
+                return response.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def until(condition: Callable[[], object], seconds: float, message: str | Callable[[], str]) -> object:
+    """Waits until the condition is true, and gives what it returned. The time is for slow machines, not a claim."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if found := condition():
+            return found
+        if time.monotonic() > deadline:
+            pytest.fail(message if isinstance(message, str) else message())
+        time.sleep(0.25)
+
+
+def shot(page: Page, name: str, full_page: bool = False) -> None:
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=full_page)
+
+
+@pytest.fixture(scope="session")
+def client_build() -> Path:
+    build = ROOT / "client_web" / "dist"
+    if not (build / "index.html").is_file():
+        pytest.fail("client_web/dist is missing: run `npm ci && npm run build` in client_web (make test does)")
+    return build
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, client_build: Path) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        ARTIFACTS.mkdir(exist_ok=True)
+        shutil.copy(server.log, ARTIFACTS / "server.log")
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("camera")
+    return write_camera(folder / "portrait.y4m"), write_sound(folder / "voice.wav")
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+def launch(playwright: Playwright, *flags: str) -> Browser:
+    names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)  # None: playwright's own
+    return playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+
+
+@pytest.fixture(scope="module")
+def portrait_browser(playwright: Playwright, recordings: tuple[Path, Path]) -> Iterator[Browser]:
+    """Its camera films the portrait."""
+    camera, sound = recordings
+    browser = launch(
+        playwright,
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={camera}",
+        f"--use-file-for-fake-audio-capture={sound}",
+    )
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def plain_browser(playwright: Playwright) -> Iterator[Browser]:
+    """Its camera shows Chromium's test pattern, slowly: it costs next to nothing."""
+    browser = launch(playwright, "--use-fake-device-for-media-stream=fps=5")
+    yield browser
+    browser.close()
+
+
+def open_context(browser: Browser, width: int = 1280, height: int = 800, quality: str = "medium") -> BrowserContext:
+    context = browser.new_context(viewport={"width": width, "height": height})
+    context.add_init_script(REMEMBER_CONNECTIONS)
+    context.add_init_script(
+        f"if (!localStorage['hime.lobby']) localStorage['hime.lobby'] = JSON.stringify({{ quality: '{quality}' }})"
+    )
+    return context

@@ -1,0 +1,73 @@
+"""The call page before and around a call: names, permissions, photos of oneself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, Playwright, expect
+from skimage import data
+
+from tests.browser.conftest import Server, launch, open_context, shot
+
+
+@pytest.fixture
+def page(plain_browser: Browser, server: Server):
+    context = open_context(plain_browser)
+    page = context.new_page()
+    page.goto(server.url)
+    yield page
+    context.close()
+
+
+def test_odd_names_are_refused_in_words(page: Page) -> None:
+    page.get_by_label("Room", exact=True).fill("a b/c")
+    page.get_by_label("Your name", exact=True).fill("ann")
+    page.get_by_role("button", name="Join").click()
+    expect(page.locator("#join-message")).to_contain_text("not a space, “/”")
+    expect(page.locator("#call")).to_be_hidden()
+    shot(page, "lobby-desktop")
+
+
+def test_refused_permission_is_explained(playwright: Playwright, server: Server) -> None:
+    browser = launch(playwright, "--use-fake-device-for-media-stream", "--deny-permission-prompts")
+    context = browser.new_context()
+    # the flags of all browsers here grant every permission
+    context.add_init_script(
+        "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError') }"
+    )
+    page = context.new_page()
+    page.goto(f"{server.url}/?room=r&name=n&autojoin=1")
+    expect(page.locator("#preview-note")).to_contain_text("may not use the camera")
+    expect(page.locator("#call")).to_be_hidden()
+    browser.close()
+
+
+def test_photos_are_registered_shown_and_deleted(page: Page, tmp_path: Path) -> None:
+    portrait = tmp_path / "portrait.jpg"
+    Image.fromarray(data.astronaut()).save(portrait, quality=95)
+    nobody = tmp_path / "nobody.jpg"
+    Image.fromarray(data.coffee()).save(nobody)
+
+    page.get_by_role("button", name="Photos of you").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Your name for photos").fill("ann-of-tests")
+    dialog.get_by_label("Photos (1 to 10)").set_input_files([portrait, nobody])
+    dialog.get_by_role("button", name="Register").click()
+    expect(dialog.get_by_role("status")).to_contain_text("only with your consent")
+
+    dialog.get_by_label("These photos show me").check()
+    dialog.get_by_role("button", name="Register").click()
+    expect(dialog.get_by_role("status")).to_contain_text("1 of 2 photos registered", timeout=60_000)
+    expect(dialog.get_by_role("status")).to_contain_text("nobody.jpg:")
+    photo = dialog.get_by_role("img", name="A registered photo of you")
+    expect(photo).to_have_count(1)
+    page.wait_for_function("() => document.querySelector('.photos img')?.naturalWidth > 0")
+    assert page.evaluate("() => localStorage['hime.person']") == "ann-of-tests"
+    shot(page, "photos")
+
+    page.on("dialog", lambda question: question.accept())
+    dialog.get_by_role("button", name="Delete everything").click()
+    expect(photo).to_have_count(0, timeout=20_000)
+    assert page.evaluate("() => localStorage['hime.person']") is None
