@@ -5,10 +5,12 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from skimage.data import astronaut
 
 from server.app import create_app
+from server.exemplars.store import PhotoStore
 from server.settings import Settings
-from tests.unit.relay_fakes import FakeDetector, FakeEngine, bomb, portrait
+from tests.unit.relay_fakes import FACE, FakeDetector, FakeEngine, bomb, portrait
 
 
 @asynccontextmanager
@@ -135,6 +137,21 @@ async def test_photos_through_the_whole_application(settings):
         assert len((await client.get(url)).json()["exemplars"]) == 1
     async with running(settings) as (_, client):  # and after a restart
         assert len((await client.get(url)).json()["exemplars"]) == 1
+
+
+async def test_expired_photos_are_purged_while_the_relay_runs(settings):
+    from hime_core.photos import exemplar_from_photo
+
+    long_ago = PhotoStore(settings.database, settings.photos, clock=lambda: 1_000.0)
+    exemplar = exemplar_from_photo(astronaut(), FakeDetector(), "a" * 32, 0.0)
+    long_ago.add("ann", [(exemplar, FACE)], expires_at=2_000.0)
+    long_ago.close()
+    (path,) = (settings.data / "photos").iterdir()
+    deadline = time.monotonic() + 20
+    async with running(settings.model_copy(update={"purge_interval_s": 0.05})):
+        while path.exists() and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+    assert not path.exists()
 
 
 async def test_bodies_are_bounded(settings):

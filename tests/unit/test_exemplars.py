@@ -14,7 +14,7 @@ from skimage.data import astronaut
 
 from server import problems
 from server.exemplars.routes import router
-from server.exemplars.service import DAY, ExemplarService
+from server.exemplars.service import DAY, MAX_WAITING, ExemplarService
 from server.exemplars.store import PhotoStore
 from server.limits import BodyLimit
 from server.settings import Settings
@@ -341,6 +341,17 @@ async def test_detection_runs_beside_the_event_loop(client, world):
     running.set()
     assert (await task).status_code == 201
     assert threads[0] is not threading.main_thread()
+
+
+async def test_requests_that_wait_for_the_detector_are_bounded(client, world):
+    detect, running = world.detector.detect, threading.Event()
+    world.detector.detect = lambda rgb: running.wait(10) and detect(rgb)
+    tasks = [asyncio.create_task(register(client, portrait())) for _ in range(MAX_WAITING + 2)]
+    while sum(task.done() for task in tasks) < 2:
+        await asyncio.sleep(0.005)
+    running.set()
+    answers = await asyncio.gather(*tasks)
+    assert sorted(answer.status_code for answer in answers) == [201] * MAX_WAITING + [503] * 2
 
 
 async def test_any_fsspec_url_holds_the_photos(tmp_path):
