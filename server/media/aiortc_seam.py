@@ -18,6 +18,7 @@ from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCRtpTransc
 from aiortc.codecs import get_encoder
 from aiortc.codecs.base import Encoder
 from aiortc.mediastreams import VIDEO_TIME_BASE, convert_timebase
+from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtp import RtcpByePacket
 
 from server.media.bitrate import Bitrates, TargetBitrate
@@ -89,12 +90,19 @@ def remote_ufrag(pc: RTCPeerConnection) -> str | None:
 # --- receiving -----------------------------------------------------------------------------------------------------
 
 
-def receive_video(receiver: RTCRtpReceiver, sink: VideoSink, clock: Callable[[], float] = time.monotonic) -> Arrivals:
-    """Leads a receiver's decoded frames to the sink instead of aiortc's unbounded track queue. Before it starts."""
+def receive_video(
+    receiver: RTCRtpReceiver, sink: VideoSink, min_bitrate: int, clock: Callable[[], float] = time.monotonic
+) -> Arrivals:
+    """Leads a receiver's decoded frames to the sink instead of aiortc's unbounded track queue. Before it starts.
+
+    min_bitrate: bit/s that the publisher is always granted.
+    """
     jitter = VideoJitterBuffer(clock)
     decoder = _DecoderQueue(sink, _private(receiver, "decoder_error"), clock)
     _set_private(receiver, "jitter_buffer", jitter)
     _set_private(receiver, "decoder_queue", decoder)
+    estimator = _private(receiver, "remote_bitrate_estimator")
+    _set_private(receiver, "remote_bitrate_estimator", _FlooredEstimator(estimator, min_bitrate))
     receiver.track._queue = _Decoded(decoder)
     _keep_after_bye(receiver)
     return jitter
@@ -156,6 +164,24 @@ class _DecoderQueue:
                 frames += self._queue.get_nowait() is not None
             except queue.Empty:
                 return frames
+
+
+class _FlooredEstimator:
+    """aiortc takes a busy processor's delays for a congested path, goes down to nothing and needs a minute back.
+
+    On a path that is congested in fact, the publisher's own control acts on the loss.
+    """
+
+    def __init__(self, estimator: RemoteBitrateEstimator, floor: int) -> None:
+        self._estimator = estimator
+        self._floor = floor
+
+    def add(self, **packet: Any) -> tuple[int, list[int]] | None:
+        estimate = self._estimator.add(**packet)
+        if estimate is None or estimate[0] >= self._floor:
+            return estimate
+        self._estimator.rate_control.current_bitrate = self._floor
+        return self._floor, estimate[1]
 
 
 class _Decoded:

@@ -125,7 +125,7 @@ class Session:
                 if receiver.track is None:
                     continue
                 if receiver.track.kind == "video" and video is not None:
-                    self._arrivals.append(seam.receive_video(receiver, video, self._clock))
+                    self._arrivals.append(seam.receive_video(receiver, video, self._bitrates.min, self._clock))
                 elif receiver.track.kind == "audio" and audio is not None:
                     self._arrivals.append(seam.receive_audio(receiver, audio, self._clock))
 

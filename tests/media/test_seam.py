@@ -15,6 +15,7 @@ from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCSessionDe
 from aiortc.codecs import CODECS, get_encoder
 from aiortc.codecs.vpx import vp8_depayload
 from aiortc.jitterbuffer import JitterBuffer
+from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtcrtpreceiver import RemoteStreamTrack, decoder_worker
 from aiortc.rtp import RtcpByePacket, RtpPacket
 
@@ -206,7 +207,7 @@ async def test_a_goodbye_does_not_end_the_receiver() -> None:
     pc = RTCPeerConnection()
     receiver = pc.addTransceiver("video", "recvonly").receiver
     receiver._track = RemoteStreamTrack("video")
-    seam.receive_video(receiver, Sink())
+    seam.receive_video(receiver, Sink(), 300_000)
     ended = []
     seam._set_private(receiver, "decoder_thread", threading.current_thread())
     seam._private(receiver, "decoder_queue").put = ended.append
@@ -214,6 +215,25 @@ async def test_a_goodbye_does_not_end_the_receiver() -> None:
     assert not ended
     seam._set_private(receiver, "decoder_thread", None)
     await pc.close()
+
+
+def test_what_a_publisher_is_granted_has_a_floor_and_rises_from_there() -> None:
+    inner = RemoteBitrateEstimator()
+    floored = seam._FlooredEstimator(inner, 300_000)
+    granted = []
+    arrival, sent = 0.0, 0
+    for number in range(4000):  # 100 packets a second, 1.6 Mbit/s at first; then ever later ones; then steady ones
+        sent += 10
+        arrival += 14 if 500 <= number < 2500 else 10
+        estimate = floored.add(
+            arrival_time_ms=round(arrival),
+            abs_send_time=int(sent / 1000 * (1 << 18)) & 0xFFFFFF,
+            payload_size=2000 if number < 500 else 100,
+            ssrc=1,
+        )
+        granted.append(estimate[0] if estimate else None)
+    assert min(filter(None, granted)) == 300_000
+    assert inner.rate_control.current_bitrate >= 300_000
 
 
 # --- the sender
