@@ -25,7 +25,7 @@ MAX_ROLL = 35.0
 MIN_SCORE = 0.9
 MAX_UNSEEN = 15  # frames since the last detection: later the landmarks may have drifted
 MAX_SPEED = 0.03  # of the headshot's side per frame: beyond, a picture is blurred by motion even where it looks sharp
-STEADINESS = (0.5, 0.45, 0.4)  # how much better another exemplar must match to take the place of the one in use
+STEADINESS = (0.9, 0.5, 0.45)  # how much better another exemplar must match to take the place of the one in use
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,20 +155,22 @@ class ExemplarBank:
         landmarks: (5, 2) of the face, in any unit; yaw in degrees; light 0..1. The choice is steady: an exemplar in
         use stays until another one matches clearly better.
         """
-        shape = _shape(landmarks)
-
-        def cost(entry: _Entry) -> float:
-            exemplar = entry.exemplar
-            missing = max(0.0, 1 - exemplar.headshot.side / (scale * lr_side))
-            value = 10.0 * (missing > 0) + 5 * missing
-            value += abs(exemplar.yaw - yaw) / 20 + _distance(entry.shape, shape) / 0.2
-            value += abs(exemplar.light - light) / 0.2 + 0.5 * max(0.0, 1 - exemplar.sharpness)
-            if exemplar.id in self._selected:
-                value -= STEADINESS[min(self._selected.index(exemplar.id), len(STEADINESS) - 1)]
-            return value
-
         with self._lock:
-            best = tuple(entry.exemplar for entry in sorted(self._entries, key=cost)[:count])
+            if not self._entries:
+                return ()
+            found = [entry.exemplar for entry in self._entries]
+            shapes = np.stack([entry.shape for entry in self._entries])
+            sides = np.array([exemplar.headshot.side for exemplar in found])
+            missing = np.maximum(0.0, 1 - sides / (scale * lr_side))
+            cost = 10.0 * (missing > 0) + 5 * missing
+            cost += np.sqrt(np.square(shapes - _shape(landmarks)).sum(2).mean(1)) / 0.2
+            cost += np.abs(np.array([exemplar.yaw for exemplar in found]) - yaw) / 20
+            cost += np.abs(np.array([exemplar.light for exemplar in found]) - light) / 0.2
+            cost += 0.5 * np.maximum(0.0, 1 - np.array([exemplar.sharpness for exemplar in found]))
+            for i, exemplar in enumerate(found):
+                if exemplar.id in self._selected:
+                    cost[i] -= STEADINESS[min(self._selected.index(exemplar.id), len(STEADINESS) - 1)]
+            best = tuple(found[i] for i in np.argsort(cost, kind="stable")[:count])
             self._selected = tuple(exemplar.id for exemplar in best)
         return best
 
