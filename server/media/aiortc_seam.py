@@ -9,11 +9,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Protocol
 
 import av
+from aioice.stun import TransactionError
 from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver
 from aiortc.codecs import get_encoder
 from aiortc.codecs.base import Encoder
@@ -231,29 +232,37 @@ def _keep_after_bye(receiver: RTCRtpReceiver) -> None:
     receiver._handle_rtcp_packet = handle_unless_bye
 
 
-@dataclass
-class SignOfLife:
-    """When anything at all last came from a peer, connectivity checks included; in clock seconds."""
+class SignsOfLife:
+    """When anything at all last came from a peer, connectivity checks included. aiortc waits 30 s before it gives up.
 
-    last: float | None = None
+    Made after setRemoteDescription, which bundles the transports.
+    """
 
+    def __init__(self, pc: RTCPeerConnection, clock: Callable[[], float] = time.monotonic) -> None:
+        self.last: float | None = None
+        self._clock = clock
+        transports = {transceiver.receiver.transport.transport for transceiver in pc.getTransceivers()}
+        self._connections = [transport._connection for transport in transports]
+        for connection in self._connections:
+            for name in ("request_received", "data_received"):
+                setattr(connection, name, self._noting(getattr(connection, name)))
 
-def watch_peer(pc: RTCPeerConnection, clock: Callable[[], float] = time.monotonic) -> SignOfLife:
-    """aiortc itself gives a lost peer up only after 30 s. After setRemoteDescription, which bundles transports."""
-    life = SignOfLife()
-    for transport in {id(t): t for t in (tr.receiver.transport.transport for tr in pc.getTransceivers())}.values():
-        connection = transport._connection
-        for name in ("request_received", "data_received"):
-            setattr(connection, name, _noting(getattr(connection, name), life, clock))
-    return life
+    async def ask(self) -> None:
+        """Sends a connectivity check, which every peer that is still there answers (RFC 7675)."""
+        for connection in self._connections:
+            for pair in connection._nominated.values():
+                request = connection.build_request(pair, nominate=False)
+                key = connection.remote_password.encode()
+                with suppress(TransactionError, OSError):
+                    await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=0)
+                    self.last = self._clock()
 
+    def _noting(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any) -> Any:
+            self.last = self._clock()
+            return call(*args)
 
-def _noting(call: Callable[..., Any], life: SignOfLife, clock: Callable[[], float]) -> Callable[..., Any]:
-    def noted(*args: Any) -> Any:
-        life.last = clock()
-        return call(*args)
-
-    return noted
+        return noted
 
 
 # --- sending -------------------------------------------------------------------------------------------------------

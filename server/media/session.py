@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aiortc import RTCConfiguration, RTCIceCandidate, RTCIceServer, RTCPeerConnection, RTCSessionDescription
-from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
+from aiortc.exceptions import OperationError
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 from server.media import aiortc_seam as seam
@@ -20,6 +20,7 @@ from server.media.tracks import AudioTrack, VideoTrack
 CONNECT_TIMEOUT = 15.0  # seconds from the answer to the first sign of life
 MEDIA_TIMEOUT = 4.0  # seconds without a packet, after which a publisher's network is lost
 PEER_TIMEOUT = 5.0  # seconds without anything at all, after which a watcher's is
+SILENCE = 1.5  # seconds after which a watcher is asked for a sign of life
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class InvalidFragment(ValueError):
 class Offer:
     """An SDP offer, checked, without candidates that only a local mDNS name stands for.
 
-    kinds: which of audio and video it has with a peer that sends (or wants to receive) them.
+    sends, receives: which of audio and video the peer is to send, and wants to receive.
     """
 
     sdp: str
@@ -62,7 +63,9 @@ class Offer:
         kinds = [section.kind for section in media]
         if any(kinds.count(kind) > 1 for kind in ("audio", "video")):
             raise InvalidOffer("The offer has several sections of one kind: one audio and one video at most.")
-        directions = {section.kind: section.direction or "sendrecv" for section in media}
+        directions = {section.kind: section.direction for section in media}
+        if any(directions.get(kind, "") is None for kind in ("audio", "video")):
+            raise InvalidOffer("The offer has a section without a direction, such as a=sendonly or a=recvonly.")
         return cls(
             sdp,
             frozenset(k for k, d in directions.items() if k in ("audio", "video") and d in ("sendonly", "sendrecv")),
@@ -110,7 +113,8 @@ class Session:
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=list(ice_servers)))
         self._pc.on("connectionstatechange", self._state_changed)
         self._created = clock()
-        self._life = seam.SignOfLife()
+        self._life: seam.SignsOfLife | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._arrivals: list[seam.Arrivals] = []
         self._tracks: list[VideoTrack | AudioTrack] = []
         self._ufrag: str | None = None
@@ -147,21 +151,17 @@ class Session:
 
     async def _negotiate(self, offer: Offer, prepare: Callable[[], None]) -> None:
         try:
-            await self._pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
-            seam.choose_codecs(self._pc, self._bitrates)
-            self._life = seam.watch_peer(self._pc, self._clock)
+            try:
+                await self._pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+                seam.choose_codecs(self._pc, self._bitrates)
+            except (OperationError, seam.UnsupportedOffer) as error:
+                raise InvalidOffer("The offer has no codec that the relay speaks: VP8 or H264, and Opus.") from error
+            except (AssertionError, AttributeError, KeyError, ValueError) as error:  # whatever else is wrong in it
+                raise InvalidOffer(f"The offer cannot be answered: {error or type(error).__name__}.") from error
+            self._life = seam.SignsOfLife(self._pc, self._clock)
             self._ufrag = seam.remote_ufrag(self._pc)
             prepare()
             await self._pc.setLocalDescription(await self._pc.createAnswer())
-        except (OperationError, seam.UnsupportedOffer) as error:
-            await self.close()
-            raise InvalidOffer(
-                f"The offer has no codec that the relay speaks: VP8 or H264, and Opus. {error}"
-            ) from error
-        except (AssertionError, AttributeError, KeyError, ValueError, InvalidAccessError, InvalidStateError) as error:
-            # what aiortc raises on an offer without credentials, fingerprints or multiplexing
-            await self.close()
-            raise InvalidOffer(f"The offer cannot be answered: {error or type(error).__name__}.") from error
         except BaseException:
             await self.close()
             raise
@@ -178,15 +178,16 @@ class Session:
         if fragment.complete:
             await self._pc.addIceCandidate(None)
 
-    @property
-    def lost(self) -> bool:
-        """Whether the peer never came, or is gone without a word."""
+    def is_lost(self) -> bool:
+        """Whether the peer never came, or is gone without a word. Asks a silent one for a sign of life."""
         now = self._clock()
         if self._arrivals:
             arrivals = [arrival.last_arrival for arrival in self._arrivals if arrival.last_arrival is not None]
             last, patience = max(arrivals, default=None), MEDIA_TIMEOUT
         else:
-            last, patience = self._life.last, PEER_TIMEOUT
+            last, patience = self._life.last if self._life else None, PEER_TIMEOUT
+            if self._life and last is not None and now - last > SILENCE and (not self._asking or self._asking.done()):
+                self._asking = asyncio.ensure_future(self._life.ask())
         if last is None:
             last, patience = self._created, CONNECT_TIMEOUT
         return now - last > patience

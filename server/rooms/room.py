@@ -59,11 +59,11 @@ class Room:
     def sweep(self) -> None:
         """Those whose network is lost leave."""
         for participant in list(self.participants.values()):
-            if participant.session.lost:
+            if participant.session.is_lost():
                 self.leave(participant)
                 continue
             for session in list(participant.watchers.values()):
-                if session.lost:
+                if session.is_lost():
                     self.stop_watching(participant, session)
 
     def stats(self) -> dict[str, Any]:

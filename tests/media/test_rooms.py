@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import time
 from typing import Any
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 
+from hime_core.bank import Exemplar
+from hime_core.faces.geometry import Headshot
 from tests.media.helpers import MovingVideo, Peer, Tone, serving, until
 
 Events = list[tuple[float, str, dict[str, Any]]]
@@ -65,6 +71,67 @@ async def test_a_lost_network_shows_within_six_seconds() -> None:
         assert not named(events, "left", "bob")
         await until(lambda: relay.total("hime_streams", direction="out") == 0)
         assert relay.total("hime_streams", direction="in") == 1
+
+
+async def test_a_watcher_who_only_answers_checks_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.media.session.PEER_TIMEOUT", 3.0)
+    monkeypatch.setattr("server.media.session.SILENCE", 0.5)
+    monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 60)
+
+    async def say_nothing(packet: object) -> None: ...
+
+    async with serving() as relay:
+        await relay.peer().publish("/whip/r/ann", MovingVideo())
+        watcher = await relay.peer().watch("/whep/r/ann", ("video",))
+        await until(lambda: watcher.frames)
+        watcher.pc.getReceivers()[0]._send_rtcp = say_nothing
+        ann = relay.rooms.get("r").participants["ann"]
+        await asyncio.sleep(5)
+        assert len(ann.watchers) == 1
+        watcher.cut()
+        await until(lambda: not ann.watchers, 6)
+
+
+async def test_a_persons_photos_come_along_until_they_are_deleted() -> None:
+    def exemplar(id: str) -> Exemplar:
+        image = np.full((300, 300, 3), (200, 30, 30), np.uint8)
+        return Exemplar(id, image, Headshot(150, 150, 200), np.zeros((5, 2), np.float32), 0.5, 3, 0.4, "photo", 0, 0)
+
+    class Photos:
+        def exemplars_of(self, person: str) -> list[Exemplar]:
+            return [exemplar(id) for id in ("one", "two", "gone")] if person == "zoe" else []
+
+    async with serving() as relay:
+        relay.rooms._photos = Photos()
+        await relay.peer().publish("/whip/r/ann?person=zoe", MovingVideo())
+        await relay.peer().publish("/whip/r/bob", MovingVideo())
+        (ann,) = relay.rooms.streams_of("zoe")
+        assert ann.name == "ann"
+        relay.rooms.forget_person("zoe", ["gone"])
+        body = (await relay.http.get("/api/rooms/r/ann/bank")).json()
+        assert body["participant"] == "ann"
+        assert {one["id"] for one in body["exemplars"]} == {"one", "two"}
+        first = body["exemplars"][0]
+        assert (first["source"], first["native_px"], first["yaw"], first["sharpness"]) == ("photo", 200, 3.0, 0.5)
+        assert first["age_frames"] >= 0 and first["age_seconds"] >= 0
+        thumbnail = cv2.imdecode(np.frombuffer(base64.b64decode(first["thumbnail"].split(",")[1]), np.uint8), 1)
+        assert thumbnail.shape == (96, 96, 3)
+        assert np.abs(thumbnail[48, 48].astype(int) - (30, 30, 200)).max() < 10
+        relay.rooms.forget_person("zoe", None)
+        ann.add_photos([exemplar("late")])  # a request that was on its way when the person was deleted
+        assert (await relay.http.get("/api/rooms/r/ann/bank")).json()["exemplars"] == []
+        assert relay.rooms.streams_of("zoe") == []
+
+
+async def test_closing_the_relay_ends_running_calls() -> None:
+    async with serving() as relay, relay.events() as events:
+        publisher = await relay.peer().publish("/whip/r/ann", MovingVideo(), Tone())
+        watcher = await relay.peer().watch("/whep/r/ann")
+        await until(lambda: watcher.frames)
+        await relay.rooms.close()
+        assert relay.enhancers[0].closed
+        await until(lambda: publisher.pc.connectionState == watcher.pc.connectionState == "closed")
+        await until(lambda: named(events, "left", "ann"))
 
 
 async def test_a_second_publisher_of_a_name_replaces_the_first() -> None:
@@ -138,6 +205,11 @@ async def test_requests_that_make_no_sense_get_a_problem_and_the_call_goes_on() 
         assert await post("/whip/r/bob", sdp) == 400  # it only receives
         assert await post("/whep/r/ann", headless) == 400
         assert await post("/whep/r/ann", sdp.replace("VP8", "VP7").replace("H264", "H26X")) == 400
+        assert (
+            await post("/whip/r/bob", sdp.replace("recvonly", "sendonly").replace("VP8", "VP7").replace("H264", "H"))
+            == 400
+        )
+        await until(lambda: relay.enhancers[-1].closed)
         assert await post("/whip/r/bob", sdp, "text/plain") == 415
         assert await post("/whip/r/bob", "v=0" + "x" * 300_000) == 413
         assert await post("/whep/r/nobody") == 404
@@ -154,7 +226,8 @@ async def test_requests_that_make_no_sense_get_a_problem_and_the_call_goes_on() 
         assert set(await relay.stats()) == {"ann"}
         shown = len(watcher.frames)
         await until(lambda: len(watcher.frames) > shown + 10)
-        assert len(relay.rooms.get("r").participants["ann"].watchers) == 1
+        ann = relay.rooms.get("r").participants["ann"]
+        assert len(ann.watchers) == len(next(iter(ann.video._watched.values())).tracks) == len(ann.video._watched) == 1
 
 
 @pytest.mark.parametrize("closed", [False, True])

@@ -49,6 +49,7 @@ def test_candidates_behind_mdns_names_are_left_out() -> None:
         (offer(section(), section()), "several sections"),
         (offer(section()).replace("a=fingerprint", "a=footprint"), "a=fingerprint"),
         (offer(section()).replace("a=setup", "a=upset"), "a=setup"),
+        (offer(section()).replace("a=sendonly", "a=sendmany"), "direction"),
     ],
 )
 def test_what_is_not_an_offer_is_named(text: str, message: str) -> None:
