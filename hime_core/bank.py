@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
@@ -196,20 +196,18 @@ class ExemplarBank:
 
     def _trim(self, source: str, room: int) -> None:
         """Drops exemplars of a source until they fit: those most like another, the oldest and poorest of them first."""
-        while sum(e.exemplar.source == source for e in self._entries) > room:
-            own = [e for e in self._entries if e.exemplar.source == source]
-            newest = own[-1]
-            latest = max(e.exemplar.time for e in own)
+        while len(own := [i for i, e in enumerate(self._entries) if e.exemplar.source == source]) > room:
+            novelty = _differences(self._entries).min(1)
+            latest = max(self._entries[i].exemplar.time for i in own)
 
-            def worth(entry: _Entry, latest: float = latest) -> float:
-                others = [e for e in self._entries if e is not entry]
-                novelty = min(_difference(entry, other) for other in others)
-                age = min(1.0, (latest - entry.exemplar.time) / 300)
-                size = min(1.0, entry.exemplar.headshot.side / 384)
-                return novelty + 0.3 * min(1.0, entry.exemplar.sharpness) + 0.2 * size - 0.5 * age
+            def worth(i: int, novelty: np.ndarray = novelty, latest: float = latest) -> float:
+                exemplar = self._entries[i].exemplar
+                age = min(1.0, (latest - exemplar.time) / 300)
+                size = min(1.0, exemplar.headshot.side / 384)
+                return float(novelty[i]) + 0.3 * min(1.0, exemplar.sharpness) + 0.2 * size - 0.5 * age
 
-            victim = min((e for e in own if e is not newest or len(own) == 1), key=worth)
-            self._entries.remove(victim)
+            # The newest shows the present light and clothes: it always stays, unless nothing else is left to go.
+            del self._entries[min(own[:-1] or own, key=worth)]
 
 
 def cut_exemplar(
@@ -301,10 +299,14 @@ def _shape(landmarks: np.ndarray) -> np.ndarray:
     return (points - points.mean(0)) @ upright.T
 
 
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.sqrt(np.square(a - b).sum(1).mean()))
+def _differences(entries: Sequence[_Entry]) -> np.ndarray:
+    """How different exemplars are in pose and in looks (expression, light), (N, N): 0 for the same picture.
 
-
-def _difference(a: _Entry, b: _Entry) -> float:
-    """How different two exemplars are in pose and in looks (expression, light); 0 for the same picture."""
-    return _distance(a.shape, b.shape) / 0.2 + float(1 - (a.look * b.look).sum())
+    The diagonal is infinite: none is compared with itself.
+    """
+    shapes = np.stack([entry.shape for entry in entries])
+    looks = np.stack([entry.look.ravel() for entry in entries])
+    pose = np.sqrt(np.square(shapes[:, None] - shapes[None]).sum(3).mean(2))
+    difference = pose / 0.2 + 1 - looks @ looks.T
+    np.fill_diagonal(difference, np.inf)
+    return difference
