@@ -66,7 +66,7 @@ export class BankStrip {
     this.note.textContent =
       exemplars.length > 0
         ? `${exemplars.length} sharp ${exemplars.length === 1 ? "view" : "views"} of this face in use`
-        : "None yet. They are taken from the call while the face is close and sharp, or from registered photos.";
+        : "None yet: they come from a close, sharp face or from photos.";
     this.show(exemplars);
   }
 
