@@ -14,7 +14,7 @@ import numpy as np
 from hime_core.bank import ExemplarBank
 from hime_core.compositing.detail import Carrier, Detail, Patch, difference, patch
 from hime_core.engine.protocol import Engine, FaceRequest
-from hime_core.engine.torch_engine import Overload
+from hime_core.engine.batching import Overload
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import Headshot, LrSquare, crop, headshot_of, lr_square
 from hime_core.faces.quality import brightness, yaw_degrees
@@ -157,25 +157,26 @@ class Enhancer:
         """Waits for the job's own faces while there is patience left; else carries the last detail along."""
         self._take_late()
         answered = job.request is not None and self._wait(job.request)
-        with self._stage("composite"):
-            patches: list[Patch] = []
-            fresh: list[Eligible] = []
-            for number, face in enumerate(job.eligible):
-                future = job.request.futures[number] if job.request and answered else None
-                found = self._patch(job, face, future)
-                if found:
-                    patches.append(found[0])
-                    if found[1]:
-                        fresh.append(face)
-            patches += self._fading(job)
-            for track in set(self._memory) - {f.track for f in job.faces}:
-                del self._memory[track]
+        start = time.perf_counter()
+        patches: list[Patch] = []
+        fresh: list[Eligible] = []
+        for number, face in enumerate(job.eligible):
+            future = job.request.futures[number] if job.request and answered else None
+            found = self._patch(job, face, future)
+            if found:
+                patches.append(found[0])
+                if found[1]:
+                    fresh.append(face)
+        patches += self._fading(job)
+        for track in set(self._memory) - {f.track for f in job.faces}:
+            del self._memory[track]
         gaps = [job.now - e.time for face in fresh for e in face.exemplars if e.source == "call"]
         outcome: Outcome = "passed"
         if patches:
             outcome = "enhanced" if fresh and len(fresh) == len(job.eligible) else "carried"
         gap = float(np.mean(gaps)) if gaps else None
-        return Enhanced(job.picture, tuple(patches), job.headshots, outcome, tuple(job.bypasses), gap)
+        seconds = time.perf_counter() - start
+        return Enhanced(job.picture, tuple(patches), job.headshots, outcome, tuple(job.bypasses), gap, seconds)
 
     def _wait(self, request: Request) -> bool:
         """Whether the request is answered within the patience; when it is not, later frames no longer wait."""

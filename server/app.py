@@ -122,8 +122,7 @@ async def _build(
 def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
     import torch
 
-    from hime_core.engine import TorchEngine
-    from hime_core.model.checkpoint import load_weights
+    from hime_core.engine import build_engine
 
     def on_batch(size: int, seconds: float) -> None:
         metrics.batch(size)
@@ -131,8 +130,7 @@ def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
 
     torch.set_num_threads(1)
     device = None if settings.device == "auto" else settings.device
-    model = load_weights(settings.weights)
-    return TorchEngine(model, device, on_batch=on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
+    return build_engine(settings.weights, device, on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
 
 
 def _load_detector() -> ScanningDetector:

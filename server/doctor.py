@@ -112,14 +112,13 @@ def _detector() -> str:
 
 
 def _engine(settings: Settings) -> str:
-    """Times one face of LR 32 with three references, whose features are cached as in a call."""
+    """Times one face of LR 32 with three references, their registration included."""
     from hime_core.bank import Exemplar
-    from hime_core.engine import FaceRequest, TorchEngine
+    from hime_core.engine import FaceRequest, build_engine
     from hime_core.faces.geometry import Headshot
-    from hime_core.model.checkpoint import load_weights
 
     device = None if settings.device == "auto" else settings.device
-    engine = TorchEngine(load_weights(settings.weights), device)
+    engine = build_engine(settings.weights, device)
     try:
         random = np.random.default_rng(0)
         side = LR_SIDE * engine.scale

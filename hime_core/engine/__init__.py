@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
+from hime_core.engine.backends import Backend, OnnxBackend, TorchBackend
+from hime_core.engine.batching import BatchingEngine, Overload
 from hime_core.engine.protocol import Engine, FaceRequest
-from hime_core.engine.torch_engine import Overload, TorchEngine
 from hime_core.model.checkpoint import DEFAULT_WEIGHTS, load_weights
 
-__all__ = ["Engine", "FaceRequest", "Overload", "TorchEngine", "build_engine"]
+__all__ = [
+    "Backend",
+    "BatchingEngine",
+    "Engine",
+    "FaceRequest",
+    "OnnxBackend",
+    "Overload",
+    "TorchBackend",
+    "build_engine",
+]
 
 
 def build_engine(
@@ -16,9 +28,12 @@ def build_engine(
     device: str | None = None,
     on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     on_wait: Callable[[float], None] = lambda seconds: None,
-) -> Engine:
+) -> BatchingEngine:
     """The engine for a checkpoint, by name or file. device: "cpu", "cuda", or None for the best there is.
 
     Raises CheckpointError.
     """
-    return TorchEngine(load_weights(weights), device, on_batch=on_batch, on_wait=on_wait)
+    model = load_weights(weights)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    backend = OnnxBackend(model) if device == "cpu" else TorchBackend(model, device)
+    return BatchingEngine(backend, on_batch=on_batch, on_wait=on_wait)

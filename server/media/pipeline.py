@@ -203,6 +203,7 @@ class VideoPipeline:
         while (item := self._jobs.get()) is not None:
             started = self._clock()
             enhanced = self._finished(item)
+            composing = self._clock()
             with self._lock:
                 watched = dict(self._watched)
             for (view, _), target in watched.items():
@@ -210,6 +211,7 @@ class VideoPipeline:
                 if failed and view != "original":
                     enhanced = _passed(enhanced.picture)
                 self._hand_out(picture, target.tracks, item.received)
+            self._metrics.stage("composite", enhanced.seconds + self._clock() - composing)
             self.rate_out.add()
             self._metrics.fps_out()
             self._count(enhanced.outcome)
@@ -234,11 +236,8 @@ class VideoPipeline:
 
     def _rendered(self, renderer: Renderer, enhanced: Enhanced) -> tuple[Picture, bool]:
         """The view's picture, and whether rendering failed: then plainly enlarged if that works, else untouched."""
-        started = self._clock()
         try:
-            picture = renderer.render(enhanced)
-            self._metrics.stage("composite", self._clock() - started)
-            return picture, False
+            return renderer.render(enhanced), False
         except Exception:
             self._error("render")
         try:

