@@ -13,8 +13,8 @@ import numpy as np
 
 from hime_core.bank import ExemplarBank
 from hime_core.compositing.detail import Carrier, Detail, Patch, difference, patch
-from hime_core.engine.protocol import Engine, FaceRequest
 from hime_core.engine.batching import Overload
+from hime_core.engine.protocol import Engine, FaceRequest
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import Headshot, LrSquare, crop, headshot_of, lr_square
 from hime_core.faces.quality import brightness, yaw_degrees
@@ -24,13 +24,17 @@ from hime_core.job import Eligible, Enhanced, Job, Outcome, Request
 from hime_core.picture import Picture
 
 RELIEF = 0.8  # of the patience: an engine that answers within it is waited for again
+STRAIN = 0.7  # of the patience: an engine that takes longer is asked with fewer references ...
+EASE = 0.5  # ... and with more again after so many answers in a row within this share of it
+EASY_ANSWERS = 40
 
 
 @dataclass(frozen=True)
 class EnhancerConfig:
     """patience: seconds after its reception that a frame waits for its faces at most; None: as long as it takes,
     with detection in step (for files). references: exemplars per face. detect_every: frames between detections.
-    carry_for: seconds that detail is carried along at most. fade: seconds from nothing to full detail and back.
+    carry_for: seconds that detail is carried
+    along while no newer comes. fade: seconds from nothing to full detail and back.
     steadiness: share of carried detail mixed into fresh one."""
 
     patience: float | None = 0.12
@@ -78,6 +82,9 @@ class Enhancer:
         self._request: Request | None = None  # the last one, begin()'s
         self._late: Request | None = None  # one that finish() did not wait for
         self._slow = False
+        self._references = config.references
+        self._easy = 0  # answers in a row that came quickly
+        self._turnaround = 0.0  # seconds from a frame's reception to its answer, the last time
 
     def close(self) -> None:
         self._watch.close()
@@ -131,7 +138,7 @@ class Enhancer:
             return None
         exemplars = self._bank_of(face.track).select(
             face.landmarks, yaw_degrees(face.landmarks), brightness(crop(rgb, square.x, square.y, square.side)),
-            square.side, self._engine.scale, self._config.references,
+            square.side, self._engine.scale, self._references,
         )  # fmt: skip
         if len(job.faces) > 1:  # a photo says who the stream's person is, not which of several faces
             exemplars = tuple(e for e in exemplars if e.source == "call")
@@ -139,8 +146,10 @@ class Enhancer:
         return Eligible(face, square, lr, crop(job.picture.y, square.x, square.y, square.side), exemplars)
 
     def _ask(self, job: Job) -> None:
-        if self._request and not self._request.done():
-            return
+        if self._request:
+            if not self._request.done():
+                return
+            self._pace(self._request)
         requests = [FaceRequest(e.lr, e.face.landmarks - (e.square.x, e.square.y), e.exemplars) for e in job.eligible]
         request = Request(job.eligible, tuple(self._engine.submit(requests)), job.received)
 
@@ -150,6 +159,18 @@ class Enhancer:
         for future in request.futures:
             future.add_done_callback(answered)
         job.request = self._request = request
+
+    def _pace(self, request: Request) -> None:
+        """Fewer references for an engine that is hard pressed, more for one that is not."""
+        self._turnaround = request.answered - request.received
+        if self._config.patience is None:
+            return
+        share = self._turnaround / self._config.patience
+        self._easy = self._easy + 1 if share < EASE else 0
+        if share > STRAIN:
+            self._references = max(1, self._references - 1)
+        elif self._easy >= EASY_ANSWERS:
+            self._easy, self._references = 0, min(self._config.references, self._references + 1)
 
     # -- second half: what came of it --------------------------------------------------------------------------
 
@@ -247,12 +268,15 @@ class Enhancer:
     def _carried(
         self, job: Job, memory: _Memory, landmarks: np.ndarray, square: LrSquare, luma: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        detail, limit = memory.detail, self._config.carry_for
-        if detail is None or job.received - detail.time > limit:
+        detail = memory.detail
+        if detail is None:
+            return None
+        # An engine that answers late still answers: its detail is kept until the next can have come.
+        rest = self._config.carry_for + 2 * min(self._turnaround, 1.0) - (job.received - detail.time)
+        if rest <= 0:
             return None
         moved, trust = self._carrier.carry(detail, luma, landmarks, square)
-        # Old detail goes softly, over the last half of its time.
-        return moved, trust * np.float32(min(1.0, 2 * (1 - (job.received - detail.time) / limit)))
+        return moved, trust * np.float32(min(1.0, 2 * rest / self._config.carry_for))  # old detail goes softly
 
     def _fade(self, memory: _Memory, now: float, target: float) -> float:
         """Moves a face's strength towards target, so that nothing pops; returns it."""

@@ -58,7 +58,7 @@ class Job:
 @dataclass(frozen=True, eq=False)
 class Enhanced:
     """A frame that can be rendered. bypasses: why faces were not freshly enhanced, one reason per face, `no_face`
-    once; reference_gap: mean age in seconds of the exemplars used, None when none was; seconds: spent on the patches."""
+    once; reference_gap: mean age in seconds of the exemplars used, None when none was; seconds: on patches."""
 
     picture: Picture
     patches: tuple[Patch, ...]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -58,4 +60,9 @@ def train(
         def report(progress: trainer.Progress) -> None:
             bar.update(task, completed=progress.minutes, step=progress.step, loss=progress.loss)
 
-        job.train(report)
+        # Ended by a signal, a run is saved and can be resumed.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            job.train(report)
+    print(f"{run / 'weights.safetensors'}: {job.step} steps, {job.elapsed / 60:.1f} of {minutes:g} minutes")

@@ -30,17 +30,21 @@ class Portrait(MediaStreamTrack):
 
     kind = "video"
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0, frames: int = 400) -> None:
+        """The frames from number `first` on; made beforehand, as a camera's cost nothing. The last one stays."""
         super().__init__()
-        self.number = 0
-        self._start: float | None = None
+        self.number = first
         self._rng = np.random.default_rng(7)
+        self._pictures = {n: Picture.from_rgb(self.shown(n)) for n in range(first, first + frames)}
+        self._last = first + frames - 1
+        self._first = first
+        self._start: float | None = None
 
     async def recv(self) -> av.VideoFrame:
         self._start = self._start or time.monotonic()
-        await asyncio.sleep(max(0.0, self._start + self.number / FPS - time.monotonic()))
+        await asyncio.sleep(max(0.0, self._start + (self.number - self._first) / FPS - time.monotonic()))
         number, self.number = self.number, self.number + 1
-        frame = Picture.from_rgb(await asyncio.to_thread(self.shown, number)).to_frame()
+        frame = self._pictures[min(number, self._last)].to_frame()
         frame.pts, frame.time_base = round(number * 90000 / FPS), Fraction(1, 90000)
         return frame
 

@@ -88,7 +88,7 @@ def test_the_network_picture_is_what_is_shown(astronaut):
 @pytest.mark.parametrize("size", [(320, 180), (400, 300)])
 def test_no_seam(astronaut, layout, size):
     """Around the face the views are the same, and just inside the border they nearly are."""
-    rgb, square, sharp = far_frame(astronaut)
+    rgb, square, _ = far_frame(astronaut)
     rgb = np.pad(rgb, ((0, size[1] - 180), (0, size[0] - 320), (0, 0)), mode="edge")
     wild = patch(square, np.full((128, 128, 3), 40.0, np.float32), 1.0)
     frame = Frame(Picture.from_rgb(rgb), (wild,), (Headshot(117, 73, 32),))
