@@ -40,7 +40,9 @@ def enhance(
                 view="compare" if compare else "enhanced",
                 layout=layout,  # type: ignore[arg-type]  # checked above
                 exemplars=lambda detector: (
-                    offline.read_exemplars(exemplars, detector, lambda why: console.print(f"left out {why}"))
+                    offline.read_exemplars(
+                        exemplars, detector, lambda why: console.print(f"left out {why}", soft_wrap=True)
+                    )
                     if exemplars
                     else []
                 ),

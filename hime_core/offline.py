@@ -120,7 +120,8 @@ def _transcode(
         out = target.add_stream("libx264", rate=video.average_rate or 30, options=QUALITY)
         out.time_base = video.time_base
         sound = _audio_stream(target, audio) if audio else None
-        sized = False
+        # The container is begun by the first packet it gets, and must know the picture's size by then.
+        sized, waiting = False, []
         for packet in source.demux([s for s in (video, audio) if s]):
             if packet.stream is video:
                 for frame in packet.decode():
@@ -129,7 +130,10 @@ def _transcode(
                         out.width, out.height, out.pix_fmt, sized = shown.width, shown.height, "yuv420p", True
                     target.mux(out.encode(shown.reformat(width=out.width, height=out.height)))
             elif sound and packet.dts is not None:
-                target.mux(list(_sound(packet, sound)))
+                waiting += _sound(packet, sound)
+            if sized and waiting:
+                target.mux(waiting)
+                waiting = []
         target.mux(out.encode(None))
         if sound and audio and audio.codec_context.name not in MP4_AUDIO:
             target.mux(sound.encode(None))

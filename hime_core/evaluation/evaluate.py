@@ -87,6 +87,6 @@ class Evaluation:
 @torch.inference_mode()
 def infer(model: Hime, lr: np.ndarray, references: np.ndarray | None) -> np.ndarray:
     """One face. lr: uint8 (L, L, 3); references: luma uint8 (R, sL, sL) or None. Returns uint8 (sL, sL, 3)."""
-    x = torch.from_numpy(lr).permute(2, 0, 1)[None].float() / 255.0
+    x = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].float() / 255.0
     refs = None if references is None else torch.from_numpy(references)[None, :, None].float() / 255.0
     return (model(x, refs)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()

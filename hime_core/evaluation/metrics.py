@@ -18,4 +18,4 @@ def ssim(image: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _unit(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255.0
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,12 +46,20 @@ class Progress:
 class Trainer:
     """Trains into `run`: state.pt to resume from, log.jsonl, samples/*.png, weights.safetensors (averaged weights)."""
 
-    def __init__(self, model: Hime, data: PairDataset, run: Path, options: TrainOptions) -> None:
+    def __init__(
+        self,
+        model: Hime,
+        data: PairDataset,
+        run: Path,
+        options: TrainOptions,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.data, self.run, self.options = model.to(self.device), data, run, options
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.rate, betas=(0.9, 0.99))
         self.step, self.elapsed = 0, 0.0
+        self._clock = clock
         (run / "samples").mkdir(parents=True, exist_ok=True)
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -76,12 +85,12 @@ class Trainer:
             num_workers=self.options.workers,
             pin_memory=self.device.type == "cuda",
         )
-        start, before = time.monotonic(), self.elapsed
+        start, before = self._clock(), self.elapsed
         saved, losses = start, []
         try:
             for sample in loader:
                 losses.append(self._update(sample))
-                now = time.monotonic()
+                now = self._clock()
                 self.elapsed = before + now - start
                 if self.step % 20 == 0:
                     progress = Progress(self.step, self.elapsed / 60, float(np.mean(losses)))
@@ -114,7 +123,7 @@ class Trainer:
     def rate(self) -> float:
         """The learning rate now: linear warm-up in steps, cosine decay in time."""
         done = min(1.0, self.elapsed / (self.options.minutes * 60))
-        cosine = 0.5 * (1 + np.cos(np.pi * done))
+        cosine = 0.5 * (1 + math.cos(math.pi * done))
         return self.options.rate * min(1.0, (self.step + 1) / self.options.warmup) * cosine
 
     def _update(self, sample: dict[str, torch.Tensor]) -> float:

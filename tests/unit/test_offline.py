@@ -1,0 +1,95 @@
+"""`hime enhance` on a file made from the astronaut: close first, far later, with a tone."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from hime_core.cli import main
+from tests.media.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait
+
+FRAMES = (*range(0, 40, 4), *range(60, CLOSE_FRAMES + WALK_FRAMES, 2), *range(CLOSE_FRAMES + WALK_FRAMES, 108))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "in.mp4"
+    portrait = Portrait(frames=1)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=20, options={"crf": "15"})
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        audio = container.add_stream("aac", rate=48000, layout="mono")
+        for number in FRAMES:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(portrait.shown(number))))
+        samples = round(48000 * len(FRAMES) / 20)
+        wave = (np.sin(2 * np.pi * 440 * np.arange(samples) / 48000) * 8000).astype(np.int16)
+        for start in range(0, samples - 1023, 1024):
+            frame = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], "s16", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+            container.mux(audio.encode(frame))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    return path
+
+
+def hime(*arguments, monkeypatch) -> int:
+    monkeypatch.setattr("sys.argv", ["hime", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return stopped.value.code
+
+
+def test_a_file_comes_out_enhanced_with_its_sound(clip, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out.mp4"
+    assert hime("enhance", clip, out, "--json", monkeypatch=monkeypatch) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["frames"] == len(FRAMES)
+    assert report["enhanced"] >= 8
+    with av.open(str(clip)) as before, av.open(str(out)) as after:
+        video = after.streams.video[0]
+        assert (video.width, video.height) == (1280, 720)
+        times = [[f.time for f in c.decode(video=0)] for c in (before, after)]
+        assert times[1] == pytest.approx(times[0], abs=1e-3)
+    with av.open(str(clip)) as before, av.open(str(out)) as after:
+        packets = [[bytes(p) for p in c.demux(audio=0) if p.size] for c in (before, after)]
+    assert packets[0] == packets[1]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_compare_is_twice_as_wide_and_photos_are_taken(clip, tmp_path, monkeypatch, capsys):
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(data.astronaut()).save(tmp_path / "photos" / "a.jpg", quality=95)
+    Image.fromarray(data.coffee()).save(tmp_path / "photos" / "b.jpg")
+    arguments = ("enhance", clip, tmp_path / "out.mp4", "--compare", "--layout", "native", "--exemplars")
+    assert hime(*arguments, tmp_path / "photos", monkeypatch=monkeypatch) == 0
+    assert "b.jpg: no face" in capsys.readouterr().err
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert (container.streams.video[0].width, container.streams.video[0].height) == (640, 180)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("IN", "out.mp4", "--layout", "wide"), "upscale, zoom, native"),
+        (("absent.mp4", "out.mp4"), "absent.mp4"),
+        (("IN", "no-folder/out.mp4"), "no-folder"),
+        (("IN", "out.mp4", "--exemplars", "no-folder"), "no-folder"),
+        (("IN", "out.mp4", "--weights", "no-weights"), "no-weights"),
+        (("text.mp4", "out.mp4"), "text.mp4"),
+        (("IN", "out.xyz"), "out.xyz"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_left(clip, tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.mp4").write_text("no video")
+    given = [clip if a == "IN" else a for a in arguments]
+    assert hime("enhance", *given, monkeypatch=monkeypatch) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert says in lines[-1]
+    assert lines[-1].startswith("hime: ")
+    assert [p.name for p in tmp_path.iterdir()] == ["text.mp4"]
