@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hime_core.compositing.layout import Layout, View
 from hime_core.errors import InputError
+
+if TYPE_CHECKING:
+    from hime_core.bank import Exemplar
+    from hime_core.faces.detector import Detector
 
 
 def enhance(
     source: Path, target: Path, exemplars: Path | None, layout: str, compare: bool, weights: str, as_json: bool
 ) -> None:
     from hime_core import offline
-    from hime_core.compositing.layout import Layout
     from hime_core.engine import build_engine
 
     if layout not in get_args(Layout):
@@ -28,25 +32,21 @@ def enhance(
     total = offline.frame_count(source)
     console = Console(stderr=True)
     engine = build_engine(weights)
+
+    def photos(detector: Detector) -> list[Exemplar]:
+        if exemplars is None:
+            return []
+        return offline.read_exemplars(
+            exemplars, detector, lambda why: console.print(f"left out {why}", soft_wrap=True)
+        )  # fmt: skip
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    view: View = "compare" if compare else "enhanced"
     try:
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-        ) as bar:  # fmt: skip
+        with Progress(*columns, console=console) as bar:
             task = bar.add_task("frames", total=total)
             outcomes = offline.enhance_file(
-                source,
-                target,
-                engine,
-                view="compare" if compare else "enhanced",
-                layout=layout,  # type: ignore[arg-type]  # checked above
-                exemplars=lambda detector: (
-                    offline.read_exemplars(
-                        exemplars, detector, lambda why: console.print(f"left out {why}", soft_wrap=True)
-                    )
-                    if exemplars
-                    else []
-                ),
-                advance=lambda: bar.advance(task),
+                source, target, engine, view, cast(Layout, layout), photos, lambda: bar.advance(task)
             )
     finally:
         engine.close()
