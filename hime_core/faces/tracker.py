@@ -79,12 +79,14 @@ class FaceTracker:
         self._next = 1
 
     def update(self, gray: np.ndarray) -> list[TrackedFace]:
-        """The known faces in a new frame, (height, width) uint8. Another size than before starts afresh."""
+        """The known faces in a new frame, (height, width) uint8.
+
+        Its size may change, as senders change it when their uplink or processor is short; another shape starts afresh.
+        """
         before, self._gray = self._gray, gray
         self._frame += 1
-        if before is None or before.shape != gray.shape:
-            self._tracks = []
-            self._frames.clear()
+        if before is not None and before.shape != gray.shape:
+            before = self._resized(before, gray.shape)
         self._frames.append((self._frame, weakref.ref(gray)))
         if before is not None:
             self._tracks = [track for track in self._tracks if self._follow(track, before, gray)]
@@ -121,6 +123,21 @@ class FaceTracker:
                 track.misses += 1
         self._tracks = [track for track in self._tracks if track.misses < MAX_MISSES]
         return self._faces()
+
+    def _resized(self, before: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+        """The last frame at the new size, and the tracks with it; None where the picture's shape has changed."""
+        self._frames.clear()
+        scale = np.array([shape[1] / before.shape[1], shape[0] / before.shape[0]])
+        if abs(scale[0] / scale[1] - 1) > 0.05:
+            self._tracks = []
+            return None
+        for track in self._tracks:
+            track.points = (track.points + 0.5) * scale - 0.5
+            track.pending = track.pending * scale
+            track.motion = np.eye(3)
+            track.past.clear()
+        method = cv2.INTER_AREA if scale[0] < 1 else cv2.INTER_LINEAR
+        return cv2.resize(before, (shape[1], shape[0]), interpolation=method)
 
     def _faces(self) -> list[TrackedFace]:
         return [

@@ -122,10 +122,23 @@ def test_a_cut_ends_all_tracks():
     assert tracker.correct([], ROOM) == []
 
 
-def test_a_frame_of_another_size_starts_afresh():
+@pytest.mark.parametrize("size", [(640, 360), (240, 136), (160, 90)])
+def test_a_face_is_followed_when_the_sender_changes_the_resolution(size):
+    """Senders do so when their uplink or processor is short; a track that ended would empty the bank."""
+    tracker, track = started(0.6)
+    tracker.update(shot(0.6, 101, 90)[0])
+    frame, truth = shot(0.6, 103, 90)
+    method = cv2.INTER_AREA if size[0] < 320 else cv2.INTER_CUBIC
+    (face,) = tracker.update(cv2.resize(frame, size, interpolation=method))
+    scaled = truth.moved(size[0] / 320, 0, 0)
+    assert face.track == track
+    assert error(face, scaled) < 0.08
+
+
+def test_a_picture_of_another_shape_starts_afresh():
     tracker, _ = started()
     frame, _ = shot(0.4, 100, 90)
-    assert tracker.update(cv2.resize(frame, (640, 360))) == []
+    assert tracker.update(cv2.resize(frame, (180, 320))) == []
 
 
 def test_a_flat_frame_is_survived_for_a_moment_only():
