@@ -21,12 +21,10 @@ from hime_core.faces.quality import brightness, yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
 from hime_core.job import Eligible, Enhanced, Job, Outcome, Request
+from hime_core.pace import Pace
 from hime_core.picture import Picture
 
 RELIEF = 0.8  # of the patience: an engine that answers within it is waited for again
-STRAIN = 0.7  # of the patience: an engine that takes longer is asked with fewer references ...
-EASE = 0.5  # ... and with more again after so many answers in a row within this share of it
-EASY_ANSWERS = 40
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,8 @@ class Enhancer:
         self._request: Request | None = None  # the last one, begin()'s
         self._late: Request | None = None  # one that finish() did not wait for
         self._slow = False
+        self._pace = Pace(config.patience, config.references)
         self._references = config.references
-        self._easy = 0  # answers in a row that came quickly
-        self._turnaround = 0.0  # seconds from a frame's reception to its answer, the last time
 
     def close(self) -> None:
         self._watch.close()
@@ -104,6 +101,8 @@ class Enhancer:
             job.bypasses.append("no_face")
         with self._stage("select"):
             self._feed(rgb, faces)
+            squares = [square for h in job.headshots if (square := lr_square(h))]
+            self._references = self._pace.references(sum(square.side**2 for square in squares))
             found = [self._eligible(job, rgb, f, h) for f, h in zip(faces, job.headshots, strict=True)]
             job.eligible = tuple(e for e in found if e)
         if job.eligible:
@@ -149,9 +148,12 @@ class Enhancer:
         if self._request:
             if not self._request.done():
                 return
-            self._pace(self._request)
+            done = self._request
+            faces = [(e.square.side**2, max(1, len(e.exemplars))) for e in done.eligible]
+            self._pace.learn(done.received, done.asked, done.answered, faces)
         requests = [FaceRequest(e.lr, e.face.landmarks - (e.square.x, e.square.y), e.exemplars) for e in job.eligible]
-        request = Request(job.eligible, tuple(self._engine.submit(requests)), job.received)
+        asked = self._clock()
+        request = Request(job.eligible, tuple(self._engine.submit(requests)), job.received, asked)
 
         def answered(_: Future[np.ndarray]) -> None:
             request.answered = self._clock()
@@ -159,18 +161,6 @@ class Enhancer:
         for future in request.futures:
             future.add_done_callback(answered)
         job.request = self._request = request
-
-    def _pace(self, request: Request) -> None:
-        """Fewer references for an engine that is hard pressed, more for one that is not."""
-        self._turnaround = request.answered - request.received
-        if self._config.patience is None:
-            return
-        share = self._turnaround / self._config.patience
-        self._easy = self._easy + 1 if share < EASE else 0
-        if share > STRAIN:
-            self._references = max(1, self._references - 1)
-        elif self._easy >= EASY_ANSWERS:
-            self._easy, self._references = 0, min(self._config.references, self._references + 1)
 
     # -- second half: what came of it --------------------------------------------------------------------------
 
@@ -272,7 +262,7 @@ class Enhancer:
         if detail is None:
             return None
         # An engine that answers late still answers: its detail is kept until the next can have come.
-        rest = self._config.carry_for + 2 * min(self._turnaround, 1.0) - (job.received - detail.time)
+        rest = self._config.carry_for + 2 * min(self._pace.turnaround, 1.0) - (job.received - detail.time)
         if rest <= 0:
             return None
         moved, trust = self._carrier.carry(detail, luma, landmarks, square)

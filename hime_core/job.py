@@ -30,11 +30,12 @@ class Eligible:
 
 @dataclass(eq=False)
 class Request:
-    """Faces of one frame at the engine; answered: when the last answer came."""
+    """Faces of one frame at the engine. Times: of the frame's reception, of asking, of the last answer."""
 
     eligible: tuple[Eligible, ...]
     futures: tuple[Future[np.ndarray], ...]
     received: float
+    asked: float
     answered: float = 0.0
 
     def done(self) -> bool:

@@ -52,7 +52,7 @@ class Server:
         self.url = f"http://localhost:{self.port}"
         self.log = data / "server.log"
         # What is tested here is that a call is enhanced, not how fast: slow machines get the time they need.
-        self.environment = {"HIME_FRAME_DEADLINE_MS": "1000", **os.environ}
+        self.environment = {"HIME_FRAME_DEADLINE_MS": "300", **os.environ}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

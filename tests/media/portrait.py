@@ -15,14 +15,15 @@ from skimage import data
 
 from hime_core.picture import Picture
 
-WIDTH, HEIGHT, SCALE, FPS = 320, 180, 4, 20
+WIDTH, HEIGHT, SCALE, FPS = 320, 180, 4, 20  # SCALE: of the truth, which is 1280x720
 HEADSHOT = (224.5, 122.0, 200.0)  # the astronaut's, in the picture: centre and side
 CLOSE_SIDE, FAR_SIDE = 150.0, 31.0  # pixels of the call
 CLOSE_FRAMES, WALK_FRAMES = 70, 30
 
 
 class Portrait(MediaStreamTrack):
-    """20 frames a second of 320x180: close for 3.5 s, 1.5 s of walking away, then far, swaying a little.
+    """20 frames a second of 320x180 (or twice or four times that, with faces of the same number of pixels): close for
+    3.5 s, 1.5 s of walking away, then far, swaying a little.
 
     Close, the person is turned, lit otherwise and seen through sensor noise, so that no exemplar is the truth's pixels.
     Each frame has a strip of blocks at its top that tells its number.
@@ -30,9 +31,11 @@ class Portrait(MediaStreamTrack):
 
     kind = "video"
 
-    def __init__(self, first: int = 0, frames: int = 400) -> None:
-        """The frames from number `first` on; made beforehand, as a camera's cost nothing. The last one stays."""
+    def __init__(self, first: int = 0, frames: int = 400, width: int = WIDTH) -> None:
+        """The frames from number `first` on; made beforehand, as a camera's cost nothing. After the last one, time
+        runs back and forth between it and the time when the person is far."""
         super().__init__()
+        self.width = width
         self.number = first
         self._rng = np.random.default_rng(7)
         self._pictures = {n: Picture.from_rgb(self.shown(n)) for n in range(first, first + frames)}
@@ -44,25 +47,34 @@ class Portrait(MediaStreamTrack):
         self._start = self._start or time.monotonic()
         await asyncio.sleep(max(0.0, self._start + (self.number - self._first) / FPS - time.monotonic()))
         number, self.number = self.number, self.number + 1
-        frame = self._pictures[min(number, self._last)].to_frame()
+        frame = self._pictures[self._played(number)].to_frame()
         frame.pts, frame.time_base = round(number * 90000 / FPS), Fraction(1, 90000)
         return frame
 
+    def _played(self, number: int) -> int:
+        if number <= self._last:
+            return number
+        far = min(self._last, max(self._first, CLOSE_FRAMES + WALK_FRAMES))
+        span = self._last - far
+        back = (number - self._last) % (2 * span) if span else 0
+        return self._last - min(back, 2 * span - back)
+
     def shown(self, number: int) -> np.ndarray:
-        """What the camera gives: RGB (180, 320, 3)."""
-        rgb = cv2.resize(truth(number), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+        """What the camera gives: RGB (180, 320, 3), or larger."""
+        size = (self.width, self.width * HEIGHT // WIDTH)
+        rgb = cv2.resize(truth(number, WIDTH / self.width), size, interpolation=cv2.INTER_AREA)
         if number < CLOSE_FRAMES:
             rgb = cv2.convertScaleAbs(rgb, alpha=0.85, beta=14)
         return np.clip(rgb + self._rng.normal(0, 1.5, rgb.shape), 0, 255).round().astype(np.uint8)
 
 
-def truth(number: int) -> np.ndarray:
-    """The scene without noise at 1280x720."""
+def truth(number: int, share: float = 1.0) -> np.ndarray:
+    """The scene without noise at 1280x720; share: of the size that the person has in it at 320x180."""
     walked = min(1.0, max(0.0, (number - CLOSE_FRAMES) / WALK_FRAMES))
     side = CLOSE_SIDE * (FAR_SIDE / CLOSE_SIDE) ** walked
     angle = (1 - walked) * 4 + 1.0 * math.sin(number / 17)
     cx, cy = WIDTH / 2 + 5 * math.sin(number / 23), HEIGHT / 2 + 14 + 1.5 * math.sin(number / 13)
-    zoom = side * SCALE / HEADSHOT[2]
+    zoom = side * SCALE * share / HEADSHOT[2]
     turn = cv2.getRotationMatrix2D(HEADSHOT[:2], angle, zoom)
     turn[:, 2] += (cx * SCALE - HEADSHOT[0], cy * SCALE - HEADSHOT[1])
     size = (WIDTH * SCALE, HEIGHT * SCALE)
