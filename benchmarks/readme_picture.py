@@ -1,6 +1,6 @@
 """Makes the README's picture: the enhancer over a made-up walk away from the camera, with scikit-image's astronaut.
 
-    python -m docs.picture docs/picture.png
+python -m benchmarks.readme_picture docs/picture.png
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from hime_core.compositing.render import Renderer
 from hime_core.engine import build_engine
 from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
+from hime_core.faces.geometry import crop
 from hime_core.picture import Picture
 from tests.media.portrait import CLOSE_FRAMES, FPS, WALK_FRAMES, Portrait, face_region, truth
 
@@ -37,11 +38,13 @@ def main(path: str) -> None:
         frame = enhancer.finish(enhancer.begin(Picture.from_rgb(camera), now[0]))
     region = face_region(LAST)
     pictures = [renderer.render(frame).rgb()[region] for renderer in views]
-    exemplar = enhancer.bank.exemplars()[0].image
-    side = pictures[0].shape[0]
-    shown = [cv2.resize(exemplar, (side, side), interpolation=cv2.INTER_AREA), *pictures, truth(LAST)[region]]
+    exemplar, side = enhancer.bank.exemplars()[0], pictures[0].shape[0]
+    half = 0.36 * exemplar.headshot.side  # as much of the headshot as the others show
+    x, y = round(exemplar.headshot.cx - half), round(exemplar.headshot.cy - half)
+    close = cv2.resize(crop(exemplar.image, x, y, round(2 * half)), (side, side), interpolation=cv2.INTER_AREA)
+    shown = [close, *pictures, truth(LAST)[region]]
     enlarged = [cv2.resize(p, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC) for p in shown]
-    labels = ("a minute ago, close", "now, far: 31 px", "HIME Relay", "the truth")
+    labels = ("before, close", "now, far: 31 px", "HIME Relay", "the truth")
     cv2.imwrite(path, np.hstack([_labelled(p, label) for p, label in zip(enlarged, labels, strict=True)])[..., ::-1])
     engine.close()
 

@@ -1,0 +1,104 @@
+"""Enhanced against original through the relay and its encoder, for people in real clips.
+
+    python -m benchmarks.clips_through_relay CLIPS_DIR [--only NAMES] [--pictures DIR]
+
+Each clip plays in a 320x180 call: the person close at first (headshot 150 px, turned, relit, noisy), then far (31 px).
+PSNR is taken in the face of the received 1280x720 views against the sharp clip at that size. Clips whose headshot is
+smaller than 150 px are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from hime_core.faces.detector import MtcnnDetector
+from hime_core.faces.geometry import headshot_of
+from tests.media.helpers import Peer, until
+from tests.media.portrait import CLOSE_SIDE, Person, Portrait, face_region, truth
+from tests.media.test_enhanced_call import FAR, Watcher, counts, outcomes, psnr, relay_of
+
+LENGTH = 240
+FAR_FRAMES = 80
+
+
+def person_of(path: Path, detector: MtcnnDetector) -> Person | None:
+    """The clip's first frames, reduced to a headshot of about 300 px, the face where it is in the first of them."""
+    pictures: list[np.ndarray] = []
+    scale, headshot = 1.0, None
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            rgb = frame.to_ndarray(format="rgb24")
+            if headshot is None:
+                small = min(1.0, 480 / max(rgb.shape[:2]))
+                faces = detector.detect(cv2.resize(rgb, None, fx=small, fy=small, interpolation=cv2.INTER_AREA))
+                if not faces:
+                    return None
+                found = headshot_of(max(faces, key=lambda f: f.box.height).moved(1 / small, 0, 0).box)
+                if found.side < CLOSE_SIDE:
+                    return None
+                scale = min(1.0, 300 / found.side)
+                headshot = (found.cx * scale, found.cy * scale, found.side * scale)
+            pictures.append(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+            if len(pictures) == LENGTH:
+                break
+    # Back and forth, so that the end of a short clip is no cut.
+    return Person((*pictures, *pictures[-2:0:-1]), headshot) if headshot else None
+
+
+async def measure(person: Person, data: Path) -> tuple[Watcher, Watcher, dict, dict]:
+    async with relay_of(data) as (relay, http):
+        portrait = Portrait(frames=FAR + FAR_FRAMES + 40, person=person)
+        publisher, enhanced, plain = Peer(http), Watcher(http), Watcher(http)
+        await publisher.publish("/whip/r/ann", portrait)
+        await until(lambda: relay.rooms.get("r").participants["ann"].joined, 60)
+        await enhanced.watch("/whep/r/ann?view=enhanced&layout=upscale", ("video",))
+        await plain.watch("/whep/r/ann?view=original&layout=upscale", ("video",))
+        await until(lambda: portrait.number > FAR + FAR_FRAMES, 60)
+        for peer in (publisher, enhanced, plain):
+            await peer.close()
+        return enhanced, plain, outcomes(relay), counts(relay, "hime_bypass_total", "reason")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("--only", help="clips whose names begin so, with commas between")
+    parser.add_argument("--pictures", type=Path, help="folder for plain, enhanced and true faces side by side")
+    options = parser.parse_args()
+    detector, gains = MtcnnDetector(), []
+    for path in sorted(p for p in options.clips.iterdir() if p.suffix in (".mp4", ".mov", ".mkv")):
+        if options.only and not path.name.startswith(tuple(options.only.split(","))):
+            continue
+        person = person_of(path, detector)
+        if person is None:
+            continue
+        with tempfile.TemporaryDirectory() as data:
+            enhanced, plain, counted, bypassed = asyncio.run(measure(person, Path(data)))
+        common = [n for n in sorted(set(enhanced.faces) & set(plain.faces)) if n < FAR + FAR_FRAMES + 40][10:]
+        if not common:
+            print(f"{path.stem:20} no frame arrived in both views")
+            continue
+        wanted = {n: truth(n, person=person)[face_region(n)] for n in common}
+        pairs = [(psnr(plain.faces[n], wanted[n]), psnr(enhanced.faces[n], wanted[n])) for n in common]
+        before, after = np.mean(pairs, axis=0)
+        gains.append(after - before)
+        print(f"{path.stem:20} {before:6.2f} -> {after:6.2f} dB ({after - before:+.2f}), {len(common)} frames; {counted}, "
+              f"{ {k: v for k, v in bypassed.items() if v} }", flush=True)  # fmt: skip
+        if options.pictures:
+            options.pictures.mkdir(exist_ok=True)
+            n = common[-1]
+            row = np.hstack([plain.faces[n], enhanced.faces[n], wanted[n]])
+            large = cv2.resize(row, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
+            cv2.imwrite(str(options.pictures / f"{path.stem}.png"), large[..., ::-1])
+    print(f"mean over {len(gains)} clips: {np.mean(gains):+.2f} dB")
+
+
+if __name__ == "__main__":
+    main()
