@@ -89,8 +89,11 @@ def main() -> None:
         pairs = [(psnr(plain.faces[n], wanted[n]), psnr(enhanced.faces[n], wanted[n])) for n in common]
         before, after = np.mean(pairs, axis=0)
         gains.append(after - before)
-        print(f"{path.stem:20} {before:6.2f} -> {after:6.2f} dB ({after - before:+.2f}), {len(common)} frames; {counted}, "
-              f"{ {k: v for k, v in bypassed.items() if v} }", flush=True)  # fmt: skip
+        reasons = {reason: count for reason, count in bypassed.items() if count}
+        print(
+            f"{path.stem:20} {before:6.2f} -> {after:6.2f} dB ({after - before:+.2f}), {len(common)} frames", flush=True
+        )
+        print(f"{'':20} {counted}, not enhanced: {reasons}", flush=True)
         if options.pictures:
             options.pictures.mkdir(exist_ok=True)
             n = common[-1]
