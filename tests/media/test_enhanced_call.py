@@ -24,6 +24,7 @@ from server.app import Relay, create_app
 from server.settings import Settings
 from tests.media.helpers import Peer, until
 from tests.media.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait, face_region, number_of, truth
+from tests.unit.relay_fakes import bomb, plain
 
 FAR = CLOSE_FRAMES + WALK_FRAMES + 20
 
@@ -200,3 +201,33 @@ async def test_half_a_minute_of_a_slow_engine(tmp_path: Path) -> None:
     assert max(age for _, age in during) <= 0.25 + stalled
     assert np.percentile(last, 95) <= np.percentile(first, 95) + 0.02 + stalled
     assert after["late"] > before.get("late", 0) + 50
+
+
+async def test_bad_input_is_refused_and_the_call_goes_on(tmp_path: Path) -> None:
+    async with relay_of(tmp_path, SlowEngine()) as (relay, http):
+        publisher, watcher = Peer(http), Watcher(http)
+        await publisher.publish("/whip/r/ann?person=ann", Portrait(FAR, frames=1))
+        await until(lambda: relay.rooms.get("r").participants["ann"].joined, 30)
+        await watcher.watch("/whep/r/ann?layout=native", ("video",))
+        await until(lambda: len(watcher.times) > 10, 30, "frames")
+
+        sdp, people = {"Content-Type": "application/sdp"}, "/api/people/ann/exemplars"
+        consent = {"consent": "true"}
+        offer = publisher.pc.localDescription.sdp
+        answers = {
+            "no SDP": await http.post("/whip/r/ben", content="hello", headers=sdp),
+            "unknown participant": await http.post("/whep/r/nobody", content=offer, headers=sdp),
+            "slashes": await http.post("/whip/r/a%2Fb", content=offer, headers=sdp),
+            "no face": await http.post(people, data=consent, files={"photos": ("a.jpg", plain())}),
+            "text": await http.post(people, data=consent, files={"photos": ("a.jpg", b"just words")}),
+            "bomb": await http.post(people, data=consent, files={"photos": ("a.png", bomb())}),
+        }
+        for what, answer in answers.items():
+            assert 400 <= answer.status_code < 500, (what, answer.text)
+            assert answer.headers["content-type"] == "application/problem+json", what
+            assert len(answer.json()["detail"]) > 10, what
+        shown = len(watcher.times)
+        await until(lambda: len(watcher.times) > shown + 20, 30, "frames after the bad input")
+        assert outcomes(relay)["enhanced"] > 0
+        await publisher.close()
+        await watcher.close()
