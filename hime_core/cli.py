@@ -98,6 +98,18 @@ def evaluate(
     commands.evaluate(data, scale, lr, refs, weights, list, limit, json)
 
 
+@app.command()
+def bench(
+    device: Annotated[str | None, typer.Option(help="cpu or cuda [default: cuda where there is one].")] = None,
+    weights: Annotated[str, typer.Option(help=WEIGHTS_HELP)] = DEFAULT_WEIGHTS,
+    json: Annotated[Path | None, typer.Option(help="Where to write the figures.")] = None,
+) -> None:
+    """Measure what a face costs here, by LR size, references and batch."""
+    from hime_core import commands
+
+    commands.bench(device, weights, json)
+
+
 def main() -> None:
     """Runs the command line. What the user got wrong is one line on stderr, and exit code 2."""
     try:

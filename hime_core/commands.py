@@ -79,3 +79,28 @@ def evaluate(
         f"HIME {model['psnr']:.2f} dB / SSIM {model['ssim']:.4f}   gain {result['gain_db']:+.2f} dB\n"
         f"{result['params'] / 1e6:.3f} M parameters, {result['gmacs']:.3f} GMAC per face"
     )
+
+
+def bench(device: str | None, weights: str, target: Path | None) -> None:
+    import torch
+
+    from hime_core.evaluation import bench as measure
+    from hime_core.evaluation.command import write
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device {device}: it must be cpu or cuda")
+    if target and not target.parent.is_dir():
+        raise InputError(f"{target.parent} is not a folder; give a path in one that exists")
+    rows = []
+    print(f"{'LR':>4}{'refs':>6}{'batch':>7}{'GMAC':>8}   ms per face (times as fast as torch)")
+    for row in measure.bench(weights, device):
+        rows.append(row)
+        figures = "   ".join(
+            f"{name} {ms:.1f} ({row['over_torch'][name]:.2f})" for name, ms in row["ms_per_face"].items()
+        )
+        print(f"{row['lr']:4}{row['refs']:6}{row['batch']:7}{row['gmacs']:8.3f}   {figures}", flush=True)
+    stages = measure.stages()
+    print("beside the network, ms: " + ", ".join(f"{name} {ms:.1f}" for name, ms in stages.items()))
+    if target:
+        write({**measure.machine(weights, device), "faces": rows, "stages_ms": stages}, target)

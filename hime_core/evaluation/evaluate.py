@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -65,23 +66,22 @@ class Evaluation:
             "lr": self.lr_side,
             "refs": self.refs,
             "params": parameter_count(self.model),
-            "gmacs": self.gmacs(),
+            "gmacs": multiply_accumulates(self.model, self.lr_side, 1 if self.refs == "blank" else int(self.refs)),
             "model": {"psnr": means[0], "ssim": means[1], "lpips": None},
             "bicubic": {"psnr": means[2], "ssim": means[3], "lpips": None},
             "gain_db": means[0] - means[2],
         }
 
-    def gmacs(self) -> float:
-        """Multiply-accumulates of one face, in thousand millions, counted by torch (half its FLOPs).
 
-        The deformable convolution counts by its matrix product; its bilinear samples are not convolutions.
-        """
-        count = {"blank": 1}.get(str(self.refs), self.refs)
-        lr = torch.zeros(1, 3, self.lr_side, self.lr_side)
-        references = torch.zeros(1, int(count), 1, self.side, self.side)
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            self.model(lr, references)
-        return counter.get_total_flops() / 2e9
+def multiply_accumulates(model: Hime, lr_side: int, references: int) -> float:
+    """Multiply-accumulates of one face, in thousand millions, counted by torch (half its FLOPs).
+
+    The deformable convolution counts by its matrix product; its bilinear samples are not convolutions.
+    """
+    side = lr_side * model.config.scale
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        copy.deepcopy(model).cpu()(torch.zeros(1, 3, lr_side, lr_side), torch.zeros(1, references, 1, side, side))
+    return counter.get_total_flops() / 2e9
 
 
 @torch.inference_mode()

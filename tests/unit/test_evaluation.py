@@ -7,8 +7,9 @@ from PIL import Image
 from skimage import data
 
 from hime_core.errors import InputError
+from hime_core.evaluation.bench import bench, stages
 from hime_core.evaluation.command import evaluate, write
-from hime_core.evaluation.evaluate import Evaluation
+from hime_core.evaluation.evaluate import Evaluation, multiply_accumulates
 from hime_core.evaluation.lists import draw_list, read_list
 from hime_core.evaluation.metrics import psnr, ssim
 from hime_core.model.checkpoint import save_checkpoint
@@ -99,9 +100,16 @@ def test_pictures_are_made_as_the_design_says(photos, weights):
     assert sr.shape == (128, 128, 3)
 
 
-def test_multiply_accumulates_are_those_of_the_design(photos):
-    evaluation = Evaluation(Hime(HimeConfig(steps=4)), photos, 32, 3)
-    assert evaluation.gmacs() == pytest.approx(1.875, rel=0.01)
+def test_multiply_accumulates_are_those_of_the_design():
+    assert multiply_accumulates(Hime(HimeConfig(steps=4)), 32, 3) == pytest.approx(1.875, rel=0.01)
+
+
+def test_bench_measures_every_setting(weights):
+    rows = list(bench(weights, "cpu", rounds=1, sides=(16,)))
+    assert [(r["lr"], r["refs"], r["batch"]) for r in rows] == [(16, 1, 1), (16, 1, 4), (16, 3, 1), (16, 3, 4)]
+    assert all(set(r["ms_per_face"]) == {"torch", "onnx"} and min(r["ms_per_face"].values()) > 0 for r in rows)
+    assert all(r["over_torch"]["torch"] == 1 for r in rows)
+    assert set(stages((16,), 1)) == {"register_lr16"}
 
 
 def test_wrong_arguments_are_said(photos, weights, tmp_path):

@@ -1,0 +1,88 @@
+"""The body of `hime bench`: what a face costs, by LR size, number of references and batch."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import torch
+
+from hime_core.engine.backends import Backend, OnnxBackend, TorchBackend
+from hime_core.errors import InputError
+from hime_core.evaluation.evaluate import multiply_accumulates
+from hime_core.model.checkpoint import load_weights
+from hime_core.model.hime import parameter_count
+from hime_core.registration import Registration
+
+SIDES = (32, 48, 64)
+REFERENCES = (1, 3)
+BATCHES = (1, 4)
+WARM_UP = 2
+
+
+def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = SIDES) -> Iterator[dict]:
+    """One row a setting: milliseconds per face of every backend for the device, medians over interleaved rounds, so
+    that what else runs on the machine meets all of them alike. On a CPU, one thread and processor time.
+
+    device: "cpu" or "cuda". Raises InputError.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: there is no CUDA device here; give --device cpu")
+    model = load_weights(weights)
+    backends: dict[str, Backend] = {"torch": TorchBackend(model, device)}
+    if device == "cpu":
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        backends["onnx"] = OnnxBackend(model)
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    rng = np.random.default_rng(0)
+    for side in sides:
+        for count in REFERENCES:
+            for batch in BATCHES:
+                lr = rng.integers(0, 256, (batch, side, side, 3), np.uint8)
+                large = side * model.config.scale
+                refs = rng.integers(0, 256, (batch, count, large, large), np.uint8)
+                calls = [lambda b=b, lr=lr, refs=refs: b.infer(lr, refs) for b in backends.values()]
+                seconds = dict(zip(backends, medians(calls, rounds, clock), strict=True))
+                yield {
+                    "lr": side,
+                    "refs": count,
+                    "batch": batch,
+                    "gmacs": multiply_accumulates(model, side, count),
+                    "ms_per_face": {name: 1e3 * value / batch for name, value in seconds.items()},
+                    "faces_per_s": {name: batch / value for name, value in seconds.items()},
+                    "over_torch": {name: seconds["torch"] / value for name, value in seconds.items()},
+                }
+
+
+def stages(sides: tuple[int, ...] = SIDES, rounds: int = 10) -> dict[str, float]:
+    """Milliseconds of the steps around the network: registration of one reference by LR size."""
+    registration, rng = Registration(), np.random.default_rng(0)
+    found = {}
+    for side in sides:
+        # Flow takes as long as its input needs: smooth pictures, as faces are.
+        large = cv2.GaussianBlur(rng.integers(0, 256, (4 * side, 4 * side), np.uint8), (0, 0), 4)
+        small = cv2.resize(large, (side, side), interpolation=cv2.INTER_AREA)
+        call = [lambda large=large, small=small: registration.register(large, small)]
+        found[f"register_lr{side}"] = 1e3 * medians(call, rounds, time.process_time)[0]
+    return found
+
+
+def machine(weights: str, device: str) -> dict:
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    return {"weights": weights, "device": device, "machine": name, "params": parameter_count(load_weights(weights))}
+
+
+def medians(calls: list[Callable[[], object]], rounds: int, clock: Callable[[], float]) -> list[float]:
+    """Median seconds of each call; the calls take turns."""
+    taken: list[list[float]] = [[] for _ in calls]
+    for number in range(rounds + WARM_UP):
+        for call, times in zip(calls, taken, strict=True):
+            start = clock()
+            call()
+            if number >= WARM_UP:
+                times.append(clock() - start)
+    return [float(np.median(times)) for times in taken]
