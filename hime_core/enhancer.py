@@ -86,7 +86,7 @@ class Enhancer:
     def close(self) -> None:
         self._watch.close()
         for bank in (self.bank, *self._banks.values()):
-            self._engine.forget(e.id for e in bank.exemplars())
+            self._engine.forget(e.id for e in bank.exemplars() if e.source == "call")
 
     # -- first half: what is in the frame, and what the engine is asked ------------------------------------------
 

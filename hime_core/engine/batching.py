@@ -49,12 +49,12 @@ class BatchingEngine:
 
     def forget(self, exemplar_ids: Iterable[str]) -> None:
         self._forgotten.put(tuple(exemplar_ids))
+        self._wake()
 
     def close(self) -> None:
         """Ends the thread; faces that still wait are cancelled."""
         self._closed = True
-        with suppress(queue.Full):  # then the thread sees _closed after its batch
-            self._queue.put_nowait(None)
+        self._wake()
         self._thread.join(timeout=5)
         while not self._queue.empty():
             work = self._queue.get_nowait()
@@ -66,6 +66,10 @@ class BatchingEngine:
         references = np.stack([self._cutter.references(r) for r in requests])
         return list(self._backend.infer(np.stack([r.lr for r in requests]), references))
 
+    def _wake(self) -> None:
+        with suppress(queue.Full):  # then there is work to wake for
+            self._queue.put_nowait(None)
+
     def _put(self, request: FaceRequest) -> Future[np.ndarray]:
         future: Future[np.ndarray] = Future()
         try:
@@ -76,40 +80,34 @@ class BatchingEngine:
 
     def _serve(self) -> None:
         while not self._closed:
-            first = self._queue.get()
-            if first is None:
-                return
-            waiting = [first]
+            waiting = [self._queue.get()]
             while len(waiting) < self._backend.max_batch:
                 try:
-                    work = self._queue.get_nowait()
+                    waiting.append(self._queue.get_nowait())
                 except queue.Empty:
                     break
-                if work is None:
-                    return
-                waiting.append(work)
             while not self._forgotten.empty():
                 self._cutter.forget(self._forgotten.get())
             groups: dict[tuple[int, int], list[Work]] = defaultdict(list)
             for work in waiting:
-                if work[1].set_running_or_notify_cancel():
+                if work and work[1].set_running_or_notify_cancel():
                     groups[work[0].lr.shape[0], max(1, len(work[0].exemplars))].append(work)
             for group in groups.values():
                 self._run(group)
 
     def _run(self, group: list[Work]) -> None:
         start = time.perf_counter()
-        for _, _, queued in group:
-            self._on_wait(start - queued)
         try:
+            for _, _, queued in group:
+                self._on_wait(start - queued)
             results = self.enhance([request for request, _, _ in group])
+            self._on_batch(len(group), time.perf_counter() - start)
         except Exception as error:
             for _, future, _ in group:
                 future.set_exception(error)
             return
         for (_, future, _), result in zip(group, results, strict=True):
             future.set_result(result)
-        self._on_batch(len(group), time.perf_counter() - start)
 
 
 class Overload(RuntimeError):

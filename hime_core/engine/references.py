@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 
 import cv2
@@ -13,6 +13,7 @@ from hime_core.bank import Exemplar
 from hime_core.engine.protocol import FaceRequest
 from hime_core.registration import Registration, luma, similarity
 
+FORGOTTEN = 1024  # exemplars that are remembered as forgotten
 STEP = math.log(1.1)  # prepared sizes lie 10 % apart
 
 
@@ -27,6 +28,7 @@ class ReferenceCutter:
         self.capacity = capacity
         self._registration = Registration()
         self._prepared: OrderedDict[tuple[str, int], tuple[np.ndarray, float]] = OrderedDict()
+        self._forgotten: deque[str] = deque(maxlen=FORGOTTEN)
 
     def references(self, request: FaceRequest) -> np.ndarray:
         """Luma uint8 (R, scale*L, scale*L), R at least 1: black where there is no exemplar."""
@@ -37,7 +39,10 @@ class ReferenceCutter:
         return np.stack([self._reference(e, request.landmarks, side, lr_luma) for e in request.exemplars])
 
     def forget(self, exemplar_ids: Iterable[str]) -> None:
+        """Drops what is prepared of them, and keeps nothing of them from now on: a request that was made before may
+        still come."""
         gone = set(exemplar_ids)
+        self._forgotten.extend(gone)
         for key in [key for key in self._prepared if key[0] in gone]:
             del self._prepared[key]
 
@@ -67,7 +72,10 @@ class ReferenceCutter:
             scale = size / image.shape[1]
             if step:
                 image = cv2.resize(image, (size, height), interpolation=cv2.INTER_AREA)
-            found = self._prepared[key] = (image, scale)
+            found = (image, scale)
+            if exemplar.id in self._forgotten:
+                return found
+            self._prepared[key] = found
             while len(self._prepared) > self.capacity:
                 self._prepared.popitem(last=False)
         else:

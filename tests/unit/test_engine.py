@@ -68,6 +68,8 @@ def test_prepared_exemplars_are_bounded_and_forgotten():
     assert len(cutter._prepared) == 2
     cutter.forget(["0", "1", "2"])
     assert len(cutter._prepared) == 0
+    cutter.references(request(references=3))  # asked for before, and only now taken up
+    assert len(cutter._prepared) == 0
 
 
 class Gate:
@@ -124,3 +126,25 @@ def test_closing_cancels_what_waits():
     assert len(done) == 8
     with pytest.raises(CancelledError):
         futures[-1].result(0)
+
+
+def test_what_is_forgotten_goes_at_once_though_nobody_asks_for_a_face():
+    gate = Gate()
+    gate.open.set()
+    engine = BatchingEngine(gate)
+    engine.submit([request(32, 2)])[0].result(10)
+    assert len(engine._cutter._prepared) == 2
+    engine.forget(["0", "1"])
+    engine._thread.join(0.5)
+    assert len(engine._cutter._prepared) == 0
+    engine.close()
+
+
+def test_a_failing_observer_does_not_end_the_engine():
+    gate = Gate()
+    gate.open.set()
+    engine = BatchingEngine(gate, on_batch=lambda size, seconds: 1 / 0)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            engine.submit([request(32, 0)])[0].result(10)
+    engine.close()
