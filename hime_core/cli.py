@@ -69,11 +69,11 @@ def train(
     recipe: Annotated[str, typer.Option(help="rec.")] = "rec",
     variant: Annotated[str, typer.Option(help="small.")] = "small",
     scale: Annotated[int, typer.Option(help="4 or 8.")] = 4,
-    steps: Annotated[int, typer.Option(help="Deformable steps; 1 is the paper's Eq. 4.")] = 4,
-    minutes: Annotated[float, typer.Option(help="How long to train, resumptions counted together.")] = 60.0,
+    steps: Annotated[int, typer.Option(min=1, help="Deformable steps; 1 is the paper's Eq. 4.")] = 4,
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long to train, resumptions counted together.")] = 60.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the data order and the weights.")] = 1,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the data order and the weights.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
 ) -> None:
     """Train HIME on photos, on a GPU where there is one."""
     from hime_core.training.command import train as run

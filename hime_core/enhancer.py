@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
@@ -24,6 +24,7 @@ from hime_core.job import Eligible, Enhanced, Job, Outcome, Request
 from hime_core.pace import Pace
 from hime_core.picture import Picture
 
+LARGEST_FADING = 144  # pixels of a frame
 RELIEF = 0.8  # of the patience: an engine that answers within it is waited for again
 
 
@@ -80,8 +81,17 @@ class Enhancer:
         self._request: Request | None = None  # the last one, begin()'s
         self._late: Request | None = None  # one that finish() did not wait for
         self._slow = False
+        self._dropped = False  # what is remembered is to be forgotten
         self._pace = Pace(config.patience, config.references)
         self._references = config.references
+
+    def forget(self, exemplar_ids: Iterable[str] | None) -> None:
+        """Drops exemplars by id; None drops all of them, and the detail that came of them. From any thread."""
+        self._dropped = self._dropped or exemplar_ids is None
+        for bank in (self.bank, *list(self._banks.values())):
+            gone = [e.id for e in bank.exemplars()] if exemplar_ids is None else list(exemplar_ids)
+            bank.remove(gone)
+            self._engine.forget(gone)
 
     def close(self) -> None:
         self._watch.close()
@@ -93,11 +103,14 @@ class Enhancer:
     def begin(self, picture: Picture, received: float) -> Job:
         """Tracks the faces, feeds the bank, asks the engine when it is free. Never waits for the engine."""
         self._frame += 1
+        self._learn()
         with self._stage("convert"):
             rgb = picture.rgb()
         faces = self._watch.update(rgb, picture.y)
         job = Job(picture, received, self._clock(), faces, tuple(headshot_of(f.box) for f in faces))
-        if not faces:
+        if self._watch.failed:
+            job.bypasses.append("error")
+        elif not faces:
             job.bypasses.append("no_face")
         with self._stage("select"):
             self._feed(rgb, faces)
@@ -146,26 +159,32 @@ class Enhancer:
 
     def _ask(self, job: Job) -> None:
         if self._request:
-            if not self._request.done():
-                return
-            done = self._request
-            faces = [(e.square.side**2, max(1, len(e.exemplars))) for e in done.eligible]
-            self._pace.learn(done.received, done.asked, done.answered, faces)
+            return
         requests = [FaceRequest(e.lr, e.face.landmarks - (e.square.x, e.square.y), e.exemplars) for e in job.eligible]
         asked = self._clock()
         request = Request(job.eligible, tuple(self._engine.submit(requests)), job.received, asked)
 
-        def answered(_: Future[np.ndarray]) -> None:
-            request.answered = self._clock()
-
         for future in request.futures:
-            future.add_done_callback(answered)
+            future.add_done_callback(lambda _: request.answers.append(self._clock()))
         job.request = self._request = request
+
+    def _learn(self) -> None:
+        """Lets go of an answered request, and of the faces in it."""
+        request = self._request
+        if request is None or not request.done():
+            return
+        self._request = None
+        if not any(_error(f) for f in request.futures):  # a refusal comes quickly and says nothing of the pace
+            faces = [(e.square.side**2, max(1, len(e.exemplars))) for e in request.eligible]
+            self._pace.learn(request.received, request.asked, request.answered, faces)
 
     # -- second half: what came of it --------------------------------------------------------------------------
 
     def finish(self, job: Job) -> Enhanced:
         """Waits for the job's own faces while there is patience left; else carries the last detail along."""
+        if self._dropped:
+            self._dropped, self._late = False, None
+            self._memory.clear()
         self._take_late()
         answered = job.request is not None and self._wait(job.request)
         start = time.perf_counter()
@@ -246,6 +265,8 @@ class Enhancer:
                 continue
             strength = self._fade(memory, job.received, 0.0)
             side = 2 * round(headshot.side / 2)
+            if side > LARGEST_FADING:  # it came close at once; carrying so much would hold the stream up
+                strength = 0.0
             square = LrSquare(round(headshot.cx - side / 2), round(headshot.cy - side / 2), side, 1.0)
             luma = crop(job.picture.y, square.x, square.y, side)
             carried = self._carried(job, memory, face.landmarks, square, luma) if strength else None

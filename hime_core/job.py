@@ -30,16 +30,21 @@ class Eligible:
 
 @dataclass(eq=False)
 class Request:
-    """Faces of one frame at the engine. Times: of the frame's reception, of asking, of the last answer."""
+    """Faces of one frame at the engine; the times of the frame's reception, of asking, and of each answer."""
 
     eligible: tuple[Eligible, ...]
     futures: tuple[Future[np.ndarray], ...]
     received: float
     asked: float
-    answered: float = 0.0
+    answers: list[float] = field(default_factory=list)
 
     def done(self) -> bool:
-        return all(f.done() for f in self.futures)
+        return len(self.answers) == len(self.futures)
+
+    @property
+    def answered(self) -> float:
+        """When the last answer came; only once it is done."""
+        return max(self.answers)
 
 
 @dataclass(eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -35,7 +36,7 @@ def read_exemplars(folder: Path, detector: Detector, refused: Callable[[str], No
             with Image.open(path) as image:
                 rgb = np.array(ImageOps.exif_transpose(image).convert("RGB"))
             found.append(exemplar_from_photo(rgb, detector, path.name, 0.0))
-        except (OSError, UnusablePhoto) as error:
+        except (OSError, Image.DecompressionBombError, UnusablePhoto) as error:
             refused(f"{path.name}: {error}")
     if not found:
         raise InputError(f"{folder} holds no usable photo ({', '.join(PHOTO_SUFFIXES)}, one clear face each)")
@@ -78,8 +79,11 @@ def enhance_file(
     outcomes: Counter[str] = Counter()
 
     def enhanced(frame: av.VideoFrame) -> av.VideoFrame:
-        now[0] = frame.time or 0.0
-        result = enhancer.finish(enhancer.begin(Picture.from_frame(frame), now[0]))
+        now[0] = frame.time
+        picture = Picture.from_frame(frame)
+        if frame.rotation:  # phones note how they were held; the output is upright and needs no note
+            picture = Picture.from_rgb(np.ascontiguousarray(np.rot90(picture.rgb(), round(frame.rotation / 90))))
+        result = enhancer.finish(enhancer.begin(picture, now[0]))
         outcomes[result.outcome] += 1
         shown = renderer.render(result).to_frame()
         shown.pts, shown.time_base = frame.pts, frame.time_base
@@ -91,6 +95,8 @@ def enhance_file(
         with _open(source) as container:
             _transcode(container, partial, enhanced)
         partial.replace(target)
+    except InputError:
+        raise
     except (av.FFmpegError, ValueError) as error:
         raise InputError(f"{source} could not be written as {target}: {error}") from error
     finally:
@@ -113,30 +119,35 @@ def _open(path: Path) -> av.container.InputContainer:
 def _transcode(
     source: av.container.InputContainer, path: Path, enhanced: Callable[[av.VideoFrame], av.VideoFrame]
 ) -> None:
-    """Video through `enhanced` and x264, audio as it is where the container takes it, in the order it was read."""
-    video = source.streams.video[0]
-    audio = source.streams.audio[0] if source.streams.audio else None
+    """Video through `enhanced` and x264, every audio stream as it is where MP4 takes it, in the order it was read."""
+    video, rate = source.streams.video[0], source.streams.video[0].average_rate or Fraction(30)
     with av.open(str(path), "w") as target:
-        out = target.add_stream("libx264", rate=video.average_rate or 30, options=QUALITY)
-        out.time_base = video.time_base
-        sound = _audio_stream(target, audio) if audio else None
+        out = target.add_stream("libx264", rate=rate, options=QUALITY)
+        out.codec_context.time_base = video.time_base
+        sounds = {audio: _audio_stream(target, audio) for audio in source.streams.audio}
         # The container is begun by the first packet it gets, and must know the picture's size by then.
-        sized, waiting = False, []
-        for packet in source.demux([s for s in (video, audio) if s]):
+        sized, waiting, count = False, [], 0
+        for packet in source.demux([video, *sounds]):
             if packet.stream is video:
                 for frame in packet.decode():
+                    if frame.pts is None:  # a bare stream: its frames come at its rate
+                        frame.time_base, frame.pts = video.time_base, round(count / rate / video.time_base)
+                    count += 1
                     shown = enhanced(frame)
                     if not sized:
                         out.width, out.height, out.pix_fmt, sized = shown.width, shown.height, "yuv420p", True
                     target.mux(out.encode(shown.reformat(width=out.width, height=out.height)))
-            elif sound and packet.dts is not None:
-                waiting += _sound(packet, sound)
+            elif packet.dts is not None:
+                waiting += _sound(packet, sounds[packet.stream])
             if sized and waiting:
                 target.mux(waiting)
                 waiting = []
+        if not sized:
+            raise ValueError("it has no picture that can be decoded")
         target.mux(out.encode(None))
-        if sound and audio and audio.codec_context.name not in MP4_AUDIO:
-            target.mux(sound.encode(None))
+        for audio, sound in sounds.items():
+            if audio.codec_context.name not in MP4_AUDIO:
+                target.mux(sound.encode(None))
 
 
 def _audio_stream(target: av.container.OutputContainer, audio: av.AudioStream) -> av.AudioStream:

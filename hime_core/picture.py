@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import ColorRange
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +31,15 @@ class Picture:
 
     @classmethod
     def from_frame(cls, frame: av.VideoFrame) -> Picture:
-        """Copies the planes of a decoded frame; an odd last row or column is left off."""
-        if frame.format.name not in ("yuv420p", "yuvj420p"):
-            frame = frame.reformat(format="yuv420p")
+        """Copies the planes of a decoded frame; an odd last row or column is left off.
+
+        Raises ValueError for a frame narrower or lower than two pixels.
+        """
         width, height = frame.width & ~1, frame.height & ~1
+        if not (width and height):
+            raise ValueError(f"a frame of {frame.width}x{frame.height} pixels; at least 2x2 are needed")
+        if frame.format.name != "yuv420p" or frame.color_range == ColorRange.JPEG:
+            frame = frame.reformat(format="yuv420p", dst_color_range=ColorRange.MPEG)
         y, u, v = (_plane(plane) for plane in frame.planes[:3])
         return cls(
             y[:height, :width].copy(),

@@ -56,15 +56,21 @@ class BatchingEngine:
         self._closed = True
         self._wake()
         self._thread.join(timeout=5)
-        while not self._queue.empty():
-            work = self._queue.get_nowait()
-            if work:
-                work[1].cancel()
+        self._cancel_waiting()
 
     def enhance(self, requests: Sequence[FaceRequest]) -> list[np.ndarray]:
         """The same without a queue, for tests and measurements. All of one size and number of references."""
         references = np.stack([self._cutter.references(r) for r in requests])
         return list(self._backend.infer(np.stack([r.lr for r in requests]), references))
+
+    def _cancel_waiting(self) -> None:
+        while True:
+            try:
+                work = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if work:
+                work[1].cancel()
 
     def _wake(self) -> None:
         with suppress(queue.Full):  # then there is work to wake for
@@ -72,6 +78,9 @@ class BatchingEngine:
 
     def _put(self, request: FaceRequest) -> Future[np.ndarray]:
         future: Future[np.ndarray] = Future()
+        if self._closed:
+            future.cancel()
+            return future
         try:
             self._queue.put_nowait((request, future, time.perf_counter()))
         except queue.Full:
@@ -80,20 +89,24 @@ class BatchingEngine:
 
     def _serve(self) -> None:
         while not self._closed:
-            waiting = [self._queue.get()]
-            while len(waiting) < self._backend.max_batch:
-                try:
-                    waiting.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
-            while not self._forgotten.empty():
-                self._cutter.forget(self._forgotten.get())
-            groups: dict[tuple[int, int], list[Work]] = defaultdict(list)
-            for work in waiting:
-                if work and work[1].set_running_or_notify_cancel():
-                    groups[work[0].lr.shape[0], max(1, len(work[0].exemplars))].append(work)
-            for group in groups.values():
-                self._run(group)
+            self._take_up(self._queue.get())  # between batches, nothing here holds on to anybody's face
+        self._cancel_waiting()
+
+    def _take_up(self, first: Work | None) -> None:
+        waiting = [first]
+        while len(waiting) < self._backend.max_batch:
+            try:
+                waiting.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        while not self._forgotten.empty():
+            self._cutter.forget(self._forgotten.get())
+        groups: dict[tuple[int, int], list[Work]] = defaultdict(list)
+        for work in waiting:
+            if work and work[1].set_running_or_notify_cancel():
+                groups[work[0].lr.shape[0], max(1, len(work[0].exemplars))].append(work)
+        for group in groups.values():
+            self._run(group)
 
     def _run(self, group: list[Work]) -> None:
         start = time.perf_counter()

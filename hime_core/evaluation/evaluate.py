@@ -35,7 +35,7 @@ class Evaluation:
         try:
             with Image.open(path) as image:
                 return np.asarray(image.convert("RGB").resize((self.side, self.side), Image.Resampling.BOX))
-        except OSError as error:
+        except (OSError, Image.DecompressionBombError) as error:
             raise InputError(f"{path} is not a readable photo: {error}") from error
 
     def pictures(self, item: Item) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -10,6 +11,8 @@ import numpy as np
 
 from hime_core.faces.detector import Detection, ScanningDetector
 from hime_core.faces.tracker import FaceTracker, TrackedFace
+
+log = logging.getLogger(__name__)
 
 IDLE = 3  # times fewer detections while there is no face
 
@@ -33,6 +36,8 @@ class FaceWatch:
         self._worker = None if in_step else ThreadPoolExecutor(1, "hime-detect")
         self._pending: tuple[Future[list[Detection]], np.ndarray] | None = None
         self._wait = 0  # frames until the detector's next turn
+        self._logged = False
+        self.failed = False  # whether the detector raised an exception the last time
 
     def update(self, rgb: np.ndarray, gray: np.ndarray) -> tuple[TrackedFace, ...]:
         """The faces in the next frame. rgb: uint8 (H, W, 3); gray: uint8 (H, W), a change of size starts anew."""
@@ -41,7 +46,11 @@ class FaceWatch:
             if self._pending and self._pending[0].done():
                 future, seen = self._pending
                 self._pending = None
-                if seen.shape == gray.shape and not future.exception():
+                error, self.failed = future.exception(), future.exception() is not None
+                if error and not self._logged:  # the next ones will mostly be the same
+                    self._logged = True
+                    log.error("the face detector failed", exc_info=error)
+                if seen.shape == gray.shape and not error:
                     faces = self._tracker.correct(future.result(), seen)
         self._wait -= 1
         if self._pending is None and self._wait <= 0:

@@ -16,6 +16,7 @@ from hime_core.training.dataset import PairDataset, PairOptions
 
 RECIPES = ("rec",)
 VARIANTS = ("small",)
+SCALES = (4, 8)
 ENDLESS = 1 << 40  # samples; the clock ends the training
 
 
@@ -36,6 +37,10 @@ def train(
         raise InputError(f"recipe {recipe!r} is not available; choose one of: {', '.join(RECIPES)}")
     if variant not in VARIANTS:
         raise InputError(f"variant {variant!r} is not available; choose one of: {', '.join(VARIANTS)}")
+    if scale not in SCALES:
+        raise InputError(f"scale {scale} is not available; choose one of: {', '.join(map(str, SCALES))}")
+    if resume and not (run / "state.pt").exists():
+        raise InputError(f"{run} holds no run to resume; leave --resume out to start one")
     if (run / "state.pt").exists() and not resume:
         raise InputError(f"{run} holds a run already; give --resume to go on with it, or another --out")
     import torch
@@ -43,11 +48,9 @@ def train(
     torch.manual_seed(seed)
     model = Hime(HimeConfig(scale=scale, steps=steps))
     pairs = PairDataset(data, PairOptions(scale=scale), seed, ENDLESS)
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "options.json").write_text(
-        json.dumps({"data": data.name, "recipe": recipe, "variant": variant, "scale": scale, "steps": steps,
-                    "minutes": minutes, "seed": seed, "photos": len(pairs.photos)}, indent=1)
-    )  # fmt: skip
+    options = {"data": data.name, "recipe": recipe, "variant": variant, "scale": scale, "steps": steps, "seed": seed,
+               "photos": len(pairs.photos), "minutes": minutes}  # fmt: skip
+    _write_options(run, options, resume)
     job = trainer.Trainer(model, pairs, run, trainer.TrainOptions(minutes=minutes, threads=threads))
     if resume:
         job.resume()
@@ -66,3 +69,15 @@ def train(
         with suppress(KeyboardInterrupt):
             job.train(report)
     print(f"{run / 'weights.safetensors'}: {job.step} steps, {job.elapsed / 60:.1f} of {minutes:g} minutes")
+
+
+def _write_options(run: Path, options: dict, resume: bool) -> None:
+    """options.json; a run is resumed with what it was begun with, but for the minutes. Raises InputError."""
+    path = run / "options.json"
+    if resume and path.exists():
+        before = json.loads(path.read_text())
+        for name, value in options.items():
+            if name != "minutes" and before.get(name, value) != value:
+                raise InputError(f"{run} was begun with {name} {before[name]}, not {value}; resume it with the same")
+    run.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(options, indent=1) + "\n")

@@ -147,7 +147,7 @@ def _read(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return _resize(np.asarray(image.convert("RGB")), PHOTO_SIDE)
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is not a readable photo: {error}") from error
 
 

@@ -202,23 +202,30 @@ class VideoPipeline:
     def _finish(self) -> None:
         while (item := self._jobs.get()) is not None:
             started = self._clock()
-            enhanced = self._finished(item)
-            composing = self._clock()
-            with self._lock:
-                watched = dict(self._watched)
-            for (view, _), target in watched.items():
-                picture, failed = self._rendered(target.renderer, enhanced)
-                if failed and view != "original":
-                    enhanced = _passed(enhanced.picture)
-                self._hand_out(picture, target.tracks, item.received)
-            self._metrics.stage("composite", enhanced.seconds + self._clock() - composing)
-            self.rate_out.add()
-            self._metrics.fps_out()
-            self._count(enhanced.outcome)
+            try:
+                self._show(self._finished(item), item.received)
+            except Exception:  # not even as it came: the frame is lost, the stream is not
+                self._error("show")
+                self._count("dropped")
             self._finishing.add(self._clock() - started)
             with self._flow:
                 self._in_flight -= 1
                 self._flow.notify_all()
+
+    def _show(self, enhanced: Enhanced, received: _Received) -> None:
+        """Renders and hands out every watched view."""
+        composing = self._clock()
+        with self._lock:
+            watched = dict(self._watched)
+        for (view, _), target in watched.items():
+            picture, failed = self._rendered(target.renderer, enhanced)
+            if failed and view != "original":
+                enhanced = _passed(enhanced.picture)
+            self._hand_out(picture, target.tracks, received)
+        self._metrics.stage("composite", enhanced.seconds + self._clock() - composing)
+        self.rate_out.add()
+        self._metrics.fps_out()
+        self._count(enhanced.outcome)
 
     def _finished(self, item: _InFlight) -> Enhanced:
         if item.job is None:

@@ -78,12 +78,13 @@ class Participant:
         """Drops these exemplars; None drops the person: all exemplars, and photos that come later."""
         if self.enhancer is None:
             return
-        bank = self.enhancer.bank
-        if exemplar_ids is None:
+        ids = None if exemplar_ids is None else list(exemplar_ids)
+        if ids is None:
             self.person = None
-            exemplar_ids = [exemplar.id for exemplar in bank.exemplars()]
-        self._forgotten.update(exemplar_ids)
-        bank.remove(exemplar_ids)
+            self._forgotten.update(exemplar.id for exemplar in self.enhancer.bank.exemplars())
+        else:
+            self._forgotten.update(ids)
+        self.enhancer.forget(ids)
 
     async def close(self) -> None:
         """Ends every session and thread of the participant."""

@@ -164,7 +164,7 @@ class Rooms:
     def _enhancer(self) -> Enhancer:
         assert self._engine is not None and self._detector is not None
         bank = ExemplarBank(clock=self._clock)
-        return Enhancer(self._engine, self._detector, bank, self._config, self._clock, self._metrics.stage)
+        return Enhancer(self._engine, self._detector.for_stream(), bank, self._config, self._clock, self._metrics.stage)
 
     async def _keep_house(self) -> None:
         last_stats = last_sweep = self._clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -58,6 +58,9 @@ class FakeEnhancer:
     def finish(self, job: FakeJob) -> Enhanced:
         self._stage("finish", self.finish_seconds)
         return Enhanced(job.picture, (), (), "enhanced", (), None)
+
+    def forget(self, exemplar_ids: Iterable[str] | None) -> None:
+        self.bank.remove([e.id for e in self.bank.exemplars()] if exemplar_ids is None else exemplar_ids)
 
     def close(self) -> None:
         self.closed = True

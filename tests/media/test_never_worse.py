@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import av
 import pytest
 
 from tests.media.helpers import FakeEnhancer, MovingVideo, Peer, Relay, serving, until
@@ -87,3 +90,21 @@ async def test_a_slow_stream_does_not_hold_up_another() -> None:
         quick = await relay.peer().watch("/whep/r/quick?layout=native", ("video",))
         await until(lambda: len(slow.frames) > 3 and len(quick.frames) > 40)
         assert len(quick.frames) > 2 * len(slow.frames)
+
+
+async def test_a_frame_that_cannot_be_shown_does_not_end_the_stream() -> None:
+    async with serving() as relay:
+        watcher = await watched(relay, MovingVideo(), 5)
+        pipeline = relay.rooms.get("r").participants["ann"].video
+        pipeline.receive(av.VideoFrame(1, 1, "yuv420p"), time.monotonic())
+        hand_out, failures = pipeline._hand_out, iter([True, True])
+
+        def failing(*arguments: object) -> None:
+            if next(failures, False):
+                raise RuntimeError("on purpose")
+            hand_out(*arguments)
+
+        pipeline._hand_out = failing
+        shown = len(watcher.frames)
+        await until(lambda: len(watcher.frames) > shown + 10)
+        assert relay.total("hime_frames_total", outcome="dropped") >= 3

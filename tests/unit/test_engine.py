@@ -62,13 +62,16 @@ def test_without_exemplars_the_reference_is_black():
     assert not ReferenceCutter(4).references(request(references=0)).any()
 
 
-def test_prepared_exemplars_are_bounded_and_forgotten():
-    cutter = ReferenceCutter(4, capacity=2)
-    cutter.references(request(references=3))
+def test_prepared_exemplars_are_bounded_and_live_no_longer_than_theirs():
+    cutter, asked = ReferenceCutter(4, capacity=2), request(references=3)
+    for side in (16, 20, 24, 32):
+        lr = cv2.resize(asked.lr, (side, side), interpolation=cv2.INTER_AREA)
+        cutter.references(FaceRequest(lr, asked.landmarks * (side / 32), asked.exemplars))
+    assert len(cutter._prepared) == 3
+    assert {len(sizes) for sizes in cutter._prepared.values()} == {2}
+    cutter.forget(["0"])
     assert len(cutter._prepared) == 2
-    cutter.forget(["0", "1", "2"])
-    assert len(cutter._prepared) == 0
-    cutter.references(request(references=3))  # asked for before, and only now taken up
+    del asked
     assert len(cutter._prepared) == 0
 
 
@@ -128,16 +131,24 @@ def test_closing_cancels_what_waits():
         futures[-1].result(0)
 
 
-def test_what_is_forgotten_goes_at_once_though_nobody_asks_for_a_face():
+def test_the_engine_holds_on_to_nobodys_face_between_requests():
     gate = Gate()
     gate.open.set()
-    engine = BatchingEngine(gate)
-    engine.submit([request(32, 2)])[0].result(10)
+    engine, asked = BatchingEngine(gate), request(32, 2)
+    engine.submit([asked])[0].result(10)
     assert len(engine._cutter._prepared) == 2
-    engine.forget(["0", "1"])
+    engine.forget(["0"])
     engine._thread.join(0.5)
+    assert len(engine._cutter._prepared) == 1
+    del asked
     assert len(engine._cutter._prepared) == 0
     engine.close()
+
+
+def test_after_closing_nothing_is_left_waiting():
+    engine = BatchingEngine(Gate())
+    engine.close()
+    assert engine.submit([request(32, 0)])[0].cancelled()
 
 
 def test_a_failing_observer_does_not_end_the_engine():

@@ -283,3 +283,44 @@ def test_closing_forgets_the_faces(scene, clock):
     enhancer.close()
     assert ids
     assert ids <= engine.forgotten
+
+
+def test_forgetting_the_person_leaves_nothing(scene, clock):
+    engine = Engine()
+    enhancer = enhancer_of(engine, scene, clock)
+    scene.faces = [CLOSE]
+    for _ in range(3):
+        step(enhancer, scene, clock)
+    ids = {e.id for e in enhancer.bank.exemplars()}
+    assert ids
+    enhancer.forget(None)
+    assert enhancer.bank.exemplars() == []
+    assert ids <= engine.forgotten
+    step(enhancer, scene, clock)
+    assert all(memory.detail is None for memory in enhancer._memory.values())
+    assert enhancer._request is None
+
+
+def test_a_face_that_is_close_at_once_is_not_laboured_over(scene, clock):
+    """From 320x180 to 1280x720 between two frames: the tracker goes on, the face is three times as large."""
+    enhancer = enhancer_of(Engine(), scene, clock)
+    scene.faces = [(0.4, 300 - 68, 120 - 50)]
+    for _ in range(8):
+        assert step(enhancer, scene, clock).patches
+    clock.now += 0.05
+    large = Picture.from_rgb(cv2.resize(scene.frame().rgb(), (1920, 1080), interpolation=cv2.INTER_CUBIC))
+    result = enhancer.finish(enhancer.begin(large, clock.now))
+    assert result.faces[0].side > 200
+    assert result.patches == ()
+
+
+def test_a_detector_that_fails_is_counted_as_an_error(scene, clock):
+    class Failing(Scene):
+        def detect(self, rgb, last=()):
+            raise RuntimeError("on purpose")
+
+    enhancer = Enhancer(Engine(), Failing(), ExemplarBank(clock=clock), EnhancerConfig(patience=0.1), clock=clock)
+    reasons = set()
+    for _ in range(20):
+        reasons.update(step(enhancer, scene, clock).bypasses)
+    assert "error" in reasons

@@ -93,3 +93,37 @@ def test_what_is_wrong_is_one_line_and_nothing_is_left(clip, tmp_path, monkeypat
     assert says in lines[-1]
     assert lines[-1].startswith("hime: ")
     assert [p.name for p in tmp_path.iterdir()] == ["text.mp4"]
+
+
+def test_times_that_are_not_even_are_kept(tmp_path, monkeypatch, capsys):
+    """Phones and screen recorders write such files."""
+    times = [0, 10, 20, 500, 510, 2000]
+    path = tmp_path / "in.mp4"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=30)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        for i, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 40 * i, np.uint8))
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    assert hime("enhance", path, tmp_path / "out.mp4", "--layout", "native", monkeypatch=monkeypatch) == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [f.time for f in container.decode(video=0)] == pytest.approx([t / 1000 for t in times], abs=1e-3)
+
+
+def test_a_bare_stream_gets_its_rate(tmp_path, monkeypatch, capsys):
+    with av.open(str(tmp_path / "in.h264"), "w", format="h264") as container:
+        video = container.add_stream("libx264", rate=20)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for i in range(6):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 40 * i, np.uint8))))
+        container.mux(video.encode(None))
+    out = tmp_path / "out.mp4"
+    assert hime("enhance", tmp_path / "in.h264", out, "--layout", "native", monkeypatch=monkeypatch) == 0
+    with av.open(str(out)) as container:
+        steps = np.diff([f.time for f in container.decode(video=0)])
+    assert len(steps) == 5
+    assert steps == pytest.approx(steps[0], abs=2e-3)
+    assert steps[0] > 0.01

@@ -142,7 +142,15 @@ def test_train_refuses_what_it_cannot_do(photos, tmp_path):
         train(photos, tmp_path / "a", recipe="odd")
     with pytest.raises(InputError, match="variant 'huge'"):
         train(photos, tmp_path / "a", variant="huge")
+    with pytest.raises(InputError, match="scale 5"):
+        train(photos, tmp_path / "a", scale=5)
+    with pytest.raises(InputError, match="no run to resume"):
+        train(photos, tmp_path / "a", resume=True)
+    assert not (tmp_path / "a").exists()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "state.pt").touch()
     with pytest.raises(InputError, match="--resume"):
         train(photos, tmp_path / "b")
+    (tmp_path / "b" / "options.json").write_text('{"scale": 8}')
+    with pytest.raises(InputError, match="begun with scale 8"):
+        train(photos, tmp_path / "b", resume=True)
