@@ -1,6 +1,7 @@
 """`hime enhance` on a file made from the astronaut: close first, far later, with a tone."""
 
 import json
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -127,3 +128,29 @@ def test_a_bare_stream_gets_its_rate(tmp_path, monkeypatch, capsys):
     assert len(steps) == 5
     assert steps == pytest.approx(steps[0], abs=2e-3)
     assert steps[0] > 0.01
+
+
+def test_a_picture_that_was_held_sideways_comes_out_upright(tmp_path, monkeypatch, capsys):
+    """A phone's note of a quarter turn clockwise, written into the track header as phones write it."""
+    path = tmp_path / "in.mp4"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=20)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        picture = np.full((48, 64, 3), 40, np.uint8)
+        picture[:24, :32] = 220  # top left, which a turn clockwise brings to the top right
+        for _ in range(3):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(video.encode(None))
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
+    path.write_bytes(data)
+    assert hime("enhance", path, tmp_path / "out.mp4", "--layout", "native", monkeypatch=monkeypatch) == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        shown = next(container.decode(video=0))
+        assert shown.rotation == 0
+        corners = shown.to_ndarray(format="gray")
+    assert corners.shape == (64, 48)
+    assert corners[8, 40] > 180
+    assert corners[8, 8] < 100
+    assert corners[56, 40] < 100
