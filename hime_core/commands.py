@@ -27,6 +27,10 @@ def enhance(
         raise InputError(f"--layout {layout}: it must be one of {', '.join(get_args(Layout))}")
     if not target.parent.is_dir():
         raise InputError(f"{target.parent} is not a folder; give a path in one that exists")
+    if target.is_dir():
+        raise InputError(f"{target} is a folder; give a file, such as {target / 'out.mp4'}")
+    if exemplars is not None and not exemplars.is_dir():
+        raise InputError(f"{exemplars} is not a folder; --exemplars takes one that holds photos of the person")
     if source.resolve() == target.resolve():
         raise InputError("the output would overwrite the input; give another path")
     total = offline.frame_count(source)

@@ -98,7 +98,7 @@ def enhance_file(
     except InputError:
         raise
     except (av.FFmpegError, ValueError) as error:
-        raise InputError(f"{source} could not be written as {target}: {error}") from error
+        raise InputError(f"{source} could not be turned into {target}: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
         enhancer.close()

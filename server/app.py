@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from server import pages, problems
 from server.exemplars.routes import router as exemplars_router
@@ -79,6 +80,14 @@ def create_app(settings: Settings, engine: Engine | None = None, detector: Scann
 
     app = FastAPI(title="HIME Relay", version=_version(), description=DESCRIPTION, lifespan=lifespan)
     app.add_middleware(BodyLimit, limit=lambda path: _body_limit(settings, path))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE", "OPTIONS"],
+            allow_headers=["Authorization", "Content-Type", "If-Match"],
+            expose_headers=["Location", "Link", "Accept-Patch"],
+        )
     problems.install(app)
     app.include_router(rooms_router)
     app.include_router(exemplars_router)

@@ -46,10 +46,12 @@ def install(app: FastAPI, build: Path) -> None:
 
     html = {"response_class": HTMLResponse, "responses": {503: {"description": "The web client is not built"}}}
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", summary="The call page", tags=["pages"], **html)
     async def call() -> Response:
         return page("index.html")
 
+    @app.head("/dashboard", include_in_schema=False)
     @app.get("/dashboard", summary="The latency dashboard", tags=["pages"], **html)
     async def dashboard() -> Response:
         return page("dashboard.html")

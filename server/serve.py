@@ -30,6 +30,11 @@ def run(**options: Any) -> None:
 
     import uvicorn
 
+    from hime_core.model.checkpoint import find_weights
+
+    find_weights(settings.weights)
+    _check_data(settings)
+
     from server.app import create_app
 
     app = create_app(settings)
@@ -90,3 +95,13 @@ def _log_to_stderr(level: str) -> None:
     if level != "debug":
         for chatty in ("aioice", "aiortc", "uvicorn"):
             logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _check_data(settings: Settings) -> None:
+    """The data directory is made where it is missing. Raises InputError."""
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--data {settings.data}: {error.strerror}; give a directory that can be written") from error
+    if not os.access(settings.data, os.W_OK):
+        raise InputError(f"--data {settings.data}: it cannot be written; give a directory that can")

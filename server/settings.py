@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     video_min_bitrate: int = Field(300_000, ge=50_000)
     video_start_bitrate: int = Field(2_000_000, ge=50_000)
     video_max_bitrate: int = Field(4_000_000, le=50_000_000)
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins of other sites whose pages may use the API, commas between; none unless given"
+    )
     ice_servers: Annotated[tuple[IceServer, ...], NoDecode] = ()
 
     max_photos: int = Field(10, ge=1, le=100, description="photos in one request")
@@ -89,6 +92,11 @@ class Settings(BaseSettings):
         if url and (not separator or protocol not in fsspec.available_protocols()):
             raise ValueError("not an fsspec URL such as file:///srv/hime/photos or s3://bucket/photos")
         return url
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: Any) -> Any:
+        return [origin.strip() for origin in value.split(",") if origin.strip()] if isinstance(value, str) else value
 
     @field_validator("ice_servers", mode="before")
     @classmethod
@@ -132,5 +140,5 @@ def load_settings(**options: Any) -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         message = first["msg"].removeprefix("Value error, ")
         field = str(first["loc"][0]) if first["loc"] else ""
-        name = f"--{field}" if field in given else f"HIME_{field.upper()}"
+        name = f"--{field.replace('_', '-')}" if field in given else f"HIME_{field.upper()}"
         raise InvalidSettings(f"{name}: {message}" if field else message) from None

@@ -47,7 +47,10 @@ def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Pho
         try:
             image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
             turned = image.getexif().get(ORIENTATION) in SIDEWAYS
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
+                upright = Image.fromarray((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8))
+            upright = upright.convert("RGB")
         except Exception:
             raise Problem(415, not_a_photo) from None
     return Photo(np.array(upright), height if turned else width)

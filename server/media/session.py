@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from aiortc import RTCConfiguration, RTCIceCandidate, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import OperationError
@@ -50,7 +51,8 @@ class Offer:
         if not text.startswith("v=0"):
             raise InvalidOffer("The body is not SDP: an offer begins with v=0.")
         # A peer behind such a name is found by its own connectivity checks, without seconds spent on asking around.
-        kept = [line for line in text.splitlines() if not (line.startswith("a=candidate:") and ".local " in line)]
+        # Nor does a candidate with an address or port that cannot be serve anybody.
+        kept = [line for line in text.splitlines() if not line.startswith("a=candidate:") or reachable(line)]
         sdp = "\r\n".join(kept) + "\r\n"
         try:
             media = SessionDescription.parse(sdp).media
@@ -63,6 +65,9 @@ class Offer:
         kinds = [section.kind for section in media]
         if any(kinds.count(kind) > 1 for kind in ("audio", "video")):
             raise InvalidOffer("The offer has several sections of one kind: one audio and one video at most.")
+        mids = [section.rtp.muxId for section in media]
+        if not all(mids) or len(set(mids)) < len(mids):
+            raise InvalidOffer("The offer has a section without a=mid, or two with the same: each needs its own.")
         directions = {section.kind: section.direction for section in media}
         if any(directions.get(kind, "") is None for kind in ("audio", "video")):
             raise InvalidOffer("The offer has a section without a direction, such as a=sendonly or a=recvonly.")
@@ -92,7 +97,10 @@ class Fragment:
         if not any(values.values()):
             raise InvalidFragment("The body is not an SDP fragment: it holds no a=candidate, no a=end-of-candidates.")
         try:
-            candidates = tuple(candidate_from_sdp(value) for value in values["candidate"] if ".local " not in value)
+            known = [value for value in values["candidate"] if ".local " not in value]
+            if not all(map(reachable, known)):
+                raise ValueError("an address or a port that cannot be")
+            candidates = tuple(map(candidate_from_sdp, known))
         except (AssertionError, ValueError) as error:
             raise InvalidFragment("An a=candidate line of the body cannot be read.") from error
         ufrag = values["ice-ufrag"][0] if values["ice-ufrag"] else None
@@ -161,7 +169,10 @@ class Session:
             self._life = seam.SignsOfLife(self._pc, self._clock)
             self._ufrag = seam.remote_ufrag(self._pc)
             prepare()
-            await self._pc.setLocalDescription(await self._pc.createAnswer())
+            try:
+                await self._pc.setLocalDescription(await self._pc.createAnswer())
+            except ValueError as error:
+                raise InvalidOffer(f"The offer cannot be answered: {error}.") from error
         except BaseException:
             await self.close()
             raise
@@ -206,3 +217,13 @@ class Session:
     def _state_changed(self) -> None:
         if self._pc.connectionState in ("failed", "closed") and self._closing is None:
             self.on_over()
+
+
+def reachable(line: str) -> bool:
+    """Whether an a=candidate line, with or without its name, has an IP address and a port that can be."""
+    fields = line.split()
+    try:
+        ip_address(fields[4])
+        return 0 < int(fields[5]) < 65536
+    except (IndexError, ValueError):
+        return False

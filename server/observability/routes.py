@@ -62,11 +62,13 @@ class Stats(BaseModel):
     points: list[Point]
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Liveness", response_model=Health)
 async def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="Readiness, with the reasons where it is not ready",

@@ -77,6 +77,19 @@ async def watch(
     return _created(request, f"/whep/{room}/{participant}/{session.id}", session)
 
 
+@router.options("/whip/{room}/{participant}", status_code=204, include_in_schema=False)
+@router.options("/whep/{room}/{participant}", status_code=204, include_in_schema=False)
+async def endpoint_options(room: Name, participant: Name) -> Response:
+    """RFC 9725, section 4.2; preflight requests of allowed origins are answered before."""
+    return Response(status_code=204, headers={"Allow": "OPTIONS, POST", "Accept-Post": SDP})
+
+
+@router.options("/whip/{room}/{participant}/{session}", status_code=204, include_in_schema=False)
+@router.options("/whep/{room}/{participant}/{session}", status_code=204, include_in_schema=False)
+async def session_options(room: Name, participant: Name, session: str) -> Response:
+    return Response(status_code=204, headers={"Allow": "OPTIONS, PATCH, DELETE", "Accept-Patch": FRAGMENT})
+
+
 @router.patch(
     "/whip/{room}/{participant}/{session}",
     status_code=204,
@@ -200,10 +213,17 @@ def _created(request: Request, location: str, session: Session) -> Response:
 
 
 def _link(server: IceServer, url: str) -> str:
+    """RFC 9725, section 4.6; credentials are TURN's alone."""
     link = f'<{url}>; rel="ice-server"'
-    if server.username is not None:
-        link += f'; username="{server.username}"; credential="{server.credential}"; credential-type="password"'
+    if server.username is not None and url.startswith(("turn:", "turns:")):
+        username, credential = (_quoted(value or "") for value in (server.username, server.credential))
+        link += f'; username={username}; credential={credential}; credential-type="password"'
     return link
+
+
+def _quoted(text: str) -> str:
+    """A quoted-string (RFC 9110, section 5.6.4)."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _publication(request: Request, room: str, participant: str, session: str) -> Session:

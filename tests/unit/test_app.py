@@ -226,3 +226,37 @@ async def test_openapi_is_complete(settings):
             assert operation["summary"] and operation["tags"], (method, path)
             if "{" in path:
                 assert "400" in operation["responses"], (method, path)
+
+
+async def test_head_answers_as_get_does(settings):
+    async with running(settings) as (_, client):
+        for path in ("/healthz", "/readyz", "/", "/dashboard"):
+            assert (await client.head(path)).status_code == (await client.get(path)).status_code
+
+
+async def test_options_of_whip_and_whep_say_what_is_taken(settings):
+    async with running(settings) as (_, client):
+        for path in ("/whip/r/ann", "/whep/r/ann"):
+            answer = await client.options(path)
+            assert (answer.status_code, answer.headers["accept-post"]) == (204, "application/sdp")
+            assert (await client.options(path + "/session")).headers["accept-patch"]
+            assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_pages_of_allowed_origins_alone_may_publish(settings):
+    settings = settings.model_copy(update={"cors_origins": ("https://good.example",)})
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    async with running(settings) as (_, client):
+        good = await client.options("/whip/r/ann", headers={"Origin": "https://good.example", **asked})
+        other = await client.options("/whip/r/ann", headers={"Origin": "https://other.example", **asked})
+    assert good.headers["access-control-allow-origin"] == "https://good.example"
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_ice_servers_become_links():
+    from server.rooms.routes import _link
+    from server.settings import IceServer
+
+    server = IceServer(urls=["turn:t.example", "stun:s.example"], username="u", credential='c"\\x')
+    assert _link(server, "stun:s.example") == '<stun:s.example>; rel="ice-server"'
+    assert 'credential="c\\"\\\\x"' in _link(server, "turn:t.example")

@@ -31,6 +31,9 @@ def test_help_names_the_commands_and_loads_nothing_heavy():
     [
         (["serve", "--port", "99999"], {}, "--port"),
         (["serve", "--port", "x"], {}, "--port"),
+        (["serve", "--port", "0", "--log-level", "loud"], {}, "--log-level"),
+        (["serve", "--port", "0", "--weights", "nope"], {}, "nope"),
+        (["serve", "--port", "0", "--data", "/dev/null"], {}, "--data"),
         (["serve", "--device", "tpu"], {}, "--device"),
         (["serve"], {"HIME_VIDEO_MAX_BITRATE": "1"}, "bitrates"),
         (["serve"], {"HIME_DATABASE_URL": "nonsense"}, "HIME_DATABASE_URL"),

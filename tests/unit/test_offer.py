@@ -38,6 +38,14 @@ def test_candidates_behind_mdns_names_are_left_out() -> None:
     assert ".local" not in sdp and "192.0.2.5" in sdp
 
 
+@pytest.mark.parametrize("place", ["192.0.2.9 99999999", "192.0.2.9 0", "nowhere 51000", "192.0.2.9 port"])
+def test_candidates_that_cannot_be_are_left_out_or_refused(place: str) -> None:
+    line = f"a=candidate:7 1 udp 1 {place} typ host\r\n"
+    assert place not in Offer.parse(offer(section() + line)).sdp
+    with pytest.raises(InvalidFragment, match="cannot be read"):
+        Fragment.parse(line)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -50,6 +58,8 @@ def test_candidates_behind_mdns_names_are_left_out() -> None:
         (offer(section()).replace("a=fingerprint", "a=footprint"), "a=fingerprint"),
         (offer(section()).replace("a=setup", "a=upset"), "a=setup"),
         (offer(section()).replace("a=sendonly", "a=sendmany"), "direction"),
+        (offer(section()).replace("a=mid:0\r\n", ""), "a=mid"),
+        (offer(section("video"), section("audio")), "a=mid"),
     ],
 )
 def test_what_is_not_an_offer_is_named(text: str, message: str) -> None:
