@@ -3,7 +3,7 @@
 FROM node:22-slim AS client
 WORKDIR /client
 COPY client_web/package.json client_web/package-lock.json ./
-RUN npm ci
+RUN npm install --no-save
 COPY client_web ./
 RUN npm run build
 

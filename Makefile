@@ -44,8 +44,9 @@ $(NODE_PATH_FILE): | $(VENV)/bin/python
 	  echo "$(CURDIR)/$(VENV)/node" > $@; \
 	fi
 
+# Not `npm ci`: it refuses a lock file made where the packages of other platforms are not to be had.
 client_web/node_modules/.package-lock.json: client_web/package-lock.json client_web/package.json $(NODE_PATH_FILE)
-	$(NPM) ci --no-audit --no-fund
+	$(NPM) install --no-save --no-audit --no-fund
 	touch $@
 
 client_web/dist/index.html: $(CLIENT_SOURCES) client_web/node_modules/.package-lock.json

@@ -20,7 +20,7 @@ NOT_BUILT = """<!doctype html>
 <h1>HIME Relay</h1>
 <p>The service runs, but its web client is not built: <code>{page}</code> is missing.</p>
 <p>Build it with <code>make run</code>, or in <code>client_web</code> with
-<code>npm ci &amp;&amp; npm run build</code>.</p>
+<code>npm install &amp;&amp; npm run build</code>.</p>
 """
 
 

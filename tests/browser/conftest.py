@@ -102,7 +102,7 @@ def shot(page: Page, name: str, full_page: bool = False) -> None:
 def client_build() -> Path:
     build = ROOT / "client_web" / "dist"
     if not (build / "index.html").is_file():
-        pytest.fail("client_web/dist is missing: run `npm ci && npm run build` in client_web (make test does)")
+        pytest.fail("client_web/dist is missing: run `npm install && npm run build` in client_web (make test does)")
     return build
 
 
