@@ -96,11 +96,14 @@ def main() -> None:
     parser.add_argument("--gaps", default="30,120")
     parser.add_argument("--lr", type=int, default=32)
     parser.add_argument("--only", help="clips whose names begin so, with commas between")
+    parser.add_argument("--landmarks-only", action="store_true", help="leave the flow out: what it is worth")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     cv2.setNumThreads(1)
     gaps = [int(g) for g in options.gaps.split(",")]
     engine, detector = build_engine(options.weights), MtcnnDetector()
+    if options.landmarks_only:
+        engine._cutter._registration.register = lambda reference, lr: reference
     clips = sorted(p for p in options.clips.iterdir() if p.suffix in (".mp4", ".mov", ".mkv"))
     if options.only:
         clips = [p for p in clips if p.name.startswith(tuple(options.only.split(",")))]

@@ -16,7 +16,7 @@ from hime_core.compositing.detail import Carrier, Detail, Patch, difference, pat
 from hime_core.engine.batching import Overload
 from hime_core.engine.protocol import Engine, FaceRequest
 from hime_core.faces.detector import ScanningDetector
-from hime_core.faces.geometry import Headshot, LrSquare, crop, headshot_of, lr_square
+from hime_core.faces.geometry import LrSquare, crop, headshot_of, lr_square
 from hime_core.faces.quality import brightness, yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
@@ -83,7 +83,6 @@ class Enhancer:
         self._slow = False
         self._dropped = False  # what is remembered is to be forgotten
         self._pace = Pace(config.patience, config.references)
-        self._references = config.references
 
     def forget(self, exemplar_ids: Iterable[str] | None) -> None:
         """Drops exemplars by id; None drops all of them, and the detail that came of them. From any thread."""
@@ -114,10 +113,7 @@ class Enhancer:
             job.bypasses.append("no_face")
         with self._stage("select"):
             self._feed(rgb, faces)
-            squares = [square for h in job.headshots if (square := lr_square(h))]
-            self._references = self._pace.references(sum(square.side**2 for square in squares))
-            found = [self._eligible(job, rgb, f, h) for f, h in zip(faces, job.headshots, strict=True)]
-            job.eligible = tuple(e for e in found if e)
+            job.eligible = tuple(self._eligible(job, rgb))
         if job.eligible:
             self._ask(job)
         return job
@@ -143,19 +139,21 @@ class Enhancer:
             self._banks[track] = self.bank.sibling()
         return self._banks[track]
 
-    def _eligible(self, job: Job, rgb: np.ndarray, face: TrackedFace, headshot: Headshot) -> Eligible | None:
-        square = lr_square(headshot)
-        if square is None:
-            job.bypasses.append("close" if headshot.side >= self.bank.min_side else "too_large")
-            return None
-        exemplars = self._bank_of(face.track).select(
-            face.landmarks, yaw_degrees(face.landmarks), brightness(crop(rgb, square.x, square.y, square.side)),
-            square.side, self._engine.scale, self._references,
-        )  # fmt: skip
-        if len(job.faces) > 1:  # a photo says who the stream's person is, not which of several faces
-            exemplars = tuple(e for e in exemplars if e.source == "call")
-        lr = crop(rgb, square.x, square.y, square.side)
-        return Eligible(face, square, lr, crop(job.picture.y, square.x, square.y, square.side), exemplars)
+    def _eligible(self, job: Job, rgb: np.ndarray) -> Iterator[Eligible]:
+        """The faces small enough to enhance; notes why the others are not."""
+        squares = [lr_square(headshot) for headshot in job.headshots]
+        references = self._pace.references(sum(square.side**2 for square in squares if square))
+        for face, headshot, square in zip(job.faces, job.headshots, squares, strict=True):
+            if square is None:
+                job.bypasses.append("close" if headshot.side >= self.bank.min_side else "too_large")
+                continue
+            lr, luma = (crop(image, square.x, square.y, square.side) for image in (rgb, job.picture.y))
+            exemplars = self._bank_of(face.track).select(
+                face.landmarks, yaw_degrees(face.landmarks), brightness(lr), square.side, self._engine.scale, references
+            )
+            if len(job.faces) > 1:  # a photo says who the stream's person is, not which of several faces
+                exemplars = tuple(e for e in exemplars if e.source == "call")
+            yield Eligible(face, square, lr, luma, exemplars)
 
     def _ask(self, job: Job) -> None:
         if self._request:

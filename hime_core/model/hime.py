@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -129,10 +128,3 @@ def build_small(scale: int = 4, steps: int = 4) -> Hime:
 
 def parameter_count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-@torch.no_grad()
-def blank_references(lr: Tensor, count: int, scale: int) -> Tensor:
-    """Black references, the paper's Table 5: (N, count, 1, s*h, s*w)."""
-    n, _, height, width = lr.shape
-    return lr.new_zeros(n, count, 1, scale * height, scale * width)

@@ -10,7 +10,7 @@ from hime_core.model.aggregation import ContentConditionedAggregation
 from hime_core.model.blocks import PixelShuffleUp
 from hime_core.model.checkpoint import CheckpointError, find_weights, load_checkpoint, save_checkpoint
 from hime_core.model.deform import deform_conv_by_grid_sample
-from hime_core.model.hime import Hime, HimeConfig, blank_references, build_small, parameter_count
+from hime_core.model.hime import Hime, HimeConfig, build_small, parameter_count
 from hime_core.training.losses import charbonnier
 
 
@@ -130,11 +130,6 @@ def test_every_part_learns():
 def test_charbonnier():
     a, b = torch.tensor([0.2, 0.5]), torch.tensor([0.2, 0.1])
     assert float(charbonnier(a, b)) == pytest.approx((1e-3 + math.sqrt(0.16 + 1e-6)) / 2)
-
-
-def test_blank_references_are_black():
-    assert blank_references(torch.rand(2, 3, 8, 8), 1, 4).shape == (2, 1, 1, 32, 32)
-    assert not blank_references(torch.rand(2, 3, 8, 8), 1, 4).any()
 
 
 def test_checkpoint_carries_its_hyper_parameters(tmp_path):
