@@ -14,7 +14,9 @@ from aiortc import RTCConfiguration, RTCIceCandidate, RTCIceServer, RTCPeerConne
 from aiortc.exceptions import OperationError
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
-from server.media import aiortc_seam as seam
+from server.media.aiortc_connection import SignsOfLife, UnsupportedOffer, choose_codecs, remote_ufrag
+from server.media.aiortc_receive import Arrivals, AudioSink, VideoSink, receive_audio, receive_video
+from server.media.aiortc_send import send_video
 from server.media.bitrate import Bitrates
 from server.media.tracks import AudioTrack, VideoTrack
 
@@ -121,14 +123,14 @@ class Session:
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=list(ice_servers)))
         self._pc.on("connectionstatechange", self._state_changed)
         self._created = clock()
-        self._life: seam.SignsOfLife | None = None
+        self._life: SignsOfLife | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._arrivals: list[seam.Arrivals] = []
+        self._arrivals: list[Arrivals] = []
         self._tracks: list[VideoTrack | AudioTrack] = []
         self._ufrag: str | None = None
         self._closing: asyncio.Task[None] | None = None
 
-    async def publish(self, offer: Offer, video: seam.VideoSink | None, audio: seam.AudioSink | None) -> None:
+    async def publish(self, offer: Offer, video: VideoSink | None, audio: AudioSink | None) -> None:
         """Answers a publisher. Raises InvalidOffer, and is closed then."""
 
         def lead() -> None:
@@ -137,9 +139,9 @@ class Session:
                 if receiver.track is None:
                     continue
                 if receiver.track.kind == "video" and video is not None:
-                    self._arrivals.append(seam.receive_video(receiver, video, self._bitrates.min, self._clock))
+                    self._arrivals.append(receive_video(receiver, video, self._bitrates.min, self._clock))
                 elif receiver.track.kind == "audio" and audio is not None:
-                    self._arrivals.append(seam.receive_audio(receiver, audio, self._clock))
+                    self._arrivals.append(receive_audio(receiver, audio, self._clock))
 
         await self._negotiate(offer, lead)
 
@@ -153,7 +155,7 @@ class Session:
                     self._pc.addTrack(track)
             for transceiver in self._pc.getTransceivers():
                 if transceiver.sender.track is video and video is not None:
-                    seam.send_video(transceiver, video, self._bitrates, self._clock)
+                    send_video(transceiver, video, self._bitrates, self._clock)
 
         await self._negotiate(offer, attach)
 
@@ -161,13 +163,13 @@ class Session:
         try:
             try:
                 await self._pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
-                seam.choose_codecs(self._pc, self._bitrates)
-            except (OperationError, seam.UnsupportedOffer) as error:
+                choose_codecs(self._pc, self._bitrates)
+            except (OperationError, UnsupportedOffer) as error:
                 raise InvalidOffer("The offer has no codec that the relay speaks: VP8 or H264, and Opus.") from error
             except (AssertionError, AttributeError, KeyError, ValueError) as error:  # whatever else is wrong in it
                 raise InvalidOffer(f"The offer cannot be answered: {error or type(error).__name__}.") from error
-            self._life = seam.SignsOfLife(self._pc, self._clock)
-            self._ufrag = seam.remote_ufrag(self._pc)
+            self._life = SignsOfLife(self._pc, self._clock)
+            self._ufrag = remote_ufrag(self._pc)
             prepare()
             try:
                 await self._pc.setLocalDescription(await self._pc.createAnswer())

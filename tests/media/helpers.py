@@ -103,6 +103,13 @@ def numbered(width: int, height: int, number: int) -> np.ndarray:
     return luma
 
 
+def numbered_frame(number: int, width: int = 160, height: int = 90) -> av.VideoFrame:
+    chroma = np.full((height // 2, width // 2), 128, np.uint8)
+    made = Picture(numbered(width, height, number), chroma, chroma).to_frame()
+    made.pts, made.time_base = 3000 * number, Fraction(1, PORT_RATE)
+    return made
+
+
 def number_of(frame: av.VideoFrame) -> int:
     """The number in a received frame, at whatever size."""
     luma = Picture.from_frame(frame).y

@@ -1,4 +1,4 @@
-"""What the seam relies on in aiortc, and what it mends there. A failure here means: aiortc has changed."""
+"""What is relied on in aiortc's receiver, and what is mended there. A failure here means: aiortc has changed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import asyncio
 import inspect
 import queue
 import threading
-from fractions import Fraction
 
 import av
-import numpy as np
 import pytest
-from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCSessionDescription
+from aiortc import RTCPeerConnection, RTCRtpReceiver
 from aiortc.codecs import CODECS, get_encoder
 from aiortc.codecs.vpx import vp8_depayload
 from aiortc.jitterbuffer import JitterBuffer
@@ -19,14 +17,12 @@ from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtcrtpreceiver import RemoteStreamTrack, decoder_worker
 from aiortc.rtp import RtcpByePacket, RtpPacket
 
-from hime_core.picture import Picture
-from server.media import aiortc_seam as seam
-from server.media.bitrate import Bitrates
+from server.media import aiortc_receive as seam
+from server.media.aiortc_private import private, set_private
 from server.media.jitter import AudioForwarding, VideoJitterBuffer
-from tests.media.helpers import numbered
+from tests.media.helpers import numbered_frame as frame
 
 VP8 = next(codec for codec in CODECS["video"] if codec.name == "VP8")
-OPUS = next(codec for codec in CODECS["audio"] if codec.name == "opus")
 
 
 class Clock:
@@ -53,29 +49,10 @@ class Sink:
         self.stages.append((name, seconds))
 
 
-class Sent:
-    def __init__(self) -> None:
-        self.keyframes: list[str] = []
-        self.seconds: list[float] = []
-
-    def encoded(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-
-    def keyframe(self, reason: str) -> None:
-        self.keyframes.append(reason)
-
-
 def packet(sequence: int, timestamp: int, marker: int = 0, data: bytes = b"x") -> RtpPacket:
     packet = RtpPacket(payload_type=97, sequence_number=sequence & 0xFFFF, timestamp=timestamp, marker=marker)
     packet._data = data
     return packet
-
-
-def frame(number: int, width: int = 160, height: int = 90) -> av.VideoFrame:
-    chroma = np.full((height // 2, width // 2), 128, np.uint8)
-    made = Picture(numbered(width, height, number), chroma, chroma).to_frame()
-    made.pts, made.time_base = 3000 * number, Fraction(1, 90000)
-    return made
 
 
 # --- what is relied on
@@ -84,9 +61,9 @@ def frame(number: int, width: int = 160, height: int = 90) -> av.VideoFrame:
 async def test_the_receiver_has_the_parts_that_are_replaced() -> None:
     pc = RTCPeerConnection()
     receiver = pc.addTransceiver("video", "recvonly").receiver
-    assert isinstance(seam._private(receiver, "jitter_buffer"), JitterBuffer)
-    assert isinstance(seam._private(receiver, "decoder_queue"), queue.Queue)
-    assert isinstance(seam._private(receiver, "decoder_error"), threading.Event)
+    assert isinstance(private(receiver, "jitter_buffer"), JitterBuffer)
+    assert isinstance(private(receiver, "decoder_queue"), queue.Queue)
+    assert isinstance(private(receiver, "decoder_error"), threading.Event)
     assert isinstance(RemoteStreamTrack("video")._queue, asyncio.Queue)
     assert list(inspect.signature(decoder_worker).parameters) == ["loop", "input_q", "output_q", "decode_error"]
     worker, handle = inspect.getsource(decoder_worker), inspect.getsource(RTCRtpReceiver._handle_rtp_packet)
@@ -96,25 +73,10 @@ async def test_the_receiver_has_the_parts_that_are_replaced() -> None:
     await pc.close()
 
 
-async def test_the_sender_takes_an_encoder_that_it_is_given() -> None:
-    pc = RTCPeerConnection()
-    sender = pc.addTransceiver("video", "sendonly").sender
-    assert seam._private(sender, "encoder") is None
-    source = inspect.getsource(RTCRtpSender)
-    assert "if self.__encoder is None:" in source
-    assert "self.__encoder.encode, data, force_keyframe" in source
-    assert "self.__encoder.target_bitrate = bitrate" in source
-    for name in ("VP8", "H264"):
-        encoder = get_encoder(next(codec for codec in CODECS["video"] if codec.name == name))
-        assert encoder.codec is None
-        assert hasattr(encoder, f"_{type(encoder).__name__}__target_bitrate")
-    await pc.close()
-
-
 async def test_a_renamed_part_is_noticed() -> None:
     pc = RTCPeerConnection()
     with pytest.raises(AttributeError):
-        seam._set_private(pc.addTransceiver("video").receiver, "no_such_part", None)
+        set_private(pc.addTransceiver("video").receiver, "no_such_part", None)
     await pc.close()
 
 
@@ -209,11 +171,11 @@ async def test_a_goodbye_does_not_end_the_receiver() -> None:
     receiver._track = RemoteStreamTrack("video")
     seam.receive_video(receiver, Sink(), 300_000)
     ended = []
-    seam._set_private(receiver, "decoder_thread", threading.current_thread())
-    seam._private(receiver, "decoder_queue").put = ended.append
+    set_private(receiver, "decoder_thread", threading.current_thread())
+    private(receiver, "decoder_queue").put = ended.append
     await receiver._handle_rtcp_packet(RtcpByePacket(sources=[1]))
     assert not ended
-    seam._set_private(receiver, "decoder_thread", None)
+    set_private(receiver, "decoder_thread", None)
     await pc.close()
 
 
@@ -234,73 +196,3 @@ def test_what_a_publisher_is_granted_has_a_floor_and_rises_from_there() -> None:
         granted.append(estimate[0] if estimate else None)
     assert min(filter(None, granted)) == 300_000
     assert inner.rate_control.current_bitrate >= 300_000
-
-
-# --- the sender
-
-
-def test_the_encoder_keeps_to_the_bitrates_and_coalesces_keyframes() -> None:
-    clock, sent = Clock(), Sent()
-    encoder = seam.MeasuredEncoder(get_encoder(VP8), sent, Bitrates(300_000, 2_000_000, 4_000_000), clock)
-    keys = []
-
-    def encode(number: int, wanted: bool = False, width: int = 160) -> None:
-        payloads, timestamp = encoder.encode(frame(number, width), wanted)
-        assert timestamp == 3000 * number
-        keys.append(not vp8_depayload(payloads[0])[0] & 1)  # RFC 6386, section 9.1
-        clock.now += 1 / 16
-
-    encode(0)
-    assert encoder._inner.codec.bit_rate == 2_000_000
-    encode(1, wanted=True)  # too soon after the first
-    for number in range(2, 14):
-        encode(number, wanted=number in (3, 4))
-    encode(14, width=320)
-    assert sent.keyframes == ["start", "request", "resize"]
-    assert [number for number, key in enumerate(keys) if key] == [0, 8, 14]
-    assert len(sent.seconds) == 15
-
-
-# --- negotiation
-
-
-async def offer_of(*kinds: str) -> tuple[RTCPeerConnection, str]:
-    pc = RTCPeerConnection()
-    for kind in kinds:
-        pc.addTransceiver(kind, "sendonly")
-    await pc.setLocalDescription(await pc.createOffer())
-    return pc, pc.localDescription.sdp
-
-
-async def test_the_answer_prefers_vp8_and_says_where_to_begin() -> None:
-    client, sdp = await offer_of("video", "audio")
-    lines = sdp.splitlines()
-    media = next(i for i, line in enumerate(lines) if line.startswith("m=video"))
-    lines[media] = "m=video " + " ".join(lines[media].split()[1:3]) + " 99 100 101 102 97 98"
-    rtpmaps = [line for line in lines if line.startswith("a=rtpmap:9") or line.startswith("a=rtpmap:10")]
-    h264 = [line for line in rtpmaps if line.split(":")[1].split()[0] in ("99", "100", "101", "102")]
-    for line in h264:  # H264 comes first in the offer
-        lines.remove(line)
-    first = next(i for i, line in enumerate(lines) if line.startswith("a=rtpmap:97"))
-    lines[first:first] = h264
-    pc = RTCPeerConnection()
-    await pc.setRemoteDescription(RTCSessionDescription("\r\n".join(lines) + "\r\n", "offer"))
-    assert pc.getTransceivers()[0]._codecs[0].name == "H264"
-    seam.choose_codecs(pc, Bitrates(start=1_500_000))
-    answer = (await pc.createAnswer()).sdp
-    video = next(line for line in answer.splitlines() if line.startswith("m=video")).split()[3]
-    assert f"a=rtpmap:{video} VP8/90000" in answer
-    assert f"a=fmtp:{video} x-google-start-bitrate=1500\r\n" in answer
-    assert "profile-level-id=42001f;x-google-start-bitrate=1500" in answer
-    assert next(line for line in answer.splitlines() if line.startswith("m=audio")).split()[3:] == ["96"]
-    await asyncio.gather(client.close(), pc.close())
-
-
-async def test_audio_without_opus_is_refused() -> None:
-    client, sdp = await offer_of("audio")
-    sdp = "\r\n".join(line for line in sdp.splitlines() if "opus" not in line).replace("SAVPF 96 ", "SAVPF ") + "\r\n"
-    pc = RTCPeerConnection()
-    await pc.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
-    with pytest.raises(seam.UnsupportedOffer, match="opus/48000/2"):
-        seam.choose_codecs(pc, Bitrates())
-    await asyncio.gather(client.close(), pc.close())
