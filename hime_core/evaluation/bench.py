@@ -12,9 +12,8 @@ import torch
 
 from hime_core.engine.backends import Backend, OnnxBackend, TorchBackend
 from hime_core.errors import InputError
-from hime_core.evaluation.evaluate import multiply_accumulates
 from hime_core.model.checkpoint import load_weights
-from hime_core.model.hime import parameter_count
+from hime_core.model.count import multiply_accumulates, parameter_count
 from hime_core.registration import Registration
 
 SIDES = (32, 48, 64)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.flop_counter import FlopCounterMode
 
 from hime_core.errors import InputError
 from hime_core.evaluation.lists import Item
 from hime_core.evaluation.metrics import psnr, ssim
-from hime_core.model.hime import Hime, parameter_count
+from hime_core.model.count import multiply_accumulates, parameter_count
+from hime_core.model.hime import Hime
 from hime_core.registration import Registration, luma
 
 
@@ -71,17 +70,6 @@ class Evaluation:
             "bicubic": {"psnr": means[2], "ssim": means[3], "lpips": None},
             "gain_db": means[0] - means[2],
         }
-
-
-def multiply_accumulates(model: Hime, lr_side: int, references: int) -> float:
-    """Multiply-accumulates of one face, in thousand millions, counted by torch (half its FLOPs).
-
-    The deformable convolution counts by its matrix product; its bilinear samples are not convolutions.
-    """
-    side = lr_side * model.config.scale
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        copy.deepcopy(model).cpu()(torch.zeros(1, 3, lr_side, lr_side), torch.zeros(1, references, 1, side, side))
-    return counter.get_total_flops() / 2e9
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Content-conditioned feature aggregation (CoFA), the paper's section 3.3."""
+"""Aggregation of any number of aligned reference features: CoFA, the paper's section 3.3, and Table 3's others."""
 
 from __future__ import annotations
 
@@ -28,3 +28,29 @@ class ContentConditionedAggregation(nn.Module):
         """Eq. 5: the average of the references weighted by similarity. Returns F_a, (N, C, H, W)."""
         mu = self.similarity(aligned, lr)
         return (mu * aligned).sum(dim=1) / mu.sum(dim=1).clamp_min(1e-6)
+
+
+class AverageAggregation(nn.Module):
+    """The plain average of the references."""
+
+    def forward(self, aligned: Tensor, lr: Tensor) -> Tensor:
+        return aligned.mean(dim=1)
+
+
+class MaxAggregation(nn.Module):
+    """The largest value of any reference, channel by channel."""
+
+    def forward(self, aligned: Tensor, lr: Tensor) -> Tensor:
+        return aligned.amax(dim=1)
+
+
+def build_aggregation(name: str, width: int) -> nn.Module:
+    """name: "cofa", "average" or "max"."""
+    match name:
+        case "cofa":
+            return ContentConditionedAggregation(width)
+        case "average":
+            return AverageAggregation()
+        case "max":
+            return MaxAggregation()
+    raise ValueError(f"aggregation is {name!r}; it must be cofa, average or max")

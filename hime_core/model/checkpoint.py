@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
+import re
 from pathlib import Path
 
 import torch
@@ -11,9 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from hime_core.errors import InputError
+from hime_core.model.flow import SpyNet
 from hime_core.model.hime import Hime, HimeConfig
 
 FORMAT = "hime"
+SPYNET_KEY = re.compile(r"[A-Za-z_]+\.(\d)\.[A-Za-z_]+\.(\d)\.(weight|bias)")  # of the layouts published so far
 WEIGHTS = Path(__file__).parent.parent / "weights"
 DEFAULT_WEIGHTS = "small-x4-rec"
 
@@ -75,3 +79,26 @@ def find_weights(name: str) -> Path:
 @torch.no_grad()
 def load_weights(name: str = DEFAULT_WEIGHTS) -> Hime:
     return load_checkpoint(find_weights(name))
+
+
+def load_spynet(path: Path) -> SpyNet:
+    """Published SpyNet weights: a state dict, bare or under "params", of six levels of five convolutions, such as
+    `moduleBasic.{level}.netBasic.{0,2,4,6,8}.weight`.
+
+    Raises CheckpointError.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} cannot be read as a PyTorch state dict: {error}") from error
+    found = found.get("params", found) if isinstance(found, dict) else {}
+    keys = {str(name): SPYNET_KEY.fullmatch(str(name)) for name in found}
+    tensors = {"levels.{}.{}.{}".format(*match.groups()): found[name] for name, match in keys.items() if match}
+    spynet = SpyNet()
+    try:
+        spynet.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} does not hold SpyNet's weights (moduleBasic.0.netBasic.0.weight and so on): {error}"
+        ) from error
+    return spynet

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hime_core.model.aggregation import ContentConditionedAggregation
+from hime_core.model.aggregation import build_aggregation
 from hime_core.model.alignment import ReferenceFeatureAlignment
 from hime_core.model.blocks import PixelShuffleUp, residual_blocks
+from hime_core.model.flow import MULTIPLE, FlowEstimator
 
 LUMA = (0.299, 0.587, 0.114)
+
+Alignment = Literal["deformable", "conv", "flow"]
+Aggregation = Literal["cofa", "average", "max"]
+Tail = Literal["staged", "direct"]
 
 
 @dataclass(frozen=True)
 class HimeConfig:
     """The hyper-parameters; a checkpoint carries them.
 
-    scale: 4 or 8; width: channels; *_blocks: the paper's k_l, k_h, k_r; groups, steps: of the deformable
-    alignment, one step being the literal Eq. 4.
+    scale: 4 or 8; width: channels; *_blocks: the paper's k_l, k_h, k_r; groups, steps: of the deformable alignment,
+    one step being the literal Eq. 4; guide_convs: convolutions between [F_ref, F_L] and the offset heads;
+    alignment, aggregation: the rows of the paper's Tables 2 and 3 ("flow" is deformable alignment with flow guidance);
+    flow_upscale: SpyNet's input over the LR size; tail: upsampling in stages of two, or by one PixelShuffle.
     """
 
     scale: int = 4
@@ -29,12 +37,28 @@ class HimeConfig:
     reconstruction_blocks: int = 20
     groups: int = 8
     steps: int = 1
+    guide_convs: int = 3
+    alignment: Alignment = "deformable"
+    aggregation: Aggregation = "cofa"
+    flow_upscale: int = 2
+    tail: Tail = "staged"
 
     def __post_init__(self) -> None:
         if self.scale not in (4, 8):
             raise ValueError(f"scale is {self.scale}; it must be 4 or 8")
+        if min(self.width, self.groups, self.steps) < 1:
+            raise ValueError("width, groups and steps must be at least 1")
         if self.width % self.groups:
             raise ValueError(f"width {self.width} must be a multiple of groups {self.groups}")
+        if self.flow_upscale < 1 or MULTIPLE % self.flow_upscale:
+            raise ValueError(f"flow_upscale is {self.flow_upscale}; it must divide {MULTIPLE}")
+        for name, value, choices in (
+            ("alignment", self.alignment, get_args(Alignment)),
+            ("aggregation", self.aggregation, get_args(Aggregation)),
+            ("tail", self.tail, get_args(Tail)),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
 
 
 class HrFeatureExtractor(nn.Module):
@@ -71,60 +95,94 @@ class Reconstructor(nn.Module):
         return self.out(F.leaky_relu(self.conv(x), 0.1))
 
 
+class DirectReconstructor(nn.Module):
+    """The same with one convolution and one PixelShuffle for the whole scale: nothing is computed at HR size."""
+
+    def __init__(self, scale: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = residual_blocks(blocks, width)
+        self.out = PixelShuffleUp(width, 3, scale, kernel=3)
+
+    def forward(self, fused: Tensor) -> Tensor:
+        return self.out(self.blocks(fused) + fused)
+
+
 class Hime(nn.Module):
     """The whole network. Images are RGB float in [0, 1]."""
 
     def __init__(self, config: HimeConfig = HimeConfig()) -> None:
         super().__init__()
         self.config = config
-        self.lr_conv = nn.Conv2d(3, config.width, 3, padding=1)
-        self.lr_blocks = residual_blocks(config.lr_blocks, config.width)
-        self.hr_extractor = HrFeatureExtractor(config.scale, config.width, config.hr_blocks)
-        self.alignment = ReferenceFeatureAlignment(config.width, config.groups, config.steps)
-        self.aggregation = ContentConditionedAggregation(config.width)
-        self.reconstructor = Reconstructor(config.scale, config.width, config.reconstruction_blocks)
-
-    def encode_references(self, references: Tensor) -> Tensor:
-        """References to features.
-
-        references: (N, R, 3, s*h, s*w) RGB, or (N, R, 1, s*h, s*w) when they are luma already.
-        Returns F^ref, (N, R, C, h, w).
-        """
-        n, refs, channels, height, width = references.shape
-        images = references.reshape(n * refs, channels, height, width)
-        if channels == 3:
-            weights = images.new_tensor(LUMA).view(1, 3, 1, 1)
-            images = (images * weights).sum(dim=1, keepdim=True)
-        features = self.hr_extractor(images)
-        return features.view(n, refs, *features.shape[1:])
+        width = config.width
+        self.lr_conv = nn.Conv2d(3, width, 3, padding=1)
+        self.lr_blocks = residual_blocks(config.lr_blocks, width)
+        self.hr_extractor = HrFeatureExtractor(config.scale, width, config.hr_blocks)
+        self.flow = FlowEstimator(config.flow_upscale) if config.alignment == "flow" else None
+        self.alignment = ReferenceFeatureAlignment(
+            width, config.groups, config.steps, config.guide_convs, deformable=config.alignment != "conv"
+        )
+        self.aggregation = build_aggregation(config.aggregation, width)
+        reconstructor = Reconstructor if config.tail == "staged" else DirectReconstructor
+        self.reconstructor = reconstructor(config.scale, width, config.reconstruction_blocks)
 
     def forward(self, lr: Tensor, references: Tensor | None = None, features: Tensor | None = None) -> Tensor:
         """Super-resolves a batch of headshots.
 
-        lr: (N, 3, h, w); references: (N, R, 3 or 1, s*h, s*w) or None for none (F_a = 0);
-        features: what `encode_references` gave, in their place. Returns I^SR, (N, 3, s*h, s*w), not clamped.
+        lr: (N, 3, h, w); references: (N, R, 3 or 1, s*h, s*w), luma where there is one channel, R from 0, or None for
+        none (F_a = 0); features: what `encode_references` gave of them, if it is at hand; flow guidance needs the
+        references beside it. Returns I^SR, (N, 3, s*h, s*w), not clamped. Raises ValueError for other shapes.
         """
-        f_lr = self.lr_blocks(self.lr_conv(lr))
-        fused = f_lr
+        self._check(lr, references)
+        fused = f_lr = self.lr_blocks(self.lr_conv(lr))
         if features is None and references is not None and references.shape[1]:
             features = self.encode_references(references)
-        if features is not None:
-            fused = f_lr + self.aggregate(features, f_lr)
+        if features is not None and features.shape[1]:
+            fused = f_lr + self.aggregate(features, f_lr, self.reference_flow(lr, references))
         skip = F.interpolate(lr, scale_factor=self.config.scale, mode="bicubic", align_corners=False)
         return skip + self.reconstructor(fused)
 
-    def aggregate(self, features: Tensor, f_lr: Tensor) -> Tensor:
-        """Alignment of every reference, then CoFA: (N, R, C, h, w), (N, C, h, w) to F_a, (N, C, h, w)."""
-        n, refs, channels, height, width = features.shape
-        guide = f_lr.unsqueeze(1).expand_as(features).reshape(n * refs, channels, height, width)
-        aligned = self.alignment(features.reshape(n * refs, channels, height, width), guide)
-        return self.aggregation(aligned.view(n, refs, channels, height, width), f_lr)
+    def encode_references(self, references: Tensor) -> Tensor:
+        """References to features: (N, R, 3 or 1, s*h, s*w) to F^ref, (N, R, C, h, w)."""
+        features = self.hr_extractor(to_luma(references.flatten(0, 1)))
+        return features.unflatten(0, references.shape[:2])
+
+    def reference_flow(self, lr: Tensor, references: Tensor | None) -> Tensor | None:
+        """o of Eq. 2 for every reference, (N*R, 2, h, w); None in a network without flow guidance."""
+        if self.flow is None:
+            return None
+        if references is None:
+            raise ValueError("flow-guided alignment needs the references beside their features")
+        small = F.avg_pool2d(to_luma(references.flatten(0, 1)), self.config.scale)  # I^refL
+        return self.flow(to_luma(lr).repeat_interleave(references.shape[1], dim=0), small)
+
+    def aggregate(self, features: Tensor, f_lr: Tensor, flow: Tensor | None = None) -> Tensor:
+        """Alignment of every reference, then aggregation: (N, R, C, h, w), (N, C, h, w), (N*R, 2, h, w) or None to
+        F_a, (N, C, h, w)."""
+        beside = f_lr.repeat_interleave(features.shape[1], dim=0)
+        aligned = self.alignment(features.flatten(0, 1), beside, flow)
+        return self.aggregation(aligned.unflatten(0, features.shape[:2]), f_lr)
+
+    def _check(self, lr: Tensor, references: Tensor | None) -> None:
+        if lr.ndim != 4 or lr.shape[1] != 3 or 0 in lr.shape:
+            raise ValueError(f"lr has shape {tuple(lr.shape)}; it must be (N, 3, h, w) of at least one pixel")
+        if references is None:
+            return
+        n, _, height, width = lr.shape
+        height, width = self.config.scale * height, self.config.scale * width
+        if (
+            references.ndim != 5
+            or references.shape[0] != n
+            or references.shape[2] not in (1, 3)
+            or references.shape[3:] != (height, width)
+        ):
+            raise ValueError(
+                f"references have shape {tuple(references.shape)}; for this lr it must be "
+                f"({n}, R, 3 or 1, {height}, {width})"
+            )
 
 
-def build_small(scale: int = 4, steps: int = 4) -> Hime:
-    """HIME (small): four deformable steps are what matches the paper's Table 1; one is the literal Eq. 4."""
-    return Hime(HimeConfig(scale=scale, steps=steps))
-
-
-def parameter_count(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
+def to_luma(images: Tensor) -> Tensor:
+    """(N, 3, H, W) RGB, or (N, 1, H, W) as it is, to (N, 1, H, W)."""
+    if images.shape[1] == 1:
+        return images
+    return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)

@@ -9,10 +9,11 @@ from skimage import data
 from hime_core.errors import InputError
 from hime_core.evaluation.bench import bench, stages
 from hime_core.evaluation.command import evaluate, write
-from hime_core.evaluation.evaluate import Evaluation, multiply_accumulates
+from hime_core.evaluation.evaluate import Evaluation
 from hime_core.evaluation.lists import draw_list, read_list
 from hime_core.evaluation.metrics import psnr, ssim
 from hime_core.model.checkpoint import save_checkpoint
+from hime_core.model.count import multiply_accumulates
 from hime_core.model.hime import Hime, HimeConfig
 from hime_core.training.degradations import turn
 

@@ -8,9 +8,11 @@ from torchvision.ops import deform_conv2d
 
 from hime_core.model.aggregation import ContentConditionedAggregation
 from hime_core.model.blocks import PixelShuffleUp
+from hime_core.model.build import build_small
 from hime_core.model.checkpoint import CheckpointError, find_weights, load_checkpoint, save_checkpoint
+from hime_core.model.count import parameter_count
 from hime_core.model.deform import deform_conv_by_grid_sample
-from hime_core.model.hime import Hime, HimeConfig, build_small, parameter_count
+from hime_core.model.hime import Hime, HimeConfig
 from hime_core.training.losses import charbonnier
 
 
