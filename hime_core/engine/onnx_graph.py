@@ -51,15 +51,18 @@ def build_graph(model: Hime) -> onnx.ModelProto:
     for up in (tail.up1, tail.up2, tail.conv):
         x = graph.add("LeakyRelu", [graph.module(up, x)], alpha=0.1)
     residual = graph.module(tail.out, x)
-    skip = graph.add(
-        "Resize",
-        ["lr", "", graph.constant(np.array([1, 1, config.scale, config.scale], np.float32))],
-        mode="cubic",
-        cubic_coeff_a=-0.75,
-        coordinate_transformation_mode="half_pixel",
-    )
+    skip = graph.bicubic("lr", 3, config.scale)
     graph.add("Add", [skip, residual], output="sr")
     return graph.model(config.scale)
+
+
+def bicubic_taps(scale: int) -> np.ndarray:
+    """Weights of the pixels -2..2 around an LR pixel for each of its sub-pixels, (scale, 5): Keys' kernel with
+    a = -0.75, as torch and OpenCV have it."""
+    away = np.abs(np.arange(-2, 3) - ((np.arange(scale) + 0.5) / scale - 0.5)[:, None])
+    near = 1.25 * away**3 - 2.25 * away**2 + 1
+    far = -0.75 * (away**3 - 5 * away**2 + 8 * away - 4)
+    return np.where(away < 1, near, np.where(away < 2, far, 0.0)).astype(np.float32)
 
 
 class _Graph:
@@ -102,8 +105,21 @@ class _Graph:
             case nn.ReLU():
                 return self.add("Relu", [x])
             case nn.PixelShuffle():
-                return self.add("DepthToSpace", [x], blocksize=module.upscale_factor, mode="CRD")
+                return self.pixel_shuffle(x, module.upscale_factor)
         raise TypeError(f"{type(module).__name__} has no form in ONNX here")
+
+    def pixel_shuffle(self, x: str, factor: int) -> str:
+        return self.add("DepthToSpace", [x], blocksize=factor, mode="CRD")
+
+    def bicubic(self, x: str, channels: int, scale: int) -> str:
+        """Enlargement as a convolution with one output per sub-pixel: Resize takes a third of the network's time."""
+        taps = bicubic_taps(scale)
+        weight = np.zeros((channels, scale, scale, channels, 5, 5), np.float32)
+        for channel in range(channels):
+            weight[channel, :, :, channel] = taps[:, None, :, None] * taps[None, :, None, :]
+        padded = self.add("Pad", [x, self.integers([0, 0, 2, 2, 0, 0, 2, 2])], mode="edge")
+        weight = weight.reshape(channels * scale**2, channels, 5, 5)
+        return self.pixel_shuffle(self.add("Conv", [padded, self.constant(weight)]), scale)
 
     def deformable(self, step: DeformableStep, features: str, guide: str) -> str:
         heads = self.module(step.offset_head, guide)
