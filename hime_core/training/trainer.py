@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Subset
 from hime_core.model.checkpoint import save_checkpoint
 from hime_core.model.hime import Hime
 from hime_core.training.dataset import PairDataset
-from hime_core.training.losses import charbonnier
+from hime_core.training.losses import LossWeights
+from hime_core.training.objective import Critics, Objective
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,17 @@ class TrainOptions:
     workers: int = 1
     save_every_s: float = 120.0
     threads: int | None = None
+    losses: LossWeights = LossWeights()
 
 
 @dataclass(frozen=True)
 class Progress:
+    """The mean of the loss, and of each of its terms, since the report before."""
+
     step: int
     minutes: float
     loss: float
+    terms: dict[str, float]
 
 
 class Trainer:
@@ -52,12 +57,14 @@ class Trainer:
         data: PairDataset,
         run: Path,
         options: TrainOptions,
+        critics: Critics = Critics(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.data, self.run, self.options = model.to(self.device), data, run, options
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.rate, betas=(0.9, 0.99))
+        self.objective = Objective(options.losses, critics, options.rate, self.device)
         self.step, self.elapsed = 0, 0.0
         self._clock = clock
         (run / "samples").mkdir(parents=True, exist_ok=True)
@@ -73,6 +80,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.objective.load_state_dict(state["objective"])
         self.step, self.elapsed = state["step"], state["elapsed"]
         return True
 
@@ -86,14 +94,15 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
         )
         start, before = self._clock(), self.elapsed
-        saved, losses = start, []
+        saved, losses = start, list[dict[str, float]]()
         try:
             for sample in loader:
                 losses.append(self._update(sample))
                 now = self._clock()
                 self.elapsed = before + now - start
                 if self.step % 20 == 0:
-                    progress = Progress(self.step, self.elapsed / 60, float(np.mean(losses)))
+                    terms = {name: float(np.mean([loss[name] for loss in losses])) for name in losses[0]}
+                    progress = Progress(self.step, self.elapsed / 60, sum(terms.values()), terms)
                     losses.clear()
                     report(progress)
                     with (self.run / "log.jsonl").open("a") as log:
@@ -112,6 +121,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "objective": self.objective.state_dict(),
             "step": self.step,
             "elapsed": self.elapsed,
         }
@@ -126,20 +136,20 @@ class Trainer:
         cosine = 0.5 * (1 + math.cos(math.pi * done))
         return self.options.rate * min(1.0, (self.step + 1) / self.options.warmup) * cosine
 
-    def _update(self, sample: dict[str, torch.Tensor]) -> float:
+    def _update(self, sample: dict[str, torch.Tensor]) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         lr, hr, references = (sample[k].to(self.device, non_blocking=True) for k in ("lr", "hr", "references"))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             sr = self.model(lr, references)
-        loss = charbonnier(sr.float(), hr)
+        terms = self.objective.terms(sr.float(), hr, lr, references)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.stack(list(terms.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
         self.optimizer.step()
         self.average.update_parameters(self.model)
         self.step += 1
-        return float(loss.detach())
+        return {name: float(value.detach()) for name, value in terms.items()}
 
     @torch.no_grad()
     def _picture(self, sample: dict[str, torch.Tensor]) -> None:

@@ -1,0 +1,108 @@
+"""What a recipe minimises: Eq. 10, with the critics that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hime_core.model.hime import Hime
+from hime_core.training.critics import Discriminator, VggFeatures
+from hime_core.training.losses import (
+    LossWeights,
+    charbonnier,
+    correlation_loss,
+    perceptual_loss,
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
+)
+
+CRITICS_SIDE = 64  # of the part of a picture that the critics see, pixels: they cost far more than the network itself
+
+
+@dataclass(frozen=True)
+class Critics:
+    """vgg: where the perceptual loss counts; teacher: a network whose pictures are matched beside the truth."""
+
+    vgg: VggFeatures | None = None
+    teacher: Hime | None = None
+
+
+class Objective:
+    """The loss of a batch, each term by name. Holds the discriminator and trains it, where the recipe has one."""
+
+    def __init__(self, weights: LossWeights, critics: Critics, rate: float, device: torch.device) -> None:
+        if weights.per and critics.vgg is None:
+            raise ValueError("the perceptual loss needs VGG features")
+        self.weights = weights
+        self.vgg = critics.vgg.to(device) if critics.vgg else None
+        self.teacher = critics.teacher.to(device).eval() if critics.teacher else None
+        self.discriminator: Discriminator | None = None
+        if weights.adv:
+            self.discriminator = Discriminator().to(device)
+            self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=(0.9, 0.99))
+
+    def terms(self, sr: Tensor, hr: Tensor, lr: Tensor, references: Tensor) -> dict[str, Tensor]:
+        """Each term times its lambda. sr, hr: (N, 3, H, W); lr, references: what sr was made of."""
+        w = self.weights
+        found = {}
+        if w.rec:
+            found["rec"] = w.rec * charbonnier(sr, hr)
+        if self.teacher is not None:
+            with torch.no_grad():
+                taught = self.teacher(lr, references)
+            found["teacher"] = charbonnier(sr, taught)
+        if w.cor:
+            found["cor"] = w.cor * correlation_loss(sr, hr, w.window, w.dilation)
+        if w.per or w.adv:
+            sr, hr = _same_part(sr, hr)
+        if w.per:
+            assert self.vgg is not None
+            with torch.no_grad():
+                wanted = self.vgg(hr)
+            found["per"] = w.per * perceptual_loss(self.vgg(sr), wanted)
+        if self.discriminator is not None:
+            found["adv"] = w.adv * self._adversarial(sr, hr)
+        return found
+
+    def _adversarial(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """Trains the discriminator by one step and returns L_adv against it."""
+        assert self.discriminator is not None
+        loss = relativistic_discriminator_loss(self.discriminator(hr), self.discriminator(sr.detach()))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        with _frozen(self.discriminator):
+            return relativistic_generator_loss(self.discriminator(hr), self.discriminator(sr))
+
+    def state_dict(self) -> dict:
+        if self.discriminator is None:
+            return {}
+        return {"discriminator": self.discriminator.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(state["discriminator"])
+            self.optimizer.load_state_dict(state["optimizer"])
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """A network through which gradients pass without being gathered."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
+
+
+def _same_part(*pictures: Tensor) -> list[Tensor]:
+    """The same random square of each, from torch's generator."""
+    height, width = pictures[0].shape[-2:]
+    side = min(CRITICS_SIDE, height, width)
+    y = int(torch.randint(height - side + 1, ()))
+    x = int(torch.randint(width - side + 1, ()))
+    return [picture[..., y : y + side, x : x + side] for picture in pictures]
