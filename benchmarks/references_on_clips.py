@@ -103,7 +103,7 @@ def main() -> None:
     gaps = [int(g) for g in options.gaps.split(",")]
     engine, detector = build_engine(options.weights), MtcnnDetector()
     if options.landmarks_only:
-        engine._cutter._registration.register = lambda reference, lr: reference
+        engine._cutter._register = lambda reference, lr: reference
     clips = sorted(p for p in options.clips.iterdir() if p.suffix in (".mp4", ".mov", ".mkv"))
     if options.only:
         clips = [p for p in clips if p.name.startswith(tuple(options.only.split(",")))]

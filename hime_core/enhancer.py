@@ -13,7 +13,7 @@ import numpy as np
 
 from hime_core.bank import ExemplarBank
 from hime_core.compositing.detail import Carrier, Detail, Patch, difference, patch
-from hime_core.engine.batching import Overload
+from hime_core.engine.protocol import Overload
 from hime_core.engine.protocol import Engine, FaceRequest
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import LrSquare, crop, headshot_of, lr_square

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from hime_core.engine.backends import Backend, OnnxBackend, TorchBackend
-from hime_core.engine.batching import BatchingEngine, Overload
-from hime_core.engine.protocol import Engine, FaceRequest
+from hime_core.engine.batching import BatchingEngine
+from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
 from hime_core.faces.geometry import LR_SIDES
 from hime_core.model.checkpoint import DEFAULT_WEIGHTS, load_weights
 
@@ -18,6 +18,7 @@ __all__ = [
     "BatchingEngine",
     "Engine",
     "FaceRequest",
+    "Late",
     "OnnxBackend",
     "Overload",
     "TorchBackend",

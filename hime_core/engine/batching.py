@@ -1,29 +1,29 @@
-"""The engine: one thread that takes whatever faces wait, in batches of like size."""
+"""The engine: threads that take whatever faces wait, in batches of like size, from all streams in turn."""
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 
 import numpy as np
 
 from hime_core.engine.backends import Backend
-from hime_core.engine.protocol import FaceRequest
+from hime_core.engine.protocol import FaceRequest, Overload
 from hime_core.engine.references import ReferenceCutter
+from hime_core.engine.waiting import WaitingRoom, Work
 
-Work = tuple[FaceRequest, "Future[np.ndarray]", float]  # the time it was queued
+LINGER = 0.003  # seconds that a batch waits for company where the backend gains from it
+SMOOTHING = 0.2
 
 
 class BatchingEngine:
-    """Runs a backend for all streams of a process.
+    """Runs a backend for all streams of a process, in `backend.lanes` threads.
 
+    Each thread cuts the references of its batch and runs it: with several, one cuts while another computes.
     capacity: faces that may wait, more are refused with `Overload`; on_batch: told each batch's size and seconds;
-    on_wait: told each face's seconds in the queue.
+    on_wait: told each face's seconds in the queue; clock: what the requests' deadlines are read on.
     """
 
     def __init__(
@@ -32,96 +32,72 @@ class BatchingEngine:
         capacity: int = 64,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
         on_wait: Callable[[float], None] = lambda seconds: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.scale = backend.scale
         self._backend = backend
-        self._on_batch = on_batch
-        self._on_wait = on_wait
+        self._on_batch, self._on_wait, self._clock = on_batch, on_wait, clock
         self._cutter = ReferenceCutter(self.scale)
-        self._queue: queue.Queue[Work | None] = queue.Queue(capacity)
-        self._forgotten: queue.SimpleQueue[tuple[str, ...]] = queue.SimpleQueue()
-        self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="hime-engine", daemon=True)
-        self._thread.start()
+        self._seconds: dict[tuple[int, int], float] = {}  # that a bucket's batch takes
+        linger = LINGER if backend.max_batch > 1 else 0.0
+        self._waiting = WaitingRoom(capacity, linger, lambda bucket: self._seconds.get(bucket, 0.0), clock)
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"hime-engine-{lane}", daemon=True)
+            for lane in range(backend.lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def late(self) -> int:
+        """Faces refused so far because their deadline had passed."""
+        return self._waiting.late
 
     def submit(self, requests: Sequence[FaceRequest]) -> list[Future[np.ndarray]]:
         return [self._put(request) for request in requests]
 
     def forget(self, exemplar_ids: Iterable[str]) -> None:
-        self._forgotten.put(tuple(exemplar_ids))
-        self._wake()
+        self._cutter.forget(exemplar_ids)
 
     def close(self) -> None:
-        """Ends the thread; faces that still wait are cancelled."""
-        self._closed = True
-        self._wake()
-        self._thread.join(timeout=5)
-        self._cancel_waiting()
+        """Ends the threads; faces that still wait are cancelled."""
+        for work in self._waiting.close():
+            work.future.cancel()
+        for thread in self._threads:
+            thread.join(timeout=5)
 
     def enhance(self, requests: Sequence[FaceRequest]) -> list[np.ndarray]:
         """The same without a queue, for tests and measurements. All of one size and number of references."""
         references = np.stack([self._cutter.references(r) for r in requests])
         return list(self._backend.infer(np.stack([r.lr for r in requests]), references))
 
-    def _cancel_waiting(self) -> None:
-        while True:
-            try:
-                work = self._queue.get_nowait()
-            except queue.Empty:
-                return
-            if work:
-                work[1].cancel()
-
-    def _wake(self) -> None:
-        with suppress(queue.Full):  # then there is work to wake for
-            self._queue.put_nowait(None)
-
     def _put(self, request: FaceRequest) -> Future[np.ndarray]:
         future: Future[np.ndarray] = Future()
-        if self._closed:
-            future.cancel()
-            return future
-        try:
-            self._queue.put_nowait((request, future, time.perf_counter()))
-        except queue.Full:
-            future.set_exception(Overload("the engine's queue is full"))
+        if not self._waiting.put(request, future):
+            if self._waiting.closed:
+                future.cancel()
+            else:
+                future.set_exception(Overload("the engine's queue is full"))
         return future
 
     def _serve(self) -> None:
-        while not self._closed:
-            self._take_up(self._queue.get())  # between batches, nothing here holds on to anybody's face
-        self._cancel_waiting()
+        while batch := self._waiting.take(self._backend.max_batch):
+            self._run(batch)
+            del batch  # between batches, nothing here holds on to anybody's face
 
-    def _take_up(self, first: Work | None) -> None:
-        waiting = [first]
-        while len(waiting) < self._backend.max_batch:
-            try:
-                waiting.append(self._queue.get_nowait())
-            except queue.Empty:
-                break
-        while not self._forgotten.empty():
-            self._cutter.forget(self._forgotten.get())
-        groups: dict[tuple[int, int], list[Work]] = defaultdict(list)
-        for work in waiting:
-            if work and work[1].set_running_or_notify_cancel():
-                groups[work[0].lr.shape[0], max(1, len(work[0].exemplars))].append(work)
-        for group in groups.values():
-            self._run(group)
-
-    def _run(self, group: list[Work]) -> None:
-        start = time.perf_counter()
+    def _run(self, batch: list[Work]) -> None:
+        start = self._clock()
         try:
-            for _, _, queued in group:
-                self._on_wait(start - queued)
-            results = self.enhance([request for request, _, _ in group])
-            self._on_batch(len(group), time.perf_counter() - start)
+            for work in batch:
+                self._on_wait(start - work.queued)
+            results = self.enhance([work.request for work in batch])
+            seconds = self._clock() - start
+            before = self._seconds.get(batch[0].bucket, seconds)
+            self._seconds[batch[0].bucket] = before + SMOOTHING * (seconds - before)
+            self._on_batch(len(batch), seconds)
         except Exception as error:
-            for _, future, _ in group:
-                future.set_exception(error)
+            for work in batch:
+                work.future.set_exception(error)
             return
-        for (_, future, _), result in zip(group, results, strict=True):
-            future.set_result(result)
-
-
-class Overload(RuntimeError):
-    """The engine takes no more for now."""
+        for work, result in zip(batch, results, strict=True):
+            work.future.set_result(result)

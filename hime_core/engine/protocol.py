@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,12 +18,15 @@ class FaceRequest:
     """One face to enhance.
 
     lr: RGB uint8 (L, L, 3), cut at the frame's own scale; landmarks: float32 (5, 2) in its pixels;
-    exemplars: the person's, best first; with none, the network runs on a blank reference.
+    exemplars: the person's, best first; with none, the network runs on a blank reference. stream: whose face it is,
+    for a fair share; deadline: a face not taken up by then, in the engine's clock seconds, is refused with `Late`.
     """
 
     lr: np.ndarray
     landmarks: np.ndarray
     exemplars: tuple[Exemplar, ...]
+    stream: Hashable = None
+    deadline: float = math.inf
 
 
 class Engine(Protocol):
@@ -40,3 +44,11 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Overload(RuntimeError):
+    """The engine takes no more for now."""
+
+
+class Late(RuntimeError):
+    """The engine came to the face too late for it to be of use."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from weakref import WeakKeyDictionary
@@ -20,16 +21,17 @@ Prepared = tuple[np.ndarray, float]  # luma, and its scale against the exemplar'
 
 
 class ReferenceCutter:
-    """Makes the reference stack of a request; keeps exemplars prepared at the sizes in use. For one thread.
+    """Makes the reference stack of a request; keeps exemplars prepared at the sizes in use. Thread-safe.
 
-    capacity: sizes kept of an exemplar, the least recently used dropped first (each at most 768 px, 0.6 MB). What is
-    prepared lives no longer than its exemplar does.
+    capacity: sizes kept of an exemplar, the least recently used dropped first; limit: bytes kept of all exemplars, by
+    about; beyond it the least recently used exemplar is dropped. What is prepared lives no longer than its exemplar.
     """
 
-    def __init__(self, scale: int, capacity: int = 4) -> None:
+    def __init__(self, scale: int, capacity: int = 4, limit: int = 128 << 20) -> None:
         self.scale = scale
-        self.capacity = capacity
-        self._registration = Registration()
+        self.capacity, self.limit = capacity, limit
+        self._local = threading.local()  # a Registration serves one thread
+        self._lock = threading.Lock()
         self._prepared: WeakKeyDictionary[Exemplar, OrderedDict[int, Prepared]] = WeakKeyDictionary()
 
     def references(self, request: FaceRequest) -> np.ndarray:
@@ -43,8 +45,9 @@ class ReferenceCutter:
     def forget(self, exemplar_ids: Iterable[str]) -> None:
         """Drops what is prepared of them, though they may still be held elsewhere."""
         gone = set(exemplar_ids)
-        for exemplar in [exemplar for exemplar in self._prepared if exemplar.id in gone]:
-            del self._prepared[exemplar]
+        with self._lock:
+            for exemplar in [exemplar for exemplar in self._prepared if exemplar.id in gone]:
+                del self._prepared[exemplar]
 
     def _reference(self, exemplar: Exemplar, landmarks: np.ndarray, side: int, lr_luma: np.ndarray) -> np.ndarray:
         target = (landmarks.astype(np.float64) + 0.5) * self.scale - 0.5
@@ -58,23 +61,42 @@ class ReferenceCutter:
         matrix[:, :2] *= shrink
         matrix[:, 2] += to_canvas[:, :2] @ (offset, offset)
         cut = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        return self._registration.register(cut, lr_luma)
+        return self._register(cut, lr_luma)
+
+    def _register(self, cut: np.ndarray, lr_luma: np.ndarray) -> np.ndarray:
+        if not hasattr(self._local, "registration"):
+            self._local.registration = Registration()
+        return self._local.registration.register(cut, lr_luma)
 
     def _prepare(self, exemplar: Exemplar, rescale: float) -> Prepared:
         """The exemplar's luma, reduced by area where the canvas is coarser than it is, as warping would alias."""
         step = min(0, round(math.log(rescale) / STEP))
-        sizes = self._prepared.setdefault(exemplar, OrderedDict())
-        found = sizes.get(step)
-        if found is None:
-            image = luma(exemplar.image)
-            width = max(1, round(image.shape[1] * math.exp(step * STEP)))
-            height = max(1, round(image.shape[0] * width / image.shape[1]))
-            scale = width / image.shape[1]
-            if step:
-                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-            found = sizes[step] = (image, scale)
+        with self._lock:
+            # The last used is the last in order, of exemplars and of sizes.
+            sizes = self._prepared[exemplar] = self._prepared.pop(exemplar, None) or OrderedDict()
+            found = sizes.get(step)
+            if found is not None:
+                sizes.move_to_end(step)
+                return found
+        image = luma(exemplar.image)
+        width = max(1, round(image.shape[1] * math.exp(step * STEP)))
+        height = max(1, round(image.shape[0] * width / image.shape[1]))
+        scale = width / image.shape[1]
+        if step:
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        with self._lock:
+            sizes[step] = (image, scale)
             if len(sizes) > self.capacity:
                 sizes.popitem(last=False)
-        else:
-            sizes.move_to_end(step)
-        return found
+            self._shrink(exemplar)
+        return image, scale
+
+    def _shrink(self, kept: Exemplar) -> None:
+        size = {e: sum(image.nbytes for image, _ in sizes.values()) for e, sizes in self._prepared.items()}
+        total = sum(size.values())
+        for exemplar, bytes_ in size.items():
+            if total <= self.limit:
+                return
+            if exemplar is not kept:
+                del self._prepared[exemplar]
+                total -= bytes_

@@ -1,5 +1,6 @@
 import threading
 from concurrent.futures import CancelledError
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from skimage import data
 
 from hime_core.bank import cut_exemplar
-from hime_core.engine import BatchingEngine, FaceRequest, OnnxBackend, Overload, TorchBackend
+from hime_core.engine import BatchingEngine, FaceRequest, Late, OnnxBackend, Overload, TorchBackend
+from hime_core.engine.backends import padded
 from hime_core.engine.references import ReferenceCutter
 from hime_core.faces.geometry import Box
 from hime_core.model.hime import Hime, HimeConfig
@@ -69,6 +71,12 @@ def test_prepared_exemplars_are_bounded_and_live_no_longer_than_theirs():
         cutter.references(FaceRequest(lr, asked.landmarks * (side / 32), asked.exemplars))
     assert len(cutter._prepared) == 3
     assert {len(sizes) for sizes in cutter._prepared.values()} == {2}
+    cutter.limit = sum(image.nbytes for image, _ in cutter._prepared[asked.exemplars[0]].values())
+    cutter.references(FaceRequest(asked.lr[::2, ::2].copy(), asked.landmarks / 2, asked.exemplars[:1]))
+    cutter.references(FaceRequest(asked.lr, asked.landmarks * 0.9, asked.exemplars[:1]))
+    assert list(cutter._prepared) == [asked.exemplars[0]]  # the others were not used of late
+    cutter.limit = 1 << 30
+    cutter.references(asked)
     cutter.forget(["0"])
     assert len(cutter._prepared) == 2
     del asked
@@ -78,7 +86,7 @@ def test_prepared_exemplars_are_bounded_and_live_no_longer_than_theirs():
 class Gate:
     """A backend that waits until it is let through."""
 
-    scale, max_batch = 4, 4
+    scale, max_batch, lanes = 4, 4, 1
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -119,6 +127,28 @@ def test_a_full_queue_refuses():
     engine.close()
 
 
+def test_padding_repeats_the_last_face_up_to_a_power_of_two():
+    batch = torch.arange(5).view(5, 1)
+    assert padded(batch).flatten().tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
+    assert padded(batch[:4]) is not None and len(padded(batch[:4])) == 4
+    assert len(padded(batch[:1])) == 1
+
+
+def test_a_face_that_is_too_late_is_refused_and_counted():
+    now = [0.0]
+    gate = Gate()
+    engine = BatchingEngine(gate, clock=lambda: now[0])
+    busy = engine.submit([request(32, 0)])[0]
+    late, good = engine.submit([replace(request(32, 0), deadline=1.0), request(32, 0)])
+    now[0] = 2.0
+    gate.open.set()
+    assert busy.result(10) is not None and good.result(10) is not None
+    with pytest.raises(Late):
+        late.result(10)
+    assert engine.late == 1
+    engine.close()
+
+
 def test_closing_cancels_what_waits():
     gate = Gate()
     engine = BatchingEngine(gate, capacity=8)
@@ -138,7 +168,7 @@ def test_the_engine_holds_on_to_nobodys_face_between_requests():
     engine.submit([asked])[0].result(10)
     assert len(engine._cutter._prepared) == 2
     engine.forget(["0"])
-    engine._thread.join(0.5)
+    engine._threads[0].join(0.5)
     assert len(engine._cutter._prepared) == 1
     del asked
     assert len(engine._cutter._prepared) == 0
