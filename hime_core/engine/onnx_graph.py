@@ -14,9 +14,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from hime_core.model.alignment import DeformableStep
+from hime_core.model.aggregation import AverageAggregation, ContentConditionedAggregation, MaxAggregation
+from hime_core.model.alignment import DeformableStep, ReferenceFeatureAlignment
 from hime_core.model.blocks import ResidualBlock
-from hime_core.model.hime import Hime
+from hime_core.model.flow import MULTIPLE, FlowEstimator
+from hime_core.model.hime import LUMA, DirectReconstructor, Hime, Reconstructor
 
 OPSET = 19  # the first with DeformConv
 IR_VERSION = 9
@@ -26,34 +28,85 @@ def build_graph(model: Hime) -> onnx.ModelProto:
     """The network with inputs lr (1, 3, h, w) and references (R, 1, s*h, s*w), R at least 1, and output
     sr (1, 3, s*h, s*w), all float in [0, 1]."""
     graph = _Graph()
-    config = model.config
+    scale = model.config.scale
     f_lr = graph.module(model.lr_blocks, graph.module(model.lr_conv, "lr"))
-    unshuffled = graph.add("SpaceToDepth", ["references"], blocksize=config.scale)
+    unshuffled = graph.add("SpaceToDepth", ["references"], blocksize=scale)
     features = graph.module(model.hr_extractor.blocks, graph.module(model.hr_extractor.conv, unshuffled))
+    flow = _flow(graph, model.flow, scale) if model.flow is not None else None
+    aligned = _align(graph, model.alignment, features, f_lr, flow)
+    fused = graph.add("Add", [f_lr, _aggregate(graph, model.aggregation, aligned, f_lr)])
+    residual = _reconstruct(graph, model.reconstructor, fused)
+    graph.add("Add", [graph.bicubic("lr", 3, scale), residual], output="sr")
+    return graph.model(scale)
 
-    # Alignment: the LR features beside each reference's, in the batch dimension.
+
+def _flow(graph: _Graph, estimator: FlowEstimator, scale: int) -> str:
+    """FlowEstimator between the LR picture and every reference: (R, 2, h, w)."""
+    luma = graph.add("Conv", ["lr", graph.constant(np.array(LUMA, np.float32).reshape(1, 3, 1, 1))])
+    size = graph.slice(graph.add("Shape", ["lr"]), 2, 4, axis=0)
+    spare = graph.add("Mod", [graph.add("Neg", [size]), graph.integers([MULTIPLE // estimator.upscale])])
+    pads = graph.add("Concat", [graph.integers([0, 0]), spare], axis=0)
+
+    def pyramid(picture: str) -> list[str]:
+        padded = graph.add("Pad", [picture, pads, "", graph.integers([2, 3])], mode="edge")
+        centred = graph.add("Sub", [graph.bicubic(padded, 1, estimator.upscale), graph.constant(estimator.spynet.mean)])
+        levels = [graph.add("Div", [centred, graph.constant(estimator.spynet.deviation)])]
+        for _ in estimator.spynet.levels[1:]:
+            levels.insert(0, graph.shrink(levels[0], 2))
+        return levels
+
+    flow = ""
+    targets, sources = pyramid(luma), pyramid(graph.shrink("references", scale))
+    for level, goal, moved in zip(estimator.spynet.levels, targets, sources, strict=True):
+        goal = graph.add("Expand", [goal, graph.add("Shape", [moved])])
+        if flow:
+            flow = graph.add("Mul", [graph.double(flow), graph.floats(2.0)])
+            moved = graph.warp(moved, flow)
+        else:
+            flow = graph.add("Mul", [graph.slice(goal, 0, 2), graph.floats(0.0)])
+        flow = graph.add("Add", [flow, graph.module(level, graph.add("Concat", [goal, moved, flow], axis=1))])
+    flow = graph.add("Div", [graph.shrink(flow, estimator.upscale), graph.floats(estimator.upscale)])
+    return graph.add("Slice", [flow, graph.integers([0, 0]), size, graph.integers([2, 3])])
+
+
+def _align(graph: _Graph, alignment: ReferenceFeatureAlignment, features: str, f_lr: str, flow: str | None) -> str:
     repeated = graph.add("Expand", [f_lr, graph.add("Shape", [features])])
-    both = graph.add("Concat", [features, repeated], axis=1)
-    guide = graph.module(model.alignment.guide, graph.module(model.alignment.fuse, both))
-    for step in model.alignment.steps:
-        features = graph.deformable(step, features, guide)
+    warped = features if flow is None else graph.warp(features, flow)
+    guide = graph.module(alignment.fuse, graph.add("Concat", [warped, repeated], axis=1))
+    guide = graph.module(alignment.guide, guide)
+    for step in alignment.steps:
+        if isinstance(step, DeformableStep):
+            features = graph.deformable(step, features, guide, flow)
+        else:
+            features = graph.module(step.conv, graph.add("Concat", [features, guide], axis=1))
+        flow = None
+    return features
 
-    # Aggregation, Eqs. 5 to 7.
-    keys, query = graph.module(model.aggregation.g1, features), graph.module(model.aggregation.g2, f_lr)
-    product = graph.add("ReduceSum", [graph.add("Mul", [keys, query]), graph.integers([1])], keepdims=1)
-    mu = graph.add("Sigmoid", [product])
-    weighted = graph.add("ReduceSum", [graph.add("Mul", [mu, features]), graph.integers([0])], keepdims=1)
-    total = graph.add("Max", [graph.add("ReduceSum", [mu, graph.integers([0])], keepdims=1), graph.floats(1e-6)])
-    fused = graph.add("Add", [f_lr, graph.add("Div", [weighted, total])])
 
-    tail = model.reconstructor
+def _aggregate(graph: _Graph, aggregation: nn.Module, features: str, f_lr: str) -> str:
+    """Over the batch dimension, in which the references are."""
+    over = graph.integers([0])
+    match aggregation:
+        case AverageAggregation():
+            return graph.add("ReduceMean", [features, over], keepdims=1)
+        case MaxAggregation():
+            return graph.add("ReduceMax", [features, over], keepdims=1)
+        case ContentConditionedAggregation():  # Eqs. 5 to 7
+            keys, query = graph.module(aggregation.g1, features), graph.module(aggregation.g2, f_lr)
+            product = graph.add("ReduceSum", [graph.add("Mul", [keys, query]), graph.integers([1])], keepdims=1)
+            mu = graph.add("Sigmoid", [product])
+            weighted = graph.add("ReduceSum", [graph.add("Mul", [mu, features]), over], keepdims=1)
+            total = graph.add("Max", [graph.add("ReduceSum", [mu, over], keepdims=1), graph.floats(1e-6)])
+            return graph.add("Div", [weighted, total])
+    raise TypeError(f"{type(aggregation).__name__} has no form in ONNX here")
+
+
+def _reconstruct(graph: _Graph, tail: Reconstructor | DirectReconstructor, fused: str) -> str:
     x = graph.add("Add", [graph.module(tail.blocks, fused), fused])
-    for up in (tail.up1, tail.up2, tail.conv):
-        x = graph.add("LeakyRelu", [graph.module(up, x)], alpha=0.1)
-    residual = graph.module(tail.out, x)
-    skip = graph.bicubic("lr", 3, config.scale)
-    graph.add("Add", [skip, residual], output="sr")
-    return graph.model(config.scale)
+    if isinstance(tail, Reconstructor):
+        for up in (tail.up1, tail.up2, tail.conv):
+            x = graph.add("LeakyRelu", [graph.module(up, x)], alpha=0.1)
+    return graph.module(tail.out, x)
 
 
 def bicubic_taps(scale: int) -> np.ndarray:
@@ -121,11 +174,42 @@ class _Graph:
         weight = weight.reshape(channels * scale**2, channels, 5, 5)
         return self.pixel_shuffle(self.add("Conv", [padded, self.constant(weight)]), scale)
 
-    def deformable(self, step: DeformableStep, features: str, guide: str) -> str:
+    def slice(self, x: str, start: int, end: int, axis: int = 1) -> str:
+        return self.add("Slice", [x, self.integers([start]), self.integers([end]), self.integers([axis])])
+
+    def double(self, x: str) -> str:
+        """Bilinear, corners aligned."""
+        scales = self.constant(np.array([1, 1, 2, 2], np.float32))
+        return self.add("Resize", [x, "", scales], mode="linear", coordinate_transformation_mode="align_corners")
+
+    def shrink(self, x: str, factor: int) -> str:
+        return self.add("AveragePool", [x], kernel_shape=[factor, factor], strides=[factor, factor])
+
+    def warp(self, x: str, flow: str) -> str:
+        shape = self.add("Shape", [x])
+        grid = [self._positions(shape, axis, self.slice(flow, 3 - axis, 4 - axis)) for axis in (3, 2)]
+        places = self.add("Transpose", [self.add("Concat", grid, axis=1)], perm=[0, 2, 3, 1])
+        return self.add("GridSample", [x, places], mode="bilinear", padding_mode="border", align_corners=1)
+
+    def _positions(self, shape: str, axis: int, displacement: str) -> str:
+        """Sampling positions along an axis in [-1, 1] over pixel centres."""
+        zero, one = (self.constant(np.array(v, np.int64)) for v in (0, 1))
+        size = self.add("Gather", [shape, self.constant(np.array(axis, np.int64))])
+        places = self.add("Cast", [self.add("Range", [zero, size, one])], to=TensorProto.FLOAT)
+        if axis == 2:
+            places = self.add("Unsqueeze", [places, self.integers([1])])
+        last = self.add("Max", [self.add("Sub", [size, one]), one])
+        factor = self.add("Div", [self.floats(2.0), self.add("Cast", [last], to=TensorProto.FLOAT)])
+        scaled = self.add("Mul", [self.add("Add", [places, displacement]), factor])
+        return self.add("Sub", [scaled, self.floats(1.0)])
+
+    def deformable(self, step: DeformableStep, features: str, guide: str, flow: str | None) -> str:
         heads = self.module(step.offset_head, guide)
         taps = step.groups * 9
-        offset = self.add("Slice", [heads, self.integers([0]), self.integers([2 * taps]), self.integers([1])])
-        mask = self.add("Slice", [heads, self.integers([2 * taps]), self.integers([3 * taps]), self.integers([1])])
+        offset, mask = self.slice(heads, 0, 2 * taps), self.slice(heads, 2 * taps, 3 * taps)
+        if flow is not None:
+            swapped = self.add("Gather", [flow, self.integers([1, 0])], axis=1)  # (x, y) to (y, x)
+            offset = self.add("Add", [offset, self.add("Tile", [swapped, self.integers([1, taps, 1, 1])])])
         inputs = [features, self.constant(step.weight), offset, self.constant(step.bias), self.add("Sigmoid", [mask])]
         return self.add("DeformConv", inputs, kernel_shape=[3, 3], pads=[1, 1, 1, 1], offset_group=step.groups)
 
