@@ -1,0 +1,74 @@
+"""Frames through the encoder and decoder of a call: VP8 or H264 as WebRTC senders set them, yuv420p, BT.601."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal
+
+import av
+import cv2
+import numpy as np
+
+from hime_core.picture import Picture
+
+Codec = Literal["vp8", "h264"]
+CODECS: tuple[Codec, ...] = ("vp8", "h264")
+_RATE = 25  # frames per second that bit rates refer to
+_VP8 = {
+    "deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "partitions": "0", "static-thresh": "1",
+    "auto-alt-ref": "0",
+}  # fmt: skip
+# As OpenH264 codes calls: constrained baseline with the deblocking filter, which x264's ultrafast leaves out.
+_H264 = {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "x264-params": "no-deblock=0"}
+
+_CHROMA = np.array([[-0.1482, -0.2910, 0.4392, 128.0], [0.4392, -0.3678, -0.0714, 128.0]])  # BT.601, limited range
+
+
+def transmit(frames: Sequence[np.ndarray], codec: Codec, quantizer: int) -> list[np.ndarray]:
+    """The frames, RGB uint8 (H, W, 3) of one even size, as their receiver sees them.
+
+    The first is a keyframe, the others are predicted from those before.
+    quantizer: constant; 0..63 for vp8, 0..51 for h264, finest first.
+    """
+    encoder, decoder = _encoder(frames[0].shape[1], frames[0].shape[0], codec, quantizer), _decoder(codec)
+    received = []
+    for number, rgb in enumerate(frames):
+        frame = subsample(rgb).to_frame()
+        frame.pts, frame.time_base = number, Fraction(1, _RATE)
+        for packet in encoder.encode(frame):
+            received += decoder.decode(packet)
+    for packet in encoder.encode(None):
+        received += decoder.decode(packet)
+    received += decoder.decode(None)
+    if len(received) != len(frames):
+        raise RuntimeError(f"{codec}: {len(frames)} frames went in, {len(received)} came out")
+    return [Picture.from_frame(frame).rgb() for frame in received]
+
+
+def subsample(rgb: np.ndarray) -> Picture:
+    """RGB uint8 (H, W, 3), even sizes, to yuv420p; each chroma sample is the mean of its four pixels, as in browsers
+    (OpenCV's own conversion takes one of them)."""
+    height, width = rgb.shape[:2]
+    y = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)[:height]
+    half = cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return Picture(y, *cv2.split(cv2.transform(half, _CHROMA)))
+
+
+def _encoder(width: int, height: int, codec: Codec, quantizer: int) -> av.VideoCodecContext:
+    context = av.CodecContext.create({"vp8": "libvpx", "h264": "libx264"}[codec], "w")
+    context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+    context.time_base, context.framerate, context.thread_count = Fraction(1, _RATE), Fraction(_RATE), 1
+    context.gop_size = 3000
+    if codec == "vp8":
+        context.bit_rate, context.qmin, context.qmax = 10_000_000, quantizer, quantizer
+        context.options = _VP8
+    else:
+        context.options = _H264 | {"qp": str(quantizer)}
+    return context
+
+
+def _decoder(codec: Codec) -> av.VideoCodecContext:
+    context = av.CodecContext.create({"vp8": "vp8", "h264": "h264"}[codec], "r")
+    context.thread_count = 1
+    return context

@@ -1,0 +1,87 @@
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from hime_core.training.call import KERNELS, CallOptions, call_lr, call_reference
+from hime_core.training.codec import CODECS, subsample, transmit
+
+FINE = CallOptions(frames=(4, 4), blur=0.0, noise=0.0, coarseness=(0.0, 0.0), clean=0.0)
+
+
+def headshot(side: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(data.astronaut()[12:212, 121:321]).resize((side, side), Image.Resampling.BOX))
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / max(1e-3, np.square(a.astype(float) - b).mean())))
+
+
+def test_chroma_lies_between_its_four_pixels():
+    """A colour edge on an even column comes back where it was; a left or top siting would smear it to one side."""
+    rgb = np.full((32, 32, 3), (200, 60, 60), np.uint8)
+    rgb[:, 16:] = (60, 60, 200)
+    assert psnr(subsample(rgb).rgb(), rgb) > 40
+    ramp = np.zeros((32, 64, 3), np.uint8)
+    ramp[..., 0] = np.linspace(40, 220, 64).round().astype(np.uint8)
+    received = cv2.GaussianBlur(subsample(ramp).rgb(), (1, 5), 0).astype(float)
+    error = received[4:-4, 4:-4] - ramp[4:-4, 4:-4]
+    assert abs(error[..., 0].mean()) < 0.7  # half a pixel off would be 1.4
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_frames_come_back_one_for_one_and_coarser_is_worse(codec):
+    frames = [np.roll(headshot(64), i, axis=1) for i in range(4)]
+    fine, coarse = transmit(frames, codec, 5), transmit(frames, codec, 45)
+    assert len(fine) == len(coarse) == 4
+    for sent, good, poor in zip(frames, fine, coarse, strict=True):
+        assert psnr(good, subsample(sent).rgb()) > 38
+        assert psnr(poor, sent) < psnr(good, sent) - 5
+
+
+@pytest.mark.parametrize(("side", "scale"), [(32, 4), (16, 8), (33, 4)])
+def test_at_fine_quality_a_calls_picture_lies_exactly_on_the_plain_one(side, scale):
+    hr = headshot(side * scale)
+    for seed in range(6):
+        lr = call_lr([hr], side, np.random.default_rng(seed), FINE)
+        assert lr.shape == (side, side, 3)
+        plain = [np.asarray(Image.fromarray(hr).resize((side, side), kernel)) for kernel in KERNELS]
+        gray = cv2.cvtColor(lr, cv2.COLOR_RGB2GRAY)
+        grays = [cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in plain]
+        right = max(psnr(gray, p) for p in grays)
+        assert right > 34
+        inner = np.s_[1:-1, 1:-1]
+        for shift in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+            assert right > 6 + max(psnr(gray[inner], np.roll(p, shift, (0, 1))[inner]) for p in grays)
+
+
+def test_a_calls_picture_is_the_same_for_a_seed_and_shows_the_last_moment():
+    hr = headshot(128)
+    moments = [np.ascontiguousarray(hr[:, ::-1]), hr]
+    one, again = (call_lr(moments, 32, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, call_lr(moments, 32, np.random.default_rng(4)))
+    plain = np.asarray(Image.fromarray(hr).resize((32, 32), Image.Resampling.BICUBIC))
+    fine = call_lr(moments, 32, np.random.default_rng(3), FINE)
+    assert psnr(fine, plain) > 10 + psnr(fine, plain[:, ::-1])
+
+
+def test_bad_uplinks_are_among_those_drawn():
+    """From almost untouched to what 60 kbit/s leaves."""
+    hr = headshot(128)
+    plain = np.asarray(Image.fromarray(hr).resize((32, 32), Image.Resampling.BICUBIC))
+    quality = [psnr(call_lr([hr], 32, np.random.default_rng(seed)), plain) for seed in range(24)]
+    assert min(quality) < 25
+    assert max(quality) > 29
+
+
+def test_references_are_lightly_compressed():
+    hr = headshot(128)
+    quality = []
+    for seed in range(12):
+        made = call_reference(hr, np.random.default_rng(seed))
+        assert made.shape == hr.shape
+        quality.append(psnr(made, hr))
+    assert min(quality) > 24
+    assert len({round(q, 2) for q in quality}) > 6
