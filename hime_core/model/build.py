@@ -38,7 +38,7 @@ def build_tiny(scale: int = 4, aggregation: Aggregation = "cofa") -> Hime:
             scale=scale,
             lr_blocks=2,
             hr_blocks=1,
-            reconstruction_blocks=10,
+            reconstruction_blocks=12,
             groups=2,
             steps=1,
             guide_convs=1,

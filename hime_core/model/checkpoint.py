@@ -91,7 +91,8 @@ def load_spynet(path: Path) -> SpyNet:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} cannot be read as a PyTorch state dict: {error}") from error
-    found = found.get("params", found) if isinstance(found, dict) else {}
+    found = found.get("params", found) if isinstance(found, dict) else found
+    found = found if isinstance(found, dict) else {}
     keys = {str(name): SPYNET_KEY.fullmatch(str(name)) for name in found}
     tensors = {"levels.{}.{}.{}".format(*match.groups()): found[name] for name, match in keys.items() if match}
     spynet = SpyNet()

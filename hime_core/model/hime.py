@@ -102,6 +102,7 @@ class DirectReconstructor(nn.Module):
         super().__init__()
         self.blocks = residual_blocks(blocks, width)
         self.out = PixelShuffleUp(width, 3, scale, kernel=3)
+        self.out[0].weight.data.mul_(0.1)  # near the bicubic picture at the start
 
     def forward(self, fused: Tensor) -> Tensor:
         return self.out(self.blocks(fused) + fused)
