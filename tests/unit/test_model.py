@@ -1,17 +1,24 @@
-"""The network against slow, literal versions of the paper's equations."""
+"""The network's variants, sizes and checkpoints; its equations are in test_equations.py."""
 
-import math
+import dataclasses
+import json
 
 import pytest
 import torch
-from torchvision.ops import deform_conv2d
+from safetensors.torch import save_file
 
-from hime_core.model.aggregation import ContentConditionedAggregation
-from hime_core.model.blocks import PixelShuffleUp
-from hime_core.model.build import build_small
-from hime_core.model.checkpoint import CheckpointError, find_weights, load_checkpoint, save_checkpoint
-from hime_core.model.count import parameter_count
-from hime_core.model.deform import deform_conv_by_grid_sample
+from hime_core.model.blocks import residual_blocks
+from hime_core.model.build import VARIANTS, build, build_large, build_small, build_tiny
+from hime_core.model.checkpoint import (
+    CheckpointError,
+    find_weights,
+    load_checkpoint,
+    load_spynet,
+    load_weights,
+    save_checkpoint,
+)
+from hime_core.model.count import multiply_accumulates, parameter_count
+from hime_core.model.flow import FlowEstimator, SpyNet, warp
 from hime_core.model.hime import Hime, HimeConfig
 from hime_core.training.losses import charbonnier
 
@@ -21,84 +28,86 @@ def seed():
     torch.manual_seed(3)
 
 
-def literal_deform(x, offset, mask, weight, bias, groups):
-    """Modulated deformable convolution by its definition, pixel by pixel."""
-    n, channels, height, width = x.shape
-    out = torch.zeros(n, weight.shape[0], height, width)
-    per = channels // groups
-
-    def at(b, c, y, x_):
-        y0, x0 = math.floor(y), math.floor(x_)
-        value = 0.0
-        for yy in (y0, y0 + 1):
-            for xx in (x0, x0 + 1):
-                if 0 <= yy < height and 0 <= xx < width:
-                    value += float(x[b, c, yy, xx]) * (1 - abs(y - yy)) * (1 - abs(x_ - xx))
-        return value
-
-    for b in range(n):
-        for y in range(height):
-            for x_ in range(width):
-                for c in range(channels):
-                    g = c // per
-                    for tap in range(9):
-                        dy = float(offset[b, g * 18 + 2 * tap, y, x_]) + tap // 3 - 1
-                        dx = float(offset[b, g * 18 + 2 * tap + 1, y, x_]) + tap % 3 - 1
-                        m = float(mask[b, g * 9 + tap, y, x_])
-                        out[b, :, y, x_] += weight[:, c, tap // 3, tap % 3] * m * at(b, c, y + dy, x_ + dx)
-    return out + bias.view(1, -1, 1, 1)
-
-
-def test_deformable_sampling_is_its_definition():
-    x, groups = torch.randn(1, 4, 5, 4), 2
-    offset, mask = torch.randn(1, 2 * 18, 5, 4) * 1.5, torch.rand(1, 2 * 9, 5, 4)
-    weight, bias = torch.randn(3, 4, 3, 3), torch.randn(3)
-    ours = deform_conv_by_grid_sample(x, offset, mask, weight, bias, groups)
-    assert torch.allclose(ours, literal_deform(x, offset, mask, weight, bias, groups), atol=1e-4)
-    assert torch.allclose(ours, deform_conv2d(x, offset, weight, bias, padding=1, mask=mask), atol=1e-4)
-
-
-def test_similarity_and_aggregation_are_equations_5_to_7():
-    cofa = ContentConditionedAggregation(6)
-    aligned, lr = torch.randn(1, 3, 6, 2, 2), torch.randn(1, 6, 2, 2)
-    expected = torch.zeros(1, 6, 2, 2)
-    for y in range(2):
-        for x in range(2):
-            query = cofa.g2.weight[:, :, 0, 0] @ lr[0, :, y, x] + cofa.g2.bias
-            weights = []
-            for i in range(3):
-                key = cofa.g1.weight[:, :, 0, 0] @ aligned[0, i, :, y, x] + cofa.g1.bias
-                weights.append(1 / (1 + torch.exp(-(key @ query))))
-            total = sum(weights)
-            expected[0, :, y, x] = sum(w * aligned[0, i, :, y, x] for i, w in enumerate(weights)) / total
-    assert torch.allclose(cofa(aligned, lr), expected, atol=1e-5)
-
-
-def test_one_reference_is_passed_through_by_the_average():
-    cofa = ContentConditionedAggregation(4)
-    aligned = torch.randn(2, 1, 4, 3, 3)
-    assert torch.allclose(cofa(aligned, torch.randn(2, 4, 3, 3)), aligned[:, 0], atol=1e-6)
-
-
-def test_icnr_starts_as_nearest_neighbour():
-    up = PixelShuffleUp(4, 4, 2)
-    y = up(torch.randn(1, 4, 3, 3))
-    blocks = y.view(1, 4, 3, 2, 3, 2)
-    assert torch.allclose(blocks, blocks[:, :, :, :1, :, :1].expand_as(blocks), atol=1e-6)
-
-
 @pytest.mark.parametrize(("scale", "steps", "millions"), [(4, 4, 0.877), (8, 4, 0.893), (4, 1, 0.662)])
 def test_parameters_are_those_of_the_design(scale, steps, millions):
     assert parameter_count(build_small(scale, steps)) / 1e6 == pytest.approx(millions, abs=0.001)
 
 
-@pytest.mark.parametrize("scale", [4, 8])
+@pytest.mark.parametrize(
+    ("model", "millions", "gmacs", "side"),
+    [
+        (lambda: build_small(4), 0.877, 1.875, 32),  # the paper: 0.87 M, 1.86
+        (lambda: build_small(4), 0.877, 7.498, 64),  # 7.48
+        (lambda: build_small(8), 0.893, 0.490, 16),  # 0.90 M, 0.49
+        (lambda: build_large(4), 2.389, 6.06, 32),  # 9.23 M, 6.06
+        (lambda: build_large(4), 2.389, 24.24, 64),  # 24.24
+        (lambda: build_large(8), 2.405, 4.49, 16),  # 9.26 M, 4.49
+    ],
+)
+def test_costs_are_those_of_table_1(model, millions, gmacs, side):
+    assert parameter_count(model()) / 1e6 == pytest.approx(millions, abs=0.001)
+    assert multiply_accumulates(model(), side, 3) == pytest.approx(gmacs, rel=0.01)
+
+
+def test_tiny_is_within_its_budget():
+    assert multiply_accumulates(build_tiny(4), 32, 1) < 0.5
+    assert multiply_accumulates(build_tiny(4), 32, 1) < 0.5 * multiply_accumulates(build_small(4, 1), 32, 1)
+
+
 @pytest.mark.parametrize("references", [0, 1, 3])
-def test_any_number_of_references_and_any_size(scale, references):
-    net = build_small(scale, 1)
-    lr = torch.rand(2, 3, 10, 14)
-    refs = torch.rand(2, references, 3, 10 * scale, 14 * scale)
-    assert net(lr, refs).shape == (2, 3, 10 * scale, 14 * scale)
+def test_counted_costs_are_those_of_the_layers(references):
+    """A network small enough to be counted by hand; per pixel of LR."""
+    width, blocks, groups, scale = 8, 1, 2, 4
+    net = Hime(HimeConfig(width=width, groups=groups, lr_blocks=1, hr_blocks=1, reconstruction_blocks=blocks))
+    square, block = 9 * width * width, 18 * width * width
+    per_reference = (
+        9 * scale**2 * width + block  # HR extractor
+        + 2 * square + 3 * square  # [F_ref, F_L], guide
+        + 9 * width * (27 * groups) + square  # offset head, deformable kernel
+        + width * width  # g1
+    )  # fmt: skip
+    once = 9 * 3 * width + block + blocks * block
+    tail = width * 4 * width + 4 * width * 4 * width + 16 * (square + 9 * width * 3)
+    expected = once + tail + (references and references * per_reference + width * width)
+    assert multiply_accumulates(net, 10, references) * 1e9 == pytest.approx(100 * expected)
+
+
+def test_counting_leaves_the_network_as_it_was():
+    net = build_tiny()
+    multiply_accumulates(net, 16, 1)
+    assert {p.device.type for p in net.parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize("scale", [4, 8])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("references", "size"), [(0, (10, 14)), (1, (16, 16)), (4, (7, 9)), (1, (1, 1))])
+def test_any_number_of_references_and_any_size(variant, scale, references, size):
+    net = build(variant, scale).eval()
+    height, width = size[0] * scale, size[1] * scale
+    with torch.inference_mode():
+        sr = net(torch.rand(2, 3, *size), torch.rand(2, references, 3, height, width))
+    assert sr.shape == (2, 3, height, width)
+    assert sr.isfinite().all()
+
+
+def test_shapes_that_cannot_be_are_said():
+    net = build_tiny(4)
+    with pytest.raises(ValueError, match=r"lr has shape .* must be \(N, 3, h, w\)"):
+        net(torch.rand(3, 8, 8))
+    with pytest.raises(ValueError, match="at least one pixel"):
+        net(torch.rand(1, 3, 0, 8))
+    for wrong in ((1, 2, 1, 64, 64), (1, 2, 2, 32, 32), (2, 1, 1, 32, 32), (1, 1, 32, 32)):
+        with pytest.raises(ValueError, match=r"references have shape .* must be \(1, R, 3 or 1, 32, 32\)"):
+            net(torch.rand(1, 3, 8, 8), torch.rand(wrong))
+
+
+def test_variants_are_built_by_name():
+    assert build("small", 8, steps=2, alignment="conv").config == HimeConfig(scale=8, steps=2, alignment="conv")
+    assert build("large", 8).config.flow_upscale == 4
+    with pytest.raises(ValueError, match="must be one of tiny, small, large"):
+        build("huge")
+    with pytest.raises(ValueError, match="tiny does not take steps"):
+        build("tiny", 4, steps=3)
 
 
 def test_colour_of_references_does_not_count_and_features_can_be_kept():
@@ -111,27 +120,93 @@ def test_colour_of_references_does_not_count_and_features_can_be_kept():
         assert torch.allclose(whole, net(lr, features=net.encode_references(rgb)), atol=1e-5)
 
 
-def test_order_of_references_does_not_count():
-    net = build_small(4, 1).eval()
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("aggregation", ["cofa", "average", "max"])
+def test_order_of_references_does_not_count(variant, aggregation):
+    net = build(variant, 4, aggregation=aggregation).eval()
     lr, refs = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 1, 32, 32)
     with torch.inference_mode():
         assert torch.allclose(net(lr, refs), net(lr, refs.flip(1)), atol=1e-5)
 
 
-def test_every_part_learns():
-    net = build_small(4, 1)
+@pytest.mark.parametrize("config", [
+    HimeConfig(), HimeConfig(alignment="conv"), HimeConfig(alignment="flow"), HimeConfig(aggregation="average"),
+    HimeConfig(aggregation="max", tail="direct"),
+])  # fmt: skip
+def test_every_part_learns(config):
+    net = Hime(dataclasses.replace(config, width=8, groups=2))
     loss = charbonnier(net(torch.rand(2, 3, 8, 8), torch.rand(2, 2, 1, 32, 32)), torch.rand(2, 3, 32, 32))
     loss.backward()
-    # Offset heads start at zero, so what lies before them gets its gradient one step later.
+    # Offset heads and flow start at zero, so what lies before them gets its gradient one step later.
     silent = [n for n, p in net.named_parameters() if p.grad is None]
     assert silent == []
-    assert net.alignment.steps[0].offset_head.weight.grad.abs().max() > 0
     assert net.hr_extractor.conv.weight.grad.abs().max() > 0
+    if config.alignment != "conv":
+        assert net.alignment.steps[0].offset_head.weight.grad.abs().max() > 0
+    if net.flow:
+        assert all(level[-1].weight.grad.abs().max() > 0 for level in net.flow.spynet.levels)
 
 
-def test_charbonnier():
-    a, b = torch.tensor([0.2, 0.5]), torch.tensor([0.2, 0.1])
-    assert float(charbonnier(a, b)) == pytest.approx((1e-3 + math.sqrt(0.16 + 1e-6)) / 2)
+def test_residual_blocks_start_near_the_identity():
+    x = torch.randn(1, 32, 8, 8)
+    assert (residual_blocks(20, 32)(x) - x).std() < 0.3 * x.std()
+
+
+def test_flow_starts_at_zero_and_is_in_lr_pixels():
+    estimator = FlowEstimator(upscale=2)
+    lr, reference = torch.rand(2, 1, 17, 13), torch.rand(2, 1, 17, 13)
+    assert torch.equal(estimator(lr, reference), torch.zeros(2, 2, 17, 13))
+    torch.nn.init.constant_(estimator.spynet.levels[-1][-1].bias, 3.0)  # three pixels of the enlarged pictures
+    assert torch.allclose(estimator(lr, reference), torch.full((2, 2, 17, 13), 1.5), atol=1e-5)
+
+
+def test_a_large_network_begins_as_one_without_flow():
+    large, small = build_large(4).eval(), build_small(4, 5).eval()
+    small.load_state_dict({k: v for k, v in large.state_dict().items() if not k.startswith("flow.")})
+    lr, refs = torch.rand(1, 3, 12, 12), torch.rand(1, 2, 1, 48, 48)
+    with torch.inference_mode():
+        assert torch.allclose(large(lr, refs), small(lr, refs), atol=1e-5)
+
+
+def test_spynet_can_learn_a_shift():
+    """Supervised by nothing but the pictures, as within the network: the shifted one is brought back."""
+    torch.manual_seed(0)
+    net = SpyNet()
+    target = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), size=(32, 32), mode="bicubic")
+    source = target.roll(2, dims=3)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(25):
+        loss = (warp(source, net(target, source)) - target)[..., 4:-4].abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize("layout", ["moduleBasic.{}.netBasic.{}.{}", "basic_module.{}.basic_module.{}.{}"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_published_spynet_weights(tmp_path, layout, wrapped):
+    spynet = SpyNet()
+    for parameter in spynet.parameters():
+        torch.nn.init.normal_(parameter, std=0.01)
+    state = {layout.format(*k.split(".")[1:]): v for k, v in spynet.state_dict().items()}
+    torch.save({"params": state} if wrapped else state, tmp_path / "spynet.pth")
+    model = build_large(4, spynet=tmp_path / "spynet.pth")
+    assert all(torch.equal(v, spynet.state_dict()[k]) for k, v in model.flow.spynet.state_dict().items())
+
+
+def test_files_that_are_no_spynet_are_said(tmp_path):
+    with pytest.raises(CheckpointError, match=r"absent\.pth cannot be read"):
+        load_spynet(tmp_path / "absent.pth")
+    (tmp_path / "text.pth").write_text("not this")
+    with pytest.raises(CheckpointError, match=r"text\.pth cannot be read"):
+        load_spynet(tmp_path / "text.pth")
+    for name, content in (("other", {"a.0.b.0.weight": torch.zeros(2)}), ("list", [1, 2]), ("part", {"params": None})):
+        torch.save(content, tmp_path / f"{name}.pth")
+        with pytest.raises(CheckpointError, match="does not hold SpyNet's weights"):
+            load_spynet(tmp_path / f"{name}.pth")
 
 
 def test_checkpoint_carries_its_hyper_parameters(tmp_path):
@@ -143,6 +218,50 @@ def test_checkpoint_carries_its_hyper_parameters(tmp_path):
     lr, refs = torch.rand(1, 3, 8, 8), torch.rand(1, 1, 1, 32, 32)
     with torch.inference_mode():
         assert torch.equal(again(lr, refs), net(lr, refs))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("scale", [4, 8])
+def test_every_variant_comes_back_from_its_checkpoint(tmp_path, variant, scale):
+    net = build(variant, scale).eval()
+    save_checkpoint(net, tmp_path / "a.safetensors", half=True)
+    again = load_checkpoint(tmp_path / "a.safetensors")
+    assert again.config == net.config
+    lr, refs = torch.rand(1, 3, 8, 8), torch.rand(1, 1, 1, 8 * scale, 8 * scale)
+    with torch.inference_mode():
+        assert torch.allclose(again(lr, refs), net(lr, refs), atol=0.02)
+
+
+def write(path, net, **changes):
+    config = {**dataclasses.asdict(net.config), **changes}
+    metadata = {"format": "hime", "config": json.dumps({k: v for k, v in config.items() if v is not None})}
+    save_file(net.state_dict(), path, metadata)
+
+
+def test_checkpoints_from_before_the_switches_still_load(tmp_path):
+    net = Hime(HimeConfig(width=8, groups=2))
+    new = ("guide_convs", "alignment", "aggregation", "flow_upscale", "tail")
+    write(tmp_path / "old.safetensors", net, **dict.fromkeys(new))
+    assert load_checkpoint(tmp_path / "old.safetensors").config == net.config
+    assert load_weights("small-x4-rec").config.alignment == "deformable"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"alignment": "magic"}, "alignment is 'magic'; it must be one of deformable, conv, flow"),
+        ({"aggregation": "sum"}, "aggregation is 'sum'; it must be one of cofa, average, max"),
+        ({"tail": "none"}, "tail is 'none'; it must be one of staged, direct"),
+        ({"scale": 3}, "scale is 3"),
+        ({"width": "8"}, "does not fit"),
+        ({"depth": 9}, "depth"),
+        ({"alignment": "conv"}, "does not fit"),
+    ],
+)
+def test_unknown_hyper_parameters_in_a_checkpoint_are_said(tmp_path, changes, says):
+    write(tmp_path / "a.safetensors", Hime(HimeConfig(width=8, groups=2)), **changes)
+    with pytest.raises(CheckpointError, match=says):
+        load_checkpoint(tmp_path / "a.safetensors")
 
 
 def test_checkpoint_errors_say_what_is_wrong(tmp_path):
@@ -161,3 +280,7 @@ def test_hyper_parameters_are_checked():
         HimeConfig(scale=3)
     with pytest.raises(ValueError, match="multiple of groups"):
         HimeConfig(width=30)
+    with pytest.raises(ValueError, match="flow_upscale is 3"):
+        HimeConfig(flow_upscale=3)
+    with pytest.raises(ValueError, match="at least 1"):
+        HimeConfig(steps=0)
