@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     video_min_bitrate: int = Field(300_000, ge=50_000)
     video_start_bitrate: int = Field(2_000_000, ge=50_000)
     video_max_bitrate: int = Field(4_000_000, le=50_000_000)
+    video_codec: Literal["auto", "vp8", "h264"] = Field(
+        "auto", description="for watchers who take both; auto: H264 where a graphics card encodes it, else VP8"
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins of other sites whose pages may use the API, commas between; none unless given"
     )

@@ -11,28 +11,28 @@ from contextlib import suppress
 from typing import Any
 
 from aioice.stun import TransactionError
-from aiortc import RTCPeerConnection
+from aiortc import RTCIceTransport, RTCPeerConnection
 
 from server.media.bitrate import Bitrates
+from server.media.encoder import Codec
 
 
 class UnsupportedOffer(ValueError):
     """The offer holds no codec that the relay speaks; the message says which would be right."""
 
 
-def choose_codecs(pc: RTCPeerConnection, bitrates: Bitrates) -> None:
-    """Between setRemoteDescription and createAnswer: VP8 before H264, and Opus as the only audio.
+def choose_codecs(pc: RTCPeerConnection, bitrates: Bitrates, preferred: Codec = "VP8") -> None:
+    """Between setRemoteDescription and createAnswer: the preferred codec first, and Opus as the only audio.
 
-    A preference set with setCodecPreferences after the offer has no effect. aiortc's H264 encoder takes three times
-    the time of its VP8 encoder. Chromium begins at 300 kbit/s and takes 20 s and more to reach 720p unless the
-    answer's fmtp tells it where to begin (`x-google-start-bitrate`, kbit/s).
+    A preference set with setCodecPreferences after the offer has no effect. Chromium begins at 300 kbit/s and takes
+    20 s and more to reach 720p unless the answer's fmtp tells it where to begin (`x-google-start-bitrate`, kbit/s).
     Raises UnsupportedOffer without a common codec.
     """
     for transceiver in pc.getTransceivers():
         codecs = transceiver._codecs
         if transceiver.kind == "video":
-            vp8 = {codec.payloadType for codec in codecs if codec.mimeType.lower() == "video/vp8"}
-            codecs.sort(key=lambda codec: codec.parameters.get("apt", codec.payloadType) not in vp8)
+            first = {codec.payloadType for codec in codecs if codec.name.upper() == preferred}
+            codecs.sort(key=lambda codec: codec.parameters.get("apt", codec.payloadType) not in first)
             for codec in codecs:
                 if codec.name.lower() != "rtx":
                     codec.parameters["x-google-start-bitrate"] = bitrates.start // 1000
@@ -49,6 +49,19 @@ def remote_ufrag(pc: RTCPeerConnection) -> str | None:
     return next((ice.usernameFragment for ice in pc._RTCPeerConnection__remoteIce.values()), None)
 
 
+async def round_trip(transport: RTCIceTransport, clock: Callable[[], float] = time.monotonic) -> float | None:
+    """Seconds that the peer takes to answer a connectivity check; None if it does not."""
+    connection, taken = transport._connection, None
+    for pair in list(connection._nominated.values()):
+        request = connection.build_request(pair, nominate=False)
+        key = connection.remote_password.encode()
+        started = clock()
+        with suppress(TransactionError, OSError):
+            await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=0)
+            taken = clock() - started
+    return taken
+
+
 class SignsOfLife:
     """When anything at all last came from a peer, connectivity checks included. aiortc waits 30 s before it gives up.
 
@@ -58,21 +71,16 @@ class SignsOfLife:
     def __init__(self, pc: RTCPeerConnection, clock: Callable[[], float] = time.monotonic) -> None:
         self.last: float | None = None
         self._clock = clock
-        transports = {transceiver.receiver.transport.transport for transceiver in pc.getTransceivers()}
-        self._connections = [transport._connection for transport in transports]
-        for connection in self._connections:
+        self._transports = {transceiver.receiver.transport.transport for transceiver in pc.getTransceivers()}
+        for connection in (transport._connection for transport in self._transports):
             for name in ("request_received", "data_received"):
                 setattr(connection, name, self._noting(getattr(connection, name)))
 
     async def ask(self) -> None:
         """Sends a connectivity check, which every peer that is still there answers (RFC 7675)."""
-        for connection in self._connections:
-            for pair in connection._nominated.values():
-                request = connection.build_request(pair, nominate=False)
-                key = connection.remote_password.encode()
-                with suppress(TransactionError, OSError):
-                    await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=0)
-                    self.last = self._clock()
+        for transport in self._transports:
+            if await round_trip(transport, self._clock) is not None:
+                self.last = self._clock()
 
     def _noting(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*args: Any) -> Any:

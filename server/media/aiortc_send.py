@@ -5,78 +5,66 @@ Written against aiortc 1.15 and 1.16. Everything is set on single objects; no mo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import av
-from aiortc import RTCRtpTransceiver
-from aiortc.codecs import get_encoder
+from aiortc import RTCRtpSender, RTCRtpTransceiver
 from aiortc.codecs.base import Encoder
-from aiortc.mediastreams import VIDEO_TIME_BASE, convert_timebase
+from aiortc.codecs.h264 import H264Encoder
+from aiortc.codecs.vpx import Vp8Encoder
+from aiortc.rtp import RtcpRrPacket, RtcpSrPacket
 
 from server.media.aiortc_private import set_private
-from server.media.bitrate import Bitrates, TargetBitrate
-
-KEYFRAME_INTERVAL = 0.5  # seconds between keyframes that watchers ask for
-
-
-class SentFrames(Protocol):
-    """Told by the encoder of one watcher; called from encoder threads."""
-
-    def encoded(self, seconds: float) -> None: ...
-    def keyframe(self, reason: str) -> None: ...
+from server.media.encoder import Codec
+from server.media.tracks import EncodedFrame, VideoTrack
 
 
-def send_video(
-    transceiver: RTCRtpTransceiver, sent: SentFrames, bitrates: Bitrates, clock: Callable[[], float] = time.monotonic
-) -> None:
-    """Gives a sender its encoder before it starts: measured, within the bitrates, keyframes coalesced."""
-    encoder = MeasuredEncoder(get_encoder(transceiver._codecs[0]), sent, bitrates, clock)
-    set_private(transceiver.sender, "encoder", encoder)
+def send_video(transceiver: RTCRtpTransceiver, track: VideoTrack) -> None:
+    """Has a sender pass on the track's encoded frames, and tell the track what its peer reports. Before it starts."""
+    sender = transceiver.sender
+    track.codec = "H264" if transceiver._codecs[0].name.upper() == "H264" else "VP8"
+    set_private(sender, "encoder", _Encoded(track))
+    assert callable(sender._send_keyframe)
+    sender._send_keyframe = lambda: track.request_keyframe("request")  # PLI and FIR
+    _read_reports(sender, track)
 
 
-class MeasuredEncoder(Encoder):
-    """Wraps one of aiortc's video encoders, whose limits are module constants (VP8 at most 1.5 Mbit/s)."""
+def packetizer(codec: Codec) -> Callable[[av.Packet], tuple[list[bytes], int]]:
+    """A function from an encoded frame to its RTP payloads (RFC 7741, RFC 6184) and RTP timestamp."""
+    encoder = Vp8Encoder() if codec == "VP8" else H264Encoder()
+    return encoder.pack
 
-    def __init__(self, inner: Encoder, sent: SentFrames, bitrates: Bitrates, clock: Callable[[], float]) -> None:
-        self._inner = inner
-        self._sent = sent
-        self._clock = clock
-        self._target = TargetBitrate(bitrates, clock)
-        self._asked = False
-        self._last_keyframe = float("-inf")
 
-    def encode(self, frame: av.VideoFrame, force_keyframe: bool = False) -> tuple[list[bytes], int]:
-        started = self._clock()
-        self._asked |= force_keyframe
-        due = self._asked and started - self._last_keyframe >= KEYFRAME_INTERVAL
-        setattr(self._inner, f"_{type(self._inner).__name__}__target_bitrate", self._target.value)
-        codec = self._inner.codec
-        if codec is None:
-            reason = "start"
-        elif (codec.width, codec.height) != (frame.width, frame.height):
-            reason = "resize"
-        elif abs(self._target.value - codec.bit_rate) > 0.1 * codec.bit_rate:
-            reason = "bitrate"
-        else:
-            reason = "request" if due else None
-        timestamp = convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
-        payloads, _ = self._inner.encode(frame, due)  # whose timestamps PyAV rounds to microseconds and back
-        if reason:
-            self._asked, self._last_keyframe = False, started
-            self._sent.keyframe(reason)
-        self._target.sent(sum(map(len, payloads)))
-        self._sent.encoded(self._clock() - started)
-        return payloads, timestamp
+class _Encoded(Encoder):
+    """In the place of a sender's encoder, where frames come as RTP payloads already."""
 
-    def pack(self, packet: av.Packet) -> tuple[list[bytes], int]:
-        return self._inner.pack(packet)
+    def __init__(self, track: VideoTrack) -> None:
+        self._track = track
+
+    def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
+        raise TypeError("the track's frames are encoded already")
+
+    def pack(self, packet: EncodedFrame) -> tuple[list[bytes], int]:
+        return packet.payloads, packet.timestamp
 
     @property
     def target_bitrate(self) -> int:
-        return self._target.value
+        return self._track.path.rate
 
     @target_bitrate.setter
     def target_bitrate(self, estimate: int) -> None:
-        self._target.estimated(estimate)
+        self._track.estimated(estimate)
+
+
+def _read_reports(sender: RTCRtpSender, track: VideoTrack) -> None:
+    handle = sender._handle_rtcp_packet
+
+    async def read(packet: Any) -> None:
+        if isinstance(packet, RtcpRrPacket | RtcpSrPacket):
+            for report in packet.reports:
+                if report.ssrc == sender._ssrc:
+                    track.lost(report.fraction_lost / 256)
+        await handle(packet)
+
+    sender._handle_rtcp_packet = read

@@ -1,16 +1,19 @@
-"""What bitrate an encoder aims at, from the estimates that a watcher sends (REMB)."""
+"""What bitrate an encoder aims at, from what its watchers report: REMB estimates and the loss in receiver reports."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from server.media.rates import RateMeter
 
-# Each change rebuilds aiortc's encoder and costs a keyframe: small ones wait, and so do steps upwards.
-RAISE_STEP, RAISE_INTERVAL = 1.25, 4.0  # times the target; seconds since the last change
-LOWER_STEP, LOWER_INTERVAL = 0.9, 1.0
+# A change costs no keyframe, so these only keep a target from trembling with every report.
+RAISE_STEP, RAISE_INTERVAL = 1.08, 1.0  # times the target; seconds since the last change
+LOWER_STEP = 0.95
+
+# Loss-based control of draft-ietf-rmcat-gcc-02, section 6.
+HIGH_LOSS, LOW_LOSS, LOSS_RAISE = 0.10, 0.02, 1.05
 
 
 @dataclass(frozen=True)
@@ -22,32 +25,64 @@ class Bitrates:
     max: int = 4_000_000
 
 
-class TargetBitrate:
-    """The encoder's target, bit/s.
+class PathEstimate:
+    """What the path to one watcher carries, bit/s; not below nothing, not above the maximum.
 
-    A receiver estimates little more than what it was sent. An estimate below the target therefore means a narrow
+    A receiver estimates little more than what it was sent. An estimate below the present one therefore means a narrow
     path only if it is also below the rate that was in fact sent; else a calm picture would starve the next busy one.
     """
 
     def __init__(self, bitrates: Bitrates, clock: Callable[[], float] = time.monotonic) -> None:
         self._bitrates = bitrates
-        self._clock = clock
         self._sent = RateMeter(window=1.0, clock=clock)
-        self._changed = clock()
-        self.value = bitrates.start
+        self._estimate = bitrates.start
+        self._by_loss = float(bitrates.max)
+
+    @property
+    def rate(self) -> int:
+        return int(min(self._estimate, self._by_loss))
+
+    @property
+    def too_narrow(self) -> bool:
+        """Whether even the lowest bitrate is more than the path carries."""
+        return self.rate < self._bitrates.min
 
     def sent(self, size: int) -> None:
         """size: bytes of one encoded frame."""
         self._sent.add(8 * size)
 
     def estimated(self, estimate: int) -> None:
-        """estimate: what the watcher says that its path carries, bit/s."""
-        wanted = max(self._bitrates.min, min(estimate, self._bitrates.max))
-        since = self._clock() - self._changed
+        """estimate: what the watcher says that its path carries (REMB), bit/s."""
+        if estimate > self._estimate or estimate < 0.95 * self._sent.rate():
+            self._estimate = min(estimate, self._bitrates.max)
+
+    def lost(self, fraction: float) -> None:
+        """fraction: of the packets since the last receiver report, 0..1."""
+        if fraction > HIGH_LOSS:
+            self._by_loss = self.rate * (1 - 0.5 * fraction)
+        elif fraction < LOW_LOSS:
+            self._by_loss = min(LOSS_RAISE * self._by_loss, self._bitrates.max)
+
+
+class SharedTarget:
+    """The target of an encoder for several watchers, bit/s: the narrowest path's, of those above the minimum.
+
+    One whose path is too narrow even for the minimum sets nothing as long as there are others.
+    """
+
+    def __init__(self, bitrates: Bitrates, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bitrates = bitrates
+        self._clock = clock
+        self._changed = clock()
+        self.value = bitrates.start
+
+    def update(self, paths: Iterable[PathEstimate]) -> None:
+        wanted = min((path.rate for path in paths if not path.too_narrow), default=self._bitrates.min)
+        now = self._clock()
         if wanted > self.value:
-            worth_it = wanted >= min(RAISE_STEP * self.value, self._bitrates.max) and since >= RAISE_INTERVAL
+            far_enough = wanted >= min(RAISE_STEP * self.value, self._bitrates.max)
+            worth_it = far_enough and now - self._changed >= RAISE_INTERVAL
         else:
-            narrow = estimate < 0.95 * self._sent.rate()
-            worth_it = narrow and wanted <= LOWER_STEP * self.value and since >= LOWER_INTERVAL
+            worth_it = wanted <= max(LOWER_STEP * self.value, self._bitrates.min)
         if worth_it:
-            self.value, self._changed = wanted, self._clock()
+            self.value, self._changed = wanted, now

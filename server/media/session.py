@@ -17,7 +17,7 @@ from aiortc.sdp import SessionDescription, candidate_from_sdp
 from server.media.aiortc_connection import SignsOfLife, UnsupportedOffer, choose_codecs, remote_ufrag
 from server.media.aiortc_receive import Arrivals, AudioSink, VideoSink, receive_audio, receive_video
 from server.media.aiortc_send import send_video
-from server.media.bitrate import Bitrates
+from server.media.encoder import Codec, Encoding
 from server.media.tracks import AudioTrack, VideoTrack
 
 CONNECT_TIMEOUT = 15.0  # seconds from the answer to the first sign of life
@@ -113,12 +113,12 @@ class Session:
     """A peer connection that answered one offer. `on_over` is called once when it fails or is closed by the peer."""
 
     def __init__(
-        self, ice_servers: Iterable[RTCIceServer], bitrates: Bitrates, clock: Callable[[], float] = time.monotonic
+        self, ice_servers: Iterable[RTCIceServer], encoding: Encoding, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.answer = ""
         self.on_over: Callable[[], None] = lambda: None
-        self._bitrates = bitrates
+        self._encoding = encoding
         self._clock = clock
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=list(ice_servers)))
         self._pc.on("connectionstatechange", self._state_changed)
@@ -139,11 +139,11 @@ class Session:
                 if receiver.track is None:
                     continue
                 if receiver.track.kind == "video" and video is not None:
-                    self._arrivals.append(receive_video(receiver, video, self._bitrates.min, self._clock))
+                    self._arrivals.append(receive_video(receiver, video, self._encoding.bitrates.min, self._clock))
                 elif receiver.track.kind == "audio" and audio is not None:
                     self._arrivals.append(receive_audio(receiver, audio, self._clock))
 
-        await self._negotiate(offer, lead)
+        await self._negotiate(offer, lead, "VP8")
 
     async def watch(self, offer: Offer, video: VideoTrack | None, audio: AudioTrack | None) -> None:
         """Answers a watcher with the tracks. Raises InvalidOffer, and is closed then."""
@@ -155,15 +155,15 @@ class Session:
                     self._pc.addTrack(track)
             for transceiver in self._pc.getTransceivers():
                 if transceiver.sender.track is video and video is not None:
-                    send_video(transceiver, video, self._bitrates, self._clock)
+                    send_video(transceiver, video)
 
-        await self._negotiate(offer, attach)
+        await self._negotiate(offer, attach, self._encoding.preferred)
 
-    async def _negotiate(self, offer: Offer, prepare: Callable[[], None]) -> None:
+    async def _negotiate(self, offer: Offer, prepare: Callable[[], None], preferred: Codec) -> None:
         try:
             try:
                 await self._pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
-                choose_codecs(self._pc, self._bitrates)
+                choose_codecs(self._pc, self._encoding.bitrates, preferred)
             except (OperationError, UnsupportedOffer) as error:
                 raise InvalidOffer("The offer has no codec that the relay speaks: VP8 or H264, and Opus.") from error
             except (AssertionError, AttributeError, KeyError, ValueError) as error:  # whatever else is wrong in it

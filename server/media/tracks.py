@@ -7,57 +7,128 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import av
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
-from server.media.slot import AsyncSlot
+from server.media.bitrate import Bitrates, PathEstimate
+from server.media.encoder import Codec
 
+MAX_VIDEO_FRAMES = 15  # half a second
 MAX_AUDIO_PACKETS = 50  # one second
 MAX_AUDIO_LATE = 0.1  # seconds past its time at which a packet is left out
 
 
 @dataclass(frozen=True, eq=False)
-class Outgoing:
-    """A frame for one watcher, and when it was received (clock seconds)."""
+class EncodedFrame:
+    """One frame as RTP payloads, the same for all watchers of an encoding.
 
-    frame: av.VideoFrame
+    timestamp: RTP's, 90 kHz, without an offset; received: when its last packet came in, clock seconds.
+    """
+
+    payloads: list[bytes]
+    timestamp: int
+    keyframe: bool
     received: float
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(map(len, self.payloads))
+
+
+class VideoSource(Protocol):
+    """What encodes for a track; called in the event loop."""
+
+    def request_keyframe(self, track: VideoTrack, reason: str) -> None: ...
+    def path_changed(self, track: VideoTrack) -> None: ...
 
 
 class VideoTrack(MediaStreamTrack):
-    """One watcher's video: the newest frame of one view."""
+    """One watcher's video: encoded frames in order, from a keyframe on. All of it runs in the event loop.
+
+    A watcher that does not take its frames in time loses those that wait and goes on with a keyframe, which is asked
+    for only once it reads again: whoever has stalled for good costs the others nothing.
+    """
 
     kind = "video"
 
     def __init__(
         self,
-        on_encoded: Callable[[float, float], None] = lambda received, seconds: None,
-        on_keyframe: Callable[[str], None] = lambda reason: None,
+        bitrates: Bitrates,
+        on_first_read: Callable[[VideoTrack], None] = lambda track: None,
+        on_sent: Callable[[float], None] = lambda received: None,
+        on_skipped: Callable[[int], None] = lambda frames: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """on_encoded: called with a frame's reception and the encoder's seconds, from encoder threads."""
+        """on_first_read: is to set `source`; on_sent: called with a frame's reception as it leaves for the network;
+        on_skipped: with the number of frames that a slow reader loses."""
         super().__init__()
-        self.slot: AsyncSlot[Outgoing] = AsyncSlot(asyncio.get_running_loop())
-        self.keyframe = on_keyframe
-        self._on_encoded = on_encoded
-        self._received = 0.0
+        self.codec: Codec = "VP8"
+        self.source: VideoSource | None = None
+        self.path = PathEstimate(bitrates, clock)
+        self._on_first_read: Callable[[VideoTrack], None] | None = on_first_read
+        self._on_sent = on_sent
+        self._on_skipped = on_skipped
+        self._frames: deque[EncodedFrame] = deque()
+        self._ready = asyncio.Event()
+        self._decodable = False  # whether the next frame can be decoded by whoever got all before it
+        self._lost_some = False
 
-    async def recv(self) -> av.VideoFrame:
-        outgoing = await self.slot.get() if self.readyState == "live" else None
-        if outgoing is None:
-            self.stop()
-            raise MediaStreamError
-        self._received = outgoing.received
-        return outgoing.frame
+    def put(self, frame: EncodedFrame) -> None:
+        if len(self._frames) >= MAX_VIDEO_FRAMES:
+            self._on_skipped(len(self._frames))
+            self._frames.clear()
+            self._decodable, self._lost_some = False, True
+        if frame.keyframe:
+            self._decodable = True
+        elif not self._decodable:
+            if self._lost_some:
+                self._on_skipped(1)
+            return
+        self._frames.append(frame)
+        self._ready.set()
 
-    def encoded(self, seconds: float) -> None:
-        """The frame that recv() gave last has been encoded. aiortc asks for the next one only after that."""
-        self._on_encoded(self._received, seconds)
+    async def recv(self) -> EncodedFrame:  # type: ignore[override]  # aiortc packs whatever is not a raw frame
+        if self._on_first_read is not None:
+            on_first_read, self._on_first_read = self._on_first_read, None
+            on_first_read(self)
+        if self._lost_some and not self._decodable:
+            self.request_keyframe("overflow")
+        while self.readyState == "live":
+            if self._frames:
+                frame = self._frames.popleft()
+                self._lost_some = False
+                self.path.sent(frame.size)
+                self._on_sent(frame.received)
+                return frame
+            self._ready.clear()
+            await self._ready.wait()
+        raise MediaStreamError
+
+    def request_keyframe(self, reason: str) -> None:
+        if self.source is not None:
+            self.source.request_keyframe(self, reason)
+
+    def estimated(self, bitrate: int) -> None:
+        """bitrate: what the watcher's receiver says that its path carries, bit/s."""
+        self.path.estimated(bitrate)
+        self._path_changed()
+
+    def lost(self, fraction: float) -> None:
+        """fraction: of the packets sent since the last report, 0..1."""
+        self.path.lost(fraction)
+        self._path_changed()
+
+    def _path_changed(self) -> None:
+        if self.source is not None:
+            self.source.path_changed(self)
 
     def stop(self) -> None:
         super().stop()
-        self.slot.close()
+        self._ready.set()
 
 
 class AudioTrack(MediaStreamTrack):

@@ -13,6 +13,8 @@ from server.observability.history import History
 
 STAGES = ("receive", "decode", "convert", "detect", "track", "select", "queue", "enhance", "composite", "encode")
 OUTCOMES = ("enhanced", "carried", "passed", "dropped")
+PACKETS = ("recovered", "lost", "late")
+UNSENT = ("slow_encoder", "slow_watcher", "error")
 BYPASSES = ("late", "error", "no_face", "close", "no_exemplar", "too_large", "overload")
 
 DURATIONS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0)
@@ -59,6 +61,20 @@ class Metrics:
         self._bank = make(Gauge, "bank_exemplars", "Exemplars in the banks of all streams")
         self._streams = make(Gauge, "streams", "Media streams by direction", labelnames=["direction"])
         self._keyframes = make(Counter, "keyframes", "Keyframes encoded, by reason", labelnames=["reason"])
+        self._keyframe_requests = make(
+            Counter, "keyframe_requests", "Keyframes asked of publishers, by reason", labelnames=["reason"]
+        )
+        packets = make(
+            Counter,
+            "missing_packets",
+            "Publishers' video packets that did not come in their turn, by outcome",
+            labelnames=["outcome"],
+        )
+        self._packets = {name: packets.labels(name) for name in PACKETS}
+        self._skipped = make(Counter, "frames_skipped", "Publishers' frames that packet loss made undecodable")
+        unsent = make(Counter, "unsent_frames", "Rendered frames that did not reach a watcher", labelnames=["reason"])
+        self._unsent = {name: unsent.labels(name) for name in UNSENT}
+        self._narrow = make(Counter, "narrow_paths", "Watchers whose path fell below the lowest bitrate")
         for direction in ("in", "out"):
             self.set_streams(direction, 0)
 
@@ -88,6 +104,25 @@ class Metrics:
 
     def keyframe(self, reason: str) -> None:
         self._keyframes.labels(reason).inc()
+
+    def packets(self, outcome: str, count: int) -> None:
+        """outcome: recovered, lost or late, of video packets that did not come in turn."""
+        self._packets[outcome].inc(count)
+
+    def skipped(self, frames: int) -> None:
+        """Frames received in part, or with nothing to decode them with."""
+        self._skipped.inc(frames)
+
+    def keyframe_request(self, reason: str) -> None:
+        """A keyframe asked of a publisher: start, gap, decoder, backlog or restart."""
+        self._keyframe_requests.labels(reason).inc()
+
+    def unsent(self, reason: str, frames: int = 1) -> None:
+        """reason: slow_encoder (counted per encoding), slow_watcher (per watcher) or error (per encoding)."""
+        self._unsent[reason].inc(frames)
+
+    def narrow_path(self) -> None:
+        self._narrow.inc()
 
     def fps_in(self) -> None:
         self.history.count("fps_in")

@@ -14,6 +14,7 @@ from hime_core.bank import Exemplar
 from hime_core.compositing.layout import Layout, View
 from hime_core.enhancer import Enhancer
 from hime_core.faces.geometry import crop
+from server.media.encoder import Encoding
 from server.media.pipeline import VideoPipeline
 from server.media.session import Offer, Session
 from server.media.tracks import AudioRelay
@@ -33,6 +34,7 @@ class Participant:
         session: Session,
         enhancer: Enhancer | None,
         metrics: Metrics,
+        encoding: Encoding,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """enhancer: None without video. on_media may be set: called when the first frame or packet has come."""
@@ -49,7 +51,7 @@ class Participant:
         self.video: VideoPipeline | None = None
         if enhancer is not None:
             first = lambda: loop.call_soon_threadsafe(lambda: self.on_media())  # noqa: E731
-            self.video = VideoPipeline(enhancer, metrics, first, clock=clock)
+            self.video = VideoPipeline(enhancer, metrics, first, encoding, clock=clock)
         self.audio = AudioRelay(
             self.video.audio_delay if self.video else lambda: 0.0,
             on_first_packet=lambda: None if self.video else self.on_media(),

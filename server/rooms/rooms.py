@@ -14,6 +14,7 @@ from hime_core.bank import ExemplarBank
 from hime_core.compositing.layout import Layout, View
 from hime_core.enhancer import Enhancer, EnhancerConfig
 from server.media.bitrate import Bitrates
+from server.media.encoder import Codec, Encoding, find_h264
 from server.media.session import InvalidOffer, Offer, Session
 from server.observability.metrics import Metrics
 from server.rooms.events import Event
@@ -60,7 +61,11 @@ class Rooms:
         self._ice_servers = [
             RTCIceServer(server.urls, server.username, server.credential) for server in settings.ice_servers
         ]
-        self._bitrates = Bitrates(settings.video_min_bitrate, settings.video_start_bitrate, settings.video_max_bitrate)
+        bitrates = Bitrates(settings.video_min_bitrate, settings.video_start_bitrate, settings.video_max_bitrate)
+        h264 = find_h264()
+        hardware = h264 != "libx264"
+        preferred: Codec = {"vp8": "VP8", "h264": "H264", "auto": "H264" if hardware else "VP8"}[settings.video_codec]
+        self._encoding = Encoding(bitrates, h264, preferred)
         self._rooms: dict[str, Room] = {}
         self._housekeeping: asyncio.Task[None] | None = None
 
@@ -84,7 +89,7 @@ class Rooms:
             raise InvalidOffer("The offer sends neither audio nor video: one of its sections must be sendonly.")
         enhancer = await asyncio.to_thread(self._make_enhancer) if "video" in offer.sends else None
         session = self._session()
-        participant = Participant(name, person, session, enhancer, self._metrics, self._clock)
+        participant = Participant(name, person, session, enhancer, self._metrics, self._encoding, self._clock)
         try:
             await session.publish(offer, participant.video, participant.audio)
         except BaseException:
@@ -147,7 +152,7 @@ class Rooms:
         self._rooms.clear()
 
     def _session(self) -> Session:
-        return Session(self._ice_servers, self._bitrates, self._clock)
+        return Session(self._ice_servers, self._encoding, self._clock)
 
     def _room(self, name: str) -> Room:
         if self._housekeeping is None:

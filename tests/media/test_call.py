@@ -42,7 +42,7 @@ async def test_layouts_have_their_sizes_and_watchers_share_a_rendering() -> None
         twin = await relay.peer().watch("/whep/r/ann?view=original&layout=upscale", ("video",))
         small = await relay.peer().watch("/whep/r/ann?view=original&layout=native", ("video",))
         pipeline = relay.rooms.get("r").participants["ann"].video
-        assert len(pipeline._watched) == 2
+        await until(lambda: len(pipeline._watched) == 2)
         render = pipeline._rendered
         pipeline._rendered = lambda *args: rendered.append(1) or render(*args)
         start = pipeline.frames
