@@ -5,31 +5,36 @@ Written against aiortc 1.15 and 1.16. Everything is set on single objects; no mo
 
 from __future__ import annotations
 
+import asyncio
 import queue
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from fractions import Fraction
 from typing import Any, Protocol
 
 import av
 from aiortc import RTCRtpReceiver
 from aiortc.rate import RemoteBitrateEstimator
-from aiortc.rtp import RtcpByePacket
+from aiortc.rtp import RtcpByePacket, RtpPacket
 
+from server.media.aiortc_connection import round_trip
 from server.media.aiortc_private import private, set_private
-from server.media.jitter import AudioForwarding, ReceivedData, VideoJitterBuffer
+from server.media.jitter import AudioForwarding, ReceivedData, ReceiveEvents, VideoJitterBuffer
+from server.media.repair import KeyframeRequests, RoundTrip
 
 DECODER_BACKLOG = 64  # encoded frames; more than two seconds behind, only a new keyframe helps
+PROBE_INTERVAL = 1.0  # seconds between measurements of the round trip
+SILENCE = 2.0  # seconds without a packet, after which nothing is asked for any more
 
 
-class VideoSink(Protocol):
-    """Where decoded video goes; called from the stream's decoder thread."""
+class VideoSink(ReceiveEvents, Protocol):
+    """Where decoded video goes, called from the stream's decoder thread, and what became of the rest, from the loop."""
 
     def receive(self, frame: av.VideoFrame, received: float) -> None:
         """received: when the frame's last packet was taken from the network, in clock seconds."""
 
     def lost(self, frames: int) -> None: ...
+    def asked_for_keyframe(self, reason: str) -> None: ...
     def stage(self, name: str, seconds: float) -> None: ...
 
 
@@ -46,15 +51,16 @@ def receive_video(
 
     min_bitrate: bit/s that the publisher is always granted.
     """
-    jitter = VideoJitterBuffer(clock)
-    decoder = _DecoderQueue(sink, private(receiver, "decoder_error"), clock)
-    set_private(receiver, "jitter_buffer", jitter)
-    set_private(receiver, "decoder_queue", decoder)
+    reception = _Reception(receiver, sink, clock)
+    set_private(receiver, "jitter_buffer", reception)
+    set_private(receiver, "nack_generator", None)
+    set_private(receiver, "decoder_error", _DecoderError(reception.decoder_failed))
+    set_private(receiver, "decoder_queue", reception.decoder)
     estimator = private(receiver, "remote_bitrate_estimator")
     set_private(receiver, "remote_bitrate_estimator", _FlooredEstimator(estimator, min_bitrate))
-    receiver.track._queue = _Decoded(decoder)
+    receiver.track._queue = _Decoded(reception.decoder)
     _keep_after_bye(receiver)
-    return jitter
+    return reception
 
 
 def receive_audio(receiver: RTCRtpReceiver, sink: AudioSink, clock: Callable[[], float] = time.monotonic) -> Arrivals:
@@ -70,27 +76,116 @@ class Arrivals(Protocol):
     last_arrival: float | None  # of any packet, in clock seconds
 
 
+class _Reception:
+    """Between aiortc's packets and its decoder: asks for what is missing, and goes on without it.
+
+    Takes the place of the jitter buffer, which hands frames on only when a packet comes, of the generator of NACKs,
+    which sends none again until another packet is lost, and of the decoder's error, which asks for a keyframe with
+    every frame.
+    """
+
+    def __init__(self, receiver: RTCRtpReceiver, sink: VideoSink, clock: Callable[[], float]) -> None:
+        self.last_arrival: float | None = None
+        self.decoder = _DecoderQueue(sink, lambda: self._loss("backlog"), clock)
+        self._receiver = receiver
+        self._sink = sink
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._codecs: dict[int, Any] = private(receiver, "codecs")  # by payload type; filled when the receiver starts
+        self._round_trip = RoundTrip()
+        self._jitter = VideoJitterBuffer(lambda kind: self._codecs[kind].name, sink, self._round_trip, clock)
+        self._requests = KeyframeRequests(self._round_trip, clock)
+        self._ssrc = 0
+        self._probed = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, packet: RtpPacket) -> tuple[bool, None]:
+        """Neither asks aiortc for a keyframe nor gives it a frame: both leave from here."""
+        self.last_arrival, self._ssrc = self._clock(), packet.ssrc
+        self._hand_on(self._jitter.add(packet))
+        self._ask()
+        if self.last_arrival - self._probed >= PROBE_INTERVAL:
+            self._probed = self.last_arrival
+            self._start(self._probe())
+        return False, None
+
+    def decoder_failed(self) -> None:
+        """In the decoder's thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loss, "decoder")
+
+    def _loss(self, reason: str) -> None:
+        self._jitter.await_keyframe(reason)
+        self._ask()
+
+    def _hand_on(self, frames: list[ReceivedData]) -> None:
+        for frame in frames:
+            if not self.decoder.put((self._codecs[frame.payload_type], frame)):
+                break  # what follows cannot be decoded without what was thrown away
+
+    def _ask(self) -> None:
+        """Sends the requests that are due, and sets the timer for the next."""
+        if asked := self._jitter.retransmissions.ask():
+            self._start(self._receiver._send_rtcp_nack(self._ssrc, [number & 0xFFFF for number in asked]))
+        due = self._jitter.due
+        if reason := self._jitter.wants_keyframe:
+            if self._requests.ask():
+                self._sink.asked_for_keyframe(reason)
+                self._start(self._receiver._send_rtcp_pli(self._ssrc))
+            due = min(self._requests.due, self._requests.due if due is None else due)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        if self.last_arrival is not None and self._clock() - self.last_arrival < SILENCE:
+            self._hand_on(self._jitter.release())
+            self._ask()
+
+    async def _probe(self) -> None:
+        taken = await round_trip(self._receiver.transport.transport, self._clock)
+        if taken is not None:
+            self._round_trip.add(taken)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _DecoderError:
+    """Takes the place of the event by which aiortc's decoder thread has it ask for a keyframe."""
+
+    def __init__(self, failed: Callable[[], None]) -> None:
+        self.set = failed
+
+    def is_set(self) -> bool:
+        return False
+
+
 class _DecoderQueue:
     """Encoded frames for aiortc's decoder thread; bounded, and it knows which frame is being decoded."""
 
-    def __init__(self, sink: VideoSink, wants_keyframe: threading.Event, clock: Callable[[], float]) -> None:
+    def __init__(self, sink: VideoSink, fell_behind: Callable[[], None], clock: Callable[[], float]) -> None:
         self._sink = sink
-        self._wants_keyframe = wants_keyframe
+        self._fell_behind = fell_behind
         self._clock = clock
         self._queue: queue.Queue[tuple[Any, ReceivedData] | None] = queue.Queue()
         self._current: ReceivedData | None = None
         self._started = 0.0
 
-    def put(self, task: tuple[Any, ReceivedData] | None) -> None:
-        if task is None:
-            self._queue.put(None)
-            return
-        codec, first = task
-        for frame in first.sequence():
-            self._queue.put((codec, frame))
-        if self._queue.qsize() > DECODER_BACKLOG:
-            self._sink.lost(self._empty())
-            self._wants_keyframe.set()
+    def put(self, task: tuple[Any, ReceivedData] | None) -> bool:
+        """False where the decoder has fallen behind, and everything that waited for it is thrown away."""
+        self._queue.put(task)
+        if task is None or self._queue.qsize() <= DECODER_BACKLOG:
+            return True
+        self._sink.lost(self._empty())
+        self._fell_behind()
+        return False
 
     def get(self) -> tuple[Any, ReceivedData] | None:
         task = self._queue.get()

@@ -4,70 +4,243 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
-from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtp import RtpPacket
+
+from server.media.payload import PayloadInfo, payload_info
+from server.media.repair import Retransmissions, RoundTrip
+
+CAPACITY = 512  # packets from the next to be released to the newest
+REORDERED = 64  # packets before the first that came, which may still come
+VIDEO_CLOCK = 90000  # RTP timestamps per second
 
 
 class ReceivedData(JitterFrame):
-    """An encoded frame, when its last packet arrived, and the frames that became whole together with it."""
+    """An encoded frame: timestamp counted from the first one's, arrived when its last packet came, clock seconds."""
 
-    def __init__(self, data: bytes, timestamp: int, arrived: float) -> None:
+    def __init__(self, data: bytes, timestamp: int, arrived: float, payload_type: int) -> None:
         super().__init__(data, timestamp)
         self.arrived = arrived
-        self.following: list[ReceivedData] = []
-
-    def sequence(self) -> list[ReceivedData]:
-        """This frame and the following, their timestamps counted on from this one's."""
-        origin, frames = self.raw_timestamp, [self, *self.following]
-        for frame in self.following:
-            frame.timestamp = self.timestamp + ((frame.raw_timestamp - origin) & 0xFFFFFFFF)
-        return frames
-
-    raw_timestamp: int  # the RTP timestamp; `timestamp` is rewritten by aiortc
+        self.payload_type = payload_type
 
 
-class VideoJitterBuffer(JitterBuffer):
-    """Releases a frame on its RTP marker bit, or on the next frame's first packet where there is none.
+class ReceiveEvents(Protocol):
+    """Told of what the network did."""
 
-    aiortc waits for the next frame's packet, and gives one frame per packet at most, so that one held packet
-    delays everything after it for good.
+    def packets(self, outcome: str, count: int) -> None:
+        """outcome: recovered (came after a later one), lost (given up), late (twice, or after being given up)."""
+
+    def skipped(self, frames: int) -> None:
+        """Frames that came in part, or whole but with nothing to decode them with."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A packet in the buffer."""
+
+    timestamp: int
+    marker: bool
+    data: bytes
+    payload_type: int
+    arrived: float
+    info: PayloadInfo
+
+
+class VideoJitterBuffer:
+    """Puts packets in order and cuts them into frames. Bounded; no timers inside.
+
+    A frame is released on its RTP marker bit, or on the next frame's first packet where there is none. Behind a gap
+    frames wait until it is filled or a whole keyframe stands behind it, whichever comes first. `wants_keyframe` says
+    when the latter should be asked for: when the gap is older than two round trips, or when what comes next cannot be
+    decoded without. Frames up to that keyframe are skipped, as they would decode to smears. A gap within a frame
+    that no other needs costs that frame only.
+
+    aiortc's waits for the next frame's packet, and gives one frame per packet at most, so that one held packet delays
+    everything after it for good; and it waits for a lost packet until 512 more have come.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(capacity=512, is_video=True)
+    def __init__(
+        self,
+        codec: Callable[[int], str],
+        events: ReceiveEvents,
+        round_trip: RoundTrip,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """codec: the name of a payload type's codec."""
+        self.retransmissions = Retransmissions(round_trip, clock)
+        self._codec = codec
+        self._events = events
+        self._round_trip = round_trip
         self._clock = clock
-        self.last_arrival: float | None = None
+        self._packets: dict[int, _Held] = {}
+        self._intra: list[int] = []  # packets in which a keyframe may start, as they came
+        self._next = 0  # the first number that has been neither released nor given up
+        self._newest: int | None = None
+        self._ssrc: int | None = None
+        self._undecodable = "start"  # why frames before the next keyframe are of no use, "" where they are
+        self._timestamp: tuple[int, int, float] | None = None  # the last frame's, as sent, as given, and its arrival
 
-    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
-        self.last_arrival = packet.arrived = self._clock()
-        wants_keyframe, first = super().add(packet)
-        if first is not None:
-            while (frame := self._remove_frame(packet.sequence_number)) is not None:
-                first.following.append(frame)
-        return wants_keyframe, first
+    # --- in
 
-    def _remove_frame(self, sequence_number: int) -> ReceivedData | None:
-        packets: list[RtpPacket] = []
-        for offset in range(self._capacity):
-            packet = self._packets[(self._origin + offset) % self._capacity]
-            if packet is None:
-                return None
-            if packets and packet.timestamp != packets[0].timestamp:
-                break
-            packets.append(packet)
-            if packet.marker:
-                break
-        else:
-            return None
-        self.remove(len(packets))
-        frame = ReceivedData(
-            b"".join(packet._data for packet in packets),
-            packets[0].timestamp,
-            max(packet.arrived for packet in packets),
+    def add(self, packet: RtpPacket) -> list[ReceivedData]:
+        """Takes a packet, depayloaded into `_data` by aiortc; the frames that became whole."""
+        number = self._unwrapped(packet)
+        if number < self._next or number in self._packets:
+            self._events.packets("late", 1)
+            return []
+        info = payload_info(self._codec(packet.payload_type), packet.payload)
+        self._packets[number] = _Held(
+            packet.timestamp, bool(packet.marker), packet._data, packet.payload_type, self._clock(), info
         )
-        frame.raw_timestamp = frame.timestamp
-        return frame
+        if info.intra:
+            self._intra.append(number)
+        if number > self._newest:
+            self.retransmissions.missing(self._newest + 1, number)
+            self._newest = number
+        elif self.retransmissions.arrived(number):
+            self._events.packets("recovered", 1)
+        if self._newest - self._next >= CAPACITY:
+            self._give_up(self._newest + 1)
+            self.await_keyframe("gap")
+        return self.release()
+
+    def await_keyframe(self, reason: str) -> None:
+        """Nothing before the next keyframe can be decoded: reason says why."""
+        self._undecodable = reason
+
+    # --- out
+
+    def release(self) -> list[ReceivedData]:
+        """The frames that can be decoded now."""
+        frames = []
+        while self._packets:
+            end = None if self._undecodable else self._end_of_frame(self._next)
+            if end is None:
+                start = self._start_of_whole_keyframe() or self._past_discardable_gap()
+                if start is None:
+                    break
+                self._give_up(start)
+                self._undecodable = ""
+                continue
+            held = [self._packets.pop(number) for number in range(self._next, end)]
+            self._next = end
+            self._intra = [number for number in self._intra if number >= end]
+            if data := b"".join(one.data for one in held):  # else it is padding
+                frames.append(self._frame(data, held))
+        return frames
+
+    @property
+    def wants_keyframe(self) -> str:
+        """Why a keyframe is to be asked for now, or ""."""
+        reason = self._undecodable or ("gap" if self._overdue(self._next) else "")
+        return "" if reason and self._keyframe_is_coming() else reason
+
+    @property
+    def due(self) -> float | None:
+        """When there is something to do without a packet: to ask for one, or for a keyframe."""
+        since = self.retransmissions.oldest(self._next)
+        if since is None:
+            return None
+        deadline, ask = since + self._round_trip.gap_deadline, self.retransmissions.due
+        times = [deadline] if deadline > self._clock() else []
+        return min(times if ask is None else [*times, ask], default=None)
+
+    # --- inside
+
+    def _overdue(self, start: int) -> bool:
+        """Whether a packet from there on is missing for too long."""
+        since = self.retransmissions.oldest(start)
+        return since is not None and since + self._round_trip.gap_deadline <= self._clock()
+
+    def _keyframe_is_coming(self) -> bool:
+        """Whether the newest one's packets are still on their way, lost ones within the deadline."""
+        if not self._intra:
+            return False
+        start = max(self._intra)
+        arriving = self._packets[self._newest].timestamp == self._packets[start].timestamp
+        return arriving or not self._overdue(start)
+
+    def _unwrapped(self, packet: RtpPacket) -> int:
+        """The packet's number, counted on past 16 bits. Starts anew where the sender does."""
+        if self._newest is not None and packet.ssrc == self._ssrc:
+            ahead = (packet.sequence_number - self._newest + 0x8000 & 0xFFFF) - 0x8000
+            if abs(ahead) < CAPACITY:
+                return self._newest + ahead
+        if self._newest is not None:
+            self._give_up(self._newest + 1)
+            self.await_keyframe("restart")
+        self._ssrc = packet.ssrc
+        start = packet.sequence_number + (1 << 16)
+        self._next, self._newest = start - REORDERED, start - 1
+        return start
+
+    def _end_of_frame(self, start: int) -> int | None:
+        """One past the last packet of the frame that starts there, if it is whole."""
+        number, first = start, self._packets.get(start)
+        while (packet := self._packets.get(number)) is not None:
+            if packet.timestamp != first.timestamp:
+                return number
+            number += 1
+            if packet.marker:
+                return number
+        return None
+
+    def _start_of_whole_keyframe(self) -> int | None:
+        """Of the newest one behind the gap."""
+        for intra in reversed(self._intra):
+            start = intra
+            while (before := self._packets.get(start - 1)) and not self._between(before, self._packets[start]):
+                start -= 1
+            begins = self._packets[start].info.begins or before is not None
+            if begins and self._end_of_frame(start) is not None:
+                return start
+        return None
+
+    def _past_discardable_gap(self) -> int | None:
+        """The first packet of the next frame where what is overdue belongs to one frame that no other needs."""
+        first = self._packets.get(self._next)
+        if first is None or self._undecodable or not self._overdue(self._next):
+            return None
+        for number in range(self._next, self._newest + 1):
+            packet = self._packets.get(number)
+            if packet is None:
+                continue
+            if packet.timestamp != first.timestamp:
+                return number if self._packets.get(number - 1) else None
+            if not packet.info.discardable:
+                return None
+            if packet.marker:
+                return number + 1
+        return None
+
+    @staticmethod
+    def _between(before: _Held, after: _Held) -> bool:
+        return before.marker or before.timestamp != after.timestamp
+
+    def _give_up(self, end: int) -> None:
+        """Goes on at `end`."""
+        skipped = {self._packets.pop(number).timestamp for number in range(self._next, end) if number in self._packets}
+        self._events.skipped(len(skipped))
+        self._events.packets("lost", self.retransmissions.forget(end))
+        self._intra = [number for number in self._intra if number >= end]
+        self._next = end
+
+    def _frame(self, data: bytes, held: list[_Held]) -> ReceivedData:
+        arrived = max(one.arrived for one in held)
+        sent = held[0].timestamp
+        if self._timestamp is None:
+            given = 0
+        else:
+            last_sent, last_given, last_arrived = self._timestamp
+            since = (sent - last_sent + (1 << 31) & 0xFFFFFFFF) - (1 << 31)
+            if not 0 <= since < 60 * VIDEO_CLOCK:  # another clock: the sender has started anew
+                since = max(1, round((arrived - last_arrived) * VIDEO_CLOCK))
+            given = last_given + since
+        self._timestamp = sent, given, arrived
+        return ReceivedData(data, given, arrived, held[0].payload_type)
 
 
 class AudioForwarding:
@@ -88,4 +261,4 @@ class AudioForwarding:
         self._newest = packet.timestamp
         if not packet._data:
             return False, None
-        return False, ReceivedData(packet._data, packet.timestamp, self.last_arrival)
+        return False, ReceivedData(packet._data, packet.timestamp, self.last_arrival, packet.payload_type)

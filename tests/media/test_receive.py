@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import queue
 import threading
+from typing import Any
 
 import av
 import pytest
@@ -14,12 +15,12 @@ from aiortc.codecs import CODECS, get_encoder
 from aiortc.codecs.vpx import vp8_depayload
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rate import RemoteBitrateEstimator
-from aiortc.rtcrtpreceiver import RemoteStreamTrack, decoder_worker
+from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, decoder_worker
 from aiortc.rtp import RtcpByePacket, RtpPacket
 
 from server.media import aiortc_receive as seam
 from server.media.aiortc_private import private, set_private
-from server.media.jitter import AudioForwarding, VideoJitterBuffer
+from server.media.jitter import ReceivedData
 from tests.media.helpers import numbered_frame as frame
 
 VP8 = next(codec for codec in CODECS["video"] if codec.name == "VP8")
@@ -38,6 +39,7 @@ class Sink:
         self.frames: list[tuple[av.VideoFrame, float]] = []
         self.stages: list[tuple[str, float]] = []
         self.lost_frames = 0
+        self.requests: list[str] = []
 
     def receive(self, frame: av.VideoFrame, received: float) -> None:
         self.frames.append((frame, received))
@@ -48,10 +50,19 @@ class Sink:
     def stage(self, name: str, seconds: float) -> None:
         self.stages.append((name, seconds))
 
+    def packets(self, outcome: str, count: int) -> None: ...
 
-def packet(sequence: int, timestamp: int, marker: int = 0, data: bytes = b"x") -> RtpPacket:
-    packet = RtpPacket(payload_type=97, sequence_number=sequence & 0xFFFF, timestamp=timestamp, marker=marker)
-    packet._data = data
+    def skipped(self, frames: int) -> None: ...
+
+    def asked_for_keyframe(self, reason: str) -> None:
+        self.requests.append(reason)
+
+
+def packet(sequence: int, key: bool = False) -> RtpPacket:
+    """A VP8 frame in one packet."""
+    data = b"\x00" if key else b"\x01"
+    packet = RtpPacket(payload_type=97, sequence_number=sequence, timestamp=3000 * sequence, marker=1)
+    packet.payload, packet._data = b"\x10" + data, data
     return packet
 
 
@@ -70,6 +81,8 @@ async def test_the_receiver_has_the_parts_that_are_replaced() -> None:
     assert "input_q.get()" in worker and "output_q.put(frame)" in worker and "output_q.put(None)" in worker
     assert "packet._data = " in handle and "pli_flag, encoded_frame = self.__jitter_buffer.add(packet)" in handle
     assert "self.__decoder_queue.put((codec, encoded_frame))" in handle
+    assert "if self.__nack_generator is not None and" in handle
+    assert private(receiver, "codecs") == {}
     await pc.close()
 
 
@@ -80,66 +93,21 @@ async def test_a_renamed_part_is_noticed() -> None:
     await pc.close()
 
 
-# --- the jitter buffers
-
-
-def test_a_frame_leaves_on_its_marker() -> None:
-    clock = Clock()
-    jitter = VideoJitterBuffer(clock)
-    assert jitter.add(packet(1, 1000, data=b"a")) == (False, None)
-    clock.now += 0.01
-    _, got = jitter.add(packet(2, 1000, marker=1, data=b"b"))
-    assert (got.data, got.timestamp, got.arrived) == (b"ab", 1000, clock.now)
-
-
-def test_without_markers_a_frame_leaves_with_the_next() -> None:
-    jitter = VideoJitterBuffer(Clock())
-    assert jitter.add(packet(1, 1000))[1] is None
-    assert jitter.add(packet(2, 4000))[1].timestamp == 1000
-
-
-def test_frames_behind_a_held_packet_leave_together_with_it() -> None:
-    clock = Clock()
-    jitter = VideoJitterBuffer(clock)
-    jitter.add(packet(65534, 0xFFFFF000, marker=1))
-    for sequence in range(65536, 65540):  # wraps, and so do the timestamps
-        clock.now += 0.02
-        assert jitter.add(packet(sequence, (0xFFFFF000 + 3000 * (sequence - 65534)) & 0xFFFFFFFF, marker=1))[1] is None
-    clock.now += 0.02
-    _, first = jitter.add(packet(65535, 0xFFFFF000 + 3000, marker=1))
-    first.timestamp = 7000  # as aiortc maps it
-    frames = first.sequence()
-    assert [one.timestamp for one in frames] == [7000 + 3000 * i for i in range(5)]
-    assert frames[0].arrived == clock.now
-    assert frames[1].arrived < frames[2].arrived < clock.now
-    assert jitter.add(packet(65540, 30000, marker=1))[1].following == []
-
-
-def test_audio_packets_pass_at_once_and_late_ones_are_left_out() -> None:
-    forwarding = AudioForwarding(Clock())
-    passed = [forwarding.add(packet(i, ts))[1] for i, ts in enumerate((960, 1920, 3840, 2880, 4800, 4800))]
-    assert [one.timestamp if one else None for one in passed] == [960, 1920, 3840, None, 4800, None]
-    assert forwarding.add(packet(9, 5760, data=b""))[1] is None
-
-
 # --- the receiver
 
 
-def decoder_queue(sink: Sink, clock: Clock) -> tuple[seam._DecoderQueue, threading.Event]:
-    wants_keyframe = threading.Event()
-    return seam._DecoderQueue(sink, wants_keyframe, clock), wants_keyframe
+def encoded(number: int, data: bytes, arrived: float) -> tuple[Any, ReceivedData]:
+    return VP8, ReceivedData(data, 3000 * number, arrived, 97)
 
 
 async def test_frames_reach_the_sink_with_the_time_of_their_last_packet() -> None:
-    clock, sink = Clock(), Sink()
-    decoder, _ = decoder_queue(sink, clock)
-    jitter, encoder = VideoJitterBuffer(clock), get_encoder(VP8)
+    clock, sink, encoder = Clock(), Sink(), get_encoder(VP8)
+    decoder = seam._DecoderQueue(sink, lambda: None, clock)
     arrived = []
     for number in range(3):
         payloads, _ = encoder.encode(frame(number))
-        timestamp, data = 3000 * number, b"".join(vp8_depayload(payload) for payload in payloads)
         arrived.append(clock.now)
-        decoder.put((VP8, jitter.add(packet(number, timestamp, marker=1, data=data))[1]))
+        decoder.put(encoded(number, b"".join(map(vp8_depayload, payloads)), clock.now))
         clock.now += 0.05
     decoder.put(None)
     worker = threading.Thread(
@@ -155,14 +123,124 @@ async def test_frames_reach_the_sink_with_the_time_of_their_last_packet() -> Non
 
 
 def test_a_decoder_that_falls_behind_starts_anew_with_a_keyframe() -> None:
-    sink = Sink()
-    decoder, wants_keyframe = decoder_queue(sink, Clock())
-    jitter = VideoJitterBuffer(Clock())
-    for number in range(seam.DECODER_BACKLOG + 1):
-        assert not wants_keyframe.is_set()
-        decoder.put((VP8, jitter.add(packet(number, 3000 * number, marker=1))[1]))
-    assert wants_keyframe.is_set()
+    sink, behind = Sink(), []
+    decoder = seam._DecoderQueue(sink, lambda: behind.append(True), Clock())
+    for number in range(seam.DECODER_BACKLOG):
+        assert decoder.put(encoded(number, b"x", 0.0))
+    assert not behind
+    assert not decoder.put(encoded(99, b"x", 0.0))
+    assert behind
     assert sink.lost_frames == seam.DECODER_BACKLOG + 1
+    assert decoder._queue.empty()
+
+
+class Receiving:
+    """A reception whose requests are kept instead of sent, and whose time is the test's."""
+
+    def __init__(self) -> None:
+        self.pc = RTCPeerConnection()
+        receiver = self.pc.addTransceiver("video", "recvonly").receiver
+        receiver._track = RemoteStreamTrack("video")
+        self.clock, self.sink = Clock(), Sink()
+        self.nacks: list[list[int]] = []
+        self.decoded: list[int] = []
+        self.reception = seam.receive_video(receiver, self.sink, 300_000, self.clock)
+        private(receiver, "codecs")[97] = VP8
+        self.reception.decoder.put = lambda task: not self.decoded.append(task[1].timestamp // 3000)
+
+        async def send_nack(ssrc: int, lost: list[int]) -> None:
+            self.nacks.append(lost)
+
+        async def nothing(*arguments: object) -> None: ...
+
+        receiver._send_rtcp_nack, receiver._send_rtcp_pli = send_nack, nothing
+        self.reception._probe = nothing
+
+    async def take(self, *packets: RtpPacket) -> None:
+        for packet in packets:
+            assert self.reception.add(packet) == (False, None)
+            await asyncio.sleep(0)
+
+    async def wait(self, seconds: float) -> None:
+        """Goes on in steps of 10 ms, at each of which the timer goes off."""
+        for _ in range(round(seconds / 0.01)):
+            self.clock.now += 0.01
+            self.reception._time_is_up()
+            await asyncio.sleep(0)
+
+
+async def test_a_gap_is_asked_for_again_then_a_keyframe_is_and_that_again() -> None:
+    to = Receiving()
+    await to.take(packet(0, key=True), packet(1), packet(3))
+    assert to.nacks == [[2]] and to.decoded == [0, 1]
+    await to.wait(1)
+    assert len(to.nacks) > 4 and all(lost == [2] for lost in to.nacks)
+    assert to.sink.requests == ["gap", "gap"]  # after 0.4 s, and 0.4 s later
+    await to.take(packet(4, key=True))
+    assert to.decoded == [0, 1, 4]
+    asked = len(to.nacks)
+    await to.wait(1)
+    assert len(to.nacks) == asked and len(to.sink.requests) == 2
+    await to.pc.close()
+
+
+async def test_nothing_is_asked_of_a_publisher_that_sends_nothing() -> None:
+    to = Receiving()
+    await to.take(packet(0))
+    assert to.sink.requests == ["start"]
+    await to.wait(10)
+    assert 4 <= len(to.sink.requests) <= 6
+    assert to.reception._timer is None
+    await to.pc.close()
+
+
+async def test_frames_that_the_decoder_fails_on_make_one_request() -> None:
+    to = Receiving()
+    await to.take(packet(0, key=True))
+    for number in range(1, 10):
+        to.reception.decoder_failed()
+        await asyncio.sleep(0)
+        await to.take(packet(number))
+    assert to.sink.requests == ["decoder"]
+    assert to.decoded == [0]  # the last good picture is held
+    await to.take(packet(10, key=True), packet(11))
+    assert to.decoded == [0, 10, 11]
+    await to.pc.close()
+
+
+# --- what aiortc does by itself; where one of these fails, what is mended may no longer need mending
+
+
+async def test_aiortc_asks_for_a_keyframe_with_every_frame_that_it_fails_on() -> None:
+    pc = RTCPeerConnection()
+    receiver = pc.addTransceiver("video", "recvonly").receiver
+    private(receiver, "codecs")[97] = VP8
+    requests = []
+
+    async def send_pli(ssrc: int) -> None:
+        requests.append(ssrc)
+
+    receiver._send_rtcp_pli = send_pli
+    for number in range(10):
+        private(receiver, "decoder_error").set()
+        await receiver._handle_rtp_packet(packet(number), arrival_time_ms=0)
+    assert len(requests) == 10
+    await pc.close()
+
+
+def test_aiortc_asks_for_a_lost_packet_again_only_when_another_is_lost() -> None:
+    generator = NackGenerator()
+    assert [generator.add(packet(number)) for number in (0, 2, 3, 4, 5, 7)] == [False, True, False, False, False, True]
+
+
+async def test_aiortcs_queue_of_frames_grows_while_nobody_reads() -> None:
+    track = RemoteStreamTrack("video")
+    for number in range(100):
+        await track._queue.put(frame(number))
+    assert track._queue.qsize() == 100
+
+
+# --- the rest
 
 
 async def test_a_goodbye_does_not_end_the_receiver() -> None:
