@@ -14,25 +14,25 @@ from aioice.stun import TransactionError
 from aiortc import RTCIceTransport, RTCPeerConnection
 
 from server.media.bitrate import Bitrates
+from server.media.encoder import Codec
 
 
 class UnsupportedOffer(ValueError):
     """The offer holds no codec that the relay speaks; the message says which would be right."""
 
 
-def choose_codecs(pc: RTCPeerConnection, bitrates: Bitrates) -> None:
-    """Between setRemoteDescription and createAnswer: VP8 before H264, and Opus as the only audio.
+def choose_codecs(pc: RTCPeerConnection, bitrates: Bitrates, preferred: Codec = "VP8") -> None:
+    """Between setRemoteDescription and createAnswer: the preferred codec first, and Opus as the only audio.
 
-    A preference set with setCodecPreferences after the offer has no effect. aiortc's H264 encoder takes three times
-    the time of its VP8 encoder. Chromium begins at 300 kbit/s and takes 20 s and more to reach 720p unless the
-    answer's fmtp tells it where to begin (`x-google-start-bitrate`, kbit/s).
+    A preference set with setCodecPreferences after the offer has no effect. Chromium begins at 300 kbit/s and takes
+    20 s and more to reach 720p unless the answer's fmtp tells it where to begin (`x-google-start-bitrate`, kbit/s).
     Raises UnsupportedOffer without a common codec.
     """
     for transceiver in pc.getTransceivers():
         codecs = transceiver._codecs
         if transceiver.kind == "video":
-            vp8 = {codec.payloadType for codec in codecs if codec.mimeType.lower() == "video/vp8"}
-            codecs.sort(key=lambda codec: codec.parameters.get("apt", codec.payloadType) not in vp8)
+            first = {codec.payloadType for codec in codecs if codec.name.upper() == preferred}
+            codecs.sort(key=lambda codec: codec.parameters.get("apt", codec.payloadType) not in first)
             for codec in codecs:
                 if codec.name.lower() != "rtx":
                     codec.parameters["x-google-start-bitrate"] = bitrates.start // 1000

@@ -1,19 +1,20 @@
-"""One published video stream: newest frame in, enhanced, rendered once per watched view, handed to the watchers.
+"""One published video stream: newest frame in, enhanced, rendered once per watched view, encoded once per codec.
 
-    decoder thread ─▶ slot ─▶ front thread: Enhancer.begin ─▶ finish thread: Enhancer.finish, render ─▶ watchers' slots
+    decoder thread ─▶ slot ─▶ front thread: Enhancer.begin ─▶ finish thread: Enhancer.finish, render ─▶ encoders' slots
 
 Threads and queues belong to one stream, so that a slow stream holds up no other, and every one of them is bounded.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import av
 
@@ -21,9 +22,11 @@ from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
 from hime_core.enhancer import Enhanced, Enhancer, Job
 from hime_core.picture import Picture
+from server.media.encoder import Codec, Encoding
+from server.media.fanout import EncodedStream, Shown
 from server.media.rates import RateMeter, Smoothed
 from server.media.slot import Slot
-from server.media.tracks import Outgoing, VideoTrack
+from server.media.tracks import VideoTrack
 from server.observability.metrics import Metrics
 
 # Frames between begin() and the watchers. One may wait for the engine while the next ones, which do not, line up
@@ -50,10 +53,10 @@ class _InFlight:
 
 @dataclass(frozen=True, eq=False)
 class _Watched:
-    """One view in one layout, rendered once for all of its tracks."""
+    """One view in one layout, rendered once, encoded once per codec. Changed in the event loop only."""
 
     renderer: Renderer
-    tracks: tuple[VideoTrack, ...]
+    streams: dict[Codec, EncodedStream] = field(default_factory=dict)
 
 
 class VideoPipeline:
@@ -64,6 +67,7 @@ class VideoPipeline:
         enhancer: Enhancer,
         metrics: Metrics,
         on_first_frame: Callable[[], None] = lambda: None,
+        encoding: Encoding = Encoding(),  # noqa: B008  # frozen
         renderer: Callable[[View, Layout], Renderer] = Renderer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,6 +79,7 @@ class VideoPipeline:
         self._enhancer = enhancer
         self._metrics = metrics
         self._on_first_frame: Callable[[], None] | None = on_first_frame
+        self._encoding = encoding
         self._make_renderer = renderer
         self._clock = clock
         self._slot: Slot[_Received] = Slot()
@@ -83,6 +88,8 @@ class VideoPipeline:
         self._in_flight = 0
         self._lock = threading.Lock()
         self._watched: dict[tuple[View, Layout], _Watched] = {}
+        self._tracks: set[VideoTrack] = set()
+        self._closing: list[EncodedStream] = []
         self._finishing = Smoothed()
         self._latency = Smoothed()
         self._logged: set[str] = set()
@@ -127,12 +134,16 @@ class VideoPipeline:
     # --- out: called in the event loop
 
     def watch(self, view: View, layout: Layout) -> VideoTrack:
-        """A new track of that view; stop() on it ends the watching."""
+        """A new track of that view, which is encoded from the track's first read on; stop() on it ends the watching."""
         key = view, layout
-        track = VideoTrack(self._encoded, self._metrics.keyframe)
-        with self._lock:
-            watched = self._watched.get(key) or _Watched(self._make_renderer(view, layout), ())
-            self._watched[key] = replace(watched, tracks=(*watched.tracks, track))
+        track = VideoTrack(
+            self._encoding.bitrates,
+            on_first_read=lambda track: self._start(key, track),
+            on_sent=self._sent,
+            on_skipped=lambda frames: self._metrics.unsent("slow_watcher", frames),
+            clock=self._clock,
+        )
+        self._tracks.add(track)
         track.on("ended", lambda: self._unwatch(key, track))
         return track
 
@@ -153,28 +164,45 @@ class VideoPipeline:
             self._flow.notify_all()
         for thread in self._threads:
             thread.join(timeout=5)
+        for stream in self._closing:
+            stream.join()
         self._enhancer.close()
 
     def end_tracks(self) -> None:
-        for watched in list(self._watched.values()):
-            for track in watched.tracks:
-                track.stop()
+        for track in list(self._tracks):
+            track.stop()
+
+    def _start(self, key: tuple[View, Layout], track: VideoTrack) -> None:
+        if track.readyState != "live":
+            return
+        watched = self._watched.get(key) or _Watched(self._make_renderer(*key))
+        stream = watched.streams.get(track.codec)
+        if stream is None:
+            loop = asyncio.get_running_loop()
+            stream = EncodedStream(track.codec, self._encoding, self._metrics, loop, self._clock)
+        stream.add(track)
+        with self._lock:
+            watched.streams[track.codec] = stream
+            self._watched[key] = watched
 
     def _unwatch(self, key: tuple[View, Layout], track: VideoTrack) -> None:
+        self._tracks.discard(track)
+        watched = self._watched.get(key)
+        stream = watched.streams.get(track.codec) if watched else None
+        if watched is None or stream is None or stream.remove(track):
+            return
         with self._lock:
-            watched = self._watched[key]
-            tracks = tuple(other for other in watched.tracks if other is not track)
-            if tracks:
-                self._watched[key] = replace(watched, tracks=tracks)
-            else:
+            del watched.streams[track.codec]
+            if not watched.streams:
                 del self._watched[key]
             if not self._watched:
                 self._latency.value = None
+        stream.close()
+        self._closing = [other for other in self._closing if other.alive] + [stream]
 
-    def _encoded(self, received: float, seconds: float) -> None:
+    def _sent(self, received: float) -> None:
         latency = self._clock() - received
         self._latency.add(latency)
-        self._metrics.stage("encode", seconds)
         self._metrics.frame_latency(latency)
 
     # --- the two threads
@@ -225,12 +253,12 @@ class VideoPipeline:
         """Renders and hands out every watched view."""
         composing = self._clock()
         with self._lock:
-            watched = dict(self._watched)
-        for (view, _), target in watched.items():
-            picture, failed = self._rendered(target.renderer, enhanced)
+            watched = [(view, one.renderer, list(one.streams.values())) for (view, _), one in self._watched.items()]
+        for view, renderer, streams in watched:
+            picture, failed = self._rendered(renderer, enhanced)
             if failed and view != "original":
                 enhanced = _passed(enhanced.picture)
-            self._hand_out(picture, target.tracks, received)
+            self._hand_out(picture, streams, received)
         self._metrics.stage("composite", enhanced.seconds + self._clock() - composing)
         self.rate_out.add()
         self._metrics.fps_out()
@@ -261,11 +289,9 @@ class VideoPipeline:
         except Exception:
             return enhanced.picture, True
 
-    def _hand_out(self, picture: Picture, tracks: tuple[VideoTrack, ...], received: _Received) -> None:
-        for track in tracks:
-            frame = picture.to_frame()  # one for each: encoders write the wanted picture type into it
-            frame.pts, frame.time_base = received.frame.pts, received.frame.time_base
-            track.slot.put(Outgoing(frame, received.time))
+    def _hand_out(self, picture: Picture, streams: list[EncodedStream], received: _Received) -> None:
+        for stream in streams:
+            stream.put(Shown(picture, received.frame.pts, received.frame.time_base, received.time))
 
     def _count(self, outcome: str) -> None:
         with self._lock:
