@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -9,14 +10,15 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from hime_core.bank import ExemplarBank
-from hime_core.compositing.detail import Carrier, Detail, Patch, difference, patch
-from hime_core.engine.protocol import Overload
-from hime_core.engine.protocol import Engine, FaceRequest
+from hime_core.compositing.detail import Patch
+from hime_core.compositing.steady import SteadyDetail
+from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
 from hime_core.faces.detector import ScanningDetector
-from hime_core.faces.geometry import LrSquare, crop, headshot_of, lr_square
+from hime_core.faces.geometry import crop, headshot_of, lr_square
 from hime_core.faces.quality import brightness, yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
@@ -24,7 +26,6 @@ from hime_core.job import Eligible, Enhanced, Job, Outcome, Request
 from hime_core.pace import Pace
 from hime_core.picture import Picture
 
-LARGEST_FADING = 144  # pixels of a frame
 RELIEF = 0.8  # of the patience: an engine that answers within it is waited for again
 
 
@@ -42,15 +43,6 @@ class EnhancerConfig:
     carry_for: float = 0.6
     fade: float = 0.3
     steadiness: float = 0.25
-
-
-@dataclass
-class _Memory:
-    """What is remembered of one track between frames."""
-
-    detail: Detail | None = None
-    strength: float = 0.0
-    time: float = 0.0
 
 
 class Enhancer:
@@ -73,16 +65,16 @@ class Enhancer:
         self._engine, self._config = engine, config
         self._clock, self._on_stage = clock, on_stage
         self._watch = FaceWatch(detector, config.detect_every, config.patience is None, self._stage)
-        self._carrier = Carrier()
-        self._memory: dict[int, _Memory] = {}
+        self._steady = SteadyDetail(engine.scale, config.carry_for, config.fade, config.steadiness)
         self._banks: dict[int, ExemplarBank] = {}  # of further faces
         self._owner: int | None = None  # the track that `bank` belongs to
+        self._stream = object()  # its name at the engine
         self._frame = 0
         self._request: Request | None = None  # the last one, begin()'s
         self._late: Request | None = None  # one that finish() did not wait for
         self._slow = False
         self._dropped = False  # what is remembered is to be forgotten
-        self._pace = Pace(config.patience, config.references)
+        self.pace = Pace(config.patience, config.references)
 
     def forget(self, exemplar_ids: Iterable[str] | None) -> None:
         """Drops exemplars by id; None drops all of them, and the detail that came of them. From any thread."""
@@ -114,7 +106,7 @@ class Enhancer:
         with self._stage("select"):
             self._feed(rgb, faces)
             job.eligible = tuple(self._eligible(job, rgb))
-        if job.eligible:
+        if job.eligible and job.ask and self._request is None:
             self._ask(job)
         return job
 
@@ -142,29 +134,36 @@ class Enhancer:
     def _eligible(self, job: Job, rgb: np.ndarray) -> Iterator[Eligible]:
         """The faces small enough to enhance; notes why the others are not."""
         squares = [lr_square(headshot) for headshot in job.headshots]
-        references = self._pace.references(sum(square.side**2 for square in squares if square))
+        plan = self.pace.plan([square.side for square in squares if square], job.now)
+        job.ask, sides = plan.ask, iter(plan.sides)
         for face, headshot, square in zip(job.faces, job.headshots, squares, strict=True):
             if square is None:
                 job.bypasses.append("close" if headshot.side >= self.bank.min_side else "too_large")
                 continue
             lr, luma = (crop(image, square.x, square.y, square.side) for image in (rgb, job.picture.y))
-            exemplars = self._bank_of(face.track).select(
-                face.landmarks, yaw_degrees(face.landmarks), brightness(lr), square.side, self._engine.scale, references
-            )
+            pose, light, scale = yaw_degrees(face.landmarks), brightness(lr), self._engine.scale
+            bank = self._bank_of(face.track)
+            exemplars = bank.select(face.landmarks, pose, light, square.side, scale, plan.references)
             if len(job.faces) > 1:  # a photo says who the stream's person is, not which of several faces
                 exemplars = tuple(e for e in exemplars if e.source == "call")
-            yield Eligible(face, square, lr, luma, exemplars)
+            yield Eligible(face, square, lr, luma, exemplars, next(sides))
 
     def _ask(self, job: Job) -> None:
-        if self._request:
-            return
-        requests = [FaceRequest(e.lr, e.face.landmarks - (e.square.x, e.square.y), e.exemplars) for e in job.eligible]
         asked = self._clock()
+        deadline = math.inf if self._config.patience is None else asked + self._config.patience
+        requests = [self._face_request(face, deadline) for face in job.eligible]
         request = Request(job.eligible, tuple(self._engine.submit(requests)), job.received, asked)
-
         for future in request.futures:
             future.add_done_callback(lambda _: request.answers.append(self._clock()))
+        self.pace.asked(asked)
         job.request = self._request = request
+
+    def _face_request(self, face: Eligible, deadline: float) -> FaceRequest:
+        lr, landmarks = face.lr, face.face.landmarks - (face.square.x, face.square.y)
+        if face.side < face.square.side:
+            lr = cv2.resize(lr, (face.side, face.side), interpolation=cv2.INTER_AREA)
+            landmarks = (landmarks + 0.5) * (face.side / face.square.side) - 0.5
+        return FaceRequest(lr, landmarks.astype(np.float32), face.exemplars, self._stream, deadline)
 
     def _learn(self) -> None:
         """Lets go of an answered request, and of the faces in it."""
@@ -172,9 +171,11 @@ class Enhancer:
         if request is None or not request.done():
             return
         self._request = None
-        if not any(_error(f) for f in request.futures):  # a refusal comes quickly and says nothing of the pace
-            faces = [(e.square.side**2, max(1, len(e.exemplars))) for e in request.eligible]
-            self._pace.learn(request.received, request.asked, request.answered, faces)
+        errors = [error for f in request.futures if (error := _error(f))]
+        if not errors:
+            self.pace.learn(request.received, request.asked, request.answered, request.demand)
+        elif any(isinstance(error, Overload | Late) for error in errors):
+            self.pace.refused(request.demand)
 
     # -- second half: what came of it --------------------------------------------------------------------------
 
@@ -182,22 +183,30 @@ class Enhancer:
         """Waits for the job's own faces while there is patience left; else carries the last detail along."""
         if self._dropped:
             self._dropped, self._late = False, None
-            self._memory.clear()
+            self._steady.clear()
         self._take_late()
         answered = job.request is not None and self._wait(job.request)
         start = time.perf_counter()
         patches: list[Patch] = []
         fresh: list[Eligible] = []
+        # An engine that answers late still answers: its detail is kept until the next can have come.
+        longer = 2 * min(self.pace.turnaround, 1.0)
         for number, face in enumerate(job.eligible):
             future = job.request.futures[number] if job.request and answered else None
-            found = self._patch(job, face, future)
-            if found:
-                patches.append(found[0])
-                if found[1]:
-                    fresh.append(face)
-        patches += self._fading(job)
-        for track in set(self._memory) - {f.track for f in job.faces}:
-            del self._memory[track]
+            error = _error(future) if future else None
+            if future and not error:
+                fresh.append(face)
+                patches.append(self._steady.fresh(face, future.result(), job.received, longer))
+                continue
+            job.bypasses.append(_reason(job, error))
+            if patch := self._steady.carried(face, job.received, longer):
+                patches.append(patch)
+        eligible = {face.face.track for face in job.eligible}
+        for tracked, headshot in zip(job.faces, job.headshots, strict=True):
+            if tracked.track not in eligible:
+                patch = self._steady.fading(tracked, headshot, job.picture.y, job.received, longer)
+                patches += [patch] if patch else []
+        self._steady.keep(face.track for face in job.faces)
         gaps = [job.now - e.time for face in fresh for e in face.exemplars if e.source == "call"]
         outcome: Outcome = "passed"
         if patches:
@@ -228,71 +237,8 @@ class Enhancer:
         if patience is not None and request.answered - request.received <= RELIEF * patience:
             self._slow = False
         for face, future in zip(request.eligible, request.futures, strict=True):
-            memory = self._memory.get(face.face.track)
-            if memory and not _error(future):
-                added = difference(future.result(), face.lr)
-                memory.detail = Detail(added, face.luma, face.face.landmarks, face.square, request.received)
-
-    def _patch(self, job: Job, face: Eligible, future: Future[np.ndarray] | None) -> tuple[Patch, bool] | None:
-        """A face's patch and whether it is fresh, or None when there is nothing to add; notes why."""
-        memory = self._memory.setdefault(face.face.track, _Memory(time=job.received))
-        carried = self._carried(job, memory, face.face.landmarks, face.square, face.luma)
-        error = _error(future) if future else None
-        fresh = future is not None and error is None
-        if fresh:
-            added = difference(future.result(), face.lr)
-            if carried is not None:
-                moved, trust = carried
-                added += self._config.steadiness * trust * (moved - added)
-            memory.detail = Detail(added, face.luma, face.face.landmarks, face.square, job.received)
-        else:
-            job.bypasses.append(_reason(job, error))
-            if carried is None:
-                memory.strength, memory.time = 0.0, job.received
-                return None
-            added = carried[0] * carried[1]
-        return patch(face.square, added, self._fade(memory, job.received, 1.0)), fresh
-
-    def _fading(self, job: Job) -> list[Patch]:
-        """Faces that came too close to be enhanced keep their last detail while it fades away."""
-        eligible = {e.face.track for e in job.eligible}
-        patches = []
-        for face, headshot in zip(job.faces, job.headshots, strict=True):
-            memory = self._memory.get(face.track)
-            if face.track in eligible or memory is None or memory.detail is None:
-                continue
-            strength = self._fade(memory, job.received, 0.0)
-            side = 2 * round(headshot.side / 2)
-            if side > LARGEST_FADING:  # it came close at once; carrying so much would hold the stream up
-                strength = 0.0
-            square = LrSquare(round(headshot.cx - side / 2), round(headshot.cy - side / 2), side, 1.0)
-            luma = crop(job.picture.y, square.x, square.y, side)
-            carried = self._carried(job, memory, face.landmarks, square, luma) if strength else None
-            if carried is None:
-                memory.detail, memory.strength = None, 0.0
-                continue
-            patches.append(patch(square, carried[0] * carried[1], strength))
-        return patches
-
-    def _carried(
-        self, job: Job, memory: _Memory, landmarks: np.ndarray, square: LrSquare, luma: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        detail = memory.detail
-        if detail is None:
-            return None
-        # An engine that answers late still answers: its detail is kept until the next can have come.
-        rest = self._config.carry_for + 2 * min(self._pace.turnaround, 1.0) - (job.received - detail.time)
-        if rest <= 0:
-            return None
-        moved, trust = self._carrier.carry(detail, luma, landmarks, square)
-        return moved, trust * np.float32(min(1.0, 2 * rest / self._config.carry_for))  # old detail goes softly
-
-    def _fade(self, memory: _Memory, now: float, target: float) -> float:
-        """Moves a face's strength towards target, so that nothing pops; returns it."""
-        step = max(0.0, now - memory.time) / self._config.fade
-        memory.time = now
-        memory.strength += max(-step, min(step, target - memory.strength))
-        return memory.strength
+            if not _error(future):
+                self._steady.late(face, future.result(), request.received)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -308,6 +254,8 @@ def _error(future: Future[np.ndarray]) -> BaseException | None:
 
 def _reason(job: Job, error: BaseException | None) -> str:
     """The bypass reason of a face without a fresh answer."""
+    if isinstance(error, Late):
+        return "late"
     if error is not None:
         return "overload" if isinstance(error, Overload) else "error"
     return "late" if job.request else "overload"

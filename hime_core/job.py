@@ -26,6 +26,7 @@ class Eligible:
     lr: np.ndarray  # RGB uint8 (L, L, 3)
     luma: np.ndarray  # uint8 (L, L)
     exemplars: tuple[Exemplar, ...]
+    side: int  # the LR size that the engine is asked for, at most L
 
 
 @dataclass(eq=False)
@@ -37,6 +38,11 @@ class Request:
     received: float
     asked: float
     answers: list[float] = field(default_factory=list)
+
+    @property
+    def demand(self) -> list[tuple[int, int]]:
+        """Each face's LR pixels at the engine, and number of references."""
+        return [(face.side**2, max(1, len(face.exemplars))) for face in self.eligible]
 
     def done(self) -> bool:
         return len(self.answers) == len(self.futures)
@@ -57,6 +63,7 @@ class Job:
     faces: tuple[TrackedFace, ...] = ()
     headshots: tuple[Headshot, ...] = ()
     eligible: tuple[Eligible, ...] = ()
+    ask: bool = True  # whether it is this frame's turn
     request: Request | None = None
     bypasses: list[str] = field(default_factory=list)
 

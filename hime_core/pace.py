@@ -1,44 +1,146 @@
-"""How much can be asked of the engine: learnt from its answers."""
+"""How much is asked of the engine: a ladder of lesser demands, climbed down at once and up again with care."""
 
 from __future__ import annotations
 
-STRAIN = 0.7  # of the patience: an engine that is expected to take longer is asked with fewer references ...
-EASE = 0.5  # ... and with more again where that is expected to take no longer than this
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hime_core.faces.geometry import LR_SIDES
+
+STRAIN = 0.7  # of the patience: a request that is expected to take longer is not made
+EASE = 0.7  # of a rung's limit: what is expected must fit into this for the rung to be climbed to
+HOLD = 0.3  # seconds on a rung before a better one is tried
+GIVE_UP = 4.0  # patiences: answers that take longer even at the least demand are too old to be carried
+PROBE = 1.0  # seconds between requests that only measure, while all frames pass
 REFERENCE_COST = 0.7  # of a reference, against the rest of the network
 SMOOTHING = 0.2
+SMALLEST = 32  # LR size that faces are not reduced below
+LONGEST_GAP = 0.25  # seconds between frames: what is longer says nothing of their rate
+
+
+@dataclass(frozen=True)
+class Rung:
+    """references: at most, per face; every: frames between requests; smaller: steps down the LR sizes."""
+
+    name: str
+    references: int
+    every: int
+    smaller: int = 0
+
+
+def ladder(references: int) -> tuple[Rung, ...]:
+    """From all that is wanted to the least: references, then frames, then pixels; below it, frames pass."""
+    fewer = [Rung(f"references_{n}", n, 1) for n in range(references, 0, -1)]
+    reduced = [Rung(f"smaller_{n}", 1, 2, n) for n in range(1, LR_SIDES.index(96) - LR_SIDES.index(SMALLEST) + 1)]
+    return (*fewer, Rung("half_rate", 1, 2), *reduced, Rung("pass", 1, 1, len(reduced)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to ask for with a frame, if at all: references per face, and each face's LR size at the engine."""
+
+    ask: bool
+    references: int
+    sides: tuple[int, ...]
 
 
 class Pace:
-    """Chooses the number of references for one stream.
+    """Chooses the demand of one stream, from the engine's measured speed and the frames' rate.
 
     patience: seconds that a frame waits for its faces at most, None for as long as it takes; references: the most that
-    are wanted.
+    are wanted. decisions: how often each rung was come to. Times are the caller's clock's.
     """
 
     def __init__(self, patience: float | None, references: int) -> None:
         self.turnaround = 0.0  # seconds from a frame's reception to its answer, the last time
-        self._patience, self._most, self._references = patience, references, references
+        self.decisions: Counter[str] = Counter()
+        self._patience, self._ladder = patience, ladder(references)
+        self._rung = 0
+        self._changed = -math.inf
+        self._asked = -math.inf
+        self._skipped = 0  # frames since the last request
+        self._before: float | None = None
+        self._interval = 0.0
         self._pixel_seconds = 0.0  # for an LR pixel without references
 
-    def references(self, pixels: int) -> int:
-        """How many references can be asked for, with so many LR pixels in all faces of a frame."""
+    @property
+    def rung(self) -> Rung:
+        return self._ladder[self._rung]
+
+    def plan(self, sides: Sequence[int], now: float) -> Plan:
+        """For a frame whose faces have these LR sizes. With ask set, `asked` is to be called if it is done."""
         if self._patience is None:
-            return self._most
-        while self._references > 1 and self._share(pixels, self._references) > STRAIN:
-            self._references -= 1
-        while self._references < self._most and self._share(pixels, self._references + 1) <= EASE:
-            self._references += 1
-        return self._references
+            return Plan(True, self._ladder[0].references, tuple(sides))
+        self._clock_in(now)
+        self._choose(sides, now)
+        self._skipped += 1
+        rung = self.rung
+        ask = now - self._asked >= PROBE if rung is self._ladder[-1] else self._skipped >= rung.every
+        return Plan(ask, rung.references, _reduced(sides, rung.smaller))
 
-    def learn(self, received: float, asked: float, answered: float, faces: list[tuple[int, int]]) -> None:
-        """From an answer: the times of the frame's reception, of asking and of the answer; each face's LR pixels and
-        number of references."""
+    def asked(self, now: float) -> None:
+        self._asked, self._skipped = now, 0
+
+    def learn(self, received: float, asked: float, answered: float, faces: Sequence[tuple[int, int]]) -> None:
+        """From an answer: the times of the frame's reception, of asking and of the answer; each face's LR pixels at
+        the engine and number of references."""
         self.turnaround = answered - received
-        work = sum(pixels * (1 + REFERENCE_COST * references) for pixels, references in faces)
-        measured = (answered - asked) / work
-        self._pixel_seconds += (measured - self._pixel_seconds) * (SMOOTHING if self._pixel_seconds else 1.0)
+        self._measured(answered - asked, faces)
 
-    def _share(self, pixels: int, references: int) -> float:
-        """The expected time as a share of the patience."""
+    def refused(self, faces: Sequence[tuple[int, int]]) -> None:
+        """The engine had no room, or came to them too late: it is taken to be too slow for this demand."""
+        if self._patience is not None:
+            self._measured(max(2 * STRAIN * self._patience, self._expected_of(faces)), faces)
+
+    def _measured(self, seconds: float, faces: Sequence[tuple[int, int]]) -> None:
+        measured = seconds / _work(faces)
+        # While frames pass there is one measurement a second, and only news counts.
+        weight = 0.6 if self.rung is self._ladder[-1] else SMOOTHING
+        self._pixel_seconds += (measured - self._pixel_seconds) * (weight if self._pixel_seconds else 1.0)
+
+    def _clock_in(self, now: float) -> None:
+        gap = math.inf if self._before is None else now - self._before
+        self._before = now
+        if 0 < gap < LONGEST_GAP:
+            self._interval += (gap - self._interval) * (SMOOTHING if self._interval else 1.0)
+
+    def _choose(self, sides: Sequence[int], now: float) -> None:
+        before, last = self._rung, len(self._ladder) - 1
+        while self._rung < last and self._expected(sides, self._rung) > self._limit(self._rung):
+            self._rung += 1
+        if self._rung == before and before and now - self._changed >= HOLD:
+            better = before - 1
+            self._rung -= self._expected(sides, better) <= EASE * self._limit(better)
+        if self._rung != before:
+            self._changed = now
+            self.decisions[self.rung.name] += 1
+
+    def _limit(self, rung: int) -> float:
+        """Seconds that a request on this rung may take: the frame waits for it, and the next one comes."""
         assert self._patience is not None
-        return self._pixel_seconds * pixels * (1 + REFERENCE_COST * references) / self._patience
+        if rung == len(self._ladder) - 2:
+            return GIVE_UP * self._patience
+        limit = STRAIN * self._patience
+        return min(limit, self._ladder[rung].every * self._interval) if self._interval else limit
+
+    def _expected(self, sides: Sequence[int], rung: int) -> float:
+        plan = self._ladder[rung]
+        return self._expected_of([(side**2, plan.references) for side in _reduced(sides, plan.smaller)])
+
+    def _expected_of(self, faces: Sequence[tuple[int, int]]) -> float:
+        return self._pixel_seconds * _work(faces)
+
+
+def _work(faces: Sequence[tuple[int, int]]) -> float:
+    return sum(pixels * (1 + REFERENCE_COST * references) for pixels, references in faces)
+
+
+def _reduced(sides: Sequence[int], steps: int) -> tuple[int, ...]:
+    """LR sizes so many steps smaller, not below the smallest that faces are reduced to."""
+    return tuple(side if side <= SMALLEST else max(SMALLEST, _step_down(side, steps)) for side in sides)
+
+
+def _step_down(side: int, steps: int) -> int:
+    return LR_SIDES[max(0, LR_SIDES.index(side) - steps)]

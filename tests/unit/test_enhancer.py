@@ -297,7 +297,7 @@ def test_forgetting_the_person_leaves_nothing(scene, clock):
     assert enhancer.bank.exemplars() == []
     assert ids <= engine.forgotten
     step(enhancer, scene, clock)
-    assert all(memory.detail is None for memory in enhancer._memory.values())
+    assert all(memory.detail is None for memory in enhancer._steady._memory.values())
     assert enhancer._request is None
 
 
