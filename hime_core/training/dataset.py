@@ -1,9 +1,11 @@
-"""Training pairs from a folder of identities, drawn so that references pay from the first step."""
+"""Training pairs from headshots by person, drawn so that references pay from the first step."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,11 +14,24 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from hime_core.errors import InputError
-from hime_core.registration import Registration, luma
-from hime_core.training.degradations import degrade_lr, degrade_reference, relight, turn
+from hime_core.registration import Registration, luma, similarity
+from hime_core.training.call import call_lr, call_reference
+from hime_core.training.degradations import degrade_lr, degrade_reference, relight, turn_with
+from hime_core.training.headshots import (
+    PHOTO_SIDE,
+    PHOTO_SUFFIXES,
+    Person,
+    Shot,
+    mirrored,
+    read_identities,
+    read_people,
+    resize,
+)
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-PHOTO_SIDE = 256
+__all__ = ["PHOTO_SIDE", "PHOTO_SUFFIXES", "PairDataset", "PairOptions", "read_identities"]
+
+Flips = Literal["even", "uneven", "none"]
+MOMENT = 10  # frames of 1/30 s: shots of a clip this near are coded as one sequence
 
 
 @dataclass(frozen=True)
@@ -24,56 +39,96 @@ class PairOptions:
     """How pairs are drawn.
 
     scale: of the network; window: side of the LR windows trained on; batch: samples that share a number of references;
-    lr_sides: LR sizes of the whole headshot and their shares; degraded: share of LR pictures that are not clean;
+    lr_sides: LR sizes of the whole headshot and their shares; counts: shares of 0, 1, 2 and 3 references;
+    degraded, called: shares of LR pictures with light damage and of those that went through a call, the rest is clean;
     self_share, other_share, wrong_share, blank_share: what a reference is: the target a moment later, another photo
-    of the person, of another person, or black.
+    of the person or another moment of the clip, a photo of another person, or black; gap: frames of 1/30 s between a
+    moment and its references; clip_share: share of targets from clips, where there are both clips and photos;
+    lone: weight of a photo whose person has no other; those with one other weigh at least 1/3, with three or more 1;
+    registered: references are laid over the LR picture by their landmarks and by flow, as at runtime; otherwise they
+    are only resized, as in the paper; landmark_error: of the LR face's landmarks, shares of the side;
+    flips: input and references mirrored together, each by itself, or not at all (Table 7).
     """
 
     scale: int = 4
     window: int = 24
     batch: int = 8
     lr_sides: tuple[tuple[int, float], ...] = ((32, 0.7), (48, 0.15), (64, 0.15))
-    degraded: float = 0.3
-    self_share: float = 0.45
-    other_share: float = 0.44
+    counts: tuple[float, float, float, float] = (0.05, 0.35, 0.25, 0.35)
+    degraded: float = 0.0
+    called: float = 0.0
+    self_share: float = 0.4
+    other_share: float = 0.5
     wrong_share: float = 0.05
-    blank_share: float = 0.06
+    blank_share: float = 0.05
+    gap: tuple[int, int] = (15, 300)
+    clip_share: float = 0.3
+    lone: float = 0.15
+    registered: bool = True
+    landmark_error: float = 0.01
+    flips: Flips = "even"
 
+    def __post_init__(self) -> None:
+        if self.flips not in ("even", "uneven", "none"):
+            raise InputError(f"flips {self.flips!r} are not available; choose one of: even, uneven, none")
+        if min(side for side, _ in self.lr_sides) < self.window:
+            raise InputError(f"windows of {self.window} pixels do not fit into LR pictures of {self.lr_sides}")
 
-def read_identities(root: Path) -> dict[str, list[Path]]:
-    """`<identity>/<photo>` below root, sorted. Raises InputError when there is none."""
-    if not root.is_dir():
-        raise InputError(f"{root} is not a folder; give one that holds <identity>/<photo>.jpg")
-    found = {
-        folder.name: sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
-        for folder in sorted(root.iterdir())
-        if folder.is_dir()
-    }
-    found = {name: photos for name, photos in found.items() if photos}
-    if not found:
-        raise InputError(f"{root} holds no photos; it must hold <identity>/<photo>.jpg")
-    return found
+    @classmethod
+    def for_recipe(cls, recipe: str, scale: int) -> PairOptions:
+        """What `rec`, `perceptual` and `call` are trained on at a scale."""
+        if scale == 8:  # whole pictures of 16
+            sizes = {"window": 16, "batch": 16, "lr_sides": ((16, 0.75), (24, 0.1), (32, 0.15))}
+        elif recipe == "call":  # from 32 on: the runtime takes smaller faces too, but nothing below is recognisable
+            sizes = {"lr_sides": ((32, 0.5), (48, 0.25), (64, 0.25))}
+        else:
+            sizes = {}
+        if recipe == "call":
+            return cls(scale=scale, degraded=0.05, called=0.9, clip_share=0.5, **sizes)
+        return cls(scale=scale, **sizes)
+
+    @classmethod
+    def paper(cls, scale: int) -> PairOptions:
+        """Section 4 to the letter: clean LR, three raw photos of the person, who has at least two others at hand."""
+        sizes = {"window": 16, "batch": 16, "lr_sides": ((16, 1.0),)} if scale == 8 else {"lr_sides": ((32, 1.0),)}
+        return cls(
+            scale=scale, counts=(0, 0, 0, 1), self_share=0, other_share=1, wrong_share=0, blank_share=0, lone=0,
+            clip_share=0, registered=False, **sizes,
+        )  # fmt: skip
 
 
 class PairDataset(Dataset):
     """Sample number i is always the same for one seed, so that training resumes where it stopped.
 
-    A sample is {"lr": (3, w, w), "hr": (3, s*w, s*w), "references": (R, 1, s*w, s*w)}, float in [0, 1], the references
-    registered to the LR picture as at runtime.
+    A sample is {"lr": (3, w, w), "hr": (3, s*w, s*w), "references": (R, 1, s*w, s*w)}, float in [0, 1], R from 0.
     """
 
-    def __init__(self, root: Path, options: PairOptions, seed: int, length: int) -> None:
-        identities = read_identities(root)
-        self.options, self.seed, self.length = options, seed, length
-        self.photos: list[np.ndarray] = []
-        self.members: list[list[int]] = []
-        self.identity_of: list[int] = []
-        for number, paths in enumerate(identities.values()):
-            self.members.append([])
-            for path in paths:
-                self.members[-1].append(len(self.photos))
-                self.identity_of.append(number)
-                self.photos.append(_read(path))
+    def __init__(
+        self,
+        source: Path | Sequence[Person],
+        options: PairOptions,
+        seed: int,
+        length: int,
+        clips: Path | None = None,
+        exclude: Collection[str] = (),
+        cache: Path | None = None,
+    ) -> None:
+        """source: what `read_people` takes, or people already read; clips: folder of videos, without those named in
+        `exclude`, which counts for clips in a packed file too; cache: where cut clips are kept. Raises InputError."""
+        people = list(read_people(source) if isinstance(source, Path) else source)
+        people = [person for person in people if not (person.clip and person.name in exclude)]
+        if clips:
+            from hime_core.training.clips import read_clips
+
+            people += read_clips(clips, exclude, cache)
+        self.options, self.seed, self.length, self.people = options, seed, length, people
+        self.photos: list[Shot] = [shot for person in people for shot in person.shots]
+        if not self.photos:
+            raise InputError("no headshots to train on; give a folder with <identity>/<photo>.jpg or close clips")
+        self._person_of = np.repeat(np.arange(len(people)), [len(person.shots) for person in people])
+        self._first = np.cumsum([0] + [len(person.shots) for person in people])
+        self._chances = np.cumsum(self._weights())
+        self._decoded: tuple[int, np.ndarray] | None = None
         self._registration: Registration | None = None
 
     def __len__(self) -> int:
@@ -85,16 +140,17 @@ class PairDataset(Dataset):
             self._registration = Registration()
         o = self.options
         batch_rng = np.random.default_rng((self.seed, index // o.batch))
-        references = int(batch_rng.choice((1, 2, 3), p=(0.4, 0.3, 0.3)))
+        references = int(batch_rng.choice(4, p=np.array(o.counts) / sum(o.counts)))
         rng = np.random.default_rng((self.seed, index // o.batch, index % o.batch))
 
-        target = int(rng.integers(len(self.photos)))
-        side = int(rng.choice([s for s, _ in o.lr_sides], p=[p for _, p in o.lr_sides]))
-        flip = rng.random() < 0.5  # even: input and references together
-        hr = _resize(self._photo(target, flip), side * o.scale)
-        lr = np.asarray(Image.fromarray(hr).resize((side, side), Image.Resampling.BICUBIC))
-        if rng.random() < o.degraded:
-            lr = degrade_lr(lr, rng)
+        target = min(int(np.searchsorted(self._chances, rng.random(), side="right")), len(self.photos) - 1)
+        flip = o.flips != "none" and rng.random() < 0.5
+        photo, points = self._look(target, flip)
+        side = self._side(photo.shape[0], rng)
+        hr = resize(photo, side * o.scale)
+        lr = self._lr(target, hr, side, flip, rng)
+        if points is not None:
+            points = points + np.float32(o.landmark_error) * rng.standard_normal((5, 2), np.float32)
 
         # Window and margin are cut before registration; the margin lets detail come in from outside the window.
         margin = min(4, (side - o.window) // 2)
@@ -103,58 +159,120 @@ class PairDataset(Dataset):
         lr_outer = np.ascontiguousarray(lr[y : y + outer, x : x + outer])
         lr_luma = luma(lr_outer)
         cut = np.s_[margin * o.scale : (margin + o.window) * o.scale]
-        found = []
-        for _ in range(references):
-            reference = self._reference(target, flip, side * o.scale, rng)
+        found = np.zeros((references, 1, o.window * o.scale, o.window * o.scale), np.uint8)
+        for number in range(references):
+            mirror = not flip if o.flips == "uneven" and rng.random() < 0.5 else flip
+            reference = self._reference(target, mirror, side * o.scale, points, rng)
+            if reference is None:
+                continue
             reference = reference[y * o.scale : (y + outer) * o.scale, x * o.scale : (x + outer) * o.scale]
-            reference = np.ascontiguousarray(reference)
-            if reference.any():
-                reference = self._registration.register(reference, lr_luma)
-            found.append(reference[cut, cut][None])
+            if o.registered:
+                reference = self._registration.register(np.ascontiguousarray(reference), lr_luma)
+            found[number, 0] = reference[cut, cut]
         hr = hr[y * o.scale : (y + outer) * o.scale, x * o.scale : (x + outer) * o.scale][cut, cut]
         inner = np.s_[margin : margin + o.window]
         return {
             "lr": _tensor(lr_outer[inner, inner].transpose(2, 0, 1)),
             "hr": _tensor(hr.transpose(2, 0, 1)),
-            "references": _tensor(np.stack(found)),
+            "references": _tensor(found),
         }
 
-    def _photo(self, index: int, flip: bool) -> np.ndarray:
-        photo = self.photos[index]
-        return photo[:, ::-1] if flip else photo
-
-    def _reference(self, target: int, flip: bool, side: int, rng: np.random.Generator) -> np.ndarray:
-        """A reference's luma, uint8 (side, side), not yet registered."""
+    def _weights(self) -> np.ndarray:
+        """Each shot's chance to be a target: clips together clip_share; photos by how many others their person has."""
         o = self.options
-        others = [i for i in self.members[self.identity_of[target]] if i != target]
+        clip = np.array([self.people[p].clip for p in self._person_of])
+        others = np.array([len(self.people[p].shots) - 1 for p in self._person_of])
+        weights = np.where(others == 0, o.lone, np.minimum(others, 3) / 3)
+        if not weights.any():
+            raise InputError("no person has two photos; references would be of nobody")
+        for mask, share in ((clip, o.clip_share), (~clip, 1 - o.clip_share)):
+            if clip.any() and not clip.all() and weights[mask].any():
+                weights[mask] *= share / weights[mask].sum()
+        return weights / weights.sum()
+
+    def _look(self, index: int, flip: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """A shot and its landmarks in shares of its side."""
+        shot = self.photos[index]
+        if self._decoded is None or self._decoded[0] != index:  # a target is often its own reference
+            self._decoded = index, shot.rgb()
+        rgb = self._decoded[1]
+        if not flip:
+            return rgb, shot.landmarks
+        return rgb[:, ::-1], None if shot.landmarks is None else mirrored(shot.landmarks)
+
+    def _side(self, native: int, rng: np.random.Generator) -> int:
+        """LR side: one whose HR picture the shot has the pixels for, give or take; the smallest where there is none."""
+        o = self.options
+        fitting = [(s, p) for s, p in o.lr_sides if s * o.scale <= 1.1 * native] or [min(o.lr_sides)]
+        shares = np.array([p for _, p in fitting])
+        return int(rng.choice([s for s, _ in fitting], p=shares / shares.sum()))
+
+    def _lr(self, target: int, hr: np.ndarray, side: int, flip: bool, rng: np.random.Generator) -> np.ndarray:
+        o = self.options
         kind = rng.random()
+        if kind < o.called:
+            before = [resize(self._look(i, flip)[0], hr.shape[0]) for i in self._moments(target)]
+            return call_lr([*before, hr], side, rng)
+        lr = np.asarray(Image.fromarray(hr).resize((side, side), Image.Resampling.BICUBIC))
+        return degrade_lr(lr, rng) if kind < o.called + o.degraded else lr
+
+    def _moments(self, target: int) -> list[int]:
+        """Up to two shots of the same clip just before."""
+        person = self._person_of[target]
+        if not self.people[person].clip:
+            return []
+        found, frame = [], self.photos[target].frame
+        for index in range(target - 1, max(target - 3, self._first[person] - 1), -1):
+            if frame - self.photos[index].frame > MOMENT:
+                break
+            found.append(index)
+            frame = self.photos[index].frame
+        return found[::-1]
+
+    def _others(self, target: int) -> np.ndarray:
+        """Shots of the same person; of a clip those within the gap, or as far away as there are."""
+        person = self._person_of[target]
+        all_of = np.arange(self._first[person], self._first[person + 1])
+        if not self.people[person].clip:
+            return all_of[all_of != target]
+        gaps = np.array([abs(self.photos[i].frame - self.photos[target].frame) for i in all_of])
+        low, high = self.options.gap
+        within = all_of[(gaps >= low) & (gaps <= high)]
+        return within if len(within) else all_of[gaps >= max(1, min(low, gaps.max()))]
+
+    def _reference(
+        self, target: int, flip: bool, side: int, points: np.ndarray | None, rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """A reference's luma, uint8 (side, side), laid over the target by its landmarks; None for a blank one."""
+        o = self.options
+        others = self._others(target)
+        kind = rng.random() * (o.self_share + o.other_share + o.wrong_share + o.blank_share)
         if kind < o.blank_share:
-            return np.zeros((side, side), np.uint8)
+            return None
         kind -= o.blank_share
+        chosen = target
         if kind < o.wrong_share:
             chosen = int(rng.integers(len(self.photos)))
-        elif kind < o.wrong_share + o.other_share and others:
+        elif kind < o.wrong_share + o.other_share and len(others):
             chosen = int(rng.choice(others))
-        else:
-            chosen = target
-        photo = luma(np.ascontiguousarray(self._photo(chosen, flip)))
+        rgb, marks = self._look(chosen, flip)
+        rgb = np.ascontiguousarray(rgb)
         if chosen == target:
-            photo = relight(turn(photo, rng), rng)
-        return degrade_reference(cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA), rng)
-
-
-def _read(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return _resize(np.asarray(image.convert("RGB")), PHOTO_SIDE)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is not a readable photo: {error}") from error
-
-
-def _resize(rgb: np.ndarray, side: int) -> np.ndarray:
-    if rgb.shape[:2] == (side, side):
-        return np.ascontiguousarray(rgb)
-    return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize((side, side), Image.Resampling.BOX))
+            rgb, marks = turn_with(rgb, marks, rng)
+            rgb = relight(rgb, rng)
+        if rgb.shape[0] != side:
+            method = cv2.INTER_AREA if rgb.shape[0] > side else cv2.INTER_CUBIC
+            rgb = cv2.resize(rgb, (side, side), interpolation=method)
+        if o.called:
+            picture = luma(call_reference(rgb, rng))
+        elif o.degraded:
+            picture = degrade_reference(luma(rgb), rng)
+        else:
+            picture = luma(rgb)
+        if not o.registered or marks is None or points is None:
+            return picture
+        move = similarity(*(p.astype(np.float64) * side - 0.5 for p in (marks, points)))
+        return cv2.warpAffine(picture, move, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

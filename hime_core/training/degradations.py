@@ -55,10 +55,17 @@ def degrade_reference(luma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def turn(image: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
     """The same face a moment later: turned within 10 degrees, scaled within 10 %, shifted within 4 %, and its parts
     moved against each other by a smooth random field. Edge pixels are replicated."""
+    return turn_with(image, None, rng, strength)[0]
+
+
+def turn_with(
+    image: np.ndarray, landmarks: np.ndarray | None, rng: np.random.Generator, strength: float = 1.0
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """`turn`, and where it takes landmarks (5, 2), given in shares of the width and height, but for the field."""
     height, width = image.shape[:2]
     angle = np.deg2rad(rng.uniform(-10, 10)) * strength
     scale = np.exp(rng.uniform(-0.1, 0.1) * strength)
-    shift = rng.uniform(-0.04, 0.04, 2) * strength * width
+    shift = (rng.uniform(-0.04, 0.04, 2) * strength * width).astype(np.float32)
     field = rng.normal(0.0, 0.012 * width * strength, (5, 5, 2)).astype(np.float32)
     field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -66,4 +73,10 @@ def turn(image: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> 
     cos, sin = np.float32(np.cos(angle) * scale), np.float32(np.sin(angle) * scale)
     map_x = cos * xs - sin * ys + np.float32(width / 2 + shift[0]) + field[..., 0]
     map_y = sin * xs + cos * ys + np.float32(height / 2 + shift[1]) + field[..., 1]
-    return cv2.remap(image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    turned = cv2.remap(image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    if landmarks is None:
+        return turned, None
+    size = np.float32([width, height])
+    # The map goes from the turned picture back to the image; points go the other way.
+    back = (landmarks * size - size / 2 - shift) @ np.float32([[cos, -sin], [sin, cos]]) / scale**2
+    return turned, ((back + size / 2) / size).astype(np.float32)

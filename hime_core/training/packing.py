@@ -1,0 +1,201 @@
+"""A training set in one file: a plain zip of encoded headshots and an index, small enough to be carried around."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hime_core.errors import InputError
+from hime_core.faces.detector import MtcnnDetector
+from hime_core.training.headshots import PHOTO_SIDE, Person, Shot, count, encode, read_identities, read_photo, resize
+
+FORMAT = "hime-headshots-1"
+INDEX = "index.json"
+MIB = 1 << 20
+# Side and WebP quality, best first.
+LADDER = (*((256, q) for q in (95, 92, 88, 84, 80, 75, 70)), *((s, 75) for s in (224, 192, 160, 128)), (128, 60))
+CLIP_SHARE = 0.4  # of all shots, at most: moments of one clip resemble each other
+_SAMPLE = 96  # shots that a size is estimated from
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was written. quality: of WebP, None where every file went in as it was; unreadable: files left out."""
+
+    path: Path
+    people: int
+    shots: int
+    side: int
+    quality: int | None
+    bytes: int
+    unreadable: tuple[str, ...]
+
+
+def pack(
+    data: Path,
+    target: Path,
+    mib: float,
+    clips: Path | None = None,
+    exclude: Sequence[str] = (),
+    cache: Path | None = None,
+    advance: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Packed:
+    """Writes the people of `data`, and of the clips, into a file of at most `mib` MiB, whole or not at all.
+
+    Photos get their landmarks, so that training lays references over the face as the relay does. Pictures are reduced
+    in quality, then in size, until they fit; moments of clips are thinned out to 40 % of all. `advance` is told the
+    stage, how much of it is done, and of how much. Raises InputError.
+    """
+    from hime_core.training.clips import clip_files, read_clips
+
+    if mib <= 0:
+        raise InputError(f"{mib:g} MiB hold nothing; give a size above 0")
+    if target.is_dir() or not target.parent.is_dir():
+        raise InputError(f"{target} cannot be written: give a file in a folder that exists")
+    people, unreadable = _photos(data, advance)
+    if clips:
+        total, done = len(clip_files(clips, exclude)), 0
+
+        def cut(name: str, shots: int) -> None:
+            nonlocal done
+            done += 1
+            advance("clips", done, total)
+
+        people += _thinned(read_clips(clips, exclude, cache, advance=cut), count(people))
+    if not people:
+        raise InputError(f"{data} holds no readable photo; it must hold <identity>/<photo>.jpg")
+    limit = int(mib * MIB)
+    for rung in (None, *LADDER):
+        if _estimate(people, rung) > limit:
+            continue
+        packed = people
+        if rung:
+            packed = []
+            for number, person in enumerate(people):
+                packed.append(replace(person, shots=tuple(_reduced(shot, *rung) for shot in person.shots)))
+                advance("encode", number + 1, len(people))
+        archive = _archive(packed)
+        if len(archive) <= limit:
+            _write(archive, target)
+            side, quality = rung or (PHOTO_SIDE, None)
+            return Packed(target, len(packed), count(packed), side, quality, len(archive), tuple(unreadable))
+    raise InputError(f"{count(people)} headshots do not fit into {mib:g} MiB; give more room, or fewer photos")
+
+
+def write_pack(people: Sequence[Person], target: Path) -> None:
+    """The people as they are, whole or not at all."""
+    _write(_archive(people), target)
+
+
+def read_pack(path: Path) -> list[Person]:
+    """Raises InputError when the file is no pack or is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            index = json.loads(archive.read(INDEX))
+            if index["format"] != FORMAT:
+                raise ValueError(f"its format is {index['format']}")
+            people = [
+                Person(entry["name"], tuple(_shot(archive, fields) for fields in entry["shots"]), entry["clip"])
+                for entry in index["people"]
+            ]
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no training set written by `hime pack` ({error}); pack it again") from error
+    if not count(people) and not (len(people) == 1 and people[0].clip):
+        raise InputError(f"{path} holds no headshots; pack it again")
+    return people
+
+
+def _photos(data: Path, advance: Callable[[str, int, int], None]) -> tuple[list[Person], list[str]]:
+    if data.is_file():
+        return read_pack(data), []
+    detector = MtcnnDetector(min_face=PHOTO_SIDE / 5)
+    identities = read_identities(data)
+    total, done = sum(map(len, identities.values())), 0
+    people, unreadable = [], []
+    for name, paths in identities.items():
+        shots = []
+        for path in paths:
+            done += 1
+            try:
+                shots.append(_with_landmarks(read_photo(path), detector))
+            except InputError:
+                unreadable.append(f"{name}/{path.name}")
+            advance("photos", done, total)
+        if shots:
+            people.append(Person(name, tuple(shots)))
+    return people, unreadable
+
+
+def _with_landmarks(shot: Shot, detector: MtcnnDetector) -> Shot:
+    rgb = shot.rgb()
+    if isinstance(shot.data, Path):
+        shot = replace(shot, data=encode(rgb))
+    faces = detector.detect(rgb, candidates=32)
+    if not faces:
+        return shot
+    # The headshot's own face is the one in its middle.
+    face = min(faces, key=lambda found: float(np.hypot(*np.subtract(found.box.centre, shot.side / 2))))
+    return replace(shot, landmarks=((face.landmarks + 0.5) / shot.side).astype(np.float32))
+
+
+def _thinned(clips: list[Person], photos: int) -> list[Person]:
+    """At most CLIP_SHARE of all shots, each clip evenly."""
+    room = CLIP_SHARE / (1 - CLIP_SHARE) * photos
+    every = max(1.0, count(clips) / max(1.0, room))
+    return [
+        replace(clip, shots=tuple(clip.shots[int(i * every)] for i in range(max(1, int(len(clip.shots) / every)))))
+        for clip in clips
+    ]
+
+
+def _reduced(shot: Shot, side: int, quality: int) -> Shot:
+    rgb = resize(shot.rgb(), min(side, shot.side))
+    return replace(shot, data=encode(rgb, ".webp", quality), side=rgb.shape[0])
+
+
+def _estimate(people: Sequence[Person], rung: tuple[int, int] | None) -> float:
+    """Bytes of the whole, a little too few rather than too many: the archive itself decides."""
+    shots = [shot for person in people for shot in person.shots]
+    if rung is None:
+        return float(sum(len(shot.data) for shot in shots))
+    chosen = [shots[i] for i in np.linspace(0, len(shots) - 1, min(_SAMPLE, len(shots))).astype(int)]
+    return 0.95 * len(shots) * float(np.mean([len(_reduced(shot, *rung).data) for shot in chosen]))
+
+
+def _archive(people: Iterable[Person]) -> bytes:
+    buffer, index = io.BytesIO(), []
+    with zipfile.ZipFile(buffer, "w") as archive:  # pictures do not shrink further: stored
+        for p, person in enumerate(people):
+            entries = []
+            for s, shot in enumerate(person.shots):
+                name = f"{p:05}/{s:04}{'.webp' if shot.data[:4] == b'RIFF' else '.jpg'}"
+                archive.writestr(zipfile.ZipInfo(name), shot.data)
+                marks = None if shot.landmarks is None else np.round(shot.landmarks.astype(float), 4).tolist()
+                entries.append({"file": name, "frame": shot.frame, "side": shot.side, "landmarks": marks})
+            index.append({"name": person.name, "clip": person.clip, "shots": entries})
+        text = json.dumps({"format": FORMAT, "people": index}, separators=(",", ":"))
+        archive.writestr(zipfile.ZipInfo(INDEX), text, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def _shot(archive: zipfile.ZipFile, fields: dict) -> Shot:
+    marks = fields["landmarks"]
+    landmarks = None if marks is None else np.array(marks, np.float32).reshape(5, 2)
+    return Shot(archive.read(fields["file"]), landmarks, int(fields["frame"]), int(fields["side"]))
+
+
+def _write(archive: bytes, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        partial.write_bytes(archive)
+        partial.replace(target)
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
