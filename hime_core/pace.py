@@ -111,8 +111,9 @@ class Pace:
         while self._rung < last and self._expected(sides, self._rung) > self._limit(self._rung):
             self._rung += 1
         if self._rung == before and before and now - self._changed >= HOLD:
-            better = before - 1
-            self._rung -= self._expected(sides, better) <= EASE * self._limit(better)
+            better, limit = self._expected(sides, before - 1), self._limit(before - 1)
+            same = better <= self._expected(sides, before)  # the rungs differ in what these faces do not have
+            self._rung -= better <= (limit if same else EASE * limit)
         if self._rung != before:
             self._changed = now
             self.decisions[self.rung.name] += 1

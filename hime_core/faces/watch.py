@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -15,13 +16,17 @@ from hime_core.faces.tracker import FaceTracker, TrackedFace
 log = logging.getLogger(__name__)
 
 IDLE = 3  # times fewer detections while there is no face
+SHARE = 0.25  # of one processor's time goes to detection at most ...
+SLOWEST = 1.0  # ... unless detections would come further apart than this, seconds
+SMOOTHING = 0.3
 
 
 class FaceWatch:
     """Runs the detector every `every` frames and the tracker on each.
 
     in_step: the detector is waited for (for files); else it works beside the stream, one frame at a time, and what it
-    finds is brought to the present by the tracker. timed: a context manager by stage name, for measurements.
+    finds is brought to the present by the tracker. Where detection turns out slow, as on a busy machine, it is done
+    less often, and as before when it is fast again. timed: a context manager by stage name, for measurements.
     """
 
     def __init__(
@@ -30,12 +35,16 @@ class FaceWatch:
         every: int,
         in_step: bool,
         timed: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext(),
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._detector, self._every, self._timed = detector, every, timed
         self._tracker = FaceTracker()
         self._worker = None if in_step else ThreadPoolExecutor(1, "hime-detect")
         self._pending: tuple[Future[list[Detection]], np.ndarray] | None = None
+        self._clock = clock
         self._wait = 0  # frames until the detector's next turn
+        self._rest = 0.0  # the time before which there is none
+        self._seconds = 0.0  # that a detection takes
         self._logged = False
         self.failed = False  # whether the detector raised an exception the last time
 
@@ -53,7 +62,7 @@ class FaceWatch:
                 if seen.shape == gray.shape and not error:
                     faces = self._tracker.correct(future.result(), seen)
         self._wait -= 1
-        if self._pending is None and self._wait <= 0:
+        if self._pending is None and self._wait <= 0 and (self._worker is None or self._clock() >= self._rest):
             self._wait = self._every if faces else self._every * IDLE
             last = tuple(f.box for f in faces)
             if self._worker is None:
@@ -67,5 +76,11 @@ class FaceWatch:
             self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _detect(self, rgb: np.ndarray, last: tuple) -> list[Detection]:
-        with self._timed("detect"):
-            return self._detector.detect(rgb, last)
+        start = self._clock()
+        try:
+            with self._timed("detect"):
+                return self._detector.detect(rgb, last)
+        finally:
+            seconds = self._clock() - start
+            self._seconds += (seconds - self._seconds) * (SMOOTHING if self._seconds else 1.0)
+            self._rest = start + min(self._seconds / SHARE, SLOWEST)

@@ -92,7 +92,7 @@ def test_an_engine_that_slows_and_recovers_takes_the_call_down_and_up_the_ladder
         call.run(20)
         seen.append(call.pace.rung.name)
     assert seen[:4] == ["references_2", "references_1", "half_rate", "pass"]
-    assert seen[4] in ("half_rate", "smaller_1")  # which are the same for a face of 32 px
+    assert seen[4] == "half_rate"
     assert seen[-1] == "references_3"
     assert call.pace.decisions["pass"] == 1  # each decision is counted
 
