@@ -1,8 +1,7 @@
-"""One-frame slots: where a frame waits for its consumer, and a newer one takes its place."""
+"""A one-frame slot: where a frame waits for its consumer, and a newer one takes its place."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import Generic, TypeVar
 
@@ -45,44 +44,3 @@ class Slot(Generic[T]):
             left, self._item, self._closed = self._item is not None, None, True
             self._changed.notify_all()
             return left
-
-
-class AsyncSlot(Generic[T]):
-    """Holds the newest item for a coroutine of `loop`; filled and closed from any thread."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._lock = threading.Lock()
-        self._ready = asyncio.Event()
-        self._item: T | None = None
-        self._closed = False
-        self.displaced = 0
-
-    def put(self, item: T) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self.displaced += self._item is not None
-            self._item = item
-        self._wake()
-
-    async def get(self) -> T | None:
-        """Waits for an item and takes it; None once the slot is closed."""
-        while True:
-            await self._ready.wait()
-            with self._lock:
-                item, self._item = self._item, None
-                if item is not None or self._closed:
-                    if not self._closed:
-                        self._ready.clear()
-                    return item
-                self._ready.clear()
-
-    def close(self) -> None:
-        with self._lock:
-            self._item, self._closed = None, True
-        self._wake()
-
-    def _wake(self) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._ready.set)

@@ -16,7 +16,7 @@ import av
 import httpx
 import numpy as np
 import uvicorn
-from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from fastapi import FastAPI
 
@@ -182,10 +182,14 @@ class Peer:
         await self._negotiate(path)
         return self
 
-    async def watch(self, path: str, kinds: tuple[str, ...] = ("audio", "video")) -> Peer:
+    async def watch(self, path: str, kinds: tuple[str, ...] = ("audio", "video"), codec: str = "") -> Peer:
+        """codec: the only one of video that is offered, such as video/H264; all when empty."""
         self.pc.on("track", lambda track: self._readers.append(asyncio.create_task(self._read(track))))
         for kind in kinds:
-            self.pc.addTransceiver(kind, "recvonly")
+            transceiver = self.pc.addTransceiver(kind, "recvonly")
+            if kind == "video" and codec:
+                known = RTCRtpReceiver.getCapabilities("video").codecs
+                transceiver.setCodecPreferences([one for one in known if one.mimeType == codec])
         await self._negotiate(path)
         return self
 

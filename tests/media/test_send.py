@@ -3,71 +3,103 @@
 from __future__ import annotations
 
 import inspect
+from fractions import Fraction
 
+import av
+import pytest
 from aiortc import RTCPeerConnection, RTCRtpSender
-from aiortc.codecs import CODECS, get_encoder
+from aiortc.codecs import CODECS
+from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import vp8_depayload
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    RTCP_PSFB_FIR,
+    RTCP_PSFB_PLI,
+    RtcpPsfbPacket,
+    RtcpReceiverInfo,
+    RtcpRrPacket,
+    pack_remb_fci,
+)
 
 from server.media import aiortc_send as seam
 from server.media.aiortc_private import private
 from server.media.bitrate import Bitrates
-from tests.media.helpers import numbered_frame as frame
+from server.media.encoder import VideoEncoder
+from server.media.tracks import EncodedFrame, VideoTrack
+from tests.media.helpers import numbered_frame
 
-VP8 = next(codec for codec in CODECS["video"] if codec.name == "VP8")
 
-
-class Clock:
+class Source:
     def __init__(self) -> None:
-        self.now = 100.0
+        self.requests: list[str] = []
+        self.changes = 0
 
-    def __call__(self) -> float:
-        return self.now
+    def request_keyframe(self, track: VideoTrack, reason: str) -> None:
+        self.requests.append(reason)
 
-
-class Sent:
-    def __init__(self) -> None:
-        self.keyframes: list[str] = []
-        self.seconds: list[float] = []
-
-    def encoded(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-
-    def keyframe(self, reason: str) -> None:
-        self.keyframes.append(reason)
+    def path_changed(self, track: VideoTrack) -> None:
+        self.changes += 1
 
 
-async def test_the_sender_takes_an_encoder_that_it_is_given() -> None:
+async def sender_of(name: str) -> tuple[RTCPeerConnection, RTCRtpSender, VideoTrack, Source]:
+    pc = RTCPeerConnection()
+    track, source = VideoTrack(Bitrates()), Source()
+    track.source = source
+    transceiver = pc.addTransceiver(track, "sendonly")
+    transceiver._codecs = [codec for codec in CODECS["video"] if codec.name == name]
+    seam.send_video(transceiver, track)
+    return pc, transceiver.sender, track, source
+
+
+async def test_the_sender_has_the_parts_that_are_replaced() -> None:
     pc = RTCPeerConnection()
     sender = pc.addTransceiver("video", "sendonly").sender
     assert private(sender, "encoder") is None
     source = inspect.getsource(RTCRtpSender)
     assert "if self.__encoder is None:" in source
-    assert "self.__encoder.encode, data, force_keyframe" in source
+    assert "payloads, timestamp = self.__encoder.pack(data)" in source
     assert "self.__encoder.target_bitrate = bitrate" in source
-    for name in ("VP8", "H264"):
-        encoder = get_encoder(next(codec for codec in CODECS["video"] if codec.name == name))
-        assert encoder.codec is None
-        assert hasattr(encoder, f"_{type(encoder).__name__}__target_bitrate")
+    assert "self._send_keyframe()" in source
     await pc.close()
 
 
-def test_the_encoder_keeps_to_the_bitrates_and_coalesces_keyframes() -> None:
-    clock, sent = Clock(), Sent()
-    encoder = seam.MeasuredEncoder(get_encoder(VP8), sent, Bitrates(300_000, 2_000_000, 4_000_000), clock)
-    keys = []
+@pytest.mark.parametrize("name", ["VP8", "H264"])
+async def test_encoded_frames_pass_as_they_are(name: str) -> None:
+    pc, sender, track, _ = await sender_of(name)
+    assert track.codec == name
+    frame = EncodedFrame([b"one", b"two"], 3000, True, 1.0)
+    track.put(frame)
+    sent = await sender._next_encoded_frame(CODECS["video"][0])
+    assert (sent.payloads, sent.timestamp) == ([b"one", b"two"], 3000)
+    await pc.close()
 
-    def encode(number: int, wanted: bool = False, width: int = 160) -> None:
-        payloads, timestamp = encoder.encode(frame(number, width), wanted)
-        assert timestamp == 3000 * number
-        keys.append(not vp8_depayload(payloads[0])[0] & 1)  # RFC 6386, section 9.1
-        clock.now += 1 / 16
 
-    encode(0)
-    assert encoder._inner.codec.bit_rate == 2_000_000
-    encode(1, wanted=True)  # too soon after the first
-    for number in range(2, 14):
-        encode(number, wanted=number in (3, 4))
-    encode(14, width=320)
-    assert sent.keyframes == ["start", "request", "resize"]
-    assert [number for number, key in enumerate(keys) if key] == [0, 8, 14]
-    assert len(sent.seconds) == 15
+@pytest.mark.parametrize(("codec", "encoder"), [("VP8", "libvpx"), ("H264", "libx264")])
+def test_payloads_hold_the_frame(codec: str, encoder: str) -> None:
+    packet = VideoEncoder(encoder, 320, 180, Bitrates()).encode(numbered_frame(7, 320, 180), 2_000_000)
+    assert packet is not None
+    payloads, timestamp = seam.packetizer(codec)(packet)
+    assert timestamp == 21000 and max(map(len, payloads)) <= 1300
+    depayload, decoder = (vp8_depayload, "vp8") if codec == "VP8" else (h264_depayload, "h264")
+    again = av.Packet(b"".join(map(depayload, payloads)))
+    again.pts, again.time_base = 0, Fraction(1, 90000)
+    context = av.CodecContext.create(decoder, "r")
+    assert len(context.decode(again) + context.decode(None)) == 1
+
+
+async def test_what_the_peer_reports_reaches_the_track() -> None:
+    pc, sender, track, source = await sender_of("VP8")
+    for kind in (RTCP_PSFB_PLI, RTCP_PSFB_FIR):
+        await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=kind, ssrc=1, media_ssrc=sender._ssrc))
+    assert source.requests == ["request", "request"]
+    fci = pack_remb_fci(3_000_000, [sender._ssrc])
+    await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=fci))
+    assert track.path.rate == pytest.approx(3_000_000, rel=0.01)
+    lost = RtcpReceiverInfo(
+        sender._ssrc, fraction_lost=128, packets_lost=9, highest_sequence=9, jitter=0, lsr=0, dlsr=0
+    )
+    other = RtcpReceiverInfo(sender._ssrc ^ 1, 255, 9, 9, 0, 0, 0)
+    await sender._handle_rtcp_packet(RtcpRrPacket(ssrc=1, reports=[other, lost]))
+    assert track.path.rate == pytest.approx(0.75 * 3_000_000, rel=0.01)
+    assert source.changes == 2
+    await pc.close()

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-from server.media.bitrate import Bitrates, TargetBitrate
+import pytest
+
+from server.media.bitrate import Bitrates, PathEstimate, SharedTarget
 from server.media.rates import RateMeter, Smoothed
+
+LIMITS = Bitrates(300_000, 2_000_000, 4_000_000)
 
 
 class Clock:
@@ -11,44 +15,101 @@ class Clock:
         return self.now
 
 
-def sending(target: TargetBitrate, clock: Clock, rate: int, seconds: float = 5) -> None:
+def sending(path: PathEstimate, clock: Clock, rate: int, seconds: float = 5) -> None:
     """Sends at a rate (bit/s), in frames at 20 per second."""
     for _ in range(round(20 * seconds)):
         clock.now += 0.05
-        target.sent(rate // 20 // 8)
+        path.sent(rate // 20 // 8)
 
 
-def test_a_calm_picture_does_not_lower_the_target() -> None:
+def test_a_calm_picture_does_not_lower_the_estimate() -> None:
     clock = Clock()
-    target = TargetBitrate(Bitrates(300_000, 2_000_000, 4_000_000), clock)
-    sending(target, clock, 500_000)
-    target.estimated(750_000)  # 1.5 times what was sent: all that a receiver ever estimates
-    assert target.value == 2_000_000
+    path = PathEstimate(LIMITS, clock)
+    sending(path, clock, 500_000)
+    path.estimated(750_000)  # 1.5 times what was sent: all that a receiver ever estimates
+    assert path.rate == 2_000_000
 
 
-def test_a_narrow_path_does_down_to_the_minimum() -> None:
+def test_a_narrow_path_does() -> None:
     clock = Clock()
-    target = TargetBitrate(Bitrates(300_000, 2_000_000, 4_000_000), clock)
-    sending(target, clock, 2_000_000)
-    target.estimated(900_000)
-    assert target.value == 900_000
-    target.estimated(500_000)  # at once: the encoder is not rebuilt again
-    assert target.value == 900_000
-    sending(target, clock, 900_000)
-    target.estimated(100_000)
+    path = PathEstimate(LIMITS, clock)
+    sending(path, clock, 2_000_000)
+    path.estimated(900_000)
+    assert path.rate == 900_000 and not path.too_narrow
+    sending(path, clock, 900_000)
+    path.estimated(100_000)
+    assert path.too_narrow
+    path.estimated(350_000)  # higher estimates count at once
+    assert path.rate == 350_000 and not path.too_narrow
+
+
+def test_heavy_loss_lowers_it_and_light_loss_brings_it_back() -> None:
+    path = PathEstimate(LIMITS, Clock())
+    path.lost(0.05)
+    assert path.rate == 2_000_000
+    path.lost(0.2)
+    assert path.rate == pytest.approx(1_800_000)
+    for _ in range(10):
+        path.lost(0.05)
+    assert path.rate == pytest.approx(1_800_000)
+    for _ in range(30):
+        path.lost(0.0)
+    assert path.rate == 2_000_000  # not above what the receiver estimates
+
+
+def paths(clock: Clock, *rates: int) -> list[PathEstimate]:
+    made = []
+    for rate in rates:
+        path = PathEstimate(LIMITS, clock)
+        sending(path, clock, 2_000_000, seconds=2)
+        path.estimated(rate)
+        made.append(path)
+    return made
+
+
+def test_the_lowest_watcher_above_the_minimum_sets_the_target() -> None:
+    clock = Clock()
+    target = SharedTarget(LIMITS, clock)
+    target.update(paths(clock, 1_500_000, 800_000, 200_000))
+    assert target.value == 800_000
+
+
+def test_watchers_below_the_minimum_set_nothing_while_there_are_others() -> None:
+    clock = Clock()
+    target = SharedTarget(LIMITS, clock)
+    target.update(paths(clock, 200_000, 250_000))
     assert target.value == 300_000
+    clock.now += 2
+    target.update(paths(clock, 200_000, 3_000_000))
+    assert target.value == 3_000_000
 
 
-def test_a_wide_path_raises_it_in_few_steps_up_to_the_maximum() -> None:
+def test_the_target_does_not_tremble() -> None:
     clock = Clock()
-    target = TargetBitrate(Bitrates(300_000, 2_000_000, 4_000_000), clock)
-    steps = set()
-    for estimate in range(2_000_000, 6_000_000, 50_000):
-        sending(target, clock, target.value, seconds=0.5)
-        target.estimated(estimate)
-        steps.add(target.value)
+    target = SharedTarget(LIMITS, clock)
+    changes = set()
+    for number in range(200):
+        clock.now += 0.1
+        path = PathEstimate(Bitrates(300_000, 2_000_000 + 40_000 * (number % 3 - 1), 4_000_000), clock)
+        target.update([path])
+        changes.add(target.value)
+    assert changes == {2_000_000}
+
+
+def test_it_rises_step_by_step_and_falls_at_once() -> None:
+    clock = Clock()
+    target = SharedTarget(LIMITS, clock)
+    (wide,) = paths(clock, 4_000_000)
+    (narrow,) = paths(clock, 400_000)
+    target.update([wide])
     assert target.value == 4_000_000
-    assert len(steps) <= 5
+    target.update([narrow])
+    assert target.value == 400_000
+    target.update([wide])
+    assert target.value == 400_000  # a second after the last change at the earliest
+    clock.now += 1
+    target.update([wide])
+    assert target.value == 4_000_000
 
 
 def test_a_rate_is_over_the_window_and_from_the_start() -> None:

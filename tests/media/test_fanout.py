@@ -1,0 +1,262 @@
+"""One encoding, many watchers: what each gets, and what none can do to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from aiortc.mediastreams import MediaStreamError
+
+from hime_core.picture import Picture
+from server.media import fanout
+from server.media.bitrate import Bitrates
+from server.media.encoder import Encoding, VideoEncoder
+from server.media.fanout import EncodedStream, Shown
+from server.media.tracks import MAX_VIDEO_FRAMES, EncodedFrame, VideoTrack
+from server.observability.metrics import Metrics
+from tests.media.helpers import numbered, until
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Encoder(VideoEncoder):
+    """Counts, and fails or waits when told to."""
+
+    made: list[str]
+    frames: int
+    failing: int
+    gate: threading.Event
+
+    def __init__(self, name: str, width: int, height: int, bitrates: Bitrates) -> None:
+        type(self).made.append(name)
+        super().__init__("libx264" if name == "h264_nvenc" else name, width, height, bitrates)
+
+    def encode(self, frame: av.VideoFrame, bitrate: int, keyframe: bool = False) -> av.Packet | None:
+        kind = type(self)
+        kind.gate.wait(5)
+        kind.frames += 1
+        if kind.failing:
+            kind.failing -= 1
+            raise RuntimeError("on purpose")
+        return super().encode(frame, bitrate, keyframe)
+
+
+class Setup:
+    """A stream that is fed by hand on a clock that stands still."""
+
+    def __init__(self, codec: str = "VP8", h264: str = "libx264") -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        gate = threading.Event()
+        gate.set()
+        self.encoder = type("Counted", (Encoder,), {"made": [], "frames": 0, "failing": 0, "gate": gate})
+        loop = asyncio.get_running_loop()
+        self.encoding = Encoding(h264=h264)
+        self.stream = EncodedStream(codec, self.encoding, self.metrics, loop, self.clock, self.encoder)
+        self.codec = codec
+        self.number = 0
+        self.skipped = 0
+
+    def track(self) -> VideoTrack:
+        def skipped(frames: int) -> None:
+            self.skipped += frames
+
+        track = VideoTrack(self.encoding.bitrates, self.stream.add, on_skipped=skipped, clock=self.clock)
+        track.codec = self.codec
+        return track
+
+    def put(self, width: int = 160) -> None:
+        grey = np.full((45, width // 2), 128, np.uint8)
+        picture = Picture(numbered(width, 90, self.number), grey, grey)
+        self.stream.put(Shown(picture, 3000 * self.number, Fraction(1, 90000), self.clock.now))
+        self.number += 1
+
+    async def show(self, frames: int = 1, width: int = 160) -> None:
+        """Puts frames in, each once the one before is encoded, 1/16 s apart."""
+        for _ in range(frames):
+            done = self.encoder.frames + 1
+            self.put(width)
+            await until(lambda done=done: self.encoder.frames >= done)
+            await asyncio.sleep(0.01)  # to be handed out
+            self.clock.now += 1 / 16
+
+    def count(self, metric: str, **labels: str) -> float:
+        samples = (sample for family in self.metrics.registry.collect() for sample in family.samples)
+        return sum(s.value for s in samples if s.name == metric and labels.items() <= s.labels.items())
+
+
+@asynccontextmanager
+async def setup(*args: str) -> AsyncIterator[Setup]:
+    made = Setup(*args)
+    try:
+        yield made
+    finally:
+        made.encoder.gate.set()
+        made.stream.close()
+        await asyncio.to_thread(made.stream.join)
+        assert not made.stream.alive
+
+
+class Reader:
+    """Reads a track as aiortc's sender does."""
+
+    def __init__(self, track: VideoTrack) -> None:
+        self.track = track
+        self.frames: list[EncodedFrame] = []
+        self._task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                self.frames.append(await self.track.recv())
+        except MediaStreamError:
+            pass
+
+
+async def reading(track: VideoTrack) -> Reader:
+    reader = Reader(track)
+    await asyncio.sleep(0)
+    return reader
+
+
+@pytest.mark.parametrize("watchers", [2, 10])
+async def test_one_encode_per_frame_however_many_watch(watchers: int) -> None:
+    async with setup() as this:
+        readers = [await reading(this.track()) for _ in range(watchers)]
+        await this.show(20)
+        assert this.encoder.frames == 20 and this.encoder.made == ["libvpx"]
+        for reader in readers:
+            assert reader.frames == readers[0].frames and len(reader.frames) == 20
+        assert this.count("hime_stage_duration_seconds_count", stage="encode") == 20
+        assert this.count("hime_keyframes_total") == this.count("hime_keyframes_total", reason="start") == 1
+
+
+async def test_who_joins_begins_with_a_keyframe() -> None:
+    async with setup() as this:
+        first = await reading(this.track())
+        await this.show(12)
+        second = await reading(this.track())
+        await this.show(3)
+        assert second.frames == first.frames[12:] and second.frames[0].keyframe
+        third = await reading(this.track())  # soon after: gets the next keyframe that is due
+        await this.show(12)
+        keys = [number for number, frame in enumerate(first.frames) if frame.keyframe]
+        assert keys == [0, 12, 20]
+        assert third.frames == first.frames[20:]
+        assert this.count("hime_keyframes_total", reason="join") == 2
+
+
+async def test_a_storm_of_requests_is_one_keyframe_each_half_second() -> None:
+    async with setup() as this:
+        reader = await reading(this.track())
+        for _ in range(40):  # two and a half seconds
+            for _ in range(20):
+                reader.track.request_keyframe("request")
+            await this.show()
+        assert [number for number, frame in enumerate(reader.frames) if frame.keyframe] == [0, 8, 16, 24, 32]
+
+
+async def test_a_watcher_on_too_narrow_a_path_gets_fewer_keyframes_and_is_counted_once() -> None:
+    async with setup() as this:
+        good, bad = await reading(this.track()), await reading(this.track())
+        await this.show(2)
+        for _ in range(3):
+            bad.track.path._sent.add(8_000_000)
+            bad.track.estimated(100_000)
+        good.track.estimated(3_000_000)
+        assert this.count("hime_narrow_paths_total") == 1
+        for _ in range(70):
+            bad.track.request_keyframe("request")
+            await this.show()
+        keys = [number for number, frame in enumerate(good.frames) if frame.keyframe]
+        assert keys == [0, 48]
+        assert this.stream.target.value > 1_500_000
+
+
+async def test_a_new_size_is_one_keyframe() -> None:
+    async with setup() as this:
+        reader = await reading(this.track())
+        await this.show(3)
+        await this.show(3, width=320)
+        assert [frame.keyframe for frame in reader.frames] == [True, False, False, True, False, False]
+        assert this.count("hime_keyframes_total", reason="resize") == 1
+
+
+async def test_a_watcher_that_has_stalled_disturbs_nobody_and_comes_back_with_a_keyframe() -> None:
+    async with setup() as this:
+        good, stalled = await reading(this.track()), this.track()
+        this.stream.add(stalled)  # as its first read would, and then it reads no more
+        stalled._on_first_read = None
+        await this.show(60)
+        assert len(good.frames) == 60
+        assert len(stalled._frames) <= MAX_VIDEO_FRAMES
+        assert this.skipped >= 60 - MAX_VIDEO_FRAMES
+        assert sum(frame.keyframe for frame in good.frames) == 1  # nothing was asked for while it does not read
+        back = await reading(stalled)
+        await this.show(5)
+        assert back.frames[0].keyframe and back.frames == good.frames[60:]
+        assert this.count("hime_keyframes_total", reason="overflow") == 1
+
+
+async def test_the_newest_frame_wins_when_encoding_is_slow() -> None:
+    async with setup() as this:
+        reader = await reading(this.track())
+        await this.show()
+        this.encoder.gate.clear()
+        for _ in range(10):
+            this.put()
+            await asyncio.sleep(0.01)
+        this.encoder.gate.set()
+        await until(lambda: len(reader.frames) == 3)
+        assert [frame.timestamp // 3000 for frame in reader.frames] == [0, 1, 10]
+        assert this.count("hime_unsent_frames_total", reason="slow_encoder") == 8
+
+
+async def test_an_event_loop_that_has_fallen_behind_is_sent_no_more_than_it_can_take() -> None:
+    async with setup() as this:
+        reader = await reading(this.track())
+        await this.show()
+        calls: list[Callable[[], None]] = []
+        this.stream._loop = type("Busy", (), {"is_closed": lambda self: False, "call_soon_threadsafe": None})()
+        this.stream._loop.call_soon_threadsafe = lambda call, frame: calls.append(lambda: call(frame))
+        for _ in range(40):
+            this.put()
+            await asyncio.sleep(0.01)
+        assert len(calls) == fanout.MAX_UNDELIVERED
+        for call in list(calls):
+            call()
+        await until(lambda: len(reader.frames) >= fanout.MAX_UNDELIVERED)
+        await until(lambda: len(calls) > fanout.MAX_UNDELIVERED)  # and the newest follows
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+async def test_a_failing_encoder_is_replaced_and_the_call_goes_on(failures: int) -> None:
+    async with setup("H264", "h264_nvenc") as this:
+        reader = await reading(this.track())
+        await this.show(5)
+        this.encoder.failing = failures
+        await this.show(failures + 4)
+        assert [frame.keyframe for frame in reader.frames] == [True] + [False] * 4 + [True] + [False] * 3
+        assert this.encoder.made == ["h264_nvenc"] + ["libx264"] * failures
+        assert this.count("hime_unsent_frames_total", reason="error") == failures
+        assert this.count("hime_keyframes_total", reason="error") == 1
+
+
+async def test_a_stopped_track_ends_its_reader() -> None:
+    async with setup() as this:
+        reader = await reading(this.track())
+        await this.show(2)
+        reader.track.stop()
+        await asyncio.wait_for(reader._task, 1)
+        assert not this.stream.remove(reader.track)
