@@ -2,9 +2,9 @@
 
     python benchmarks/reference_bound.py HEADSHOTS [--weights NAME] [--lr 32] [--limit 60]
 
-For each photo, the residual is what the network without references misses (truth minus its answer, luma); the detail of
-a reference is what it misses on the reference itself. Were the detail added with the best single weight, the error would
-fall by -10 log10(1 - rho^2) dB, rho being their correlation. Printed for three ways of laying references over the face:
+For each photo, the residual is what the network without references misses (truth minus its answer, luma); the detail
+of a reference is what it misses on the reference itself. Were the detail added with the best single weight, the error
+would fall by -10 log10(1 - rho^2) dB, rho being their correlation. Three ways of laying references over the face:
 
   lr      flow on the LR picture, as the relay does
   answer  flow at full size between the network's answers for both

@@ -64,21 +64,41 @@ def enhance(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="Folder with <identity>/<photo>.jpg.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run: state, log, samples, weights.safetensors.")],
-    recipe: Annotated[str, typer.Option(help="rec.")] = "rec",
-    variant: Annotated[str, typer.Option(help="small.")] = "small",
+    data: Annotated[Path, typer.Option(help="Folder with <identity>/<photo>.jpg, CelebAMask-HQ, or a packed file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run: state, log, curve, samples, weights.safetensors.")],
+    recipe: Annotated[str, typer.Option(help="rec, perceptual or call.")] = "rec",
+    variant: Annotated[str, typer.Option(help="tiny, small or large.")] = "small",
     scale: Annotated[int, typer.Option(help="4 or 8.")] = 4,
-    steps: Annotated[int, typer.Option(min=1, help="Deformable steps; 1 is the paper's Eq. 4.")] = 4,
+    steps: Annotated[int | None, typer.Option(min=1, help="Deformable steps; 1 is the paper's Eq. 4.")] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="How long to train, resumptions counted together.")] = 60.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    init: Annotated[str | None, typer.Option(help="Weights to start from: a name or a file.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Weights whose pictures are matched beside the truth.")] = None,
+    clips: Annotated[Path | None, typer.Option(help="Folder with videos of people close to the camera.")] = None,
+    exclude: Annotated[str, typer.Option(help="Clips to leave out: names without suffix, by commas.")] = "",
+    vgg: Annotated[Path | None, typer.Option(help="VGG weights [default: torchvision's download].")] = None,
+    spynet: Annotated[Path | None, typer.Option(help="SpyNet weights for large.")] = None,
+    losses: Annotated[str | None, typer.Option(help="Lambdas, such as rec=1,per=0.01,cor=0.1,window=3.")] = None,
+    alignment: Annotated[str | None, typer.Option(help="deformable or conv (Table 2).")] = None,
+    aggregation: Annotated[str | None, typer.Option(help="cofa, average or max (Table 3).")] = None,
+    flips: Annotated[str, typer.Option(help="even, uneven or none (Table 7).")] = "even",
+    registered: Annotated[bool, typer.Option(help="Lay references over the LR picture, as the relay does.")] = True,
+    rate: Annotated[float, typer.Option(min=1e-6, max=1e-1, help="Peak learning rate.")] = 8e-4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the data order and the weights.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
 ) -> None:
-    """Train HIME on photos, on a GPU where there is one."""
+    """Train HIME on photos and clips, on a GPU where there is one."""
+    from hime_core.training.command import TrainSettings, parse_losses
     from hime_core.training.command import train as run
 
-    run(data, out, recipe, variant, scale, steps, minutes, resume, seed, threads)
+    names = tuple(name for name in exclude.split(",") if name)
+    run(
+        TrainSettings(
+            data, out, recipe, variant, scale, steps, minutes, resume, seed, threads, rate,
+            parse_losses(losses) if losses else None, init, teacher, vgg, spynet, clips, names,
+            alignment, aggregation, flips, registered,
+        )
+    )  # fmt: skip
 
 
 @app.command()
@@ -86,16 +106,41 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder with <identity>/<photo>.jpg.")],
     scale: Annotated[int, typer.Option(help="4 or 8.")] = 4,
     lr: Annotated[int, typer.Option(help="Side of the LR picture, pixels.")] = 32,
-    refs: Annotated[str, typer.Option(help="References: 0, 1, 2, 3 or blank.")] = "3",
-    weights: Annotated[str, typer.Option(help=WEIGHTS_HELP)] = DEFAULT_WEIGHTS,
+    refs: Annotated[str, typer.Option(help="References: 0, 1, 2, 3, blank, or wrong (3 of another person).")] = "3",
+    weights: Annotated[
+        str | None, typer.Option(help=f"{WEIGHTS_HELP} [default: {DEFAULT_WEIGHTS}; in tables: all that are bundled]")
+    ] = None,
     list: Annotated[Path | None, typer.Option(help="LIST.json of targets and references.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many photos.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many photos, evenly over the people.")] = None,
+    lpips: Annotated[Path | None, typer.Option(help="Folder with AlexNet and LPIPS weights: measure LPIPS.")] = None,
+    peers: Annotated[
+        Path | None, typer.Option(help="Folder with the peers' and the identity network's weights: compare with them.")
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Where to write a contact sheet, such as OUT.png.")] = None,
+    table: Annotated[str | None, typer.Option(help="The paper's table, 1 to 7, 8 for Figure 8, or all.")] = None,
+    runs: Annotated[Path, typer.Option(help="Where tables keep figures and training runs.")] = Path("runs/evaluation"),
+    train: Annotated[Path | None, typer.Option(help="Photos to train ablations on (tables 2, 3, 6, 7, 8).")] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, max=10, help="Training of each ablation.")] = 4.0,
+    vgg: Annotated[Path | None, typer.Option(help="VGG weights for table 6 [default: torchvision's download].")] = None,
+    clips: Annotated[Path | None, typer.Option(help="Folder with videos (table 5).")] = None,
+    only: Annotated[str, typer.Option(help="Clips whose names begin so, by commas (table 5).")] = "",
+    report: Annotated[Path | None, typer.Option(help="Where to write all tables there are, such as OUT.md.")] = None,
     json: Annotated[Path | None, typer.Option(help="Where to write the figures.")] = None,
 ) -> None:
-    """Measure a checkpoint against bicubic on photos."""
+    """Measure a checkpoint against bicubic on photos, against peers, or the paper's tables."""
     from hime_core import commands
+    from hime_core.evaluation.command import EvaluateOptions
+    from hime_core.evaluation.tables import TableOptions
 
-    commands.evaluate(data, scale, lr, refs, weights, list, limit, json)
+    if table or report:
+        names = tuple(name for name in only.split(",") if name)
+        settings = TableOptions(data, runs, train, clips, names, lpips, peers, weights, limit, minutes, vgg)
+        commands.tables(table, settings, report, json)
+    else:
+        chosen = EvaluateOptions(
+            data, scale, lr, refs, weights or DEFAULT_WEIGHTS, list, limit, lpips, peers, sheet
+        )  # fmt: skip
+        commands.evaluate(chosen, json)
 
 
 @app.command()

@@ -30,7 +30,7 @@ class CutOptions:
     shots: int = 120
     smallest: int = 128
     sharpest: float = 0.4
-    inside: float = 0.75
+    inside: float = 0.55
 
 
 def clip_files(folder: Path, exclude: Collection[str] = ()) -> list[Path]:

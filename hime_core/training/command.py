@@ -5,60 +5,110 @@ from __future__ import annotations
 import json
 import signal
 from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hime_core.errors import InputError
-from hime_core.model.hime import Hime, HimeConfig
-from hime_core.training import trainer
-from hime_core.training.dataset import PairDataset, PairOptions
+from hime_core.training.losses import LossWeights
 
-RECIPES = ("rec",)
-VARIANTS = ("small",)
+if TYPE_CHECKING:
+    from hime_core.model.hime import Hime
+    from hime_core.training.critics import VggFeatures
+    from hime_core.training.dataset import PairDataset
+
+# Eq. 10 with the paper's lambdas. What a discriminator invents flickers from frame to frame: `call` has none.
+RECIPES = {
+    "rec": LossWeights(),
+    "perceptual": LossWeights(rec=1.0, per=0.01, adv=0.1, cor=0.1),
+    "call": LossWeights(rec=1.0, per=0.01, cor=0.1),
+}
 SCALES = (4, 8)
 ENDLESS = 1 << 40  # samples; the clock ends the training
+FREE_TO_CHANGE = ("minutes", "threads")  # when a run is resumed
 
 
-def train(
-    data: Path,
-    run: Path,
-    recipe: str = "rec",
-    variant: str = "small",
-    scale: int = 4,
-    steps: int = 4,
-    minutes: float = 60.0,
-    resume: bool = False,
-    seed: int = 1,
-    threads: int | None = None,
-) -> None:
-    """Trains into `run`. Raises InputError with one clear line."""
-    if recipe not in RECIPES:
-        raise InputError(f"recipe {recipe!r} is not available; choose one of: {', '.join(RECIPES)}")
-    if variant not in VARIANTS:
-        raise InputError(f"variant {variant!r} is not available; choose one of: {', '.join(VARIANTS)}")
-    if scale not in SCALES:
-        raise InputError(f"scale {scale} is not available; choose one of: {', '.join(map(str, SCALES))}")
-    if resume and not (run / "state.pt").exists():
-        raise InputError(f"{run} holds no run to resume; leave --resume out to start one")
-    if (run / "state.pt").exists() and not resume:
-        raise InputError(f"{run} holds a run already; give --resume to go on with it, or another --out")
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a training run is made of.
+
+    data: <identity>/<photo> folder, CelebAMask-HQ, or packed file; clips: folder of videos beside it, without those
+    named in exclude; out: folder of the run; losses: in place of the recipe's; init: a checkpoint to start from;
+    teacher: a checkpoint to distil; vgg, spynet: weight files; alignment, aggregation: the rows of Tables 2 and 3;
+    flips: of Table 7; registered: whether references are laid over the LR picture first, as at runtime.
+    """
+
+    data: Path
+    out: Path
+    recipe: str = "rec"
+    variant: str = "small"
+    scale: int = 4
+    steps: int | None = None
+    minutes: float = 60.0
+    resume: bool = False
+    seed: int = 1
+    threads: int | None = None
+    rate: float = 8e-4
+    losses: LossWeights | None = None
+    init: str | None = None
+    teacher: str | None = None
+    vgg: Path | None = None
+    spynet: Path | None = None
+    clips: Path | None = None
+    exclude: tuple[str, ...] = ()
+    alignment: str | None = None
+    aggregation: str | None = None
+    flips: str = "even"
+    registered: bool = True
+
+
+def parse_losses(text: str) -> LossWeights:
+    """LossWeights from "rec=1,per=0.01,window=3"; what is not named is nothing. Raises InputError."""
+    kinds = {field.name: int if field.name in ("window", "dilation") else float for field in fields(LossWeights)}
+    found: dict[str, float] = {"rec": 0.0}
+    try:
+        for part in text.split(","):
+            name, value = part.split("=")
+            found[name] = kinds[name](value)
+        return LossWeights(**found)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"--losses {text}: {error}; give some of {', '.join(kinds)}, as in rec=1,cor=0.1") from error
+
+
+def train(settings: TrainSettings) -> None:
+    """Trains into `settings.out`. Raises InputError with one clear line."""
+    s = settings
+    if s.recipe not in RECIPES:
+        raise InputError(f"recipe {s.recipe!r} is not available; choose one of: {', '.join(RECIPES)}")
+    if s.scale not in SCALES:
+        raise InputError(f"scale {s.scale} is not available; choose one of: {', '.join(map(str, SCALES))}")
+    if s.resume and not (s.out / "state.pt").exists():
+        raise InputError(f"{s.out} holds no run to resume; leave --resume out to start one")
+    if (s.out / "state.pt").exists() and not s.resume:
+        raise InputError(f"{s.out} holds a run already; give --resume to go on with it, or another --out")
     import torch
 
-    torch.manual_seed(seed)
-    model = Hime(HimeConfig(scale=scale, steps=steps))
-    pairs = PairDataset(data, PairOptions(scale=scale), seed, ENDLESS)
-    options = {"data": data.name, "recipe": recipe, "variant": variant, "scale": scale, "steps": steps, "seed": seed,
-               "photos": len(pairs.photos), "minutes": minutes}  # fmt: skip
-    _write_options(run, options, resume)
-    job = trainer.Trainer(model, pairs, run, trainer.TrainOptions(minutes=minutes, threads=threads))
-    if resume:
+    from hime_core.training import trainer
+    from hime_core.training.card import write_card
+    from hime_core.training.objective import Critics
+
+    torch.manual_seed(s.seed)
+    losses = s.losses or RECIPES[s.recipe]
+    model = build_model(s)
+    pairs = build_pairs(s)
+    critics = Critics(_vgg(s, losses), _checkpoint(s.teacher, s.scale))
+    _write_options(s, losses, pairs)
+    options = trainer.TrainOptions(minutes=s.minutes, rate=s.rate, threads=s.threads, losses=losses)
+    job = trainer.Trainer(model, pairs, s.out, options, critics)
+    if s.resume:
         job.resume()
     with Progress(
         TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("loss {task.fields[loss]:.5f}"),
         TimeRemainingColumn(),
     ) as bar:  # fmt: skip
-        task = bar.add_task("train", total=minutes, step=job.step, loss=float("nan"))
+        task = bar.add_task("train", total=s.minutes, step=job.step, loss=float("nan"))
 
         def report(progress: trainer.Progress) -> None:
             bar.update(task, completed=progress.minutes, step=progress.step, loss=progress.loss)
@@ -68,16 +118,65 @@ def train(
             signal.signal(number, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             job.train(report)
-    print(f"{run / 'weights.safetensors'}: {job.step} steps, {job.elapsed / 60:.1f} of {minutes:g} minutes")
+    write_card(s.out, job.average.module, job.step, job.elapsed / 60)
+    print(f"{s.out / 'weights.safetensors'}: {job.step} steps, {job.elapsed / 60:.1f} of {s.minutes:g} minutes")
 
 
-def _write_options(run: Path, options: dict, resume: bool) -> None:
-    """options.json; a run is resumed with what it was begun with, but for the minutes. Raises InputError."""
-    path = run / "options.json"
-    if resume and path.exists():
+def build_model(s: TrainSettings) -> Hime:
+    """The network of the settings, begun from `init` where that fits: what it lacks starts anew. Raises InputError."""
+    from hime_core.model.build import build
+
+    chosen = {"steps": s.steps, "alignment": s.alignment, "aggregation": s.aggregation, "spynet": s.spynet}
+    try:
+        model = build(s.variant, s.scale, **{name: value for name, value in chosen.items() if value is not None})
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    start = _checkpoint(s.init, s.scale)
+    if start is not None:
+        ours = model.state_dict()
+        same = {k: v for k, v in start.state_dict().items() if k in ours and ours[k].shape == v.shape}
+        if len(same) < len(ours) // 2:
+            raise InputError(f"{s.init} has little in common with {s.variant}; start from a network that is alike")
+        model.load_state_dict({**ours, **same})
+    return model
+
+
+def build_pairs(s: TrainSettings) -> PairDataset:
+    from hime_core.training.dataset import PairDataset, PairOptions
+
+    options = replace(PairOptions.for_recipe(s.recipe, s.scale), flips=s.flips, registered=s.registered)
+    return PairDataset(s.data, options, s.seed, ENDLESS, clips=s.clips, exclude=s.exclude, cache=s.out / "clips")
+
+
+def _vgg(s: TrainSettings, losses: LossWeights) -> VggFeatures | None:
+    from hime_core.training.critics import load_vgg
+
+    return load_vgg(s.vgg) if losses.per else None
+
+
+def _checkpoint(name: str | None, scale: int) -> Hime | None:
+    from hime_core.model.checkpoint import load_weights
+
+    if name is None:
+        return None
+    model = load_weights(name)
+    if model.config.scale != scale:
+        raise InputError(f"{name} is a checkpoint for x{model.config.scale}, not x{scale}")
+    return model
+
+
+def _write_options(s: TrainSettings, losses: LossWeights, pairs: PairDataset) -> None:
+    """options.json; a run is resumed with what it was begun with. Raises InputError."""
+    options = {name: value for name, value in asdict(s).items() if name not in ("out", "resume")}
+    for name in ("data", "clips", "vgg", "spynet"):  # where they lie on this machine is nobody's business
+        options[name] = options[name] and options[name].name
+    options |= {"losses": asdict(losses), "exclude": list(s.exclude)}
+    options |= {"photos": len(pairs.photos), "people": len(pairs.people)}
+    path = s.out / "options.json"
+    if s.resume and path.exists():
         before = json.loads(path.read_text())
         for name, value in options.items():
-            if name != "minutes" and before.get(name, value) != value:
-                raise InputError(f"{run} was begun with {name} {before[name]}, not {value}; resume it with the same")
-    run.mkdir(parents=True, exist_ok=True)
+            if name not in FREE_TO_CHANGE and before.get(name, value) != value:
+                raise InputError(f"{s.out} was begun with {name} {before[name]}, not {value}; resume it with the same")
+    s.out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(options, indent=1) + "\n")

@@ -17,7 +17,7 @@ BLOCK_ENDS = {16: (2, 7, 14, 21, 28), 19: (2, 7, 16, 25, 34)}
 
 
 class VggFeatures(nn.Module):
-    """Features before the ReLU, at the last convolutions of the first `blocks` blocks, of RGB (N, 3, H, W) in [0, 1]."""
+    """RGB (N, 3, H, W) in [0, 1] to features before the ReLU, at the last convolutions of the first `blocks` blocks."""
 
     def __init__(self, features: nn.Sequential, depth: int, blocks: int = 4) -> None:
         super().__init__()

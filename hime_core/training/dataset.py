@@ -115,6 +115,7 @@ class PairDataset(Dataset):
     ) -> None:
         """source: what `read_people` takes, or people already read; clips: folder of videos, without those named in
         `exclude`, which counts for clips in a packed file too; cache: where cut clips are kept. Raises InputError."""
+        cv2.setNumThreads(1)  # here: a worker that is forked hangs when it ends the threads of OpenCV's pool
         people = list(read_people(source) if isinstance(source, Path) else source)
         people = [person for person in people if not (person.clip and person.name in exclude)]
         if clips:
@@ -136,7 +137,6 @@ class PairDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         if self._registration is None:  # made in the worker: OpenCV's objects do not travel
-            cv2.setNumThreads(1)
             self._registration = Registration()
         o = self.options
         batch_rng = np.random.default_rng((self.seed, index // o.batch))

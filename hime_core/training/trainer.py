@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Subset
 
 from hime_core.model.checkpoint import save_checkpoint
 from hime_core.model.hime import Hime
+from hime_core.training.curve import draw_curve
 from hime_core.training.dataset import PairDataset
 from hime_core.training.losses import LossWeights
 from hime_core.training.objective import Critics, Objective
@@ -35,7 +36,7 @@ class TrainOptions:
     workers: int = 1
     save_every_s: float = 120.0
     threads: int | None = None
-    losses: LossWeights = LossWeights()
+    losses: LossWeights = field(default_factory=LossWeights)
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,14 @@ class Trainer:
         data: PairDataset,
         run: Path,
         options: TrainOptions,
-        critics: Critics = Critics(),
+        critics: Critics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.data, self.run, self.options = model.to(self.device), data, run, options
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.rate, betas=(0.9, 0.99))
-        self.objective = Objective(options.losses, critics, options.rate, self.device)
+        self.objective = Objective(options.losses, critics or Critics(), options.rate, self.device)
         self.step, self.elapsed = 0, 0.0
         self._clock = clock
         (run / "samples").mkdir(parents=True, exist_ok=True)
@@ -106,11 +107,12 @@ class Trainer:
                     losses.clear()
                     report(progress)
                     with (self.run / "log.jsonl").open("a") as log:
-                        log.write(json.dumps(progress.__dict__) + "\n")
+                        log.write(json.dumps(asdict(progress)) + "\n")
                 if now - saved > self.options.save_every_s:
                     saved = now
                     self.save()
                     self._picture(sample)
+                    draw_curve(self.run / "log.jsonl", self.run / "loss.svg")
                 if self.elapsed > self.options.minutes * 60:
                     break
         finally:
@@ -158,7 +160,8 @@ class Trainer:
         lr, references = sample["lr"].to(self.device), sample["references"].to(self.device)
         sr = model(lr, references).cpu()
         plain = torch.nn.functional.interpolate(sample["lr"], size=sr.shape[-2:], mode="bicubic", align_corners=False)
-        reference = sample["references"][:, 0].expand(-1, 3, -1, -1)
+        black = torch.zeros_like(sample["hr"][:, None, :1])  # a batch may have no references
+        reference = torch.cat([sample["references"], black], dim=1)[:, 0].expand(-1, 3, -1, -1)
         rows = torch.cat([torch.cat(list(r), dim=2) for r in (plain, reference, sr, sample["hr"])], dim=0)
         sheet = torch.cat(rows.split(3), dim=1).clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
         Image.fromarray(sheet.numpy()).save(self.run / "samples" / f"{self.step:06d}.png")
