@@ -52,13 +52,10 @@ class VideoEncoder:
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
         codec.time_base, codec.framerate = TIME_BASE, Fraction(FRAME_RATE, 1)
         codec.bit_rate, codec.gop_size, codec.max_b_frames = bitrates.max, NEVER, 0
-        codec.thread_count = (
-            1  # libvpx's threads spin: a second one doubled the time on two busy cores and took 20 x the CPU
-        )
+        # libvpx's threads spin: on two busy cores a second one took 20 times the processor time, and longer besides.
+        codec.thread_count = 1
         if name == "libvpx":
             codec.qmin, codec.qmax = 2, 56
-        else:
-            codec.profile = "Baseline"
         codec.options = _OPTIONS[name] | _rate_control(name, bitrates.max)
         codec.open()
         self._codec = codec
@@ -109,9 +106,10 @@ _OPTIONS = {
         # libvpx, which would give it 40 times a frame's. libwebrtc's value.
         "max-intra-rate": "900",
     },
-    "libx264": {"preset": "ultrafast", "tune": "zerolatency", "level": "31", "forced-idr": "1"},
+    "libx264": {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "forced-idr": "1"},
     "h264_nvenc": {
         "preset": "p2",
+        "profile": "baseline",
         "tune": "ull",
         "rc": "cbr",
         "zerolatency": "1",
@@ -141,6 +139,6 @@ def find_h264() -> str:
             return "h264_nvenc"
         reason = "it gives no packet"
     except (ValueError, av.error.FFmpegError) as error:
-        reason = str(error)
+        reason = getattr(error, "strerror", None) or str(error)
     log.info("H264 is encoded by x264: no NVENC (%s)", reason)
     return "libx264"

@@ -130,10 +130,13 @@ class EncodedStream:
             except Exception:
                 self._failed()
                 encoded = None
-            if encoded is None or self._loop.is_closed():
+            if encoded is None:
                 self._undelivered.release()
-            else:
+                continue
+            try:
                 self._loop.call_soon_threadsafe(self._deliver, encoded)
+            except RuntimeError:  # the loop is closed
+                return
 
     def _encode(self, shown: Shown) -> EncodedFrame | None:
         started = self._clock()

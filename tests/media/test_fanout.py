@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -228,8 +229,8 @@ async def test_an_event_loop_that_has_fallen_behind_is_sent_no_more_than_it_can_
         reader = await reading(this.track())
         await this.show()
         calls: list[Callable[[], None]] = []
-        this.stream._loop = type("Busy", (), {"is_closed": lambda self: False, "call_soon_threadsafe": None})()
-        this.stream._loop.call_soon_threadsafe = lambda call, frame: calls.append(lambda: call(frame))
+        later = lambda call, frame: calls.append(lambda: call(frame))  # noqa: E731
+        this.stream._loop = SimpleNamespace(call_soon_threadsafe=later)
         for _ in range(40):
             this.put()
             await asyncio.sleep(0.01)

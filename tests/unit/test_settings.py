@@ -48,3 +48,9 @@ def test_a_wrong_setting_is_one_line_that_names_it(monkeypatch, name, value, say
 def test_a_wrong_option_is_named_as_an_option():
     with pytest.raises(InvalidSettings, match=r"^--port: "):
         load_settings(port=-1)
+
+
+def test_the_codec_for_watchers_is_one_of_three() -> None:
+    assert load_settings(video_codec="h264").video_codec == "h264"
+    with pytest.raises(InvalidSettings, match="video-codec.*'auto', 'vp8' or 'h264'"):
+        load_settings(video_codec="av1")
