@@ -45,6 +45,7 @@ def _command(options: dict) -> str:
                  "alignment", "aggregation", "flips", "rate", "seed", "threads"):  # fmt: skip
         if options[name] is not None:
             parts.append(f"--{name} {options[name]}")
+    parts.append("--losses " + ",".join(f"{name}={value:g}" for name, value in options["losses"].items()))
     if options["exclude"]:
         parts.append("--exclude " + ",".join(options["exclude"]))
     if not options["registered"]:

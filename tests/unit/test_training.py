@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 
@@ -9,10 +10,13 @@ from PIL import Image
 from skimage import data
 
 from hime_core.errors import InputError
+from hime_core.model.checkpoint import save_checkpoint
 from hime_core.model.hime import Hime, HimeConfig
-from hime_core.training.command import train
+from hime_core.training.command import TrainSettings, build_model, train
+from hime_core.training.curve import draw_curve
 from hime_core.training.dataset import PairDataset, PairOptions
 from hime_core.training.degradations import turn
+from hime_core.training.losses import LossWeights
 from hime_core.training.trainer import Trainer, TrainOptions
 
 SMALL = HimeConfig(width=8, groups=2, lr_blocks=1, hr_blocks=1, reconstruction_blocks=1)
@@ -65,19 +69,52 @@ def test_training_learns_and_resumes(photos, tmp_path):
 
 
 def test_train_refuses_what_it_cannot_do(photos, tmp_path):
-    with pytest.raises(InputError, match="recipe 'odd'"):
-        train(photos, tmp_path / "a", recipe="odd")
-    with pytest.raises(InputError, match="variant 'huge'"):
-        train(photos, tmp_path / "a", variant="huge")
-    with pytest.raises(InputError, match="scale 5"):
-        train(photos, tmp_path / "a", scale=5)
-    with pytest.raises(InputError, match="no run to resume"):
-        train(photos, tmp_path / "a", resume=True)
-    assert not (tmp_path / "a").exists()
+    def refused(match: str, name: str = "a", **options) -> None:
+        with pytest.raises(InputError, match=match):
+            train(TrainSettings(photos, tmp_path / name, **options))
+
+    refused("recipe 'odd'", recipe="odd")
+    refused("variant is 'huge'", variant="huge")
+    refused("scale 5", scale=5)
+    refused("no run to resume", resume=True)
+    refused("tiny does not take", variant="tiny", alignment="conv")
+    refused("alignment is 'odd'", alignment="odd")
+    refused("flips 'odd'", flips="odd")
+    refused("no weights named 'odd'", init="odd")
+    refused("checkpoint for x4, not x8", init="small-x4-rec", scale=8)
+    refused("nor all zero|VGG", vgg=tmp_path / "none.pth", losses=LossWeights(per=1.0))
+    refused("is not a folder", clips=tmp_path / "none")
+    assert not (tmp_path / "a" / "state.pt").exists()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "state.pt").touch()
-    with pytest.raises(InputError, match="--resume"):
-        train(photos, tmp_path / "b")
+    refused("--resume", "b")
     (tmp_path / "b" / "options.json").write_text('{"scale": 8}')
-    with pytest.raises(InputError, match="begun with scale 8"):
-        train(photos, tmp_path / "b", resume=True)
+    refused("begun with scale 8", "b", resume=True)
+
+
+def test_a_network_begins_from_another_where_it_fits(tmp_path):
+    start = Hime(HimeConfig(steps=1))
+    save_checkpoint(start, tmp_path / "start.safetensors")
+    settings = TrainSettings(
+        tmp_path, tmp_path / "run", variant="large", steps=1, init=str(tmp_path / "start.safetensors")
+    )
+    large = build_model(settings)
+    assert large.flow is not None
+    assert torch.equal(large.lr_conv.weight, start.lr_conv.weight)
+    save_checkpoint(Hime(SMALL), tmp_path / "narrow.safetensors")
+    with pytest.raises(InputError, match="little in common with large"):
+        build_model(dataclasses.replace(settings, init=str(tmp_path / "narrow.safetensors")))
+
+
+def test_a_run_leaves_a_curve_and_a_card_from_which_it_can_be_repeated(photos, tmp_path, capsys):
+    train(TrainSettings(photos, tmp_path / "run", variant="tiny", minutes=0.01, losses=LossWeights(cor=1.0)))
+    card = (tmp_path / "run" / "card.md").read_text()
+    assert "# tiny-x4-rec" in card
+    assert "2 people, 6 headshots" in card
+    assert f"--data {photos.name} --out RUN --recipe rec --variant tiny" in card
+    assert "cor 1" in card
+    rows = [{"step": step, "loss": 1 / step} for step in (20, 40, 60)]
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    draw_curve(log, tmp_path / "loss.svg")
+    assert "step 60" in (tmp_path / "loss.svg").read_text()
