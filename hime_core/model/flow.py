@@ -19,12 +19,13 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
     x: (N, C, H, W); flow: (N, 2, H, W), displacements (x, y) in pixels. Returns (N, C, H, W).
     """
     height, width = x.shape[-2:]
+    flow = flow.float()  # positions need more than bfloat16's 8 bits
     ys = torch.arange(height, dtype=flow.dtype, device=flow.device).view(1, height, 1)
     xs = torch.arange(width, dtype=flow.dtype, device=flow.device).view(1, 1, width)
     gx = (xs + flow[:, 0]) * (2.0 / max(width - 1, 1)) - 1.0
     gy = (ys + flow[:, 1]) * (2.0 / max(height - 1, 1)) - 1.0
-    grid = torch.stack((gx, gy), dim=-1).to(x.dtype)
-    return F.grid_sample(x, grid, padding_mode="border", align_corners=True)
+    grid = torch.stack((gx, gy), dim=-1)
+    return F.grid_sample(x.float(), grid, padding_mode="border", align_corners=True).to(x.dtype)
 
 
 class SpyNet(nn.Module):
