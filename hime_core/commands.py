@@ -14,6 +14,8 @@ from hime_core.errors import InputError
 
 if TYPE_CHECKING:
     from hime_core.bank import Exemplar
+    from hime_core.evaluation.command import EvaluateOptions
+    from hime_core.evaluation.tables import TableOptions
     from hime_core.faces.detector import Detector
 
 
@@ -58,38 +60,49 @@ def enhance(
     print(json.dumps(report) if as_json else ", ".join(f"{count} {name}" for name, count in report.items()))
 
 
-def evaluate(
-    data: Path,
-    scale: int,
-    lr: int,
-    refs: str,
-    weights: str,
-    list_file: Path | None,
-    limit: int | None,
-    target: Path | None,
-) -> None:
+def evaluate(options: EvaluateOptions, target: Path | None) -> None:
     from hime_core.evaluation.command import evaluate as run
-    from hime_core.evaluation.command import write
+    from hime_core.evaluation.command import summary
+    from hime_core.evaluation.store import write_json
 
-    if target and not target.parent.is_dir():
-        raise InputError(f"{target.parent} is not a folder; give a path in one that exists")
-    result = run(data, scale, lr, refs, weights, list_file, limit)
+    check_folders(target, options.sheet)
+    result = run(options)
     if target:
-        write(result, target)
-    model, plain = result["model"], result["bicubic"]
-    print(
-        f"{result['images']} photos ({result['skipped']} skipped), {weights}, references: {refs}\n"
-        f"bicubic {plain['psnr']:.2f} dB / SSIM {plain['ssim']:.4f}   "
-        f"HIME {model['psnr']:.2f} dB / SSIM {model['ssim']:.4f}   gain {result['gain_db']:+.2f} dB\n"
-        f"{result['params'] / 1e6:.3f} M parameters, {result['gmacs']:.3f} GMAC per face"
-    )
+        write_json(target, result)
+    print(summary(result))
+
+
+def tables(table: str | None, options: TableOptions, report: Path | None, target: Path | None) -> None:
+    from hime_core.evaluation.report import chosen, make_tables, render, write_report
+    from hime_core.evaluation.store import write_json
+    from hime_core.evaluation.tables import from_dict
+
+    check_folders(target, report)
+    if report and report.suffix != ".md":
+        raise InputError(f"--report {report}: it must end in .md")
+    found = make_tables(chosen(table) if table else [], options)
+    for made in found.values():
+        print("\n".join(render(table) for table in from_dict(made)))
+    if target:
+        write_json(target, found)
+    if report:
+        write_report(report, options.runs)
+
+
+def check_folders(*targets: Path | None) -> None:
+    """Before long work, whether its results can be written. Raises InputError."""
+    for target in targets:
+        if target and not target.parent.is_dir():
+            raise InputError(f"{target.parent} is not a folder; give a path in one that exists")
+        if target and target.is_dir():
+            raise InputError(f"{target} is a folder; give a file")
 
 
 def bench(device: str | None, weights: str, target: Path | None) -> None:
     import torch
 
     from hime_core.evaluation import bench as measure
-    from hime_core.evaluation.command import write
+    from hime_core.evaluation.store import write_json
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device not in ("cpu", "cuda"):
@@ -107,4 +120,4 @@ def bench(device: str | None, weights: str, target: Path | None) -> None:
     stages = measure.stages()
     print("beside the network, ms: " + ", ".join(f"{name} {ms:.1f}" for name, ms in stages.items()))
     if target:
-        write({**measure.machine(weights, device), "faces": rows, "stages_ms": stages}, target)
+        write_json(target, {**measure.machine(weights, device), "faces": rows, "stages_ms": stages})

@@ -1,21 +1,80 @@
-"""Picture quality: PSNR and SSIM on RGB in [0, 1], whole image, output rounded to 8 bits."""
+"""Picture quality on RGB in [0, 1], output rounded to 8 bits. Pictures are uint8 (H, W, 3)."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT
+
+if TYPE_CHECKING:
+    from hime_core.evaluation.perceptual import Identity, Lpips
+
+Figures = dict[str, float | None]
+FIGURES = ("psnr", "psnr_inner", "ssim", "lpips", "identity")
+
 
 def psnr(image: np.ndarray, truth: np.ndarray) -> float:
-    """dB of uint8 (H, W, 3) pictures."""
-    return float(peak_signal_noise_ratio(_unit(image), _unit(truth), data_range=1.0))
+    """dB over the whole picture."""
+    return float(peak_signal_noise_ratio(unit(image), unit(truth), data_range=1.0))
 
 
 def ssim(image: np.ndarray, truth: np.ndarray) -> float:
-    """SSIM of uint8 (H, W, 3) pictures with torchmetrics' defaults."""
-    return float(structural_similarity_index_measure(_unit(image), _unit(truth), data_range=1.0))
+    """SSIM with torchmetrics' defaults."""
+    return float(structural_similarity_index_measure(unit(image), unit(truth), data_range=1.0))
 
 
-def _unit(image: np.ndarray) -> torch.Tensor:
+def face_square(side: int, share: float) -> tuple[int, int, int]:
+    """The square around the detector's box centre in a headshot: left, top and side in pixels.
+
+    side: of the headshot; share: of its side, at most 0.96.
+    """
+    inner = round(side * share)
+    below = CENTRE_ABOVE_BOX / SIDE_PER_BOX_HEIGHT * side  # the headshot's centre lies above the box's
+    return (side - inner) // 2, round((side - inner) / 2 + below), inner
+
+
+def inner_face(headshot: np.ndarray) -> np.ndarray:
+    """Eyes, nose and mouth: the square of half the headshot's side around the box's centre."""
+    x, y, side = face_square(headshot.shape[0], 0.5)
+    return headshot[y : y + side, x : x + side]
+
+
+class Meter:
+    """Measures pictures of one headshot against the truth: "psnr", "psnr_inner" (the inner face), "ssim", "lpips" and
+    "identity" (cosine of the embeddings), the last two None without their networks."""
+
+    def __init__(self, lpips: Lpips | None = None, identity: Identity | None = None) -> None:
+        self.lpips, self.identity = lpips, identity
+
+    def measure(self, images: Mapping[str, np.ndarray], truth: np.ndarray) -> dict[str, Figures]:
+        names, stack = list(images), list(images.values())
+        lpips = self.lpips.distances(stack, truth) if self.lpips else [None] * len(stack)
+        identity = self.identity.similarities(stack, truth) if self.identity else [None] * len(stack)
+        return {
+            name: {
+                "psnr": psnr(image, truth),
+                "psnr_inner": psnr(inner_face(image), inner_face(truth)),
+                "ssim": ssim(image, truth),
+                "lpips": lpips[i],
+                "identity": identity[i],
+            }
+            for i, (name, image) in enumerate(zip(names, stack, strict=True))
+        }
+
+
+def mean_figures(rows: list[Figures]) -> Figures:
+    """Means of each figure; None where it was not measured."""
+    return {
+        name: None if any(row[name] is None for row in rows) else float(np.mean([row[name] for row in rows]))
+        for name in FIGURES
+    }
+
+
+def unit(image: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W, 3) to float (1, 3, H, W) in [0, 1]."""
     return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255.0

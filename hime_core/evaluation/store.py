@@ -1,0 +1,67 @@
+"""Figures kept in a runs folder, so that tables can be measured one after the other and none twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+class Store:
+    """One JSON file a measurement: {"inputs", "figures", "seconds", "machine"}. What was measured from other inputs is
+    measured anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, name: str, inputs: dict, measure: Callable[[], dict]) -> dict:
+        """The figures of that name and those inputs (anything JSON can hold), measured where they are not at hand."""
+        path = self.folder / f"{name}.json"
+        inputs = json.loads(json.dumps(inputs))
+        if path.is_file():
+            kept = json.loads(path.read_text())
+            if kept["inputs"] == inputs:
+                return kept["figures"]
+        start = time.monotonic()
+        figures = measure()
+        self.put(name, {"inputs": inputs, "seconds": round(time.monotonic() - start, 1), "figures": figures})
+        return figures
+
+    def put(self, name: str, content: dict) -> None:
+        write_json(self.folder / f"{name}.json", content | {"machine": machine()})
+
+    def read(self, name: str) -> dict | None:
+        """The whole file of that name, or None."""
+        path = self.folder / f"{name}.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+
+def write_json(path: Path, content: object) -> None:
+    """Writes whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)
+
+
+def machine() -> str:
+    """Processor and, where there is one, GPU: what a figure of time depends on."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass  # not Linux
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{os.cpu_count()} × {name}{gpu}"
+
+
+def digest(path: Path) -> str:
+    """What tells one version of a file from another."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
