@@ -52,5 +52,5 @@ def test_a_wrong_option_is_named_as_an_option():
 
 def test_the_codec_for_watchers_is_one_of_three() -> None:
     assert load_settings(video_codec="h264").video_codec == "h264"
-    with pytest.raises(InvalidSettings, match="video-codec.*'auto', 'vp8' or 'h264'"):
+    with pytest.raises(InvalidSettings, match=r"video-codec.*'auto', 'vp8' or 'h264'"):
         load_settings(video_codec="av1")
