@@ -35,7 +35,7 @@ class _Direction(asyncio.DatagramProtocol):
 
     def __init__(self, seed: int, forward: Callable[[bytes, Address], None]) -> None:
         self.path = Path()
-        self.counts: Counter[str] = Counter()  # passed, lost, queue (lost for want of room), held
+        self.counts: Counter[str] = Counter()  # passed, bytes, lost, queue (lost for want of room), held
         self.refused: frozenset[int] = frozenset()  # payload types of RTP that get lost, all of them
         self._forward = forward
         self._random = random.Random(seed)
@@ -67,6 +67,7 @@ class _Direction(asyncio.DatagramProtocol):
             leaves, self._hold = max(leaves, now + self._hold[0]), None
             self.counts["held"] += 1
         self.counts["passed"] += 1
+        self.counts["bytes"] += len(data)
         if leaves <= now:
             self._forward(data, addr)
         else:
@@ -93,8 +94,8 @@ class Forwarder:
         self.up.path, self.down.path = path, back or path
 
     def offer(self, sdp: str) -> str:
-        """The client's offer without its candidates: the server finds the forwarder by its checks."""
-        return without_candidates(sdp)
+        """The client's offer without its candidates, more of which might come: the server learns of the forwarder's."""
+        return without_candidates(sdp).replace("a=end-of-candidates\r\n", "")
 
     def answer(self, sdp: str) -> str:
         """The server's answer with the forwarder in place of the server's candidates."""
