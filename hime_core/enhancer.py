@@ -42,7 +42,7 @@ class EnhancerConfig:
     detect_every: int = 5
     carry_for: float = 0.6
     fade: float = 0.3
-    steadiness: float = 0.25
+    steadiness: float = 0.7
 
 
 class Enhancer:

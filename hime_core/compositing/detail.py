@@ -18,7 +18,7 @@ from hime_core.registration import Registration, similarity
 
 FEATHER = 0.16  # of the side
 LOCAL_MEAN_CELLS = 4  # the difference's mean is taken away on a grid of so many cells
-DOUBT = 12.0  # grey levels of misfit at which carried detail counts for 1/e
+DOUBT = 24.0  # grey levels of misfit at which carried detail counts for 1/e
 
 # Differences of RGB to differences of BT.601 limited-range Y, Cb, Cr.
 RGB_TO_YCC = np.array(
