@@ -13,6 +13,7 @@ import numpy as np
 
 from hime_core.errors import InputError
 from hime_core.faces.detector import MtcnnDetector
+from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box
 from hime_core.training.headshots import PHOTO_SIDE, Person, Shot, count, encode, read_identities, read_photo, resize
 
 FORMAT = "hime-headshots-1"
@@ -136,11 +137,15 @@ def _with_landmarks(shot: Shot, detector: MtcnnDetector) -> Shot:
     rgb = shot.rgb()
     if isinstance(shot.data, Path):
         shot = replace(shot, data=encode(rgb))
-    faces = detector.detect(rgb, candidates=32)
-    if not faces:
-        return shot
-    # The headshot's own face is the one in its middle.
-    face = min(faces, key=lambda found: float(np.hypot(*np.subtract(found.box.centre, shot.side / 2))))
+    # A headshot's own face is where its geometry puts it; a search takes ten times as long.
+    height = shot.side / SIDE_PER_BOX_HEIGHT
+    box = Box(shot.side / 2 - 0.4 * height, shot.side / 2 + (CENTRE_ABOVE_BOX - 0.5) * height, 0.8 * height, height)
+    face = detector.refine(rgb, box)
+    if face is None:
+        faces = detector.detect(rgb, candidates=32)
+        if not faces:
+            return shot
+        face = min(faces, key=lambda found: float(np.hypot(*np.subtract(found.box.centre, shot.side / 2))))
     return replace(shot, landmarks=((face.landmarks + 0.5) / shot.side).astype(np.float32))
 
 
