@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from itertools import cycle
 
 import cv2
 import numpy as np
@@ -9,15 +10,18 @@ import pytest
 from skimage import data
 
 from hime_core.bank import ExemplarBank
-from hime_core.engine import FaceRequest, Overload
+from hime_core.engine import FaceRequest, Late, Overload
 from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.faces.detector import Detection
 from hime_core.faces.geometry import Box, headshot_of
+from hime_core.pace import Pace, Plan
 from hime_core.picture import Picture
 
 # The astronaut's face as MTCNN finds it, in the 512 px picture.
 FACE = Box(177, 66, 88, 118)
 LANDMARKS = np.array([[201, 110], [243, 108], [224, 134], [206, 154], [243, 152]], np.float32)
+
+PORTRAIT = data.astronaut()[:300, 60:400]
 
 
 class Clock:
@@ -72,7 +76,7 @@ class Scene:
     def frame(self) -> Picture:
         canvas = np.full((360, 640, 3), 90, np.uint8)
         for scale, x, y in self.faces:
-            small = cv2.resize(data.astronaut()[:300, 60:400], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            small = cv2.resize(PORTRAIT, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             x, y = round(x), round(y)
             part = small[: 360 - y, : 640 - x]
             canvas[y : y + part.shape[0], x : x + part.shape[1]] = part
@@ -324,3 +328,76 @@ def test_a_detector_that_fails_is_counted_as_an_error(scene, clock):
     for _ in range(20):
         reasons.update(step(enhancer, scene, clock).bypasses)
     assert "error" in reasons
+
+
+class Timed(Engine):
+    """An engine that takes its time on the clock: `speed` seconds for LR 32 without references."""
+
+    def __init__(self, clock: Clock, speed: float) -> None:
+        super().__init__()
+        self.clock, self.speed = clock, speed
+
+    def submit(self, requests: Sequence[FaceRequest]) -> list[Future]:
+        for request in requests:
+            self.clock.now += self.speed * request.lr.shape[0] ** 2 / 32**2 * (1 + 0.7 * max(1, len(request.exemplars)))
+        return super().submit(requests)
+
+
+LARGE = (0.45, 240, 120)  # a headshot of 90 px
+
+
+def test_a_slow_engine_gets_smaller_faces_and_the_whole_face_is_enhanced(scene, clock):
+    engine = Timed(clock, 0.016)  # 245 ms at 96 px
+    enhancer = enhancer_of(engine, scene, clock)
+    enhancer.pace = Pace(0.12, 3)
+    scene.faces = [LARGE]
+    results = [step(enhancer, scene, clock) for _ in range(16)]
+    sides = [request.lr.shape[0] for request, _ in engine.asked]
+    assert sides[0] == 96
+    assert set(sides[10:]) <= {32, 48, 64}
+    assert max(abs(engine.asked[-1][0].landmarks).ravel()) < sides[-1]
+    assert {p.side for r in results for p in r.patches} == {96}
+    assert {p.difference.shape[0] for r in results for p in r.patches} == {4 * 96}
+    assert enhancer.pace.decisions
+    engine.speed = 0.0005
+    for _ in range(40):
+        last = step(enhancer, scene, clock, 0.1)
+    assert engine.asked[-1][0].lr.shape[0] == 96
+    assert last.outcome == "enhanced"
+
+
+def test_at_half_rate_every_second_frame_is_carried_and_counted(scene, clock, monkeypatch):
+    enhancer = enhancer_of(Engine(), scene, clock)
+    turns = cycle((True, False))
+    monkeypatch.setattr(enhancer.pace, "plan", lambda sides, now: Plan(next(turns), 1, tuple(sides)))
+    scene.faces = [FAR]
+    results = [step(enhancer, scene, clock) for _ in range(10)]
+    assert [r.outcome for r in results] == ["enhanced", "carried"] * 5
+    assert all(r.bypasses == (() if r.outcome == "enhanced" else ("overload",)) for r in results)
+
+
+def test_an_engine_that_is_far_too_slow_is_left_alone_and_asked_again(scene, clock):
+    engine = Timed(clock, 0.5)
+    enhancer = enhancer_of(engine, scene, clock)
+    enhancer.pace = Pace(0.12, 3)
+    scene.faces = [FAR]
+    for _ in range(10):
+        step(enhancer, scene, clock)
+    before, start = len(engine.asked), clock.now
+    results = [step(enhancer, scene, clock, 0.1) for _ in range(20)]
+    assert 1 <= len(engine.asked) - before <= clock.now - start + 1
+    assert enhancer.pace.rung.name == "pass"
+    assert results[-1].bypasses in ((), ("overload",))
+    engine.speed = 0.001
+    for _ in range(100):
+        last = step(enhancer, scene, clock, 0.1)
+    assert last.outcome == "enhanced"
+    assert enhancer.pace.rung.name == "references_3"
+
+
+def test_a_face_that_came_too_late_is_counted_late(scene, clock):
+    engine = Engine()
+    engine.error = Late("too late")
+    enhancer = enhancer_of(engine, scene, clock)
+    scene.faces = [FAR]
+    assert step(enhancer, scene, clock).bypasses == ("late",)
