@@ -102,6 +102,22 @@ def train(
 
 
 @app.command()
+def pack(
+    data: Annotated[Path, typer.Option(help="Folder with <identity>/<photo>.jpg, or CelebAMask-HQ.")],
+    out: Annotated[Path, typer.Option(help="File to write; hime train --data takes it.")],
+    mib: Annotated[float, typer.Option(help="Its size at most, MiB.")] = 40.0,
+    clips: Annotated[Path | None, typer.Option(help="Folder with videos of people close to the camera.")] = None,
+    exclude: Annotated[str, typer.Option(help="Clips to leave out: names without suffix, by commas.")] = "",
+    cache: Annotated[Path | None, typer.Option(help="Folder in which cut clips are kept, to go on later.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a training set, with faces' landmarks, into one file of a given size."""
+    from hime_core import commands
+
+    commands.pack(data, out, mib, clips, tuple(name for name in exclude.split(",") if name), cache, json)
+
+
+@app.command()
 def evaluate(
     data: Annotated[Path, typer.Option(help="Folder with <identity>/<photo>.jpg.")],
     scale: Annotated[int, typer.Option(help="4 or 8.")] = 4,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from hime_core.compositing.layout import Layout, View
 from hime_core.errors import InputError
@@ -58,6 +59,33 @@ def enhance(
         engine.close()
     report = {"frames": sum(outcomes.values()), **outcomes}
     print(json.dumps(report) if as_json else ", ".join(f"{count} {name}" for name, count in report.items()))
+
+
+def pack(
+    data: Path, out: Path, mib: float, clips: Path | None, exclude: tuple[str, ...], cache: Path | None, as_json: bool
+) -> None:
+    from hime_core.training.packing import pack as run
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        stages: dict[str, TaskID] = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bar.add_task(stage, total=total)
+            bar.update(stages[stage], completed=done)
+
+        packed = run(data, out, mib, clips, exclude, cache, advance)
+    if as_json:
+        print(json.dumps({**asdict(packed), "path": str(packed.path)}))
+        return
+    for name in packed.unreadable:
+        print(f"left out {name}: not a readable photo")
+    quality = f"WebP quality {packed.quality}" if packed.quality else "as they were"
+    print(
+        f"{packed.path}: {packed.shots} headshots of {packed.people} people, at most {packed.side} px, {quality}, "
+        f"{packed.bytes / 2**20:.1f} MiB"
+    )
 
 
 def evaluate(options: EvaluateOptions, target: Path | None) -> None:
