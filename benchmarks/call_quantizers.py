@@ -20,7 +20,8 @@ import numpy as np
 
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import Headshot, headshot_of
-from hime_core.training.codec import CODECS, Codec, subsample, transmit
+from hime_core.picture import Picture
+from hime_core.training.codec import CODECS, Codec, transmit
 
 AREAS = (320 * 180, 640 * 360)
 RATES = (60_000, 100_000, 200_000, 400_000, 600_000)
@@ -80,7 +81,7 @@ def equivalents(frames: list[np.ndarray], headshot: Headshot, area: int, codec: 
         slice(max(0, int((centre - half) * scale)), int((centre + half) * scale))
         for centre in (headshot.cy, headshot.cx)
     )
-    lumas = [subsample(frame).y for frame in small]
+    lumas = [Picture.from_rgb(frame).y for frame in small]
 
     def quality(received: list[np.ndarray]) -> float:
         errors = [
@@ -89,7 +90,7 @@ def equivalents(frames: list[np.ndarray], headshot: Headshot, area: int, codec: 
         ]
         return float(np.mean(10 * np.log10(255**2 / np.maximum(errors, 1e-3))))
 
-    constant = [quality([subsample(f).y for f in transmit(small, codec, q)]) for q in STEPS[codec]]
+    constant = [quality([Picture.from_rgb(f).y for f in transmit(small, codec, q)]) for q in STEPS[codec]]
     return [float(np.interp(-quality(send(small, codec, rate)), -np.array(constant), STEPS[codec])) for rate in RATES]
 
 
@@ -108,7 +109,7 @@ def send(frames: list[np.ndarray], codec: Codec, rate: int) -> list[np.ndarray]:
     context.options = {name: str(value) for name, value in options.items()}
     decoder, received = av.CodecContext.create(codec, "r"), []
     for number, rgb in enumerate(frames):
-        frame = subsample(rgb).to_frame()
+        frame = Picture.from_rgb(rgb).to_frame()
         frame.pts, frame.time_base = number, Fraction(1, 25)
         for packet in context.encode(frame):
             received += decoder.decode(packet)

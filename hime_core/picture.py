@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange
 
+CHROMA = np.array([[-0.1482, -0.2910, 0.4392, 128.0], [0.4392, -0.3678, -0.0714, 128.0]])  # BT.601, limited range
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -49,11 +51,15 @@ class Picture:
 
     @classmethod
     def from_rgb(cls, rgb: np.ndarray) -> Picture:
-        """rgb: uint8 (H, W, 3); an odd last row or column is left off."""
-        height, width = rgb.shape[0] & ~1, rgb.shape[1] & ~1
-        packed = cv2.cvtColor(rgb[:height, :width], cv2.COLOR_RGB2YUV_I420)
-        chroma = packed[height:].reshape(2, height // 2, width // 2)
-        return cls(packed[:height].copy(), chroma[0].copy(), chroma[1].copy())
+        """rgb: uint8 (H, W, 3); an odd last row or column is left off.
+
+        Each chroma sample is the mean of its four pixels, as in browsers; OpenCV's own conversion takes one of them.
+        """
+        rgb = rgb[: rgb.shape[0] & ~1, : rgb.shape[1] & ~1]
+        height, width = rgb.shape[:2]
+        y = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)[:height].copy()
+        half = cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        return cls(y, *cv2.split(cv2.transform(half, CHROMA)))
 
     def rgb(self) -> np.ndarray:
         """The frame as uint8 (H, W, 3)."""

@@ -7,7 +7,6 @@ from fractions import Fraction
 from typing import Literal
 
 import av
-import cv2
 import numpy as np
 
 from hime_core.picture import Picture
@@ -22,8 +21,6 @@ _VP8 = {
 # As OpenH264 codes calls: constrained baseline with the deblocking filter, which x264's ultrafast leaves out.
 _H264 = {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "x264-params": "no-deblock=0"}
 
-_CHROMA = np.array([[-0.1482, -0.2910, 0.4392, 128.0], [0.4392, -0.3678, -0.0714, 128.0]])  # BT.601, limited range
-
 
 def transmit(frames: Sequence[np.ndarray], codec: Codec, quantizer: int) -> list[np.ndarray]:
     """The frames, RGB uint8 (H, W, 3) of one even size, as their receiver sees them.
@@ -34,7 +31,7 @@ def transmit(frames: Sequence[np.ndarray], codec: Codec, quantizer: int) -> list
     encoder, decoder = _encoder(frames[0].shape[1], frames[0].shape[0], codec, quantizer), _decoder(codec)
     received = []
     for number, rgb in enumerate(frames):
-        frame = subsample(rgb).to_frame()
+        frame = Picture.from_rgb(rgb).to_frame()
         frame.pts, frame.time_base = number, Fraction(1, _RATE)
         for packet in encoder.encode(frame):
             received += decoder.decode(packet)
@@ -44,15 +41,6 @@ def transmit(frames: Sequence[np.ndarray], codec: Codec, quantizer: int) -> list
     if len(received) != len(frames):
         raise RuntimeError(f"{codec}: {len(frames)} frames went in, {len(received)} came out")
     return [Picture.from_frame(frame).rgb() for frame in received]
-
-
-def subsample(rgb: np.ndarray) -> Picture:
-    """RGB uint8 (H, W, 3), even sizes, to yuv420p; each chroma sample is the mean of its four pixels, as in browsers
-    (OpenCV's own conversion takes one of them)."""
-    height, width = rgb.shape[:2]
-    y = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)[:height]
-    half = cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    return Picture(y, *cv2.split(cv2.transform(half, _CHROMA)))
 
 
 def _encoder(width: int, height: int, codec: Codec, quantizer: int) -> av.VideoCodecContext:

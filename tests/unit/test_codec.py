@@ -4,8 +4,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from hime_core.picture import Picture
 from hime_core.training.call import KERNELS, CallOptions, call_lr, call_reference
-from hime_core.training.codec import CODECS, subsample, transmit
+from hime_core.training.codec import CODECS, transmit
 
 FINE = CallOptions(frames=(4, 4), blur=0.0, noise=0.0, coarseness=(0.0, 0.0), clean=0.0)
 
@@ -22,10 +23,10 @@ def test_chroma_lies_between_its_four_pixels():
     """A colour edge on an even column comes back where it was; a left or top siting would smear it to one side."""
     rgb = np.full((32, 32, 3), (200, 60, 60), np.uint8)
     rgb[:, 16:] = (60, 60, 200)
-    assert psnr(subsample(rgb).rgb(), rgb) > 40
+    assert psnr(Picture.from_rgb(rgb).rgb(), rgb) > 40
     ramp = np.zeros((32, 64, 3), np.uint8)
     ramp[..., 0] = np.linspace(40, 220, 64).round().astype(np.uint8)
-    received = cv2.GaussianBlur(subsample(ramp).rgb(), (1, 5), 0).astype(float)
+    received = cv2.GaussianBlur(Picture.from_rgb(ramp).rgb(), (1, 5), 0).astype(float)
     error = received[4:-4, 4:-4] - ramp[4:-4, 4:-4]
     assert abs(error[..., 0].mean()) < 0.7  # half a pixel off would be 1.4
 
@@ -36,7 +37,7 @@ def test_frames_come_back_one_for_one_and_coarser_is_worse(codec):
     fine, coarse = transmit(frames, codec, 5), transmit(frames, codec, 45)
     assert len(fine) == len(coarse) == 4
     for sent, good, poor in zip(frames, fine, coarse, strict=True):
-        assert psnr(good, subsample(sent).rgb()) > 38
+        assert psnr(good, Picture.from_rgb(sent).rgb()) > 38
         assert psnr(poor, sent) < psnr(good, sent) - 5
 
 
