@@ -90,9 +90,7 @@ def gpu() -> str | None:
 
 
 @contextmanager
-def hime(
-    weights: str | None = None, device: str | None = None, env: Mapping[str, str] | None = None
-) -> Iterator[Running]:
+def hime(weights: str | None, device: str | None) -> Iterator[Running]:
     """`hime serve`, ready. None: its defaults."""
     port = free_port()
     with tempfile.TemporaryDirectory() as data:
@@ -178,9 +176,11 @@ def plain_aiortc(port: int) -> None:
 
 
 def without_enhancement(port: int, threads: Any, bitrate: int) -> None:
-    """The whole relay, with an engine and a detector that do nothing. threads: a connection; whatever comes through it
-    is answered with each thread's CPU seconds by (number, name), the event loop's as `event loop`. bitrate: what video is
-    encoded at, bit/s."""
+    """The whole relay, with an engine and a detector that do nothing. bitrate: what video is encoded at, bit/s.
+
+    threads: a connection; whatever comes through it is answered with each thread's CPU seconds by (ident, name), the
+    event loop's as `event loop`.
+    """
 
     def answer() -> None:
         while threads.recv():
