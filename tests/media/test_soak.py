@@ -1,0 +1,25 @@
+"""A minute of a call through a relay of its own process: memory and the frames' age stay flat.
+
+`python -m benchmarks.soak` does it for ten minutes, with the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from statistics import median
+
+import pytest
+
+from benchmarks.soak import FPS, soak
+
+
+@pytest.mark.timeout(400)
+async def test_a_minute_of_a_call_leaves_nothing_behind() -> None:
+    got = await asyncio.to_thread(soak, 1, True, "view=enhanced&layout=upscale")
+    memory, ages = got["memory_mib"], got["age_ms"]
+    # One frame of 1280x720 kept each second would be 80 MiB a minute.
+    assert median(memory[-15:]) - median(memory[20:35]) < 10, memory
+    third = len(ages) // 3
+    assert median(ages[-third:]) < 2 * median(ages[:third]) + 200, ages
+    assert sum(got["outcomes"].values()) > 20 * FPS
+    assert got["outcomes"]["enhanced"] + got["outcomes"]["carried"] > 0, got["outcomes"]
