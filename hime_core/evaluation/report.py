@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from hime_core.errors import InputError
 from hime_core.evaluation.maps import write_maps
-from hime_core.evaluation.store import Store
+from hime_core.evaluation.store import Store, write_json
 from hime_core.evaluation.tables import TABLES, Table, TableOptions, Tables, as_dict, from_dict, where
 
 MAPS = "correlation-maps.png"
@@ -67,18 +66,21 @@ Photos with fewer pixels of their own than the truth are left out.""",
 
 def make_tables(names: list[str], options: TableOptions) -> dict[str, list[dict]]:
     """Measures tables into the runs folder. Raises InputError; what was measured until then is kept."""
-    store, tables, found = Store(options.runs), Tables(options), {}
+    found = {}
     for name in names:
-        start = time.monotonic()
-        made = as_dict(tables.make(name))
+        tables = Tables(options)
+        found[name] = as_dict(tables.make(name))
         source = f"photos `{where(options.data)}`" + (f", at most {options.limit}" if options.limit else "")
         if name == "5" and options.clips:
             source = f"clips `{where(options.clips)}`" + (f" ({', '.join(options.only)})" if options.only else "")
-        kept = store.read(f"table-{name}")
-        if kept is None or kept["tables"] != made:
-            seconds = round(time.monotonic() - start, 1)
-            store.put(f"table-{name}", {"data": source, "seconds": seconds, "tables": made})
-        found[name] = made
+        used = tables.store.used
+        content = {
+            "data": source,
+            "machines": sorted({kept["machine"] for kept in used}),
+            "seconds": sum(kept["seconds"] for kept in used),
+            "tables": found[name],
+        }
+        write_json(options.runs / f"table-{name}.json", content)
     return found
 
 
@@ -93,7 +95,10 @@ def write_report(path: Path, runs: Path) -> None:
         if kept is None:
             parts.append(f"Not measured yet: `hime evaluate --data DIR --table {name} --report {path.name}`.\n")
         else:
-            parts += [NOTES[name] + "\n", f"{kept['data']}; {kept['machine']}; {_duration(kept['seconds'])}.\n"]
+            parts += [
+                NOTES[name] + "\n",
+                f"{kept['data']}; {', '.join(kept['machines'])}; {_duration(kept['seconds'])}.\n",
+            ]
             parts += [render(table) for table in from_dict(kept["tables"])]
         if name == "5":
             parts.append(f"## Figure 6: correlation maps\n\n![correlation maps]({MAPS})\n")

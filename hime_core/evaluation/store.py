@@ -19,6 +19,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.used: list[dict] = []  # the files that `get` answered from, or wrote
 
     def get(self, name: str, inputs: dict, measure: Callable[[], dict]) -> dict:
         """The figures of that name and those inputs (anything JSON can hold), measured where they are not at hand."""
@@ -27,14 +28,14 @@ class Store:
         if path.is_file():
             kept = json.loads(path.read_text())
             if kept["inputs"] == inputs:
+                self.used.append(kept)
                 return kept["figures"]
         start = time.monotonic()
         figures = measure()
-        self.put(name, {"inputs": inputs, "seconds": round(time.monotonic() - start, 1), "figures": figures})
+        kept = {"inputs": inputs, "seconds": time.monotonic() - start, "machine": machine(), "figures": figures}
+        write_json(path, kept)
+        self.used.append(kept)
         return figures
-
-    def put(self, name: str, content: dict) -> None:
-        write_json(self.folder / f"{name}.json", content | {"machine": machine()})
 
     def read(self, name: str) -> dict | None:
         """The whole file of that name, or None."""

@@ -75,7 +75,7 @@ class Tables:
 
     def __init__(self, options: TableOptions) -> None:
         self.options = options
-        self._store = Store(options.runs / "figures")
+        self.store = Store(options.runs / "figures")
         self._runs = ablations.Runs(options.runs / "ablations", options.train, options.minutes, options.vgg)
 
     def make(self, name: str) -> list[Table]:
@@ -183,7 +183,7 @@ class Tables:
             return evaluation.run(track(items, description=f"{label or _label(weights)}, LR {lr}, refs {refs}"))
 
         name = f"{label or _label(weights)}-lr{lr}-refs-{refs}"
-        return self._store.get(name, inputs, measure)
+        return self.store.get(name, inputs, measure)
 
     def clips(self, weights: str) -> dict:
         """{"clips": number, "gaps": {...}, "counts": {...}}: means over clips of figures by setting."""
@@ -203,7 +203,7 @@ class Tables:
                 raise InputError(f"{self.options.clips}: no clip shows a face of 128 pixels for {2 * GAPS[-1]} frames")
             return {"clips": len(by_gap), "gaps": _mean(by_gap), "counts": _mean(by_count)}
 
-        return self._store.get(f"{_label(weights)}-clips", inputs, measure)
+        return self.store.get(f"{_label(weights)}-clips", inputs, measure)
 
     def _trained(self, title: str, runs: dict[str, ablations.Ablation], printed: dict[str, Cells]) -> Table:
         """A table of ablations."""

@@ -214,6 +214,7 @@ def test_figures_are_kept_until_their_inputs_change(tmp_path):
 
     assert store.get("a", {"lr": (32,)}, measure) == store.get("a", {"lr": (32,)}, measure) == {"psnr": 1}
     assert store.get("a", {"lr": (16,)}, measure) == {"psnr": 2}
+    assert [kept["figures"]["psnr"] for kept in store.used] == [1, 1, 2]
     assert set(store.read("a")) == {"inputs", "figures", "seconds", "machine"} and store.read("b") is None
 
 
