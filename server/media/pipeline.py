@@ -24,6 +24,7 @@ from hime_core.enhancer import Enhanced, Enhancer, Job
 from hime_core.picture import Picture
 from server.media.encoder import Codec, Encoding
 from server.media.fanout import EncodedStream, Shown
+from server.media.freezes import Freezes
 from server.media.rates import RateMeter, Smoothed
 from server.media.slot import Slot
 from server.media.tracks import VideoTrack
@@ -82,6 +83,7 @@ class VideoPipeline:
         self._encoding = encoding
         self._make_renderer = renderer
         self._clock = clock
+        self._freezes = Freezes()
         self._slot: Slot[_Received] = Slot()
         self._jobs: queue.Queue[_InFlight | None] = queue.Queue(MAX_IN_FLIGHT + 1)
         self._flow = threading.Condition()
@@ -106,6 +108,8 @@ class VideoPipeline:
         """received: when the frame's last packet came, in clock seconds."""
         self._metrics.fps_in()
         self.rate_in.add()
+        if self._freezes.add(self._clock()):
+            self._metrics.freeze()
         if self._slot.put(_Received(frame, received)):
             self._count("dropped")
         if self._on_first_frame is not None:

@@ -72,6 +72,7 @@ class Metrics:
         )
         self._packets = {name: packets.labels(name) for name in PACKETS}
         self._skipped = make(Counter, "frames_skipped", "Publishers' frames that packet loss made undecodable")
+        self._freezes = make(Counter, "freezes", "Publishers' pictures that stood still, as in webrtc-stats")
         unsent = make(Counter, "unsent_frames", "Rendered frames that did not reach a watcher", labelnames=["reason"])
         self._unsent = {name: unsent.labels(name) for name in UNSENT}
         self._narrow = make(Counter, "narrow_paths", "Watchers whose path fell below the lowest bitrate")
@@ -112,6 +113,10 @@ class Metrics:
     def skipped(self, frames: int) -> None:
         """Frames received in part, or with nothing to decode them with."""
         self._skipped.inc(frames)
+
+    def freeze(self) -> None:
+        """A publisher's picture stood still until now, as W3C's webrtc-stats counts it."""
+        self._freezes.inc()
 
     def keyframe_request(self, reason: str) -> None:
         """A keyframe asked of a publisher: start, gap, decoder, backlog or restart."""
