@@ -25,7 +25,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,10 +217,12 @@ def ffmpeg(options: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def even_port() -> int:
-    """RTP's port; the one after it is RTCP's."""
-    while (port := relays.free_port()) % 2:
-        pass
-    return port
+    """RTP's port; the one after it is RTCP's. Linux gives out odd ones where any will do."""
+    while True:
+        port = relays.free_port() & ~1
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.bind(("127.0.0.1", port))
+            return port
 
 
 def mean(costs: list[Cost]) -> Cost:

@@ -26,10 +26,6 @@ from aiortc.contrib.media import MediaRelay
 from fastapi import FastAPI, HTTPException, Request, Response
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.app import create_app
-from server.settings import load_settings
-from server.standins import FailedDetector, FailedEngine
-
 TICK = os.sysconf("SC_CLK_TCK")
 STARTING = 300  # seconds: on a busy machine, loading the network takes long
 
@@ -181,6 +177,10 @@ def without_enhancement(port: int, threads: Any, bitrate: int) -> None:
     threads: a connection; whatever comes through it is answered with each thread's CPU seconds by (ident, name), the
     event loop's as `event loop`.
     """
+
+    from server.app import create_app  # here, as the light processes import this module too
+    from server.settings import load_settings
+    from server.standins import FailedDetector, FailedEngine
 
     def answer() -> None:
         while threads.recv():
