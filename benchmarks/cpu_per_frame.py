@@ -207,7 +207,7 @@ def ffmpeg(options: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
         lines += [f"m=video {port} RTP/AVP 96", f"a=rtpmap:96 VP8/{CLOCK_RATE}"]
         session.write_text("\n".join(lines) + "\n")
         take = ["-fflags", "nobuffer", "-flags", "low_delay", "-threads", "1", "-protocol_whitelist", "file,udp,rtp"]
-        full = ["ffmpeg", "-nostdin", "-loglevel", "error", *take, "-i", str(session), *options]
+        full = ["ffmpeg", "-nostdin", "-loglevel", "fatal", *take, "-i", str(session), *options]
         process = subprocess.Popen(full, stdout=subprocess.DEVNULL)
         try:
             yield process
