@@ -147,7 +147,7 @@ def main() -> None:
         end = "" if len(held) < len(found) else ", and the steps end there"
         if best:
             cores = f"with {best.relay_cores:.2f} cores: {best.calls_per_core:.1f} calls a core"
-            print(f"{best.calls} calls are held {cores}{end}\n")
+            print(f"held: {best.calls}, {cores}{end}\n")
         else:
             print("not even the first step is held\n")
         results[view] = {
