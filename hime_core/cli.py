@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-DEFAULT_WEIGHTS = "small-x4-rec"
+DEFAULT_WEIGHTS = "small-x4-call"
 WEIGHTS_HELP = "A bundled checkpoint's name, or a .safetensors file."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -124,7 +124,7 @@ def evaluate(
     lr: Annotated[int, typer.Option(help="Side of the LR picture, pixels.")] = 32,
     refs: Annotated[str, typer.Option(help="References: 0, 1, 2, 3, blank, or wrong (3 of another person).")] = "3",
     weights: Annotated[
-        str | None, typer.Option(help=f"{WEIGHTS_HELP} [default: {DEFAULT_WEIGHTS}; in tables: all that are bundled]")
+        str | None, typer.Option(help=f"{WEIGHTS_HELP} [default: small-x4-rec or -x8-; in tables: all bundled]")
     ] = None,
     list: Annotated[Path | None, typer.Option(help="LIST.json of targets and references.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many photos, evenly over the people.")] = None,
@@ -154,7 +154,7 @@ def evaluate(
         commands.tables(table, settings, report, json)
     else:
         chosen = EvaluateOptions(
-            data, scale, lr, refs, weights or DEFAULT_WEIGHTS, list, limit, lpips, peers, sheet
+            data, scale, lr, refs, weights or f"small-x{scale}-rec", list, limit, lpips, peers, sheet
         )  # fmt: skip
         commands.evaluate(chosen, json)
 

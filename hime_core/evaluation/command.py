@@ -14,7 +14,7 @@ from hime_core.evaluation.metrics import Meter
 from hime_core.evaluation.peers import build_peers
 from hime_core.evaluation.perceptual import Identity, Lpips
 from hime_core.evaluation.sheet import Sheet
-from hime_core.model.checkpoint import DEFAULT_WEIGHTS, load_weights
+from hime_core.model.checkpoint import load_weights
 
 REFS = ("0", "1", "2", "3", "blank", "wrong")
 
@@ -28,7 +28,7 @@ class EvaluateOptions:
     scale: int = 4
     lr: int = 32
     refs: str = "3"
-    weights: str = DEFAULT_WEIGHTS
+    weights: str = "small-x4-rec"
     list_file: Path | None = None
     limit: int | None = None
     lpips: Path | None = None

@@ -19,7 +19,7 @@ from hime_core.model.hime import Hime, HimeConfig
 FORMAT = "hime"
 SPYNET_KEY = re.compile(r"[A-Za-z_]+\.(\d)\.[A-Za-z_]+\.(\d)\.(weight|bias)")  # of the layouts published so far
 WEIGHTS = Path(__file__).parent.parent / "weights"
-DEFAULT_WEIGHTS = "small-x4-rec"
+DEFAULT_WEIGHTS = "small-x4-call"
 
 
 class CheckpointError(InputError):

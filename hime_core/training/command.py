@@ -170,6 +170,8 @@ def _write_options(s: TrainSettings, losses: LossWeights, pairs: PairDataset) ->
     options = {name: value for name, value in asdict(s).items() if name not in ("out", "resume")}
     for name in ("data", "clips", "vgg", "spynet"):  # where they lie on this machine is nobody's business
         options[name] = options[name] and options[name].name
+    for name in ("init", "teacher"):
+        options[name] = options[name] and Path(options[name]).name
     options |= {"losses": asdict(losses), "exclude": list(s.exclude)}
     options |= {"photos": len(pairs.photos), "people": len(pairs.people)}
     path = s.out / "options.json"
