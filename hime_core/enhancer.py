@@ -91,8 +91,11 @@ class Enhancer:
 
     # -- first half: what is in the frame, and what the engine is asked ------------------------------------------
 
-    def begin(self, picture: Picture, received: float) -> Job:
-        """Tracks the faces, feeds the bank, asks the engine when it is free. Never waits for the engine."""
+    def begin(self, picture: Picture, received: float, watched: bool = True) -> Job:
+        """Tracks the faces, feeds the bank, asks the engine when it is free. Never waits for the engine.
+
+        watched: whether anybody will see what the engine makes of it; the engine is left alone otherwise.
+        """
         self._frame += 1
         self._learn()
         with self._stage("convert"):
@@ -106,7 +109,8 @@ class Enhancer:
         with self._stage("select"):
             self._feed(rgb, faces)
             job.eligible = tuple(self._eligible(job, rgb))
-        if job.eligible and job.ask and self._request is None:
+        job.watched = watched
+        if job.eligible and job.ask and watched and self._request is None:
             self._ask(job)
         return job
 
@@ -258,4 +262,6 @@ def _reason(job: Job, error: BaseException | None) -> str:
         return "late"
     if error is not None:
         return "overload" if isinstance(error, Overload) else "error"
+    if not job.watched:
+        return "unwatched"
     return "late" if job.request else "overload"

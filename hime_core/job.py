@@ -64,6 +64,7 @@ class Job:
     headshots: tuple[Headshot, ...] = ()
     eligible: tuple[Eligible, ...] = ()
     ask: bool = True  # whether it is this frame's turn
+    watched: bool = True  # whether anybody sees what the engine makes of it
     request: Request | None = None
     bypasses: list[str] = field(default_factory=list)
 

@@ -1,7 +1,9 @@
 """One published video stream: newest frame in, enhanced, rendered once per watched view, encoded once per codec.
 
     decoder thread ─▶ slot ─▶ front thread: Enhancer.begin ─▶ finish thread: Enhancer.finish, render ─▶ encoders' slots
+                                   └─▶ original views: render ─▶ encoders' slots
 
+Original views do not wait for the engine, and the engine is asked for nothing while only they are watched.
 Threads and queues belong to one stream, so that a slow stream holds up no other, and every one of them is bounded.
 """
 
@@ -21,6 +23,7 @@ import av
 from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
 from hime_core.enhancer import Enhanced, Enhancer, Job
+from hime_core.faces.geometry import Headshot
 from hime_core.picture import Picture
 from server.media.encoder import Codec, Encoding
 from server.media.fanout import EncodedStream, Shown
@@ -220,11 +223,13 @@ class VideoPipeline:
                 self._count("dropped")
                 continue
             self.frames += 1
+            self._show_originals(_passed(picture), received, ("native", "upscale"))
             try:
-                job = self._enhancer.begin(picture, received.time)
+                job = self._enhancer.begin(picture, received.time, self._wants_enhancement())
             except Exception:
                 self._error("begin")
                 job = None
+            self._show_originals(_passed(picture, job.headshots if job else ()), received, ("zoom",))
             with self._flow:
                 self._in_flight += 1
             self._jobs.put(_InFlight(received, picture, job))
@@ -254,19 +259,30 @@ class VideoPipeline:
                 self._flow.notify_all()
 
     def _show(self, enhanced: Enhanced, received: _Received) -> None:
-        """Renders and hands out every watched view."""
+        """Renders and hands out the views that show what was enhanced."""
         composing = self._clock()
-        with self._lock:
-            watched = [(view, one.renderer, list(one.streams.values())) for (view, _), one in self._watched.items()]
-        for view, renderer, streams in watched:
+        for renderer, streams in self._watched_now(lambda view, layout: view != "original"):
             picture, failed = self._rendered(renderer, enhanced)
-            if failed and view != "original":
+            if failed:
                 enhanced = _passed(enhanced.picture)
             self._hand_out(picture, streams, received)
         self._metrics.stage("composite", enhanced.seconds + self._clock() - composing)
         self.rate_out.add()
         self._metrics.fps_out()
         self._count(enhanced.outcome)
+
+    def _show_originals(self, passed: Enhanced, received: _Received, layouts: tuple[Layout, ...]) -> None:
+        for renderer, streams in self._watched_now(lambda view, layout: view == "original" and layout in layouts):
+            picture, _ = self._rendered(renderer, passed)
+            self._hand_out(picture, streams, received)
+
+    def _watched_now(self, wanted: Callable[[View, Layout], bool]) -> list[tuple[Renderer, list[EncodedStream]]]:
+        with self._lock:
+            return [(one.renderer, list(one.streams.values())) for key, one in self._watched.items() if wanted(*key)]
+
+    def _wants_enhancement(self) -> bool:
+        with self._lock:
+            return any(view != "original" for view, _ in self._watched)
 
     def _finished(self, item: _InFlight) -> Enhanced:
         if item.job is None:
@@ -310,6 +326,6 @@ class VideoPipeline:
             log.exception("video frames pass unenhanced: %s failed", where)
 
 
-def _passed(picture: Picture) -> Enhanced:
-    """The frame as it came; its error has been counted."""
-    return Enhanced(picture, (), (), "passed", (), None)
+def _passed(picture: Picture, faces: tuple[Headshot, ...] = ()) -> Enhanced:
+    """The frame as it came."""
+    return Enhanced(picture, (), faces, "passed", (), None)

@@ -15,7 +15,7 @@ STAGES = ("receive", "decode", "convert", "detect", "track", "select", "queue", 
 OUTCOMES = ("enhanced", "carried", "passed", "dropped")
 PACKETS = ("recovered", "lost", "late")
 UNSENT = ("slow_encoder", "slow_watcher", "error")
-BYPASSES = ("late", "error", "no_face", "close", "no_exemplar", "too_large", "overload")
+BYPASSES = ("late", "error", "no_face", "close", "no_exemplar", "too_large", "overload", "unwatched")
 
 DURATIONS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0)
 BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)

@@ -39,6 +39,7 @@ export const BYPASSES: Record<string, string> = {
   no_exemplar: "No exemplar yet",
   error: "Enhancement failed",
   too_large: "Larger than the network takes",
+  unwatched: "Nobody watches the enhanced view",
   close: "Close enough as it is",
   no_face: "No face in the picture",
 };
