@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import av
 from aiortc import RTCRtpReceiver
 from aiortc.rate import RemoteBitrateEstimator
+from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import RtcpByePacket, RtpPacket
 
 from server.media.aiortc_connection import round_trip
@@ -24,6 +25,7 @@ from server.media.repair import KeyframeRequests, RoundTrip
 
 DECODER_BACKLOG = 64  # encoded frames; more than two seconds behind, only a new keyframe helps
 PROBE_INTERVAL = 1.0  # seconds between measurements of the round trip
+CONGESTED = 0.1  # share of packets lost, from which on the publisher is granted what the estimate says
 SILENCE = 2.0  # seconds without a packet, after which nothing is asked for any more
 
 
@@ -49,7 +51,7 @@ def receive_video(
 ) -> Arrivals:
     """Leads a receiver's decoded frames to the sink instead of aiortc's unbounded track queue. Before it starts.
 
-    min_bitrate: bit/s that the publisher is always granted.
+    min_bitrate: bit/s that the publisher is granted on every path that does not lose its packets.
     """
     reception = _Reception(receiver, sink, clock)
     set_private(receiver, "jitter_buffer", reception)
@@ -57,7 +59,7 @@ def receive_video(
     set_private(receiver, "decoder_error", _DecoderError(reception.decoder_failed))
     set_private(receiver, "decoder_queue", reception.decoder)
     estimator = private(receiver, "remote_bitrate_estimator")
-    set_private(receiver, "remote_bitrate_estimator", _FlooredEstimator(estimator, min_bitrate))
+    set_private(receiver, "remote_bitrate_estimator", _FlooredEstimator(estimator, min_bitrate, reception.congested))
     receiver.track._queue = _Decoded(reception.decoder)
     _keep_after_bye(receiver)
     return reception
@@ -92,11 +94,14 @@ class _Reception:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._codecs: dict[int, Any] = private(receiver, "codecs")  # by payload type; filled when the receiver starts
+        self._streams: dict[int, StreamStatistics] = private(receiver, "remote_streams")  # by SSRC, filled as they come
         self._round_trip = RoundTrip()
         self._jitter = VideoJitterBuffer(lambda kind: self._codecs[kind].name, sink, self._round_trip, clock)
         self._requests = KeyframeRequests(self._round_trip, clock)
         self._ssrc = 0
         self._probed = float("-inf")
+        self._counted = 0, 0  # packets expected and received, at the last probe
+        self._loss_share = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -108,7 +113,11 @@ class _Reception:
         if self.last_arrival - self._probed >= PROBE_INTERVAL:
             self._probed = self.last_arrival
             self._start(self._probe())
+            self._count_loss()
         return False, None
+
+    def congested(self) -> bool:
+        return self._loss_share >= CONGESTED
 
     def decoder_failed(self) -> None:
         """In the decoder's thread."""
@@ -145,6 +154,15 @@ class _Reception:
         if self.last_arrival is not None and self._clock() - self.last_arrival < SILENCE:
             self._hand_on(self._jitter.release())
             self._ask()
+
+    def _count_loss(self) -> None:
+        """Of the packets as they were first sent: retransmissions are a stream of their own."""
+        if (stream := self._streams.get(self._ssrc)) is None:
+            return
+        counted = stream.packets_expected, stream.packets_received
+        expected, received = (now - before for now, before in zip(counted, self._counted, strict=True))
+        self._counted = counted
+        self._loss_share = max(0.0, 1 - received / expected) if expected > 0 else 0.0
 
     async def _probe(self) -> None:
         taken = await round_trip(self._receiver.transport.transport, self._clock)
@@ -213,16 +231,17 @@ class _DecoderQueue:
 class _FlooredEstimator:
     """aiortc takes a busy processor's delays for a congested path, goes down to nothing and needs a minute back.
 
-    On a path that is congested in fact, the publisher's own control acts on the loss.
+    A path that is congested in fact loses packets: there the estimate holds.
     """
 
-    def __init__(self, estimator: RemoteBitrateEstimator, floor: int) -> None:
+    def __init__(self, estimator: RemoteBitrateEstimator, floor: int, congested: Callable[[], bool]) -> None:
         self._estimator = estimator
         self._floor = floor
+        self._congested = congested
 
     def add(self, **packet: Any) -> tuple[int, list[int]] | None:
         estimate = self._estimator.add(**packet)
-        if estimate is None or estimate[0] >= self._floor:
+        if estimate is None or estimate[0] >= self._floor or self._congested():
             return estimate
         self._estimator.rate_control.current_bitrate = self._floor
         return self._floor, estimate[1]

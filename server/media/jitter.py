@@ -97,11 +97,11 @@ class VideoJitterBuffer:
         )
         if info.intra:
             self._intra.append(number)
+        if self.retransmissions.arrived(number):
+            self._events.packets("recovered", 1)
         if number > self._newest:
             self.retransmissions.missing(self._newest + 1, number)
             self._newest = number
-        elif self.retransmissions.arrived(number):
-            self._events.packets("recovered", 1)
         if self._newest - self._next >= CAPACITY:
             self._give_up(self._newest + 1)
             self.await_keyframe("gap")

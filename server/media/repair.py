@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 GAP_DEADLINE = 0.06, 0.4  # seconds: the least and the most that a gap is waited for before a keyframe is asked for
 MAX_AGE = 1.0  # seconds; past that a packet is not asked for any more, senders have forgotten it
-MAX_ASKED_AT_ONCE = 256  # packets in one NACK
 TWICE_FROM, TWICE_AFTER = 0.04, 0.01  # seconds, see Retransmissions
-KEYFRAME_INTERVAL = 0.3  # seconds between two requests, plus the round trip
+REORDERING = 0.03  # seconds: the most that is waited for a packet that may only have been overtaken
+FORGETTING = 0.995  # per packet, of how late overtaken ones have come
+REPAIR_SHARE, REPAIR_BURST = 0.25, 64  # packets asked for, per packet that came; and at once
+KEYFRAME_INTERVAL = 0.3, 2.0  # seconds between two requests, plus the round trip: the least, and the most
 
 
 class RoundTrip:
@@ -51,24 +53,36 @@ class _Missing:
 class Retransmissions:
     """The packets that are missing, by unwrapped sequence number, and when to ask for each (RFC 4585, generic NACK).
 
-    A packet is asked for at once and again after each round trip without it. Where a round trip is so long that a lost
+    A packet is asked for at once, or where packets overtake each other as late as those come that were only overtaken,
+    and again after each round trip without it. Where a round trip is so long that a lost
     request or answer would be seen as a freeze, each request is sent twice, a moment apart: a few bytes that make a
-    second loss ten times rarer.
+    second loss ten times rarer. But no more is asked for than a share of what comes: a path that loses a third of its
+    packets is too narrow for them, and retransmissions would make it narrower.
     """
 
     def __init__(self, round_trip: RoundTrip, clock: Callable[[], float] = time.monotonic) -> None:
         self._round_trip = round_trip
         self._clock = clock
         self._missing: dict[int, _Missing] = {}  # in order of their numbers
+        self._budget = float(REPAIR_BURST)  # packets that may be asked for now
+        self._reordering = 0.0  # seconds that overtaken packets come late
 
     def missing(self, first: int, end: int) -> None:
         """The packets first..end-1 have been overtaken."""
         now = self._clock()
-        self._missing.update((number, _Missing(now, 0, now)) for number in range(first, end))
+        self._missing.update((number, _Missing(now, 0, now + self._reordering)) for number in range(first, end))
 
     def arrived(self, number: int) -> bool:
         """Whether the packet was missing."""
-        return self._missing.pop(number, None) is not None
+        self._budget = min(self._budget + REPAIR_SHARE, REPAIR_BURST)
+        self._reordering *= FORGETTING
+        missing = self._missing.pop(number, None)
+        if missing is None:
+            return False
+        late = self._clock() - missing.since
+        if late < 0.8 * self._round_trip.seconds:  # no answer to a request could be there
+            self._reordering = max(self._reordering, min(late, REORDERING))
+        return True
 
     def forget(self, end: int) -> int:
         """Gives up the packets before `end`; how many were missing."""
@@ -86,8 +100,9 @@ class Retransmissions:
         now, asked = self._clock(), []
         twice = self._round_trip.seconds >= TWICE_FROM
         for number, missing in self._missing.items():
-            if missing.next <= now and len(asked) < MAX_ASKED_AT_ONCE:
+            if missing.next <= now and self._budget >= 1:
                 asked.append(number)
+                self._budget -= 1
                 soon = twice and missing.asked % 2 == 0
                 missing.asked += 1
                 missing.next = now + (TWICE_AFTER if soon else self._round_trip.answer)
@@ -97,27 +112,35 @@ class Retransmissions:
 
     @property
     def due(self) -> float | None:
-        """When there is something to ask for next."""
+        """When there is something to ask for next, other than when a packet comes."""
+        if self._budget < 1:
+            return None
         due = min((missing.next for missing in self._missing.values()), default=float("inf"))
         return None if due == float("inf") else due
 
 
 class KeyframeRequests:
-    """Coalesces what asks for a keyframe, and repeats it until one has come."""
+    """Coalesces what asks for a keyframe, and repeats it until one has come.
+
+    Each that follows soon upon another takes twice as long as that, as keyframes fill a path that is too narrow.
+    """
 
     def __init__(self, round_trip: RoundTrip, clock: Callable[[], float] = time.monotonic) -> None:
         self._round_trip = round_trip
         self._clock = clock
         self._last = float("-inf")
+        self._interval = KEYFRAME_INTERVAL[0]
 
     def ask(self) -> bool:
         """Whether a request is to be sent now, as a keyframe is wanted; counts as sent."""
-        if self.due > self._clock():
+        now, (least, most) = self._clock(), KEYFRAME_INTERVAL
+        if self.due > now:
             return False
-        self._last = self._clock()
+        self._interval = least if now - self._last > 2 * most else min(2 * self._interval, most)
+        self._last = now
         return True
 
     @property
     def due(self) -> float:
         """When a request may be sent next."""
-        return self._last + KEYFRAME_INTERVAL + self._round_trip.seconds
+        return self._last + self._interval + self._round_trip.seconds

@@ -4,7 +4,14 @@ import pytest
 from aiortc.codecs import CODECS, get_encoder
 
 from server.media.payload import PayloadInfo, payload_info
-from server.media.repair import GAP_DEADLINE, KeyframeRequests, Retransmissions, RoundTrip
+from server.media.repair import (
+    GAP_DEADLINE,
+    REPAIR_BURST,
+    REPAIR_SHARE,
+    KeyframeRequests,
+    Retransmissions,
+    RoundTrip,
+)
 from tests.media.helpers import numbered_frame
 
 
@@ -60,11 +67,41 @@ def test_keyframe_requests_are_coalesced() -> None:
     clock = Clock()
     requests = KeyframeRequests(round_trip(0.1), clock)
     sent = []
-    for _ in range(100):
+    while clock.now < 106:
         if requests.ask():
-            sent.append(round(clock.now - 100, 2))
+            sent.append(clock.now - 100)
         clock.now += 0.01
-    assert sent == [0, 0.4, 0.8] or sent == [0, 0.41, 0.82]
+    # 0.1 s of round trip, and 0.3, then 0.6, then 1.2, then 2 s
+    assert sent == pytest.approx([0, 0.4, 1.1, 2.4, 4.5], abs=0.06)
+    clock.now += 5
+    assert requests.ask() and requests.due == pytest.approx(clock.now + 0.4)
+
+
+def test_packets_that_are_only_overtaken_are_waited_for() -> None:
+    clock = Clock()
+    asking = Retransmissions(round_trip(0.1), clock)
+    asking.missing(1, 2)
+    assert asking.ask() == [1]
+    clock.now += 0.006
+    assert asking.arrived(1)
+    asking.missing(3, 5)
+    assert asking.ask() == [] and asking.due == pytest.approx(clock.now + 0.006)
+    clock.now += 0.003
+    assert asking.arrived(3)
+    clock.now += 0.004
+    assert asking.ask() == [4]
+
+
+def test_no_more_is_asked_for_than_a_share_of_what_comes() -> None:
+    clock = Clock()
+    asking = Retransmissions(round_trip(0.02), clock)
+    asked = 0
+    for number in range(0, 4000, 4):  # of four packets one comes
+        asking.arrived(number)
+        asking.missing(number + 1, number + 4)
+        asked += len(asking.ask())
+        clock.now += 0.01
+    assert asked <= REPAIR_BURST + REPAIR_SHARE * 1000
 
 
 @pytest.mark.parametrize("name", ["VP8", "H264"])
