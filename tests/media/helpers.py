@@ -22,6 +22,7 @@ from fastapi import FastAPI
 
 from hime_core.bank import ExemplarBank
 from hime_core.enhancer import Enhanced
+from hime_core.faces.geometry import Headshot
 from hime_core.picture import Picture
 from server import problems
 from server.observability.metrics import Metrics
@@ -37,6 +38,7 @@ PORT_RATE = 90000
 class FakeJob:
     picture: Picture
     received: float
+    headshots: tuple[Headshot, ...] = ()
 
 
 @dataclass
