@@ -25,6 +25,19 @@ async def test_slowness_in_the_second_half_keeps_frames_young() -> None:
     await stays_young(FakeEnhancer(finish_seconds=0.2))
 
 
+async def test_an_original_view_does_not_wait_for_the_engine() -> None:
+    enhancer = FakeEnhancer()
+    async with serving(lambda: enhancer) as relay:
+        await relay.peer().publish("/whip/r/ann", MovingVideo(fps=20))
+        watcher = await relay.peer().watch("/whep/r/ann?view=original&layout=native", ("video",))
+        await until(lambda: len(watcher.frames) >= 10)
+        before = await latency_of_the_next(relay, watcher, 20)
+        enhancer.finish_seconds = 0.5
+        after = await latency_of_the_next(relay, watcher, 10)
+        # The frame's own half second is not in it; the wait until the one before has left may be, newest frame first.
+        assert after < before + 0.25
+
+
 async def stays_young(enhancer: FakeEnhancer) -> None:
     slowness = enhancer.begin_seconds, enhancer.finish_seconds
     enhancer.begin_seconds = enhancer.finish_seconds = 0.0

@@ -199,6 +199,16 @@ def test_failing_engine_passes_the_frame(scene, clock, error, reason):
     assert step(enhancer, scene, clock).outcome == "enhanced"
 
 
+def test_the_engine_is_left_alone_while_nobody_watches(scene, clock):
+    engine = Engine()
+    enhancer = enhancer_of(engine, scene, clock)
+    scene.faces = [FAR]
+    clock.now += 0.05
+    unwatched = enhancer.finish(enhancer.begin(scene.frame(), clock.now, watched=False))
+    assert (unwatched.outcome, unwatched.bypasses, engine.asked) == ("passed", ("unwatched",), [])
+    assert step(enhancer, scene, clock).outcome == "enhanced"
+
+
 def test_a_failure_now_and_then_is_bridged_with_carried_detail(scene, clock):
     engine = Engine()
     enhancer = enhancer_of(engine, scene, clock)
