@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hime_core.model.aggregation import AverageAggregation, ContentConditionedAggregation, MaxAggregation
 from hime_core.model.alignment import DeformableStep, ReferenceFeatureAlignment
-from hime_core.model.blocks import ResidualBlock
+from hime_core.model.blocks import PixelShuffleUp, ResidualBlock
 from hime_core.model.flow import MULTIPLE, FlowEstimator
 from hime_core.model.hime import LUMA, DirectReconstructor, Hime, Reconstructor
 
@@ -151,6 +151,8 @@ class _Graph:
             case ResidualBlock():
                 inner = self.add("Relu", [self.module(module.conv1, x)])
                 return self.add("Add", [x, self.module(module.conv2, inner)])
+            case PixelShuffleUp() if module[0].kernel_size == (1, 1):
+                return self.shuffle_up(module, x)
             case nn.Sequential():
                 for part in module:
                     x = self.module(part, x)
@@ -160,6 +162,15 @@ class _Graph:
             case nn.PixelShuffle():
                 return self.pixel_shuffle(x, module.upscale_factor)
         raise TypeError(f"{type(module).__name__} has no form in ONNX here")
+
+    def shuffle_up(self, up: PixelShuffleUp, x: str) -> str:
+        """1x1 convolution and PixelShuffle as one transposed convolution whose kernel is its stride: DepthToSpace alone
+        takes longer. Its bias cannot differ by sub-pixel, so that is the weight of a further channel, of ones."""
+        conv, factor = up[0], up[1].upscale_factor
+        weight = torch.cat((conv.weight[:, :, 0, 0], conv.bias[:, None]), dim=1)
+        weight = weight.reshape(-1, factor, factor, conv.in_channels + 1).permute(3, 0, 1, 2)
+        padded = self.add("Pad", [x, self.integers([0, 0, 0, 0, 0, 1, 0, 0]), self.floats(1.0)])
+        return self.add("ConvTranspose", [padded, self.constant(weight)], strides=[factor, factor])
 
     def pixel_shuffle(self, x: str, factor: int) -> str:
         return self.add("DepthToSpace", [x], blocksize=factor, mode="CRD")
