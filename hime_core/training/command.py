@@ -50,7 +50,7 @@ class TrainSettings:
     resume: bool = False
     seed: int = 1
     threads: int | None = None
-    rate: float = 8e-4
+    rate: float = 5e-4
     losses: LossWeights | None = None
     init: str | None = None
     teacher: str | None = None

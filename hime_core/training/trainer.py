@@ -20,16 +20,19 @@ from hime_core.model.hime import Hime
 from hime_core.training.curve import draw_curve
 from hime_core.training.dataset import PairDataset
 from hime_core.training.losses import LossWeights
+from hime_core.training.muon import Muon, hidden_convolutions
 from hime_core.training.objective import Critics, Objective
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """minutes: of training in all, over every resumption; rate: peak learning rate, after `warmup` steps and before
-    a cosine decay to zero over the minutes; workers: data processes."""
+    """minutes: of training in all, over every resumption; rate: Adam's peak learning rate, after `warmup` steps and
+    before a cosine decay to zero over the minutes; hidden_rate: Muon's, for the convolutions inside, in multiples of
+    it; workers: data processes."""
 
     minutes: float
-    rate: float = 8e-4
+    rate: float = 5e-4
+    hidden_rate: float = 3.0
     warmup: int = 100
     clip: float = 0.5
     ema: float = 0.998
@@ -64,7 +67,11 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.data, self.run, self.options = model.to(self.device), data, run, options
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.rate, betas=(0.9, 0.99))
+        hidden = hidden_convolutions(self.model)
+        inside = set(map(id, hidden))
+        rest = [p for p in self.model.parameters() if id(p) not in inside]
+        self.adam = torch.optim.Adam(rest, lr=options.rate, betas=(0.9, 0.99))
+        self.muon = Muon(hidden, lr=options.rate * options.hidden_rate)
         self.objective = Objective(options.losses, critics or Critics(), options.rate, self.device)
         self.step, self.elapsed = 0, 0.0
         self._clock = clock
@@ -80,7 +87,8 @@ class Trainer:
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.adam.load_state_dict(state["adam"])
+        self.muon.load_state_dict(state["muon"])
         self.objective.load_state_dict(state["objective"])
         self.step, self.elapsed = state["step"], state["elapsed"]
         return True
@@ -122,7 +130,8 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "adam": self.adam.state_dict(),
+            "muon": self.muon.state_dict(),
             "objective": self.objective.state_dict(),
             "step": self.step,
             "elapsed": self.elapsed,
@@ -139,16 +148,17 @@ class Trainer:
         return self.options.rate * min(1.0, (self.step + 1) / self.options.warmup) * cosine
 
     def _update(self, sample: dict[str, torch.Tensor]) -> dict[str, float]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate()
+        self.adam.param_groups[0]["lr"] = self.rate()
+        self.muon.param_groups[0]["lr"] = self.rate() * self.options.hidden_rate
         lr, hr, references = (sample[k].to(self.device, non_blocking=True) for k in ("lr", "hr", "references"))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             sr = self.model(lr, references)
         terms = self.objective.terms(sr.float(), hr, lr, references)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
-        self.optimizer.step()
+        self.adam.step()
+        self.muon.step()
         self.average.update_parameters(self.model)
         self.step += 1
         return {name: float(value.detach()) for name, value in terms.items()}
