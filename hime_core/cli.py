@@ -83,7 +83,9 @@ def train(
     aggregation: Annotated[str | None, typer.Option(help="cofa, average or max (Table 3).")] = None,
     flips: Annotated[str, typer.Option(help="even, uneven or none (Table 7).")] = "even",
     registered: Annotated[bool, typer.Option(help="Lay references over the LR picture, as the relay does.")] = True,
-    rate: Annotated[float, typer.Option(min=1e-6, max=1e-1, help="Adam's peak learning rate; Muon's is thrice it.")] = 5e-4,
+    rate: Annotated[
+        float, typer.Option(min=1e-6, max=1e-1, help="Adam's peak learning rate; Muon's is thrice it.")
+    ] = 5e-4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the data order and the weights.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
 ) -> None:
