@@ -23,6 +23,7 @@ from server.observability.metrics import Metrics
 
 KEYFRAME_INTERVAL = 0.5  # seconds between keyframes that watchers ask for
 NARROW_INTERVAL = 3.0  # where the path is too narrow for the stream, which keyframes only make worse
+WAITING = 2  # frames before the encoder: behind one that waited for its face, the next leaves at once
 MAX_UNDELIVERED = 8  # encoded frames on their way to the event loop
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class EncodedStream:
         self._make = encoder
         self._pack = packetizer(codec)
         self._tracks: dict[VideoTrack, bool] = {}  # and whether its path was too narrow when last heard of
-        self._slot: Slot[Shown] = Slot()
+        self._slot: Slot[Shown] = Slot(WAITING)
         self._undelivered = threading.Semaphore(MAX_UNDELIVERED)
         self._encoder: VideoEncoder | None = None
         self._reason = "start"

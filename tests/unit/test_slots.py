@@ -18,7 +18,7 @@ def test_closing_wakes_the_consumer_and_tells_what_was_left() -> None:
     got: list[int | None] = []
     consumer = threading.Thread(target=lambda: got.append(slot.get()))
     consumer.start()
-    assert slot.close() is False
+    assert slot.close() == 0
     consumer.join(5)
     assert got == [None]
     assert slot.put(1) is True  # nobody will take it
@@ -26,5 +26,16 @@ def test_closing_wakes_the_consumer_and_tells_what_was_left() -> None:
 
     full: Slot[int] = Slot()
     full.put(1)
-    assert full.close() is True
-    assert full.close() is False
+    assert full.close() == 1
+    assert full.close() == 0
+
+
+def test_with_room_for_two_the_oldest_is_displaced_and_order_kept() -> None:
+    slot: Slot[int] = Slot(2)
+    assert [slot.put(i) for i in (1, 2, 3)] == [False, False, True]
+    assert [slot.get(), slot.get()] == [2, 3]
+    assert slot.displaced == 1
+    slot.put(4)
+    slot.put(5)
+    assert slot.close() == 2
+    assert slot.get() is None
