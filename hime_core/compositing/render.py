@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
@@ -25,6 +26,16 @@ class Renderable(Protocol):
     def faces(self) -> tuple[Headshot, ...]: ...
 
 
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A view's picture before anything is added to it. enhanced: the part of it that patches belong to, planes of
+    `picture` itself; None in a view that shows none."""
+
+    picture: Picture
+    enhanced: Picture | None
+    placement: Placement
+
+
 class Renderer:
     """One view of one stream; keeps the zoom's state. Not thread-safe."""
 
@@ -35,23 +46,32 @@ class Renderer:
     def render(self, frame: Renderable) -> Picture:
         """The view's picture. Its size depends on the layout and the frame's size alone; `compare` is twice as wide:
         original left, enhanced right."""
-        picture = frame.picture
+        return self.add(self.place(frame.picture, frame.faces), frame.patches)
+
+    def place(self, picture: Picture, faces: tuple[Headshot, ...]) -> Placed:
+        """The first half of rendering, which needs no patches: it can be done while they are being made."""
         match self.layout:
             case "upscale":
                 placement = upscaled(picture.width, picture.height)
             case "zoom":
-                placement = self._zoom.place(picture.width, picture.height, frame.faces)
+                placement = self._zoom.place(picture.width, picture.height, faces)
             case "native":
                 placement = Placement(picture.width, picture.height, 1.0)
         plain = place(picture, placement)
-        if self.view == "original":
-            return plain
-        if self.view == "enhanced":
-            return add_patches(plain, placement, frame.patches)
+        match self.view:
+            case "original":
+                return Placed(plain, None, placement)
+            case "enhanced":
+                return Placed(plain, plain, placement)
         both = Picture(*(np.hstack((plane, plane)) for plane in (plain.y, plain.u, plain.v)))
         right = Picture(*(plane[:, plane.shape[1] // 2 :] for plane in (both.y, both.u, both.v)))
-        add_patches(right, placement, frame.patches)
-        return both
+        return Placed(both, right, placement)
+
+    def add(self, placed: Placed, patches: Sequence[Patch]) -> Picture:
+        """The second half: `placed` with the patches, in its own planes."""
+        if placed.enhanced is not None:
+            add_patches(placed.enhanced, placed.placement, patches)
+        return placed.picture
 
 
 def place(picture: Picture, placement: Placement) -> Picture:

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 import av
 
 from hime_core.compositing.layout import Layout, View
-from hime_core.compositing.render import Renderer
+from hime_core.compositing.render import Placed, Renderer
 from hime_core.enhancer import Enhanced, Enhancer, Job
 from hime_core.faces.geometry import Headshot
+from hime_core.job import Outcome
 from hime_core.picture import Picture
 from server.media.encoder import Codec, Encoding
 from server.media.fanout import EncodedStream, Shown
@@ -61,6 +62,15 @@ class _Watched:
 
     renderer: Renderer
     streams: dict[Codec, EncodedStream] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A view on its way. placed: None where placing failed."""
+
+    renderer: Renderer
+    streams: list[EncodedStream]
+    placed: Placed | None
 
 
 class VideoPipeline:
@@ -249,7 +259,13 @@ class VideoPipeline:
         while (item := self._jobs.get()) is not None:
             started = self._clock()
             try:
-                self._show(self._finished(item), item.received)
+                # Enlarging the frame needs no answer of the engine: it is done while that is awaited.
+                views = self._placed(item)
+                placing = self._clock() - started
+                enhanced = self._finished(item)
+                composing = self._clock()
+                self._show(views, enhanced, item.received)
+                self._metrics.stage("composite", placing + enhanced.seconds + self._clock() - composing)
             except Exception:  # not even as it came: the frame is lost, the stream is not
                 self._error("show")
                 self._count("dropped")
@@ -258,23 +274,34 @@ class VideoPipeline:
                 self._in_flight -= 1
                 self._flow.notify_all()
 
-    def _show(self, enhanced: Enhanced, received: _Received) -> None:
-        """Renders and hands out the views that show what was enhanced."""
-        composing = self._clock()
+    def _placed(self, item: _InFlight) -> list[_Placed]:
+        """The views that show what is enhanced, before they do."""
+        faces = item.job.headshots if item.job else ()
+        views = []
         for renderer, streams in self._watched_now(lambda view, layout: view != "original"):
-            picture, failed = self._rendered(renderer, enhanced)
+            placed = None
+            try:
+                placed = renderer.place(item.picture, faces)
+            except Exception:
+                self._error("render")
+            views.append(_Placed(renderer, streams, placed))
+        return views
+
+    def _show(self, views: list[_Placed], enhanced: Enhanced, received: _Received) -> None:
+        """Finishes the views and hands them out."""
+        outcome: Outcome = enhanced.outcome
+        for view in views:
+            picture, failed = self._rendered(view, enhanced)
             if failed:
-                enhanced = _passed(enhanced.picture)
-            self._hand_out(picture, streams, received)
-        self._metrics.stage("composite", enhanced.seconds + self._clock() - composing)
+                outcome = "passed"
+            self._hand_out(picture, view.streams, received)
         self.rate_out.add()
         self._metrics.fps_out()
-        self._count(enhanced.outcome)
+        self._count(outcome)
 
     def _show_originals(self, passed: Enhanced, received: _Received, layouts: tuple[Layout, ...]) -> None:
         for renderer, streams in self._watched_now(lambda view, layout: view == "original" and layout in layouts):
-            picture, _ = self._rendered(renderer, passed)
-            self._hand_out(picture, streams, received)
+            self._hand_out(self._plain(renderer, passed), streams, received)
 
     def _watched_now(self, wanted: Callable[[View, Layout], bool]) -> list[tuple[Renderer, list[EncodedStream]]]:
         with self._lock:
@@ -298,16 +325,21 @@ class VideoPipeline:
             self._error("finish")
             return _passed(item.picture)
 
-    def _rendered(self, renderer: Renderer, enhanced: Enhanced) -> tuple[Picture, bool]:
+    def _rendered(self, view: _Placed, enhanced: Enhanced) -> tuple[Picture, bool]:
         """The view's picture, and whether rendering failed: then plainly enlarged if that works, else untouched."""
         try:
-            return renderer.render(enhanced), False
+            if view.placed is not None:
+                return view.renderer.add(view.placed, enhanced.patches), False
         except Exception:
             self._error("render")
+        return self._plain(view.renderer, _passed(enhanced.picture)), True
+
+    def _plain(self, renderer: Renderer, passed: Enhanced) -> Picture:
         try:
-            return renderer.render(_passed(enhanced.picture)), True
+            return renderer.place(passed.picture, passed.faces).picture
         except Exception:
-            return enhanced.picture, True
+            self._error("render")
+            return passed.picture
 
     def _hand_out(self, picture: Picture, streams: list[EncodedStream], received: _Received) -> None:
         for stream in streams:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from tests.media.helpers import FakeEnhancer, MovingVideo, Tone, serving, until
+from hime_core.compositing.render import Placed, Renderer
+from hime_core.enhancer import Enhanced
+from tests.media.helpers import FakeEnhancer, FakeJob, MovingVideo, Tone, serving, until
 
 
 async def test_frames_and_audio_reach_a_watcher() -> None:
@@ -43,8 +46,8 @@ async def test_layouts_have_their_sizes_and_watchers_share_a_rendering() -> None
         small = await relay.peer().watch("/whep/r/ann?view=original&layout=native", ("video",))
         pipeline = relay.rooms.get("r").participants["ann"].video
         await until(lambda: len(pipeline._watched) == 2)
-        render = pipeline._rendered
-        pipeline._rendered = lambda *args: rendered.append(1) or render(*args)
+        render = pipeline._plain
+        pipeline._plain = lambda *args: rendered.append(1) or render(*args)
         start = pipeline.frames
         await until(lambda: all(len(peer.frames) > 20 for peer in (big, twin, small)))
         assert len(rendered) <= 2 * (pipeline.frames - start + 2)
@@ -107,3 +110,25 @@ async def test_audio_is_held_back_as_long_as_video_takes() -> None:
         latency = participant.video.latency
         assert latency > 0.15
         assert participant.video.audio_delay() == min(latency, 0.25)
+
+
+async def test_the_frame_is_enlarged_while_the_engine_works() -> None:
+    order = []
+
+    class Ordered(FakeEnhancer):
+        def finish(self, job: FakeJob) -> Enhanced:
+            order.append("answer")
+            return super().finish(job)
+
+    class Placing(Renderer):
+        def place(self, *args: Any) -> Placed:
+            order.append("place")
+            return super().place(*args)
+
+    async with serving(Ordered) as relay:
+        await relay.peer().publish("/whip/r/ann", MovingVideo())
+        relay.rooms.get("r").participants["ann"].video._make_renderer = Placing
+        watcher = await relay.peer().watch("/whep/r/ann?view=enhanced", ("video",))
+        await until(lambda: len(watcher.frames) > 10)
+    first = order.index("place")
+    assert order[first : first + 10] == ["place", "answer"] * 5

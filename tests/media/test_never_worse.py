@@ -7,6 +7,8 @@ import time
 import av
 import pytest
 
+from hime_core.compositing.layout import Layout, View
+from hime_core.compositing.render import Renderer
 from tests.media.helpers import FakeEnhancer, MovingVideo, Peer, Relay, serving, until
 
 
@@ -78,22 +80,26 @@ async def test_a_failing_enhancer_lets_frames_pass_and_comes_back(where: str) ->
         await until(lambda: relay.total("hime_frames_total", outcome="enhanced") > 5 and len(watcher.frames) > shown)
 
 
-async def test_a_failing_renderer_shows_the_frame_as_it_came() -> None:
+@pytest.mark.parametrize("half", ["place", "add"])
+async def test_a_failing_renderer_shows_the_frame_as_it_came(half: str) -> None:
     async with serving() as relay:
         video = MovingVideo()
         await relay.peer().publish("/whip/r/ann", video)
         pipeline = relay.rooms.get("r").participants["ann"].video
 
-        class Failing:
-            def __init__(self, *args: str) -> None: ...
+        def failing(*args: object) -> None:
+            raise RuntimeError("on purpose")
 
-            def render(self, enhanced: object) -> None:
-                raise RuntimeError("on purpose")
+        def make(view: View, layout: Layout) -> Renderer:
+            renderer = Renderer(view, layout)
+            setattr(renderer, half, failing)
+            return renderer
 
-        pipeline._make_renderer = Failing
+        pipeline._make_renderer = make
         watcher = await relay.peer().watch("/whep/r/ann?layout=upscale", ("video",))
         await until(lambda: len(watcher.frames) > 10)
-        assert watcher.frames[-1].size == (320, 180)
+        # Where frames cannot even be enlarged they keep their size; where only patches fail, they are enlarged plainly.
+        assert watcher.frames[-1].size == ((320, 180) if half == "place" else (1280, 720))
         assert relay.total("hime_bypass_total", reason="error") > 10
 
 
