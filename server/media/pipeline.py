@@ -290,6 +290,8 @@ class VideoPipeline:
                 self._metrics.bypass(reason)
             if enhanced.reference_gap is not None:
                 self._metrics.reference_gap(enhanced.reference_gap)
+            if enhanced.demand is not None:
+                self._metrics.demand(enhanced.demand)
             return enhanced
         except Exception:
             self._error("finish")
