@@ -23,7 +23,7 @@ from hime_core.faces.quality import brightness, yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
 from hime_core.job import Eligible, Enhanced, Job, Outcome, Request
-from hime_core.pace import Pace
+from hime_core.pace import REFERENCES, Pace
 from hime_core.picture import Picture
 
 RELIEF = 0.8  # of the patience: an engine that answers within it is waited for again
@@ -38,7 +38,7 @@ class EnhancerConfig:
     steadiness: share of carried detail mixed into fresh one."""
 
     patience: float | None = 0.12
-    references: int = 3
+    references: int = REFERENCES
     detect_every: int = 5
     carry_for: float = 0.6
     fade: float = 0.3
@@ -110,6 +110,8 @@ class Enhancer:
             self._feed(rgb, faces)
             job.eligible = tuple(self._eligible(job, rgb))
         job.watched = watched
+        if job.eligible and watched:
+            job.demand = self.pace.rung.name
         if job.eligible and job.ask and watched and self._request is None:
             self._ask(job)
         return job
@@ -217,7 +219,8 @@ class Enhancer:
             outcome = "enhanced" if fresh and len(fresh) == len(job.eligible) else "carried"
         gap = float(np.mean(gaps)) if gaps else None
         seconds = time.perf_counter() - start
-        return Enhanced(job.picture, tuple(patches), job.headshots, outcome, tuple(job.bypasses), gap, seconds)
+        bypasses = tuple(job.bypasses)
+        return Enhanced(job.picture, tuple(patches), job.headshots, outcome, bypasses, gap, seconds, job.demand)
 
     def _wait(self, request: Request) -> bool:
         """Whether the request is answered within the patience; when it is not, later frames no longer wait."""

@@ -65,6 +65,7 @@ class Job:
     eligible: tuple[Eligible, ...] = ()
     ask: bool = True  # whether it is this frame's turn
     watched: bool = True  # whether anybody sees what the engine makes of it
+    demand: str | None = None  # the ladder's rung that it was on, where anything could be asked of the engine
     request: Request | None = None
     bypasses: list[str] = field(default_factory=list)
 
@@ -72,7 +73,8 @@ class Job:
 @dataclass(frozen=True, eq=False)
 class Enhanced:
     """A frame that can be rendered. bypasses: why faces were not freshly enhanced, one reason per face, `no_face`
-    once; reference_gap: mean age in seconds of the exemplars used, None when none was; seconds: on patches."""
+    once; reference_gap: mean age in seconds of the exemplars used, None when none was; seconds: on patches;
+    demand: the rung of the ladder of demands, None where there was nothing to ask for."""
 
     picture: Picture
     patches: tuple[Patch, ...]
@@ -81,3 +83,4 @@ class Enhanced:
     bypasses: tuple[str, ...]
     reference_gap: float | None
     seconds: float = 0.0
+    demand: str | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hime_core.faces.geometry import LR_SIDES
 
+REFERENCES = 3  # exemplars per face, where all that is wanted can be had
 STRAIN = 0.7  # of the patience: a request that is expected to take longer is not made
 EASE = 0.7  # of a rung's limit: what is expected must fit into this for the rung to be climbed to
 HOLD = 0.3  # seconds on a rung before a better one is tried

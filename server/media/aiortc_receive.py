@@ -16,10 +16,11 @@ import av
 from aiortc import RTCRtpReceiver
 from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtcrtpreceiver import StreamStatistics
-from aiortc.rtp import RtcpByePacket, RtpPacket
+from aiortc.rtp import RtcpByePacket, RtcpSrPacket, RtpPacket
 
 from server.media.aiortc_connection import round_trip
 from server.media.aiortc_private import private, set_private
+from server.media.capture import CaptureClock
 from server.media.jitter import AudioForwarding, ReceivedData, ReceiveEvents, VideoJitterBuffer
 from server.media.repair import KeyframeRequests, RoundTrip
 
@@ -32,6 +33,8 @@ SILENCE = 2.0  # seconds without a packet, after which nothing is asked for any 
 class VideoSink(ReceiveEvents, Protocol):
     """Where decoded video goes, called from the stream's decoder thread, and what became of the rest, from the loop."""
 
+    capture: CaptureClock
+
     def receive(self, frame: av.VideoFrame, received: float) -> None:
         """received: when the frame's last packet was taken from the network, in clock seconds."""
 
@@ -42,6 +45,8 @@ class VideoSink(ReceiveEvents, Protocol):
 
 class AudioSink(Protocol):
     """Where Opus packets go; called in the event loop."""
+
+    capture: CaptureClock
 
     def receive(self, packet: av.Packet, received: float) -> None: ...
 
@@ -61,7 +66,7 @@ def receive_video(
     estimator = private(receiver, "remote_bitrate_estimator")
     set_private(receiver, "remote_bitrate_estimator", _FlooredEstimator(estimator, min_bitrate, reception.congested))
     receiver.track._queue = _Decoded(reception.decoder)
-    _keep_after_bye(receiver)
+    _read_reports(receiver, sink.capture)
     return reception
 
 
@@ -70,7 +75,7 @@ def receive_audio(receiver: RTCRtpReceiver, sink: AudioSink, clock: Callable[[],
     forwarding = AudioForwarding(clock)
     set_private(receiver, "jitter_buffer", forwarding)
     set_private(receiver, "decoder_queue", _PacketQueue(sink))
-    _keep_after_bye(receiver)
+    _read_reports(receiver, sink.capture)
     return forwarding
 
 
@@ -130,6 +135,7 @@ class _Reception:
 
     def _hand_on(self, frames: list[ReceivedData]) -> None:
         for frame in frames:
+            self._sink.capture.counted(frame.ssrc, frame.sent, frame.timestamp)
             if not self.decoder.put((self._codecs[frame.payload_type], frame)):
                 break  # what follows cannot be decoded without what was thrown away
 
@@ -271,6 +277,7 @@ class _PacketQueue:
             self._end.put(None)
             return
         codec, data = task
+        self._sink.capture.counted(data.ssrc, data.sent, data.timestamp)
         packet = av.Packet(data.data)
         packet.pts, packet.time_base = data.timestamp, Fraction(1, codec.clockRate)
         self._sink.receive(packet, data.arrived)
@@ -283,12 +290,15 @@ async def _nothing() -> None:
     pass
 
 
-def _keep_after_bye(receiver: RTCRtpReceiver) -> None:
-    """A BYE ends aiortc's decoder for good, but Chromium sends one when a camera is only switched off."""
+def _read_reports(receiver: RTCRtpReceiver, capture: CaptureClock) -> None:
+    """Tells the clock of them. A BYE ends aiortc's decoder for good, but Chromium sends one when a camera is only
+    switched off: it is kept from it."""
     handle = receiver._handle_rtcp_packet
 
-    async def handle_unless_bye(packet: Any) -> None:
+    async def read(packet: Any) -> None:
+        if isinstance(packet, RtcpSrPacket):
+            capture.reported(packet.ssrc, packet.sender_info.ntp_timestamp, packet.sender_info.rtp_timestamp)
         if not isinstance(packet, RtcpByePacket):
             await handle(packet)
 
-    receiver._handle_rtcp_packet = handle_unless_bye
+    receiver._handle_rtcp_packet = read

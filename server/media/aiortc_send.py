@@ -16,18 +16,28 @@ from aiortc.codecs.vpx import Vp8Encoder
 from aiortc.rtp import RtcpRrPacket, RtcpSrPacket
 
 from server.media.aiortc_private import set_private
+from server.media.capture import CaptureClock
 from server.media.encoder import Codec
-from server.media.tracks import EncodedFrame, VideoTrack
+from server.media.tracks import AudioTrack, EncodedFrame, VideoTrack
 
 
 def send_video(transceiver: RTCRtpTransceiver, track: VideoTrack) -> None:
     """Has a sender pass on the track's encoded frames, and tell the track what its peer reports. Before it starts."""
     sender = transceiver.sender
     track.codec = "H264" if transceiver._codecs[0].name.upper() == "H264" else "VP8"
-    set_private(sender, "encoder", _Encoded(track))
+    encoder = _EncodedVideo(track)
+    set_private(sender, "encoder", encoder)
     assert callable(sender._send_keyframe)
     sender._send_keyframe = lambda: track.request_keyframe("request")  # PLI and FIR
     _read_reports(sender, track)
+    _report_capture(sender, encoder, track.capture)
+
+
+def send_audio(transceiver: RTCRtpTransceiver, track: AudioTrack) -> None:
+    """Has a sender pass on the track's Opus packets. Before it starts."""
+    encoder = _EncodedAudio()
+    set_private(transceiver.sender, "encoder", encoder)
+    _report_capture(transceiver.sender, encoder, track.capture)
 
 
 def packetizer(codec: Codec) -> Callable[[av.Packet], tuple[list[bytes], int]]:
@@ -37,15 +47,26 @@ def packetizer(codec: Codec) -> Callable[[av.Packet], tuple[list[bytes], int]]:
 
 
 class _Encoded(Encoder):
-    """In the place of a sender's encoder, where frames come as RTP payloads already."""
+    """In the place of a sender's encoder, where a track's frames come encoded. sent: the last one's timestamp."""
 
-    def __init__(self, track: VideoTrack) -> None:
-        self._track = track
+    sent: int | None = None
 
     def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         raise TypeError("the track's frames are encoded already")
 
+
+class _EncodedAudio(_Encoded):
+    def pack(self, packet: av.Packet) -> tuple[list[bytes], int]:
+        self.sent = packet.pts
+        return [bytes(packet)], packet.pts
+
+
+class _EncodedVideo(_Encoded):
+    def __init__(self, track: VideoTrack) -> None:
+        self._track = track
+
     def pack(self, packet: EncodedFrame) -> tuple[list[bytes], int]:
+        self.sent = packet.timestamp
         return packet.payloads, packet.timestamp
 
     @property
@@ -68,3 +89,23 @@ def _read_reports(sender: RTCRtpSender, track: VideoTrack) -> None:
         await handle(packet)
 
     sender._handle_rtcp_packet = read
+
+
+def _report_capture(sender: RTCRtpSender, encoder: _Encoded, capture: CaptureClock) -> None:
+    """Sender reports say when the publisher captured what was sent last; aiortc's say when it was sent, which holds
+    up sound and picture differently, and its first ones are of before anything was. None leave without that knowledge:
+    a watcher then plays what comes as it comes.
+
+    A report's RTP timestamp is the last frame's, as aiortc sends all packets of one without pausing.
+    """
+    send = sender._send_rtcp
+
+    async def send_reports(packets: list[Any]) -> None:
+        if isinstance(packets[0], RtcpSrPacket):
+            ntp = None if encoder.sent is None else capture.ntp(encoder.sent)
+            if ntp is None:
+                return
+            packets[0].sender_info.ntp_timestamp = ntp
+        await send(packets)
+
+    sender._send_rtcp = send_reports

@@ -19,12 +19,17 @@ VIDEO_CLOCK = 90000  # RTP timestamps per second
 
 
 class ReceivedData(JitterFrame):
-    """An encoded frame: timestamp counted from the first one's, arrived when its last packet came, clock seconds."""
+    """An encoded frame: timestamp counted from the first one's, arrived when its last packet came, clock seconds.
 
-    def __init__(self, data: bytes, timestamp: int, arrived: float, payload_type: int) -> None:
+    ssrc, sent: whose it is, and the RTP timestamp as the sender gave it.
+    """
+
+    def __init__(self, data: bytes, timestamp: int, arrived: float, payload_type: int, ssrc: int, sent: int) -> None:
         super().__init__(data, timestamp)
         self.arrived = arrived
         self.payload_type = payload_type
+        self.ssrc = ssrc
+        self.sent = sent
 
 
 class ReceiveEvents(Protocol):
@@ -240,7 +245,7 @@ class VideoJitterBuffer:
                 since = max(1, round((arrived - last_arrived) * VIDEO_CLOCK))
             given = last_given + since
         self._timestamp = sent, given, arrived
-        return ReceivedData(data, given, arrived, held[0].payload_type)
+        return ReceivedData(data, given, arrived, held[0].payload_type, self._ssrc, sent)
 
 
 class AudioForwarding:
@@ -261,4 +266,5 @@ class AudioForwarding:
         self._newest = packet.timestamp
         if not packet._data:
             return False, None
-        return False, ReceivedData(packet._data, packet.timestamp, self.last_arrival, packet.payload_type)
+        sent = packet.timestamp  # aiortc counts it from the first one's before it hands the packet on
+        return False, ReceivedData(packet._data, sent, self.last_arrival, packet.payload_type, packet.ssrc, sent)

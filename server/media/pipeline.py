@@ -26,19 +26,19 @@ from hime_core.enhancer import Enhanced, Enhancer, Job
 from hime_core.faces.geometry import Headshot
 from hime_core.job import Outcome
 from hime_core.picture import Picture
+from server.media.capture import CaptureClock
 from server.media.encoder import Codec, Encoding
 from server.media.fanout import EncodedStream, Shown
 from server.media.freezes import Freezes
 from server.media.rates import RateMeter, Smoothed
 from server.media.slot import Slot
-from server.media.tracks import VideoTrack
+from server.media.tracks import VIDEO_CLOCK, VideoTrack
 from server.observability.metrics import Metrics
 
 # Frames between begin() and the watchers. One may wait for the engine while the next ones, which do not, line up
 # behind it; but no more of them than get through within the budget, or they would only grow old.
 MAX_IN_FLIGHT = 5
 FINISH_BUDGET = 0.15  # seconds
-MAX_AUDIO_DELAY = 0.25
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ class VideoPipeline:
         self.outcomes: Counter[str] = Counter()
         self.rate_in = RateMeter(clock=clock)
         self.rate_out = RateMeter(clock=clock)
+        self.capture = CaptureClock(VIDEO_CLOCK)
         self.frames = 0  # begun so far, which is the number of the newest
         self._enhancer = enhancer
         self._metrics = metrics
@@ -155,6 +156,7 @@ class VideoPipeline:
         key = view, layout
         track = VideoTrack(
             self._encoding.bitrates,
+            self.capture,
             on_first_read=lambda track: self._start(key, track),
             on_sent=self._sent,
             on_skipped=lambda frames: self._metrics.unsent("slow_watcher", frames),
@@ -168,10 +170,6 @@ class VideoPipeline:
     def latency(self) -> float | None:
         """Seconds from a frame's last packet to its encoded packets, smoothed; None while nobody watches."""
         return self._latency.value
-
-    def audio_delay(self) -> float:
-        """How long the audio received with a frame waits for it, seconds."""
-        return min(self._latency.value or 0.0, MAX_AUDIO_DELAY)
 
     def close(self) -> None:
         """Ends the tracks and waits for the threads. Blocks: not for the event loop's thread."""
@@ -217,8 +215,7 @@ class VideoPipeline:
         stream.close()
         self._closing = [other for other in self._closing if other.alive] + [stream]
 
-    def _sent(self, received: float) -> None:
-        latency = self._clock() - received
+    def _sent(self, latency: float) -> None:
         self._latency.add(latency)
         self._metrics.frame_latency(latency)
 
@@ -320,6 +317,8 @@ class VideoPipeline:
                 self._metrics.bypass(reason)
             if enhanced.reference_gap is not None:
                 self._metrics.reference_gap(enhanced.reference_gap)
+            if enhanced.demand is not None:
+                self._metrics.demand(enhanced.demand)
             return enhanced
         except Exception:
             self._error("finish")

@@ -16,7 +16,7 @@ from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 from server.media.aiortc_connection import SignsOfLife, UnsupportedOffer, choose_codecs, remote_ufrag
 from server.media.aiortc_receive import Arrivals, AudioSink, VideoSink, receive_audio, receive_video
-from server.media.aiortc_send import send_video
+from server.media.aiortc_send import send_audio, send_video
 from server.media.encoder import Codec, Encoding
 from server.media.tracks import AudioTrack, VideoTrack
 
@@ -154,8 +154,10 @@ class Session:
                 if track.kind in offer.receives:
                     self._pc.addTrack(track)
             for transceiver in self._pc.getTransceivers():
-                if transceiver.sender.track is video and video is not None:
+                if video is not None and transceiver.sender.track is video:
                     send_video(transceiver, video)
+                elif audio is not None and transceiver.sender.track is audio:
+                    send_audio(transceiver, audio)
 
         await self._negotiate(offer, attach, self._encoding.preferred)
 

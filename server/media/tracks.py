@@ -14,10 +14,14 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
 from server.media.bitrate import Bitrates, PathEstimate
+from server.media.capture import CaptureClock
 from server.media.encoder import Codec
+from server.media.rates import Smoothed
 
+AUDIO_CLOCK, VIDEO_CLOCK = 48000, 90000  # timestamps per second
 MAX_VIDEO_FRAMES = 15  # half a second
 MAX_AUDIO_PACKETS = 50  # one second
+MAX_AUDIO_DELAY = 0.25  # seconds
 MAX_AUDIO_LATE = 0.1  # seconds past its time at which a packet is left out
 
 
@@ -58,17 +62,21 @@ class VideoTrack(MediaStreamTrack):
     def __init__(
         self,
         bitrates: Bitrates,
+        capture: CaptureClock,
         on_first_read: Callable[[VideoTrack], None] = lambda track: None,
-        on_sent: Callable[[float], None] = lambda received: None,
+        on_sent: Callable[[float], None] = lambda latency: None,
         on_skipped: Callable[[int], None] = lambda frames: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """on_first_read: is to set `source`; on_sent: called with a frame's reception as it leaves for the network;
-        on_skipped: with the number of frames that a slow reader loses."""
+        """capture: the stream's; on_first_read: is to set `source`; on_sent: called with a frame's latency as it leaves
+        for the network; on_skipped: with the number of frames that a slow reader loses."""
         super().__init__()
         self.codec: Codec = "VP8"
         self.source: VideoSource | None = None
         self.path = PathEstimate(bitrates, clock)
+        self.capture = capture
+        self._clock = clock
+        self._latency = Smoothed()
         self._on_first_read: Callable[[VideoTrack], None] | None = on_first_read
         self._on_sent = on_sent
         self._on_skipped = on_skipped
@@ -102,11 +110,17 @@ class VideoTrack(MediaStreamTrack):
                 frame = self._frames.popleft()
                 self._lost_some = False
                 self.path.sent(frame.size)
-                self._on_sent(frame.received)
+                latency = self._clock() - frame.received
+                self._latency.add(latency)
+                self._on_sent(latency)
                 return frame
             self._ready.clear()
             await self._ready.wait()
         raise MediaStreamError
+
+    def audio_delay(self) -> float:
+        """How long the audio received with a frame is to wait for it, seconds."""
+        return min(self._latency.value or 0.0, MAX_AUDIO_DELAY)
 
     def request_keyframe(self, reason: str) -> None:
         if self.source is not None:
@@ -136,8 +150,11 @@ class AudioTrack(MediaStreamTrack):
 
     kind = "audio"
 
-    def __init__(self, delay: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, capture: CaptureClock, delay: Callable[[], float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__()
+        self.capture = capture
         self._delay = delay
         self._clock = clock
         self._packets: deque[tuple[av.Packet, float]] = deque(maxlen=MAX_AUDIO_PACKETS)
@@ -171,13 +188,9 @@ class AudioRelay:
     """Hands a publisher's Opus packets to its watchers. All of it runs in the event loop."""
 
     def __init__(
-        self,
-        delay: Callable[[], float],
-        on_first_packet: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
+        self, on_first_packet: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """delay: how long audio is to be held back, seconds."""
-        self._delay = delay
+        self.capture = CaptureClock(AUDIO_CLOCK)
         self._on_first_packet: Callable[[], None] | None = on_first_packet
         self._clock = clock
         self._tracks: set[AudioTrack] = set()
@@ -189,8 +202,9 @@ class AudioRelay:
             on_first_packet, self._on_first_packet = self._on_first_packet, None
             on_first_packet()
 
-    def watch(self) -> AudioTrack:
-        track = AudioTrack(self._delay, self._clock)
+    def watch(self, delay: Callable[[], float] = lambda: 0.0) -> AudioTrack:
+        """delay: how long the watcher's audio is to be held back, seconds: as long as what that watcher sees."""
+        track = AudioTrack(self.capture, delay, self._clock)
         self._tracks.add(track)
         track.on("ended", lambda: self._tracks.discard(track))
         return track

@@ -24,10 +24,11 @@ class History:
         self,
         outcomes: Sequence[str],
         bypasses: Sequence[str],
+        rungs: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._outcomes, self._bypasses = outcomes, bypasses
+        self._outcomes, self._bypasses, self._rungs = outcomes, bypasses, rungs
         self._clock = clock
         self._offset = wall() - clock()
         self._lock = threading.Lock()
@@ -95,6 +96,7 @@ class History:
             "fps_out": float(self._counts["fps_out"]),
             "outcomes": {name: self._counts[name] for name in self._outcomes},
             "bypass": {name: self._counts[name] for name in self._bypasses},
+            "demand": {name: self._counts[name] for name in self._rungs},
             "batch_size": _mean(batches),
             "bank_exemplars": self.bank_exemplars,
             "reference_gap_s": _mean(gaps),

@@ -9,12 +9,14 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client import generate_latest as exposition
 
+from hime_core.pace import REFERENCES, ladder
 from server.observability.history import History
 
 STAGES = ("receive", "decode", "convert", "detect", "track", "select", "queue", "enhance", "composite", "encode")
 OUTCOMES = ("enhanced", "carried", "passed", "dropped")
 PACKETS = ("recovered", "lost", "late")
 UNSENT = ("slow_encoder", "slow_watcher", "error")
+RUNGS = tuple(rung.name for rung in ladder(REFERENCES))
 BYPASSES = ("late", "error", "no_face", "close", "no_exemplar", "too_large", "overload", "unwatched")
 
 DURATIONS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0)
@@ -32,7 +34,7 @@ class Metrics:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self.registry = CollectorRegistry()
-        self.history = History(OUTCOMES, BYPASSES, clock, wall)
+        self.history = History(OUTCOMES, BYPASSES, RUNGS, clock, wall)
         ProcessCollector(registry=self.registry)
 
         def make(kind: type, name: str, text: str, **options: Any) -> Any:
@@ -47,6 +49,14 @@ class Metrics:
         )
         frames = make(Counter, "frames", "Received frames by what became of them", labelnames=["outcome"])
         bypasses = make(Counter, "bypass", "Faces that were not freshly enhanced, by reason", labelnames=["reason"])
+        # Frames, not streams: a share of time that no scrape can miss, where a gauge would show the moment of it.
+        demands = make(
+            Counter,
+            "demand_frames",
+            "Watched frames with a face to enhance, by the rung of the ladder of demands on the engine",
+            labelnames=["rung"],
+        )
+        self._demands = {name: demands.labels(name) for name in RUNGS}
         self._stages = {name: stages.labels(name) for name in STAGES}
         self._frames = {name: frames.labels(name) for name in OUTCOMES}
         self._bypasses = {name: bypasses.labels(name) for name in BYPASSES}
@@ -94,6 +104,11 @@ class Metrics:
     def bypass(self, reason: str) -> None:
         self._bypasses[reason].inc()
         self.history.count(reason)
+
+    def demand(self, rung: str) -> None:
+        """A frame that something could be asked of the engine for, on that rung of the ladder."""
+        self._demands[rung].inc()
+        self.history.count(rung)
 
     def batch(self, size: int) -> None:
         self._batch.observe(size)

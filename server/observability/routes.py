@@ -51,6 +51,7 @@ class Point(BaseModel):
     fps_out: float
     outcomes: dict[str, int]
     bypass: dict[str, int]
+    demand: dict[str, int]
     batch_size: float | None
     bank_exemplars: int
     reference_gap_s: float | None

@@ -53,7 +53,6 @@ class Participant:
             first = lambda: loop.call_soon_threadsafe(lambda: self.on_media())  # noqa: E731
             self.video = VideoPipeline(enhancer, metrics, first, encoding, clock=clock)
         self.audio = AudioRelay(
-            self.video.audio_delay if self.video else lambda: 0.0,
             on_first_packet=lambda: None if self.video else self.on_media(),
             clock=clock,
         )
@@ -61,7 +60,7 @@ class Participant:
     async def watch(self, session: Session, offer: Offer, view: View, layout: Layout) -> None:
         """Answers a watcher's offer. Raises InvalidOffer."""
         video = self.video.watch(view, layout) if self.video and "video" in offer.receives else None
-        audio = self.audio.watch() if "audio" in offer.receives else None
+        audio = self.audio.watch(video.audio_delay if video else lambda: 0.0) if "audio" in offer.receives else None
         self.watchers[session.id] = session
         try:
             await session.watch(offer, video, audio)

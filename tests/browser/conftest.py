@@ -130,10 +130,15 @@ def playwright() -> Iterator[Playwright]:
         yield playwright
 
 
+def chromium_path() -> str | None:
+    """The machine's own; None for playwright's."""
+    return next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"))), None
+    )
+
+
 def launch(playwright: Playwright, *flags: str) -> Browser:
-    names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)  # None: playwright's own
-    return playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+    return playwright.chromium.launch(executable_path=chromium_path(), args=[*FLAGS, *flags])
 
 
 @pytest.fixture(scope="module")

@@ -214,7 +214,7 @@ def test_the_dashboard_is_live(server: Server, ann: Page, portrait_browser: Brow
     measured = [row for row in rows.all_inner_texts() if "–" not in row]
     assert len(measured) >= 6, f"too few stages have figures: {rows.all_inner_texts()}"
     painted = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
-    for chart in ("latency-chart", "stage-chart", "outcome-chart"):
+    for chart in ("latency-chart", "stage-chart", "outcome-chart", "demand-chart"):
         assert page.locator(f"#{chart} canvas").evaluate(painted)
     shot(page, "dashboard-desktop", full_page=True)
 

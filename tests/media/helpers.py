@@ -59,7 +59,7 @@ class FakeEnhancer:
 
     def finish(self, job: FakeJob) -> Enhanced:
         self._stage("finish", self.finish_seconds)
-        return Enhanced(job.picture, (), (), "enhanced", (), None)
+        return Enhanced(job.picture, (), (), "enhanced", (), None, demand="references_3")
 
     def forget(self, exemplar_ids: Iterable[str] | None) -> None:
         self.bank.remove([e.id for e in self.bank.exemplars()] if exemplar_ids is None else exemplar_ids)

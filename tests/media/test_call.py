@@ -95,6 +95,7 @@ async def test_every_received_frame_has_one_outcome() -> None:
         assert relay.total("hime_frames_total") == decoded == sum(pipeline.outcomes.values())
         assert relay.total("hime_frames_total", outcome="enhanced") == len(relay.enhancers[0].sizes)
         assert relay.total("hime_frames_total", outcome="dropped") > 5
+        assert relay.total("hime_demand_frames_total", rung="references_3") == len(relay.enhancers[0].sizes)
         for stage in ("receive", "composite", "encode"):
             assert relay.total("hime_stage_duration_seconds_count", stage=stage) > 0, stage
         assert relay.total("hime_frame_latency_seconds_count") >= len(watcher.frames)
@@ -109,7 +110,8 @@ async def test_audio_is_held_back_as_long_as_video_takes() -> None:
         participant = relay.rooms.get("r").participants["ann"]
         latency = participant.video.latency
         assert latency > 0.15
-        assert participant.video.audio_delay() == min(latency, 0.25)
+        (video,), (audio,) = participant.video._tracks, participant.audio._tracks
+        assert audio._delay() == video.audio_delay() == min(latency, 0.25)
 
 
 async def test_the_frame_is_enlarged_while_the_engine_works() -> None:

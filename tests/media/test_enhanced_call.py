@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -18,12 +17,13 @@ import uvicorn
 from aiortc.mediastreams import MediaStreamError
 from fastapi import FastAPI
 
-from hime_core.engine import Engine, FaceRequest
+from hime_core.engine import Engine
 from hime_core.picture import Picture
 from server.app import Relay, create_app
 from server.settings import Settings
 from tests.media.helpers import Peer, until
 from tests.media.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait, face_region, number_of, truth
+from tests.media.stand_ins import SlowEngine
 from tests.unit.relay_fakes import bomb, plain
 
 FAR = CLOSE_FRAMES + WALK_FRAMES + 20
@@ -119,32 +119,6 @@ def keep_pictures(enhanced: Watcher, plain: Watcher, number: int) -> None:
     row = np.hstack([plain.faces[number], enhanced.faces[number], truth(number)[face_region(number)]])
     large = cv2.resize(row, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST)
     cv2.imwrite(str(folder / "loopback-plain-enhanced-truth.png"), large[..., ::-1])
-
-
-class SlowEngine:
-    """Answers after `delay` seconds with the face plainly enlarged and sharpened; takes no processor time to wait."""
-
-    scale = 4
-
-    def __init__(self) -> None:
-        self.delay = 0.0
-
-    def submit(self, requests: Sequence[FaceRequest]) -> list[Future]:
-        futures = []
-        for request in requests:
-            future: Future = Future()
-            side = request.lr.shape[0] * self.scale
-            plain = cv2.resize(request.lr, (side, side), interpolation=cv2.INTER_CUBIC)
-            sharp = cv2.addWeighted(plain, 1.5, cv2.GaussianBlur(plain, (0, 0), 2), -0.5, 0)
-            timer = threading.Timer(self.delay, future.set_result, (sharp,))
-            timer.daemon = True
-            timer.start()
-            futures.append(future)
-        return futures
-
-    def forget(self, exemplar_ids) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Stalls:

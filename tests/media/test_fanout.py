@@ -17,6 +17,7 @@ from aiortc.mediastreams import MediaStreamError
 from hime_core.picture import Picture
 from server.media import fanout
 from server.media.bitrate import Bitrates
+from server.media.capture import CaptureClock
 from server.media.encoder import Encoding, VideoEncoder
 from server.media.fanout import EncodedStream, Shown
 from server.media.tracks import MAX_VIDEO_FRAMES, EncodedFrame, VideoTrack
@@ -73,7 +74,9 @@ class Setup:
         def skipped(frames: int) -> None:
             self.skipped += frames
 
-        track = VideoTrack(self.encoding.bitrates, self.stream.add, on_skipped=skipped, clock=self.clock)
+        track = VideoTrack(
+            self.encoding.bitrates, CaptureClock(90000), self.stream.add, on_skipped=skipped, clock=self.clock
+        )
         track.codec = self.codec
         return track
 

@@ -16,10 +16,11 @@ from aiortc.codecs.vpx import vp8_depayload
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, decoder_worker
-from aiortc.rtp import RtcpByePacket, RtpPacket
+from aiortc.rtp import RtcpByePacket, RtcpSenderInfo, RtcpSrPacket, RtpPacket
 
 from server.media import aiortc_receive as seam
 from server.media.aiortc_private import private, set_private
+from server.media.capture import CaptureClock
 from server.media.jitter import ReceivedData
 from tests.media.helpers import numbered_frame as frame
 
@@ -40,6 +41,7 @@ class Sink:
         self.stages: list[tuple[str, float]] = []
         self.lost_frames = 0
         self.requests: list[str] = []
+        self.capture = CaptureClock(90000)
 
     def receive(self, frame: av.VideoFrame, received: float) -> None:
         self.frames.append((frame, received))
@@ -97,7 +99,7 @@ async def test_a_renamed_part_is_noticed() -> None:
 
 
 def encoded(number: int, data: bytes, arrived: float) -> tuple[Any, ReceivedData]:
-    return VP8, ReceivedData(data, 3000 * number, arrived, 97)
+    return VP8, ReceivedData(data, 3000 * number, arrived, 97, ssrc=0, sent=3000 * number)
 
 
 async def test_frames_reach_the_sink_with_the_time_of_their_last_packet() -> None:
@@ -139,7 +141,7 @@ class Receiving:
 
     def __init__(self) -> None:
         self.pc = RTCPeerConnection()
-        receiver = self.pc.addTransceiver("video", "recvonly").receiver
+        self.receiver = receiver = self.pc.addTransceiver("video", "recvonly").receiver
         receiver._track = RemoteStreamTrack("video")
         self.clock, self.sink = Clock(), Sink()
         self.nacks: list[list[int]] = []
@@ -182,6 +184,43 @@ async def test_a_gap_is_asked_for_again_then_a_keyframe_is_and_that_again() -> N
     await to.wait(1)
     assert len(to.nacks) == asked and len(to.sink.requests) == 2
     await to.pc.close()
+
+
+async def test_the_publishers_reports_tell_when_a_frame_was_captured() -> None:
+    to = Receiving()
+    await to.take(packet(100, key=True), packet(101))
+    assert to.sink.capture.ntp(0) is None
+    info = RtcpSenderInfo(ntp_timestamp=7 << 32, rtp_timestamp=3000 * 101 + 90000, packet_count=2, octet_count=2)
+    await to.receiver._handle_rtcp_packet(RtcpSrPacket(ssrc=0, sender_info=info))
+    assert to.decoded == [0, 1]  # frames are counted from the first one
+    assert to.sink.capture.ntp(3000) == 6 << 32
+    await to.pc.close()
+
+
+async def test_the_publishers_reports_tell_when_sound_was_captured() -> None:
+    class Heard:
+        capture, packets = CaptureClock(48000), []
+
+        def receive(self, packet: av.Packet, received: float) -> None:
+            self.packets.append(packet)
+
+    pc, sink = RTCPeerConnection(), Heard()
+    receiver = pc.addTransceiver("audio", "recvonly").receiver
+    receiver._track = RemoteStreamTrack("audio")
+    seam.receive_audio(receiver, sink)
+    opus = next(codec for codec in CODECS["audio"] if codec.name.lower() == "opus")
+    private(receiver, "codecs")[111] = opus
+    set_private(receiver, "decoder_thread", threading.current_thread())
+    for number in range(2):
+        sent = RtpPacket(payload_type=111, sequence_number=number, timestamp=5_000_000 + 960 * number)
+        sent.payload = b"x"
+        await receiver._handle_rtp_packet(sent, arrival_time_ms=0)
+    assert [one.pts for one in sink.packets] == [0, 960]
+    info = RtcpSenderInfo(ntp_timestamp=7 << 32, rtp_timestamp=5_000_960 + 48000, packet_count=2, octet_count=2)
+    await receiver._handle_rtcp_packet(RtcpSrPacket(ssrc=0, sender_info=info))
+    assert sink.capture.ntp(960) == 6 << 32
+    set_private(receiver, "decoder_thread", None)
+    await pc.close()
 
 
 async def test_nothing_is_asked_of_a_publisher_that_sends_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from fractions import Fraction
 
 import av
@@ -15,17 +16,21 @@ from aiortc.rtp import (
     RTCP_PSFB_APP,
     RTCP_PSFB_FIR,
     RTCP_PSFB_PLI,
+    RtcpPacket,
     RtcpPsfbPacket,
     RtcpReceiverInfo,
     RtcpRrPacket,
+    RtcpSenderInfo,
+    RtcpSrPacket,
     pack_remb_fci,
 )
 
 from server.media import aiortc_send as seam
 from server.media.aiortc_private import private
 from server.media.bitrate import Bitrates
+from server.media.capture import CaptureClock
 from server.media.encoder import VideoEncoder
-from server.media.tracks import EncodedFrame, VideoTrack
+from server.media.tracks import AudioRelay, EncodedFrame, VideoTrack
 from tests.media.helpers import numbered_frame
 
 
@@ -43,7 +48,7 @@ class Source:
 
 async def sender_of(name: str) -> tuple[RTCPeerConnection, RTCRtpSender, VideoTrack, Source]:
     pc = RTCPeerConnection()
-    track, source = VideoTrack(Bitrates()), Source()
+    track, source = VideoTrack(Bitrates(), CaptureClock(90000)), Source()
     track.source = source
     transceiver = pc.addTransceiver(track, "sendonly")
     transceiver._codecs = [codec for codec in CODECS["video"] if codec.name == name]
@@ -60,6 +65,7 @@ async def test_the_sender_has_the_parts_that_are_replaced() -> None:
     assert "payloads, timestamp = self.__encoder.pack(data)" in source
     assert "self.__encoder.target_bitrate = bitrate" in source
     assert "self._send_keyframe()" in source
+    assert "await self._send_rtcp(packets)" in source and "rtp_timestamp=self.__rtp_timestamp," in source
     await pc.close()
 
 
@@ -103,3 +109,55 @@ async def test_what_the_peer_reports_reaches_the_track() -> None:
     assert track.path.rate == pytest.approx(0.75 * 3_000_000, rel=0.01)
     assert source.changes == 2
     await pc.close()
+
+
+async def test_reports_tell_the_capture_of_what_was_sent_last_and_wait_until_it_is_known() -> None:
+    pc, sender, track, _ = await sender_of("VP8")
+    sent = sent_by(sender)
+
+    async def report(rtp: int) -> None:
+        info = RtcpSenderInfo(ntp_timestamp=1, rtp_timestamp=rtp, packet_count=1, octet_count=1)
+        await sender._send_rtcp([RtcpSrPacket(ssrc=sender._ssrc, sender_info=info)])
+
+    track.capture.counted(5, 100_000, 3000)
+    track.capture.reported(5, 9 << 32, 100_000 + 90000)
+    await report(0)  # of a sender that has not sent anything
+    track.put(EncodedFrame([b"one"], 3000, True, 1.0))
+    await sender._next_encoded_frame(CODECS["video"][0])
+    await report(77)
+    (got,) = sent
+    assert (got.sender_info.ntp_timestamp, got.sender_info.rtp_timestamp) == (8 << 32, 77)
+    track.capture.counted(6, 0, 3000)  # another source, which has not reported
+    await report(78)
+    assert len(sent) == 1
+    await pc.close()
+
+
+async def test_sound_is_reported_like_the_picture() -> None:
+    pc, relay = RTCPeerConnection(), AudioRelay()
+    track = relay.watch()
+    transceiver = pc.addTransceiver(track, "sendonly")
+    seam.send_audio(transceiver, track)
+    sent = sent_by(transceiver.sender)
+    packet = av.Packet(b"opus")
+    packet.pts, packet.time_base = 960, Fraction(1, 48000)
+    relay.receive(packet, time.monotonic())
+    relay.capture.counted(5, 0, 0)
+    relay.capture.reported(5, 9 << 32, 960 + 48000)
+    frame = await transceiver.sender._next_encoded_frame(CODECS["audio"][0])
+    assert (frame.payloads, frame.timestamp) == ([b"opus"], 960)
+    info = RtcpSenderInfo(ntp_timestamp=1, rtp_timestamp=77, packet_count=1, octet_count=1)
+    await transceiver.sender._send_rtcp([RtcpSrPacket(ssrc=1, sender_info=info)])
+    assert sent[0].sender_info.ntp_timestamp == 8 << 32
+    await pc.close()
+
+
+def sent_by(sender: RTCRtpSender) -> list[RtcpSrPacket]:
+    """The reports that leave, instead of sending them."""
+    sent: list[RtcpSrPacket] = []
+
+    async def send_rtp(data: bytes) -> None:
+        sent.extend(RtcpPacket.parse(data))
+
+    sender.transport._send_rtp = send_rtp
+    return sent

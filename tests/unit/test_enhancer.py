@@ -206,6 +206,7 @@ def test_the_engine_is_left_alone_while_nobody_watches(scene, clock):
     clock.now += 0.05
     unwatched = enhancer.finish(enhancer.begin(scene.frame(), clock.now, watched=False))
     assert (unwatched.outcome, unwatched.bypasses, engine.asked) == ("passed", ("unwatched",), [])
+    assert unwatched.demand is None
     assert step(enhancer, scene, clock).outcome == "enhanced"
 
 
@@ -396,13 +397,14 @@ def test_an_engine_that_is_far_too_slow_is_left_alone_and_asked_again(scene, clo
     before, start = len(engine.asked), clock.now
     results = [step(enhancer, scene, clock, 0.1) for _ in range(20)]
     assert 1 <= len(engine.asked) - before <= clock.now - start + 1
+    assert {r.demand for r in results} == {"pass"}
     assert enhancer.pace.rung.name == "pass"
     assert results[-1].bypasses in ((), ("overload",))
     engine.speed = 0.001
     for _ in range(100):
         last = step(enhancer, scene, clock, 0.1)
     assert last.outcome == "enhanced"
-    assert enhancer.pace.rung.name == "references_3"
+    assert enhancer.pace.rung.name == last.demand == "references_3"
 
 
 def test_a_face_that_came_too_late_is_counted_late(scene, clock):

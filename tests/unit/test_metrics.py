@@ -1,9 +1,10 @@
 import threading
+from pathlib import Path
 
 import pytest
 
 from server.observability.history import MAX_SAMPLES, SECONDS
-from server.observability.metrics import BYPASSES, OUTCOMES, STAGES, Metrics
+from server.observability.metrics import BYPASSES, OUTCOMES, RUNGS, STAGES, Metrics
 
 
 class Clock:
@@ -33,6 +34,8 @@ def test_names_and_labels_are_the_designs(metrics):
         assert f'hime_frames_total{{outcome="{outcome}"}} 0.0' in text
     for reason in BYPASSES:
         assert f'hime_bypass_total{{reason="{reason}"}} 0.0' in text
+    for rung in RUNGS:
+        assert f'hime_demand_frames_total{{rung="{rung}"}} 0.0' in text
     for line in (
         'hime_frame_latency_seconds_bucket{le="1.0"} 0.0',
         "hime_batch_size_count 0.0",
@@ -46,8 +49,19 @@ def test_names_and_labels_are_the_designs(metrics):
     assert "_created" not in text
 
 
+def test_the_dashboard_has_words_for_every_rung():
+    source = Path(__file__).parents[2] / "client_web/src/dashboard/stats.ts"
+    words = source.read_text().split("RUNGS: Record<string, string> = {")[1].split("}")[0]
+    assert tuple(line.split(":")[0].strip() for line in words.strip().splitlines()) == RUNGS
+
+
 def test_unknown_labels_are_refused(metrics):
-    for call in (metrics.stage, lambda name, _: metrics.frame(name), lambda name, _: metrics.bypass(name)):
+    for call in (
+        metrics.stage,
+        lambda name, _: metrics.frame(name),
+        lambda name, _: metrics.bypass(name),
+        lambda name, _: metrics.demand(name),
+    ):
         with pytest.raises(KeyError):
             call("alice", 0.1)
 
@@ -66,6 +80,7 @@ def test_a_point_of_one_second(metrics, clock):
     metrics.frame_latency(0.04)
     metrics.frame("enhanced")
     metrics.bypass("late")
+    metrics.demand("half_rate")
     metrics.batch(1)
     metrics.batch(2)
     metrics.reference_gap(4.0)
@@ -80,6 +95,7 @@ def test_a_point_of_one_second(metrics, clock):
     assert (point["fps_in"], point["fps_out"]) == (100.0, 0.0)
     assert point["outcomes"] == {"enhanced": 1, "carried": 0, "passed": 0, "dropped": 0}
     assert point["bypass"] == dict.fromkeys(BYPASSES, 0) | {"late": 1}
+    assert point["demand"] == dict.fromkeys(RUNGS, 0) | {"half_rate": 1}
     assert (point["batch_size"], point["reference_gap_s"], point["bank_exemplars"]) == (1.5, 4.0, 5)
     assert point["streams"] == {"in": 0, "out": 2}
 

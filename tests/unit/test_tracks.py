@@ -7,7 +7,9 @@ import av
 import pytest
 from aiortc.mediastreams import MediaStreamError
 
-from server.media.tracks import MAX_AUDIO_PACKETS, AudioRelay
+from server.media.bitrate import Bitrates
+from server.media.capture import CaptureClock
+from server.media.tracks import MAX_AUDIO_PACKETS, AudioRelay, EncodedFrame, VideoTrack
 
 
 def packet(number: int) -> av.Packet:
@@ -38,8 +40,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def test_audio_waits_as_long_as_video(clock: Clock) -> None:
     delay = 0.1
-    relay = AudioRelay(lambda: delay, clock=clock)
-    track = relay.watch()
+    relay = AudioRelay(clock=clock)
+    track = relay.watch(lambda: delay)
     relay.receive(packet(1), clock.now)
     relay.receive(packet(2), clock.now + 0.02)
     assert (await track.recv()).pts == 960
@@ -50,7 +52,7 @@ async def test_audio_waits_as_long_as_video(clock: Clock) -> None:
 
 
 async def test_old_audio_is_left_out_and_the_queue_is_bounded(clock: Clock) -> None:
-    relay = AudioRelay(lambda: 0.0, clock=clock)
+    relay = AudioRelay(clock=clock)
     track = relay.watch()
     for number in range(200):  # four seconds before anyone reads
         relay.receive(packet(number % 256), 6.0 + 0.02 * number)
@@ -64,7 +66,7 @@ async def test_old_audio_is_left_out_and_the_queue_is_bounded(clock: Clock) -> N
 
 async def test_the_first_packet_is_told_once_and_closing_ends_the_tracks(clock: Clock) -> None:
     told: list[int] = []
-    relay = AudioRelay(lambda: 0.0, lambda: told.append(1), clock)
+    relay = AudioRelay(lambda: told.append(1), clock)
     track = relay.watch()
     waiting = asyncio.ensure_future(track.recv())
     for _ in range(3):
@@ -73,3 +75,16 @@ async def test_the_first_packet_is_told_once_and_closing_ends_the_tracks(clock: 
     relay.close()
     assert told == [1]
     assert track.readyState == "ended" and not relay._tracks
+
+
+async def test_audio_waits_for_what_its_own_watcher_sees(clock: Clock) -> None:
+    quick, slow = (VideoTrack(Bitrates(), CaptureClock(90000), clock=clock) for _ in range(2))
+    assert quick.audio_delay() == 0  # before there is anything to see
+    for track, latency in ((quick, 0.01), (slow, 0.2)):
+        track.put(EncodedFrame([b""], 0, True, clock.now - latency))
+        await track.recv()
+    assert (quick.audio_delay(), slow.audio_delay()) == (pytest.approx(0.01), pytest.approx(0.2))
+    for _ in range(9):
+        slow.put(EncodedFrame([b""], 0, False, clock.now - 9))
+        await slow.recv()
+    assert slow.audio_delay() == 0.25

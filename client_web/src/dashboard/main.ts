@@ -5,6 +5,7 @@ import { StatsSource } from "./source";
 import {
   BYPASSES,
   OUTCOMES,
+  RUNGS,
   STAGES,
   Series,
   columns,
@@ -13,6 +14,7 @@ import {
   mean,
   merge,
   total,
+  usualRung,
   type Point,
   type Quantiles,
 } from "./stats";
@@ -27,6 +29,8 @@ const QUANTILES: Line[] = [
   { label: "p99", colour: "#ff7d73" },
 ];
 const STAGE_COLOURS = ["#5b8def", "#62a8e5", "#57c1d9", "#f0c060", "#d9a441", "#b58ae0", "#8f6fd0", "#62d6b8", "#3fae8f", "#e58ab0"];
+// from green, where all is asked, over blue and yellow to red, where nothing is
+const RUNG_COLOURS = ["#62d6b8", "#57c1d9", "#5b8def", "#b58ae0", "#f0e0a0", "#f0c060", "#d9a441", "#c98032", "#ff7d73"];
 const OUTCOME_COLOURS = ["#62d6b8", "#5b8def", "#6d7a88", "#ff7d73"];
 
 const series = new Series();
@@ -38,6 +42,12 @@ const latencyChart = new TimeChart(byId("latency-chart"), QUANTILES, false, " ms
 const outcomeChart = new TimeChart(
   byId("outcome-chart"),
   OUTCOMES.map((outcome, index) => ({ label: outcome, colour: OUTCOME_COLOURS[index]! })),
+  true,
+  "",
+);
+const demandChart = new TimeChart(
+  byId("demand-chart"),
+  Object.values(RUNGS).map((label, index) => ({ label, colour: RUNG_COLOURS[index]! })),
   true,
   "",
 );
@@ -82,6 +92,9 @@ function draw(): void {
   };
   show(latencyChart, quantileReaders((point) => point.frame_latency));
   show(outcomeChart, OUTCOMES.map((outcome) => (point: Point) => point.outcomes[outcome] ?? 0));
+  show(demandChart, Object.keys(RUNGS).map((rung) => (point: Point) => point.demand[rung] ?? 0));
+  const rung = usualRung(series.last(RECENT));
+  byId("demand-note").textContent = `Frames per second with a face to enhance${rung ? `; of late mostly ${rung}` : ""}`;
   if (stage === STACKED) show(stageChart!, STAGES.map((each) => (point: Point) => point.stages[each]?.p50 ?? null));
   else show(stageChart!, quantileReaders((point) => point.stages[stage]));
   drawFigures();

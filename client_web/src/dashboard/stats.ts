@@ -13,6 +13,7 @@ export interface Point {
   fps_out: number;
   outcomes: Record<string, number>;
   bypass: Record<string, number>;
+  demand: Record<string, number>;
   batch_size: number | null;
   bank_exemplars: number;
   reference_gap_s: number | null;
@@ -33,6 +34,18 @@ export const STAGES = [
   "encode",
 ] as const;
 export const OUTCOMES = ["enhanced", "carried", "passed", "dropped"] as const;
+/** The ladder of demands on the network, from all that is wanted down to nothing. */
+export const RUNGS: Record<string, string> = {
+  references_3: "3 references",
+  references_2: "2 references",
+  references_1: "1 reference",
+  half_rate: "every 2nd frame",
+  smaller_1: "1 size smaller",
+  smaller_2: "2 sizes smaller",
+  smaller_3: "3 sizes smaller",
+  smaller_4: "4 sizes smaller",
+  pass: "nothing",
+};
 export const BYPASSES: Record<string, string> = {
   late: "Enhancement came too late",
   overload: "Too much to do at once",
@@ -96,6 +109,14 @@ export function total(counts: readonly Record<string, number>[]): Record<string,
   const sums: Record<string, number> = {};
   for (const each of counts) for (const [key, value] of Object.entries(each)) sums[key] = (sums[key] ?? 0) + value;
   return sums;
+}
+
+/** Of these points' frames, the rung that most were on, in words; null where nothing could be asked for. */
+export function usualRung(points: readonly Point[]): string | null {
+  const [most] = Object.entries(total(points.map((point) => point.demand)))
+    .filter(([, frames]) => frames > 0)
+    .sort(([, a], [, b]) => b - a);
+  return most ? (RUNGS[most[0]] ?? most[0]) : null;
 }
 
 export function mean(values: readonly (number | null)[]): number | null {
