@@ -10,22 +10,24 @@ from typing import Any
 
 import av
 from aiortc import RTCRtpSender, RTCRtpTransceiver
-from aiortc.codecs.base import Encoder
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
 from aiortc.rtp import RtcpRrPacket, RtcpSrPacket
 
+from server.media.aiortc_outbound import Outbound
 from server.media.aiortc_private import set_private
 from server.media.encoder import Codec
-from server.media.tracks import EncodedFrame, VideoTrack
+from server.media.tracks import VideoTrack
 
 
 def send_video(transceiver: RTCRtpTransceiver, track: VideoTrack) -> None:
     """Has a sender pass on the track's encoded frames, and tell the track what its peer reports. Before it starts."""
     sender = transceiver.sender
     track.codec = "H264" if transceiver._codecs[0].name.upper() == "H264" else "VP8"
-    set_private(sender, "encoder", _Encoded(track))
-    assert callable(sender._send_keyframe)
+    set_private(sender, "encoder", _Estimates(track))
+    outbound = Outbound(sender, track.recv)
+    assert callable(sender._run_rtp) and callable(sender._retransmit) and callable(sender._send_keyframe)
+    sender._run_rtp, sender._retransmit = outbound.run, outbound.retransmit
     sender._send_keyframe = lambda: track.request_keyframe("request")  # PLI and FIR
     _read_reports(sender, track)
 
@@ -36,17 +38,11 @@ def packetizer(codec: Codec) -> Callable[[av.Packet], tuple[list[bytes], int]]:
     return encoder.pack
 
 
-class _Encoded(Encoder):
-    """In the place of a sender's encoder, where frames come as RTP payloads already."""
+class _Estimates:
+    """In the place of a sender's encoder, which is told of the peer's estimates (REMB), and nothing else."""
 
     def __init__(self, track: VideoTrack) -> None:
         self._track = track
-
-    def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
-        raise TypeError("the track's frames are encoded already")
-
-    def pack(self, packet: EncodedFrame) -> tuple[list[bytes], int]:
-        return packet.payloads, packet.timestamp
 
     @property
     def target_bitrate(self) -> int:

@@ -18,6 +18,7 @@ from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, decoder_worker
 from aiortc.rtp import RtcpByePacket, RtpPacket
 
+from server.media import aiortc_decode as decode
 from server.media import aiortc_receive as seam
 from server.media.aiortc_private import private, set_private
 from server.media.jitter import ReceivedData
@@ -74,11 +75,9 @@ async def test_the_receiver_has_the_parts_that_are_replaced() -> None:
     receiver = pc.addTransceiver("video", "recvonly").receiver
     assert isinstance(private(receiver, "jitter_buffer"), JitterBuffer)
     assert isinstance(private(receiver, "decoder_queue"), queue.Queue)
-    assert isinstance(private(receiver, "decoder_error"), threading.Event)
-    assert isinstance(RemoteStreamTrack("video")._queue, asyncio.Queue)
     assert list(inspect.signature(decoder_worker).parameters) == ["loop", "input_q", "output_q", "decode_error"]
     worker, handle = inspect.getsource(decoder_worker), inspect.getsource(RTCRtpReceiver._handle_rtp_packet)
-    assert "input_q.get()" in worker and "output_q.put(frame)" in worker and "output_q.put(None)" in worker
+    assert "task = input_q.get()\n        if task is None:" in worker
     assert "packet._data = " in handle and "pli_flag, encoded_frame = self.__jitter_buffer.add(packet)" in handle
     assert "self.__decoder_queue.put((codec, encoded_frame))" in handle
     assert "if self.__nack_generator is not None and" in handle
@@ -102,7 +101,7 @@ def encoded(number: int, data: bytes, arrived: float) -> tuple[Any, ReceivedData
 
 async def test_frames_reach_the_sink_with_the_time_of_their_last_packet() -> None:
     clock, sink, encoder = Clock(), Sink(), get_encoder(VP8)
-    decoder = seam._DecoderQueue(sink, lambda: None, clock)
+    decoder = decode.DecoderQueue(sink, lambda: None, lambda: None, clock)
     arrived = []
     for number in range(3):
         payloads, _ = encoder.encode(frame(number))
@@ -112,7 +111,7 @@ async def test_frames_reach_the_sink_with_the_time_of_their_last_packet() -> Non
     decoder.put(None)
     worker = threading.Thread(
         target=decoder_worker,
-        args=(asyncio.get_running_loop(), decoder, seam._Decoded(decoder), threading.Event()),
+        args=(asyncio.get_running_loop(), decoder, asyncio.Queue(), threading.Event()),
     )
     worker.start()
     await asyncio.to_thread(worker.join)
@@ -124,14 +123,25 @@ async def test_frames_reach_the_sink_with_the_time_of_their_last_packet() -> Non
 
 def test_a_decoder_that_falls_behind_starts_anew_with_a_keyframe() -> None:
     sink, behind = Sink(), []
-    decoder = seam._DecoderQueue(sink, lambda: behind.append(True), Clock())
-    for number in range(seam.DECODER_BACKLOG):
+    decoder = decode.DecoderQueue(sink, lambda: behind.append(True), lambda: None, Clock())
+    for number in range(decode.DECODER_BACKLOG):
         assert decoder.put(encoded(number, b"x", 0.0))
     assert not behind
     assert not decoder.put(encoded(99, b"x", 0.0))
     assert behind
-    assert sink.lost_frames == seam.DECODER_BACKLOG + 1
+    assert sink.lost_frames == decode.DECODER_BACKLOG + 1
     assert decoder._queue.empty()
+
+
+def test_a_frame_that_cannot_be_decoded_is_told_and_the_next_ones_are_tried() -> None:
+    sink, failures = Sink(), []
+    decoder = decode.DecoderQueue(sink, lambda: None, lambda: failures.append(True), Clock())
+    payloads, _ = get_encoder(VP8).encode(frame(1))
+    for number, data in enumerate([b"\x00broken", b"".join(map(vp8_depayload, payloads))]):
+        decoder.put(encoded(number, data, 0.0))
+    decoder.put(None)
+    assert decoder.get() is None
+    assert failures and len(sink.frames) == 1
 
 
 class Receiving:

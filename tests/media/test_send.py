@@ -25,7 +25,7 @@ from server.media import aiortc_send as seam
 from server.media.aiortc_private import private
 from server.media.bitrate import Bitrates
 from server.media.encoder import VideoEncoder
-from server.media.tracks import EncodedFrame, VideoTrack
+from server.media.tracks import VideoTrack
 from tests.media.helpers import numbered_frame
 
 
@@ -56,21 +56,17 @@ async def test_the_sender_has_the_parts_that_are_replaced() -> None:
     sender = pc.addTransceiver("video", "sendonly").sender
     assert private(sender, "encoder") is None
     source = inspect.getsource(RTCRtpSender)
-    assert "if self.__encoder is None:" in source
-    assert "payloads, timestamp = self.__encoder.pack(data)" in source
+    assert "asyncio.ensure_future(self._run_rtp(parameters.codecs[0]))" in source
+    assert "await self._retransmit(seq)" in source
     assert "self.__encoder.target_bitrate = bitrate" in source
     assert "self._send_keyframe()" in source
     await pc.close()
 
 
 @pytest.mark.parametrize("name", ["VP8", "H264"])
-async def test_encoded_frames_pass_as_they_are(name: str) -> None:
-    pc, sender, track, _ = await sender_of(name)
+async def test_the_track_learns_its_codec(name: str) -> None:
+    pc, _, track, _ = await sender_of(name)
     assert track.codec == name
-    frame = EncodedFrame([b"one", b"two"], 3000, True, 1.0)
-    track.put(frame)
-    sent = await sender._next_encoded_frame(CODECS["video"][0])
-    assert (sent.payloads, sent.timestamp) == ([b"one", b"two"], 3000)
     await pc.close()
 
 
