@@ -8,6 +8,7 @@ when it changes. Everything is set on single objects.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -19,25 +20,31 @@ from server.media.rtp import Packet
 
 LARGEST = 2048  # bytes of a datagram from the network; what asyncio reads into by default, 256 KiB, is slow to allocate
 SRTP_LARGEST = 1500  # bytes, libsrtp's buffer
+MOST_HELD = 32  # packets that wait for the end of their frame
 
 
 def take_directly(
     transport: RTCDtlsTransport,
     receivers: Mapping[RTCRtpReceiver, Callable[[Packet], None]],
     noticed: Callable[[], None],
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """From here on a transport's RTP packets are taken as they come. Once candidates are gathered.
 
     receivers: what takes each receiver's packets; those of others are left out. noticed: called with each that is real.
     """
     for protocol in transport.transport._connection._protocols:
-        protocol.datagram_received = _Datagrams(transport, protocol.datagram_received, receivers, noticed)
+        protocol.datagram_received = _Datagrams(transport, protocol.datagram_received, receivers, noticed, clock)
         if hasattr(protocol.transport, "max_size"):  # asyncio's
             protocol.transport.max_size = LARGEST
 
 
 class _Datagrams:
-    """Takes the place of an ICE protocol's datagram_received."""
+    """Takes the place of an ICE protocol's datagram_received.
+
+    A packet within a frame is of no use before the frame's last one: it waits for that, or for whatever else comes.
+    All of them in a row cost half of what they cost one by one, as between two packets a processor forgets the code.
+    """
 
     def __init__(
         self,
@@ -45,11 +52,16 @@ class _Datagrams:
         others: Callable[[bytes, Any], None],
         receivers: Mapping[RTCRtpReceiver, Callable[[Packet], None]],
         noticed: Callable[[], None],
+        clock: Callable[[], float],
     ) -> None:
         self._transport = transport
         self._others = others
         self._receivers = receivers
         self._noticed = noticed
+        self._clock = clock
+        self._held: list[tuple[bytes, float]] = []  # datagrams and when they came
+        self._frame = b""  # the timestamp and SSRC of the last one
+        self._next = 0  # the number after the last one's
         self._extensions = transport._rtp_header_extensions_map._HeaderExtensionsMap__ids
 
     def __call__(self, data: bytes, address: Any) -> None:
@@ -60,8 +72,20 @@ class _Datagrams:
             return
         if len(data) > SRTP_LARGEST:
             return
+        frame, number = data[4:12], data[2] << 8 | data[3]
+        goes_on = frame == self._frame and number == self._next and data[1] < 128  # without a marker
+        self._frame, self._next = frame, number + 1 & 0xFFFF
+        self._held.append((data, self._clock()))
+        if goes_on and len(self._held) < MOST_HELD:
+            return
+        held, self._held = self._held, []
+        for data, arrived in held:
+            self._take(data, arrived)
+
+    def _take(self, data: bytes, arrived: float) -> None:
+        transport = self._transport
         try:
-            packet = Packet(transport._rx_srtp.unprotect(data), self._extensions.abs_send_time)
+            packet = Packet(transport._rx_srtp.unprotect(data), arrived, self._extensions.abs_send_time)
         except (pylibsrtp.Error, ValueError):  # forged, repeated or malformed
             return
         transport._RTCDtlsTransport__rx_bytes += len(data)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from aiortc import RTCRtpReceiver
-from aiortc.clock import current_ms
 from aiortc.codecs import depayload, is_rtx
 from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, pack_remb_fci
@@ -22,6 +21,15 @@ from server.media.rtp import Packet
 
 NO_TYPE = -1
 BURST = 5 * (1 << 18) // 1000  # 5 ms in abs_send_time's units: what the bitrate's estimator takes for one group
+
+
+class Estimator(Protocol):
+    """Of what a path carries: aiortc's RemoteBitrateEstimator is one."""
+
+    def add(
+        self, *, arrival_time_ms: int, abs_send_time: int, payload_size: int, ssrc: int
+    ) -> tuple[int, list[int]] | None:
+        """Takes what was sent at about one time; bit/s and SSRCs when the publisher is to be told."""
 
 
 class _Kind(NamedTuple):
@@ -35,14 +43,16 @@ class _Kind(NamedTuple):
 class Inbound:
     """Takes a receiver's packets: statistics for its reports, estimate, retransmissions unwrapped, descriptor off."""
 
-    def __init__(self, receiver: RTCRtpReceiver, deliver: Callable[[Packet, Any], None]) -> None:
+    def __init__(
+        self, receiver: RTCRtpReceiver, deliver: Callable[[Packet, Any], None], estimator: Estimator | None
+    ) -> None:
         """deliver: called with each packet of a known codec, and with that."""
         self._receiver = receiver
         self._deliver = deliver
         self._codecs: dict[int, Any] = private(receiver, "codecs")  # filled when the receiver starts
         self._streams: dict[int, StreamStatistics] = private(receiver, "remote_streams")
         self._originals: dict[int, int] = private(receiver, "rtx_ssrc")
-        self._estimator = private(receiver, "remote_bitrate_estimator")
+        self._estimator = estimator
         self._kinds: dict[int, _Kind] = {}
         self._burst = 0  # bytes of packets that the estimator has not heard of
         self._first = 0  # when the first of them was sent
@@ -99,7 +109,10 @@ class Inbound:
             return
         size, self._burst = self._burst, 0
         granted = self._estimator.add(
-            arrival_time_ms=current_ms(), abs_send_time=packet.abs_send_time, payload_size=size, ssrc=packet.ssrc
+            arrival_time_ms=round(1000 * packet.arrived),
+            abs_send_time=packet.abs_send_time,
+            payload_size=size,
+            ssrc=packet.ssrc,
         )
         if granted is not None and (ssrc := private(self._receiver, "rtcp_ssrc")) is not None:
             self._grant(RtcpPsfbPacket(RTCP_PSFB_APP, ssrc, 0, pack_remb_fci(*granted)))

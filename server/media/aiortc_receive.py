@@ -87,10 +87,9 @@ class _VideoReception:
     def __init__(self, receiver: RTCRtpReceiver, sink: VideoSink, min_bitrate: int, clock: Callable[[], float]) -> None:
         self.last_arrival: float | None = None
         self.decoder = DecoderQueue(sink, lambda: self._loss("backlog"), self.decoder_failed, clock)
-        estimator = private(receiver, "remote_bitrate_estimator")
-        floored = _FlooredEstimator(estimator, min_bitrate, self.congested)
-        set_private(receiver, "remote_bitrate_estimator", floored)
-        self.take = Inbound(receiver, lambda packet, codec: self.add(packet)).take
+        estimator = _FlooredEstimator(private(receiver, "remote_bitrate_estimator"), min_bitrate, self.congested)
+        set_private(receiver, "remote_bitrate_estimator", None)  # aiortc's own way is only the first packets'
+        self.take = Inbound(receiver, lambda packet, codec: self.add(packet), estimator).take
         self._receiver = receiver
         self._sink = sink
         self._clock = clock
@@ -204,7 +203,7 @@ class _AudioReception:
     def __init__(self, receiver: RTCRtpReceiver, sink: AudioSink, clock: Callable[[], float]) -> None:
         self.forwarding = AudioForwarding(clock)
         self.packets = _PacketQueue(sink)
-        self.take = Inbound(receiver, self._add).take
+        self.take = Inbound(receiver, self._add, None).take
         self._timestamps = private(receiver, "timestamp_mapper")
 
     @property

@@ -12,13 +12,14 @@ _MIXED = 15  # the id at which one-byte extensions end
 class Packet:
     """A received packet, with the names that aiortc's have. A twentieth of their parsing's calls.
 
-    size: bytes of payload and padding. abs_send_time: 6.18 seconds, where the sender tells. _data: the payload without
-    its codec's descriptor, once it is known.
+    arrived: clock seconds. size: bytes of payload and padding. abs_send_time: 6.18 seconds, where the sender tells.
+    _data: the payload without its codec's descriptor, once it is known.
     """
 
     __slots__ = (
         "_data",
         "abs_send_time",
+        "arrived",
         "marker",
         "payload",
         "payload_type",
@@ -28,7 +29,7 @@ class Packet:
         "timestamp",
     )
 
-    def __init__(self, data: bytes, send_time_id: int | None) -> None:
+    def __init__(self, data: bytes, arrived: float, send_time_id: int | None) -> None:
         """send_time_id: of the extension that tells the time of sending. Raises ValueError for what is no packet."""
         try:
             first, second, self.sequence_number, self.timestamp, self.ssrc = _FIXED.unpack_from(data)
@@ -41,7 +42,7 @@ class Packet:
                     self.abs_send_time = _send_time(data, values, start, profile, send_time_id)
         except (struct.error, IndexError) as error:
             raise ValueError("an RTP packet cut short") from error
-        self.size = end - start
+        self.arrived, self.size = arrived, end - start
         if first & 0x20:
             end -= data[-1] or len(data)
         if first >> 6 != 2 or start > end:
@@ -56,7 +57,7 @@ class Packet:
             return None
         original = Packet.__new__(Packet)
         original.marker, original.timestamp, original.abs_send_time = self.marker, self.timestamp, self.abs_send_time
-        original.payload_type, original.ssrc = payload_type, ssrc
+        original.arrived, original.payload_type, original.ssrc = self.arrived, payload_type, ssrc
         original.sequence_number = int.from_bytes(self.payload[:2], "big")
         original.payload = self.payload[2:]
         original.size, original._data = len(original.payload), b""

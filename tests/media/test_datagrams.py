@@ -44,8 +44,8 @@ def ends(connected: Pair) -> tuple[RTCDtlsTransport, RTCDtlsTransport, RTCRtpRec
     return sending.sender.transport, receiving.receiver.transport, receiving.receiver, sending._codecs[0].payloadType
 
 
-def rtp(kind: int, number: int, payload: bytes = b"\x10\x01") -> bytes:
-    return RtpPacket(kind, 1, number, 3000, 7, payload).serialize()
+def rtp(kind: int, number: int, frame: int = 1, last: bool = True, ssrc: int = 7) -> bytes:
+    return RtpPacket(kind, int(last), number, 3000 * frame, ssrc, b"\x10\x01").serialize()
 
 
 async def test_the_transports_have_the_parts_that_are_used(connected: Pair) -> None:
@@ -78,6 +78,35 @@ async def test_packets_arrive_without_a_task_and_are_counted(connected: Pair) ->
     assert after.packetsReceived - before.packetsReceived == 3
     assert after.bytesReceived - before.bytesReceived == 3 * (len(rtp(kind, 0)) + 16)  # an AEAD's tag each
     assert sent.packetsSent >= 3 and sent.bytesSent >= 3 * len(rtp(kind, 0))
+
+
+async def test_packets_within_a_frame_wait_for_its_end_and_for_nothing_else(connected: Pair) -> None:
+    outgoing, incoming, receiver, kind = ends(connected)
+    taken: list[tuple[int, float]] = []
+    now = 0.0
+    seam.take_directly(
+        incoming, {receiver: lambda p: taken.append((p.sequence_number, p.arrived))}, lambda: None, lambda: now
+    )
+    protocol = incoming.transport._connection._protocols[0]
+
+    def take(number: int, frame: int, last: bool = False, ssrc: int = 7) -> list[tuple[int, float]]:
+        nonlocal now
+        now, before = now + 1, len(taken)
+        protocol.datagram_received(outgoing._tx_srtp.protect(rtp(kind, number, frame, last, ssrc)), ("127.0.0.1", 9))
+        return taken[before:]
+
+    assert take(65534, 1) == [(65534, 1.0)]  # the first one of a frame
+    assert take(65535, 1) == take(0, 1) == []
+    assert take(1, 1, last=True) == [(65535, 2.0), (0, 3.0), (1, 4.0)]
+    assert take(2, 2) and not take(3, 2)
+    assert take(5, 2) == [(3, 6.0), (5, 7.0)]  # one is missing, which is to be known at once
+    assert not take(6, 2)
+    assert take(7, 3) == [(6, 8.0), (7, 9.0)]  # without a marker
+    assert not take(8, 3)
+    assert take(100, 9, ssrc=8) == [(8, 10.0), (100, 11.0)]  # another stream
+    assert take(9, 4)
+    held = [take(number, 4) for number in range(10, 10 + 2 * seam.MOST_HELD)]
+    assert list(map(len, filter(None, held))) == 2 * [seam.MOST_HELD]
 
 
 async def test_forged_and_repeated_packets_are_left_out(connected: Pair) -> None:

@@ -37,7 +37,7 @@ def packet(number: int, payload: bytes = b"\x10\x01x", ssrc: int = 7, kind: int 
 
 
 def ours(packet: RtpPacket) -> Packet:
-    return Packet(packet.serialize(), None)
+    return Packet(packet.serialize(), 5.0, None)
 
 
 async def test_the_receiver_has_the_parts_that_are_used(receiver: RTCRtpReceiver) -> None:
@@ -67,7 +67,7 @@ async def test_packets_are_counted_and_delivered_as_by_aiortc(receiver: RTCRtpRe
     twin = other.addTransceiver("video", "recvonly").receiver
     private(twin, "codecs").update(private(receiver, "codecs"))
     private(twin, "rtx_ssrc").update(private(receiver, "rtx_ssrc"))
-    inbound = seam.Inbound(twin, lambda packet, codec: delivered.append((packet, codec)))
+    inbound = seam.Inbound(twin, lambda packet, codec: delivered.append((packet, codec)), None)
     for number in range(65000, 66500):
         payload = rng.choice([b"\x10\x01x", b"\x90\x80\x81\x02y", b"\x90", b"", b"\x00z"])
         one = packet(number & 0xFFFF, payload, kind=rng.choice([VP8.payloadType] * 4 + [H264.payloadType, 33]))
@@ -93,7 +93,7 @@ async def test_packets_are_counted_and_delivered_as_by_aiortc(receiver: RTCRtpRe
 
 async def test_a_disabled_receiver_takes_nothing(receiver: RTCRtpReceiver) -> None:
     receiver._enabled = False
-    seam.Inbound(receiver, lambda packet, codec: pytest.fail("delivered")).take(ours(packet(1)))
+    seam.Inbound(receiver, lambda packet, codec: pytest.fail("delivered"), None).take(ours(packet(1)))
     assert private(receiver, "remote_streams") == {}
 
 
@@ -103,8 +103,6 @@ async def test_the_publisher_is_granted_what_aiortc_grants(
 ) -> None:
     """delay: seconds that each frame comes later than the one before, between the 5th and the 10th second."""
     granted: list[int] = []
-    now = 0.0
-    monkeypatch.setattr(seam, "current_ms", lambda: round(1000 * now))
     monkeypatch.setattr(seam, "pack_remb_fci", lambda bitrate, ssrcs: granted.append(bitrate) or b"")
     set_private(receiver, "rtcp_ssrc", 1)
 
@@ -112,7 +110,7 @@ async def test_the_publisher_is_granted_what_aiortc_grants(
 
     receiver._send_rtcp = send
     inbound, theirs, expected, late = (
-        seam.Inbound(receiver, lambda packet, codec: None),
+        seam.Inbound(receiver, lambda packet, codec: None, RemoteBitrateEstimator()),
         RemoteBitrateEstimator(),
         [],
         0.0,
@@ -126,6 +124,7 @@ async def test_the_publisher_is_granted_what_aiortc_grants(
             now = sent + 0.02 + late + rng.random() * 0.0005
             one = packet(0, bytes(1200))
             taken = ours(one)
+            taken.arrived = now
             taken.marker, taken.abs_send_time = int(index == count - 1), int(sent * (1 << 18)) & 0xFFFFFF
             inbound.take(taken)
             answer = theirs.add(round(1000 * now), taken.abs_send_time, 1200, 7)

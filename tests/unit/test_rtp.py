@@ -45,11 +45,11 @@ def test_packets_are_read_as_aiortc_reads_them() -> None:
     rng, known = random.Random(7), extensions_map()
     for _ in range(2000):
         data = made(rng).serialize(known)
-        theirs, ours = RtpPacket.parse(data, known), Packet(data, SEND_TIME)
+        theirs, ours = RtpPacket.parse(data, known), Packet(data, 5.0, SEND_TIME)
         assert [getattr(ours, name) for name in FIELDS] == [getattr(theirs, name) for name in FIELDS]
         assert ours.abs_send_time == theirs.extensions.abs_send_time
         assert ours.size == len(theirs.payload) + theirs.padding_size
-        assert Packet(data, None).abs_send_time is None
+        assert Packet(data, 5.0, None).abs_send_time is None
 
 
 def test_broken_packets_are_refused_with_a_value_error_or_read_as_aiortc_reads_them() -> None:
@@ -62,7 +62,7 @@ def test_broken_packets_are_refused_with_a_value_error_or_read_as_aiortc_reads_t
             if data:
                 data[rng.randrange(min(len(data), 24))] = rng.randrange(256)
         try:
-            ours = Packet(bytes(data), SEND_TIME)
+            ours = Packet(bytes(data), 5.0, SEND_TIME)
         except ValueError:
             with pytest.raises((ValueError, struct.error)):
                 RtpPacket.parse(bytes(data), known)
@@ -77,6 +77,6 @@ def test_a_retransmission_holds_the_packet() -> None:
     packet = made(rng)
     data = wrap_rtx(packet, 98, 5, 77).serialize(known)
     theirs = unwrap_rtx(RtpPacket.parse(data, known), 97, packet.ssrc)
-    ours = Packet(data, SEND_TIME).repaired(97, packet.ssrc)
+    ours = Packet(data, 5.0, SEND_TIME).repaired(97, packet.ssrc)
     assert [getattr(ours, name) for name in FIELDS] == [getattr(theirs, name) for name in FIELDS]
-    assert Packet(RtpPacket(98, payload=b"x").serialize(), None).repaired(97, 1) is None
+    assert Packet(RtpPacket(98, payload=b"x").serialize(), 5.0, None).repaired(97, 1) is None
