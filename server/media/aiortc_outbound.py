@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiortc import RTCRtpSender
@@ -20,7 +19,7 @@ from aiortc.utils import random16, random32, uint16_add, uint32_add
 
 from server.media.aiortc_datagrams import send_directly
 from server.media.aiortc_private import private, set_private
-from server.media.tracks import EncodedFrame
+from server.media.tracks import EncodedFrame, VideoTrack
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +29,9 @@ _FIXED, _EXTENSION, _NUMBER = struct.Struct("!BBHLL"), struct.Struct("!HH"), str
 class Outbound:
     """Sends a track's frames, and packets of them again when the peer asks for them."""
 
-    def __init__(self, sender: RTCRtpSender, frames: Callable[[], Awaitable[EncodedFrame]]) -> None:
-        """frames: gives the next one; MediaStreamError ends the sending."""
+    def __init__(self, sender: RTCRtpSender, track: VideoTrack) -> None:
         self._sender = sender
-        self._frames = frames
+        self._track = track
         self._number = random16() & 0x7FFF  # as in aiortc: no wrap at the start, which confuses SRTP (RFC 3711)
         self._repair_number = random16() & 0x7FFF
         self._origin = random32()
@@ -42,22 +40,21 @@ class Outbound:
 
     async def run(self, codec: Any) -> None:
         """In the place of the sender's _run_rtp."""
-        sender, self._payload_type = self._sender, codec.payloadType
-        private(sender, "rtp_started").set()
+        self._payload_type = codec.payloadType
+        private(self._sender, "rtp_started").set()
         try:
             while True:
-                frame = await self._frames()
-                if sender._enabled:
-                    self._send(frame)
+                self._send(await self._track.recv())
+                self._track.send_with(self._send_now)  # what comes from here on takes no turn of the event loop
         except (asyncio.CancelledError, ConnectionError, MediaStreamError):
             pass
         except Exception:
             log.exception("a watcher gets no more video")
         finally:
-            if track := sender.track:
-                track.stop()
-                set_private(sender, "track", None)
-            private(sender, "rtp_exited").set()  # without it, the sender's stop() hangs
+            self._track.send_with(None)
+            self._track.stop()
+            set_private(self._sender, "track", None)
+            private(self._sender, "rtp_exited").set()  # without it, the sender's stop() hangs
 
     async def retransmit(self, number: int) -> None:
         """In the place of the sender's _retransmit: as a retransmission (RFC 4588) where the peer speaks of them."""
@@ -75,7 +72,19 @@ class Outbound:
         fixed = _FIXED.pack(first, marker << 7 | payload_type, number, timestamp, ssrc)
         send_directly(self._sender.transport, [fixed + extensions + payload])
 
+    def _send_now(self, frame: EncodedFrame) -> None:
+        """For whoever puts a frame, whom the errors of this watcher do not concern. The end of the track ends run()."""
+        try:
+            self._send(frame)
+        except ConnectionError:
+            self._track.stop()
+        except Exception:
+            log.exception("a watcher gets no more video")
+            self._track.stop()
+
     def _send(self, frame: EncodedFrame) -> None:
+        if not self._sender._enabled:
+            return
         sender, now, last = self._sender, current_ntp_time(), len(frame.payloads) - 1
         timestamp = uint32_add(self._origin, frame.timestamp)
         first, extensions = self._extensions(now)
@@ -87,10 +96,9 @@ class Outbound:
             self._history[number % RTP_HISTORY_SIZE] = number, timestamp, marker, payload
             self._number = uint16_add(number, 1)
         send_directly(sender.transport, packets)
-        set_private(sender, "ntp_timestamp", now)
-        set_private(sender, "rtp_timestamp", timestamp)
-        set_private(sender, "octet_count", private(sender, "octet_count") + frame.size)
-        set_private(sender, "packet_count", private(sender, "packet_count") + len(packets))
+        sender._RTCRtpSender__ntp_timestamp, sender._RTCRtpSender__rtp_timestamp = now, timestamp  # for its reports
+        sender._RTCRtpSender__octet_count += frame.size
+        sender._RTCRtpSender__packet_count += len(packets)
 
     def _extensions(self, now: int) -> tuple[int, bytes]:
         """The first byte of a packet that is sent now, NTP time, and its header extensions."""

@@ -25,7 +25,7 @@ def send_video(transceiver: RTCRtpTransceiver, track: VideoTrack) -> None:
     sender = transceiver.sender
     track.codec = "H264" if transceiver._codecs[0].name.upper() == "H264" else "VP8"
     set_private(sender, "encoder", _Estimates(track))
-    outbound = Outbound(sender, track.recv)
+    outbound = Outbound(sender, track)
     assert callable(sender._run_rtp) and callable(sender._retransmit) and callable(sender._send_keyframe)
     sender._run_rtp, sender._retransmit = outbound.run, outbound.retransmit
     sender._send_keyframe = lambda: track.request_keyframe("request")  # PLI and FIR

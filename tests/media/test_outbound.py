@@ -124,3 +124,25 @@ async def test_the_end_of_the_track_ends_the_sender(sending: Sending) -> None:
     sending.track.stop()
     await asyncio.wait_for(private(sending.sender, "rtp_exited").wait(), 1)
     assert sending.sender.track is None
+
+
+async def test_a_lost_connection_ends_the_sender_and_concerns_nobody_else(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(sending, EncodedFrame([b"one"], 3000, True, 1.0))
+
+    def fail(*arguments: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(seam, "send_directly", fail)
+    sending.track.put(EncodedFrame([b"two"], 6000, False, 1.0))
+    await asyncio.wait_for(private(sending.sender, "rtp_exited").wait(), 1)
+    assert sending.track.readyState == "ended"
+
+
+async def test_frames_that_waited_leave_before_newer_ones_and_those_at_once(sending: Sending) -> None:
+    for number in range(3):
+        sending.track.put(EncodedFrame([b"%d" % number], 3000 * number, True, 1.0))
+    await asyncio.sleep(0.001)
+    sending.track.put(EncodedFrame([b"3"], 9000, False, 1.0))
+    assert [packet.payload for packet in sending.packets] == [b"0", b"1", b"2", b"3"]

@@ -11,7 +11,7 @@ from typing import Any
 import av
 import pytest
 from aiortc import RTCPeerConnection, RTCRtpReceiver
-from aiortc.codecs import CODECS, get_encoder
+from aiortc.codecs import CODECS, get_decoder, get_encoder
 from aiortc.codecs.vpx import vp8_depayload
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rate import RemoteBitrateEstimator
@@ -289,3 +289,15 @@ def test_what_a_publisher_is_granted_has_a_floor_and_rises_from_there() -> None:
     inner.rate_control.current_bitrate = 200_000
     inner.add = lambda **packet: (200_000, [1])
     assert floored.add() == (200_000, [1])
+
+
+def test_vp8_is_decoded_as_by_libvpx_whatever_its_size_and_without_delay() -> None:
+    theirs, ours = get_decoder(VP8), decode._decoder(VP8)
+    assert ours.codec.name == "vp8" and theirs.codec.name == "libvpx"
+    encoder = get_encoder(VP8)
+    for number, width in enumerate([320, 320, 160, 160, 324, 324]):
+        payloads, _ = encoder.encode(frame(number, width, width // 2))
+        task = encoded(number, b"".join(map(vp8_depayload, payloads)), 0.0)[1]
+        (one,), (other,) = ours.decode(task), theirs.decode(task)
+        assert (one.width, one.height, one.format.name, one.pts) == (width, width // 2, "yuv420p", 3000 * number)
+        assert (one.to_ndarray() == other.to_ndarray()).all()
