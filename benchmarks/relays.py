@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
 import os
 import platform
@@ -15,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +64,7 @@ def machine() -> dict[str, Any]:
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    packages = ("aiortc", "av", "numpy", "onnxruntime", "opencv-python", "torch")
+    packages = ("aiortc", "av", "numpy", "onnxruntime", "opencv-python", "torch", "uvloop")
     return {
         "cpu": cpu or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
@@ -73,8 +72,15 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "load": round(os.getloadavg()[0], 1),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def gpu() -> str | None:
@@ -192,7 +198,7 @@ def without_enhancement(port: int, threads: Any, bitrate: int) -> None:
     with tempfile.TemporaryDirectory() as data:
         app = create_app(load_settings(data=Path(data), **bitrates), FailedEngine(), FailedDetector())
         config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
-        asyncio.run(uvicorn.Server(config).serve())
+        uvicorn.Server(config).run()  # on uvloop where it is installed, as `hime serve`
 
 
 def thread_seconds(thread: threading.Thread) -> float:

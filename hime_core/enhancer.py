@@ -27,6 +27,7 @@ from hime_core.pace import REFERENCES, Pace
 from hime_core.picture import Picture
 
 RELIEF = 0.8  # of the patience: an engine that answers within it is waited for again
+GLANCE_EVERY = 3  # frames, while nobody sees the faces: enough to know them and to feed the bank
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Enhancer:
         self._owner: int | None = None  # the track that `bank` belongs to
         self._stream = object()  # its name at the engine
         self._frame = 0
+        self._looked = -GLANCE_EVERY  # the frame that was last searched for faces
         self._request: Request | None = None  # the last one, begin()'s
         self._late: Request | None = None  # one that finish() did not wait for
         self._slow = False
@@ -91,13 +93,18 @@ class Enhancer:
 
     # -- first half: what is in the frame, and what the engine is asked ------------------------------------------
 
-    def begin(self, picture: Picture, received: float, watched: bool = True) -> Job:
+    def begin(self, picture: Picture, received: float, watched: bool = True, followed: bool = True) -> Job:
         """Tracks the faces, feeds the bank, asks the engine when it is free. Never waits for the engine.
 
-        watched: whether anybody will see what the engine makes of it; the engine is left alone otherwise.
+        watched: whether anybody will see what the engine makes of it; the engine is left alone otherwise. followed:
+        whether anybody will see where the faces are; without either, only some frames are looked at, for the bank and
+        so that the faces are known to whoever comes.
         """
         self._frame += 1
         self._learn()
+        if not watched and not followed and self._frame - self._looked < GLANCE_EVERY:
+            return Job(picture, received, self._clock(), watched=False, bypasses=["unwatched"])
+        self._looked = self._frame
         with self._stage("convert"):
             rgb = picture.rgb()
         faces = self._watch.update(rgb, picture.y)

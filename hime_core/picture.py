@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import av
 import cv2
@@ -22,6 +23,7 @@ class Picture:
     y: np.ndarray
     u: np.ndarray
     v: np.ndarray
+    _memory: list[av.VideoFrame] = field(default_factory=list)  # the frame that the planes lie in, until it is taken
 
     @property
     def width(self) -> int:
@@ -33,7 +35,7 @@ class Picture:
 
     @classmethod
     def from_frame(cls, frame: av.VideoFrame) -> Picture:
-        """Copies the planes of a decoded frame; an odd last row or column is left off.
+        """The planes of a decoded frame, not to be written to; an odd last row or column is left off.
 
         Raises ValueError for a frame narrower or lower than two pixels.
         """
@@ -42,12 +44,14 @@ class Picture:
             raise ValueError(f"a frame of {frame.width}x{frame.height} pixels; at least 2x2 are needed")
         if frame.format.name != "yuv420p" or frame.color_range == ColorRange.JPEG:
             frame = frame.reformat(format="yuv420p", dst_color_range=ColorRange.MPEG)
-        y, u, v = (_plane(plane) for plane in frame.planes[:3])
-        return cls(
-            y[:height, :width].copy(),
-            u[: height // 2, : width // 2].copy(),
-            v[: height // 2, : width // 2].copy(),
-        )
+        y, u, v = map(_plane, frame.planes[:3])
+        return cls(y[:height, :width], u[: height // 2, : width // 2], v[: height // 2, : width // 2])
+
+    @classmethod
+    def blank(cls, width: int, height: int) -> Picture:
+        """Planes to be filled, in memory that to_frame() gives without a copy."""
+        frame = av.VideoFrame(width, height, "yuv420p")
+        return cls(*map(_plane, frame.planes), [frame])
 
     @classmethod
     def from_rgb(cls, rgb: np.ndarray) -> Picture:
@@ -67,7 +71,12 @@ class Picture:
         return cv2.cvtColor(packed.reshape(self.height * 3 // 2, self.width), cv2.COLOR_YUV2RGB_I420)
 
     def to_frame(self) -> av.VideoFrame:
-        """A yuv420p frame of its own memory; pts and time_base are the caller's to set."""
+        """A yuv420p frame of the caller's own; pts and time_base are the caller's to set.
+
+        The first caller gets the memory of a blank() picture, which must not be changed from there on.
+        """
+        with suppress(IndexError):
+            return self._memory.pop()
         frame = av.VideoFrame(self.width, self.height, "yuv420p")
         for source, plane in zip((self.y, self.u, self.v), frame.planes, strict=True):
             target = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)

@@ -76,11 +76,11 @@ class Renderer:
 
 def place(picture: Picture, placement: Placement) -> Picture:
     """The frame as the placement shows it, bicubic; planes of its own."""
-    return Picture(
-        _place_plane(picture.y, placement, 1),
-        _place_plane(picture.u, placement, 2),
-        _place_plane(picture.v, placement, 2),
-    )
+    placed = Picture.blank(placement.width, placement.height)
+    _place_plane(picture.y, placed.y, placement, 1)
+    _place_plane(picture.u, placed.u, placement, 2)
+    _place_plane(picture.v, placed.v, placement, 2)
+    return placed
 
 
 def add_patches(picture: Picture, placement: Placement, patches: Sequence[Patch]) -> Picture:
@@ -96,13 +96,16 @@ def _add_chroma(picture: Picture, patch: Patch, placement: Placement) -> None:
         _add(plane, patch, patch.difference[..., channel : channel + 1], placement, 2)
 
 
-def _place_plane(plane: np.ndarray, placement: Placement, subsampling: int) -> np.ndarray:
-    size = (placement.width // subsampling, placement.height // subsampling)
+def _place_plane(plane: np.ndarray, placed: np.ndarray, placement: Placement, subsampling: int) -> None:
+    """Fills the plane `placed`."""
+    size = placed.shape[1], placed.shape[0]
     if placement.left == 0 and placement.top == 0:
-        if size == (plane.shape[1], plane.shape[0]) and placement.scale == 1:
-            return plane.copy()
+        if placed.shape == plane.shape and placement.scale == 1:
+            placed[...] = plane
+            return
         if placement.scale * plane.shape[1] - size[0] < 1 and placement.scale * plane.shape[0] - size[1] < 1:
-            return cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC)
+            cv2.resize(plane, size, placed, interpolation=cv2.INTER_CUBIC)
+            return
     back = 1.0 / placement.scale
     matrix = np.array(
         [
@@ -111,7 +114,7 @@ def _place_plane(plane: np.ndarray, placement: Placement, subsampling: int) -> n
         ]
     )
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(plane, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    cv2.warpAffine(plane, matrix, size, placed, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _add(plane: np.ndarray, patch: Patch, added: np.ndarray, placement: Placement, subsampling: int) -> None:

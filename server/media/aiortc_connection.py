@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from aioice.stun import TransactionError
-from aiortc import RTCIceTransport, RTCPeerConnection
+from aiortc import RTCDtlsTransport, RTCIceTransport, RTCPeerConnection
 
 from server.media.bitrate import Bitrates
 from server.media.encoder import Codec
@@ -44,6 +44,11 @@ def choose_codecs(pc: RTCPeerConnection, bitrates: Bitrates, preferred: Codec = 
                 raise UnsupportedOffer("The offer's audio has no Opus: offer opus/48000/2.")
 
 
+def transports(pc: RTCPeerConnection) -> set[RTCDtlsTransport]:
+    """After setRemoteDescription, which bundles them."""
+    return {transceiver.receiver.transport for transceiver in pc.getTransceivers()}
+
+
 def remote_ufrag(pc: RTCPeerConnection) -> str | None:
     """The ICE user name fragment of the offer. After setRemoteDescription."""
     return next((ice.usernameFragment for ice in pc._RTCPeerConnection__remoteIce.values()), None)
@@ -71,10 +76,14 @@ class SignsOfLife:
     def __init__(self, pc: RTCPeerConnection, clock: Callable[[], float] = time.monotonic) -> None:
         self.last: float | None = None
         self._clock = clock
-        self._transports = {transceiver.receiver.transport.transport for transceiver in pc.getTransceivers()}
+        self._transports = {transport.transport for transport in transports(pc)}
         for connection in (transport._connection for transport in self._transports):
             for name in ("request_received", "data_received"):
                 setattr(connection, name, self._noting(getattr(connection, name)))
+
+    def notice(self) -> None:
+        """Something has come from the peer by another way."""
+        self.last = self._clock()
 
     async def ask(self) -> None:
         """Sends a connectivity check, which every peer that is still there answers (RFC 7675)."""
@@ -84,7 +93,7 @@ class SignsOfLife:
 
     def _noting(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*args: Any) -> Any:
-            self.last = self._clock()
+            self.notice()
             return call(*args)
 
         return noted

@@ -10,37 +10,35 @@ import queue
 import time
 from collections.abc import Callable, Coroutine
 from fractions import Fraction
+from functools import cache
 from typing import Any, Protocol
 
 import av
 from aiortc import RTCRtpReceiver
 from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtcrtpreceiver import StreamStatistics
-from aiortc.rtp import RtcpByePacket, RtcpSrPacket, RtpPacket
+from aiortc.rtp import RtcpByePacket, RtcpSrPacket
 
 from server.media.aiortc_connection import round_trip
+from server.media.aiortc_decode import DecoderQueue, DecoderSink
+from server.media.aiortc_inbound import Inbound
 from server.media.aiortc_private import private, set_private
 from server.media.capture import CaptureClock
 from server.media.jitter import AudioForwarding, ReceivedData, ReceiveEvents, VideoJitterBuffer
 from server.media.repair import KeyframeRequests, RoundTrip
+from server.media.rtp import Packet
 
-DECODER_BACKLOG = 64  # encoded frames; more than two seconds behind, only a new keyframe helps
 PROBE_INTERVAL = 1.0  # seconds between measurements of the round trip
 CONGESTED = 0.1  # share of packets lost, from which on the publisher is granted what the estimate says
 SILENCE = 2.0  # seconds without a packet, after which nothing is asked for any more
 
 
-class VideoSink(ReceiveEvents, Protocol):
+class VideoSink(DecoderSink, ReceiveEvents, Protocol):
     """Where decoded video goes, called from the stream's decoder thread, and what became of the rest, from the loop."""
 
     capture: CaptureClock
 
-    def receive(self, frame: av.VideoFrame, received: float) -> None:
-        """received: when the frame's last packet was taken from the network, in clock seconds."""
-
-    def lost(self, frames: int) -> None: ...
     def asked_for_keyframe(self, reason: str) -> None: ...
-    def stage(self, name: str, seconds: float) -> None: ...
 
 
 class AudioSink(Protocol):
@@ -53,47 +51,50 @@ class AudioSink(Protocol):
 
 def receive_video(
     receiver: RTCRtpReceiver, sink: VideoSink, min_bitrate: int, clock: Callable[[], float] = time.monotonic
-) -> Arrivals:
+) -> Reception:
     """Leads a receiver's decoded frames to the sink instead of aiortc's unbounded track queue. Before it starts.
 
     min_bitrate: bit/s that the publisher is granted on every path that does not lose its packets.
     """
-    reception = _Reception(receiver, sink, clock)
+    reception = _VideoReception(receiver, sink, min_bitrate, clock)
     set_private(receiver, "jitter_buffer", reception)
     set_private(receiver, "nack_generator", None)
-    set_private(receiver, "decoder_error", _DecoderError(reception.decoder_failed))
     set_private(receiver, "decoder_queue", reception.decoder)
-    estimator = private(receiver, "remote_bitrate_estimator")
-    set_private(receiver, "remote_bitrate_estimator", _FlooredEstimator(estimator, min_bitrate, reception.congested))
-    receiver.track._queue = _Decoded(reception.decoder)
     _read_reports(receiver, sink.capture)
     return reception
 
 
-def receive_audio(receiver: RTCRtpReceiver, sink: AudioSink, clock: Callable[[], float] = time.monotonic) -> Arrivals:
+def receive_audio(receiver: RTCRtpReceiver, sink: AudioSink, clock: Callable[[], float] = time.monotonic) -> Reception:
     """Leads a receiver's Opus packets to the sink undecoded. Before it starts."""
-    forwarding = AudioForwarding(clock)
-    set_private(receiver, "jitter_buffer", forwarding)
-    set_private(receiver, "decoder_queue", _PacketQueue(sink))
+    reception = _AudioReception(receiver, sink, clock)
+    set_private(receiver, "jitter_buffer", reception.forwarding)
+    set_private(receiver, "decoder_queue", reception.packets)
     _read_reports(receiver, sink.capture)
-    return forwarding
+    return reception
 
 
-class Arrivals(Protocol):
-    last_arrival: float | None  # of any packet, in clock seconds
+class Reception(Protocol):
+    @property
+    def last_arrival(self) -> float | None:
+        """Of any packet, in clock seconds."""
+
+    def take(self, packet: Packet) -> None:
+        """Takes a packet as aiortc's receiver would."""
 
 
-class _Reception:
+class _VideoReception:
     """Between aiortc's packets and its decoder: asks for what is missing, and goes on without it.
 
-    Takes the place of the jitter buffer, which hands frames on only when a packet comes, of the generator of NACKs,
-    which sends none again until another packet is lost, and of the decoder's error, which asks for a keyframe with
-    every frame.
+    Takes the place of the jitter buffer, which hands frames on only when a packet comes, and of the generator of NACKs,
+    which sends none again until another packet is lost.
     """
 
-    def __init__(self, receiver: RTCRtpReceiver, sink: VideoSink, clock: Callable[[], float]) -> None:
+    def __init__(self, receiver: RTCRtpReceiver, sink: VideoSink, min_bitrate: int, clock: Callable[[], float]) -> None:
         self.last_arrival: float | None = None
-        self.decoder = _DecoderQueue(sink, lambda: self._loss("backlog"), clock)
+        self.decoder = DecoderQueue(sink, lambda: self._loss("backlog"), self.decoder_failed, clock)
+        estimator = _FlooredEstimator(private(receiver, "remote_bitrate_estimator"), min_bitrate, self.congested)
+        set_private(receiver, "remote_bitrate_estimator", None)  # aiortc's own way is only the first packets'
+        self.take = Inbound(receiver, lambda packet, codec: self.add(packet), estimator).take
         self._receiver = receiver
         self._sink = sink
         self._clock = clock
@@ -101,7 +102,8 @@ class _Reception:
         self._codecs: dict[int, Any] = private(receiver, "codecs")  # by payload type; filled when the receiver starts
         self._streams: dict[int, StreamStatistics] = private(receiver, "remote_streams")  # by SSRC, filled as they come
         self._round_trip = RoundTrip()
-        self._jitter = VideoJitterBuffer(lambda kind: self._codecs[kind].name, sink, self._round_trip, clock)
+        name = cache(lambda kind: self._codecs[kind].name)
+        self._jitter = VideoJitterBuffer(name, sink, self._round_trip, clock)
         self._requests = KeyframeRequests(self._round_trip, clock)
         self._ssrc = 0
         self._probed = float("-inf")
@@ -110,11 +112,12 @@ class _Reception:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, packet: RtpPacket) -> tuple[bool, None]:
+    def add(self, packet: Packet) -> tuple[bool, None]:
         """Neither asks aiortc for a keyframe nor gives it a frame: both leave from here."""
         self.last_arrival, self._ssrc = self._clock(), packet.ssrc
         self._hand_on(self._jitter.add(packet))
-        self._ask()
+        if self._timer is not None or not self._jitter.calm:
+            self._ask()
         if self.last_arrival - self._probed >= PROBE_INTERVAL:
             self._probed = self.last_arrival
             self._start(self._probe())
@@ -181,59 +184,6 @@ class _Reception:
         task.add_done_callback(self._tasks.discard)
 
 
-class _DecoderError:
-    """Takes the place of the event by which aiortc's decoder thread has it ask for a keyframe."""
-
-    def __init__(self, failed: Callable[[], None]) -> None:
-        self.set = failed
-
-    def is_set(self) -> bool:
-        return False
-
-
-class _DecoderQueue:
-    """Encoded frames for aiortc's decoder thread; bounded, and it knows which frame is being decoded."""
-
-    def __init__(self, sink: VideoSink, fell_behind: Callable[[], None], clock: Callable[[], float]) -> None:
-        self._sink = sink
-        self._fell_behind = fell_behind
-        self._clock = clock
-        self._queue: queue.Queue[tuple[Any, ReceivedData] | None] = queue.Queue()
-        self._current: ReceivedData | None = None
-        self._started = 0.0
-
-    def put(self, task: tuple[Any, ReceivedData] | None) -> bool:
-        """False where the decoder has fallen behind, and everything that waited for it is thrown away."""
-        self._queue.put(task)
-        if task is None or self._queue.qsize() <= DECODER_BACKLOG:
-            return True
-        self._sink.lost(self._empty())
-        self._fell_behind()
-        return False
-
-    def get(self) -> tuple[Any, ReceivedData] | None:
-        task = self._queue.get()
-        if task is not None:
-            self._current, self._started = task[1], self._clock()
-            # From the last packet's arrival to the decoder: packets missing before it, and the decoder's backlog.
-            # The kernel's and the event loop's queues lie before the arrival and are not seen.
-            self._sink.stage("receive", self._started - self._current.arrived)
-        return task
-
-    def decoded(self, frame: av.VideoFrame) -> None:
-        assert self._current is not None
-        self._sink.stage("decode", self._clock() - self._started)
-        self._sink.receive(frame, self._current.arrived)
-
-    def _empty(self) -> int:
-        frames = 0
-        while True:
-            try:
-                frames += self._queue.get_nowait() is not None
-            except queue.Empty:
-                return frames
-
-
 class _FlooredEstimator:
     """aiortc takes a busy processor's delays for a congested path, goes down to nothing and needs a minute back.
 
@@ -253,16 +203,24 @@ class _FlooredEstimator:
         return self._floor, estimate[1]
 
 
-class _Decoded:
-    """Takes the place of the track's queue; aiortc's decoder thread calls put() and hands its coroutine to the loop."""
+class _AudioReception:
+    """Between aiortc's packets and whoever forwards them."""
 
-    def __init__(self, decoder: _DecoderQueue) -> None:
-        self._decoder = decoder
+    def __init__(self, receiver: RTCRtpReceiver, sink: AudioSink, clock: Callable[[], float]) -> None:
+        self.forwarding = AudioForwarding(clock)
+        self.packets = _PacketQueue(sink)
+        self.take = Inbound(receiver, self._add, None).take
+        self._timestamps = private(receiver, "timestamp_mapper")
 
-    def put(self, frame: av.VideoFrame | None) -> Any:
-        if frame is not None:
-            self._decoder.decoded(frame)
-        return _nothing()
+    @property
+    def last_arrival(self) -> float | None:
+        return self.forwarding.last_arrival
+
+    def _add(self, packet: Packet, codec: Any) -> None:
+        _, data = self.forwarding.add(packet)
+        if data is not None:
+            data.timestamp = self._timestamps.map(data.timestamp)
+            self.packets.put((codec, data))
 
 
 class _PacketQueue:
@@ -284,10 +242,6 @@ class _PacketQueue:
 
     def get(self) -> None:
         return self._end.get()
-
-
-async def _nothing() -> None:
-    pass
 
 
 def _read_reports(receiver: RTCRtpReceiver, capture: CaptureClock) -> None:

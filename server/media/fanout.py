@@ -172,5 +172,5 @@ class EncodedStream:
 
     def _deliver(self, frame: EncodedFrame) -> None:
         self._undelivered.release()
-        for track in self._tracks:
+        for track in list(self._tracks):  # as one whose connection is lost leaves
             track.put(frame)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _SLICE, _IDR, _SPS, _DELIMITER, _STAP_A, _FU_A = 1, 5, 7, 9, 24, 28
 
 
-@dataclass(frozen=True)
-class PayloadInfo:
+class PayloadInfo(NamedTuple):
     """begins: certainly the first packet of its frame. intra: holds the start of a picture that needs no other.
 
     discardable: no other picture needs this one.
@@ -31,15 +30,31 @@ def payload_info(codec: str, payload: bytes) -> PayloadInfo:
     return PayloadInfo()
 
 
+def vp8_data(payload: bytes) -> bytes:
+    """A VP8 payload without its descriptor. Raises ValueError where that is cut short."""
+    try:
+        start = _vp8_descriptor(payload)
+    except IndexError as error:
+        raise ValueError("a VP8 payload descriptor cut short") from error
+    if start > len(payload):
+        raise ValueError("a VP8 payload descriptor cut short")
+    return payload[start:]
+
+
+def _vp8_descriptor(payload: bytes) -> int:
+    """Its length, bytes."""
+    if not payload[0] & 0x80:
+        return 1
+    extensions, length = payload[1], 2
+    if extensions & 0x80:
+        length += 2 if payload[length] & 0x80 else 1
+    return length + bool(extensions & 0x40) + bool(extensions & 0x30)
+
+
 def _vp8(payload: bytes) -> PayloadInfo:
-    first, position = payload[0], 1
-    if first & 0x80:
-        extensions, position = payload[1], 2
-        if extensions & 0x80:
-            position += 2 if payload[position] & 0x80 else 1
-        position += bool(extensions & 0x40) + bool(extensions & 0x30)
+    first = payload[0]
     begins = bool(first & 0x10) and not first & 0x07  # the start of partition 0
-    return PayloadInfo(begins, begins and not payload[position] & 1, bool(first & 0x20))
+    return PayloadInfo(begins, begins and not payload[_vp8_descriptor(payload)] & 1, bool(first & 0x20))
 
 
 def _h264(payload: bytes) -> PayloadInfo:

@@ -3,7 +3,8 @@
     decoder thread ─▶ slot ─▶ front thread: Enhancer.begin ─▶ finish thread: Enhancer.finish, render ─▶ encoders' slots
                                    └─▶ original views: render ─▶ encoders' slots
 
-Original views do not wait for the engine, and the engine is asked for nothing while only they are watched.
+Original views do not wait for the engine, and the engine is asked for nothing while only they are watched; frames then
+do without the finish thread as well.
 Threads and queues belong to one stream, so that a slow stream holds up no other, and every one of them is bounded.
 """
 
@@ -231,15 +232,22 @@ class VideoPipeline:
                 continue
             self.frames += 1
             self._show_originals(_passed(picture), received, ("native", "upscale"))
+            watched = self._is_watched(lambda view, layout: view != "original")
+            followed = self._is_watched(lambda view, layout: layout == "zoom")
             try:
-                job = self._enhancer.begin(picture, received.time, self._wants_enhancement())
+                job = self._enhancer.begin(picture, received.time, watched, followed)
             except Exception:
                 self._error("begin")
                 job = None
             self._show_originals(_passed(picture, job.headshots if job else ()), received, ("zoom",))
             with self._flow:
+                waits = watched or self._in_flight > 0
                 self._in_flight += 1
-            self._jobs.put(_InFlight(received, picture, job))
+            item = _InFlight(received, picture, job)
+            if waits:
+                self._jobs.put(item)
+            else:
+                self._end(item)
         self._jobs.put(None)
 
     def _next(self) -> _Received | None:
@@ -254,22 +262,26 @@ class VideoPipeline:
 
     def _finish(self) -> None:
         while (item := self._jobs.get()) is not None:
-            started = self._clock()
-            try:
-                # Enlarging the frame needs no answer of the engine: it is done while that is awaited.
-                views = self._placed(item)
-                placing = self._clock() - started
-                enhanced = self._finished(item)
-                composing = self._clock()
-                self._show(views, enhanced, item.received)
-                self._metrics.stage("composite", placing + enhanced.seconds + self._clock() - composing)
-            except Exception:  # not even as it came: the frame is lost, the stream is not
-                self._error("show")
-                self._count("dropped")
-            self._finishing.add(self._clock() - started)
-            with self._flow:
-                self._in_flight -= 1
-                self._flow.notify_all()
+            self._end(item)
+
+    def _end(self, item: _InFlight) -> None:
+        """In the finish thread, or, where nothing is to be waited for and no frame is ahead, in the front thread."""
+        started = self._clock()
+        try:
+            # Enlarging the frame needs no answer of the engine: it is done while that is awaited.
+            views = self._placed(item)
+            placing = self._clock() - started
+            enhanced = self._finished(item)
+            composing = self._clock()
+            self._show(views, enhanced, item.received)
+            self._metrics.stage("composite", placing + enhanced.seconds + self._clock() - composing)
+        except Exception:  # not even as it came: the frame is lost, the stream is not
+            self._error("show")
+            self._count("dropped")
+        self._finishing.add(self._clock() - started)
+        with self._flow:
+            self._in_flight -= 1
+            self._flow.notify_all()
 
     def _placed(self, item: _InFlight) -> list[_Placed]:
         """The views that show what is enhanced, before they do."""
@@ -304,9 +316,9 @@ class VideoPipeline:
         with self._lock:
             return [(one.renderer, list(one.streams.values())) for key, one in self._watched.items() if wanted(*key)]
 
-    def _wants_enhancement(self) -> bool:
+    def _is_watched(self, wanted: Callable[[View, Layout], bool]) -> bool:
         with self._lock:
-            return any(view != "original" for view, _ in self._watched)
+            return any(wanted(*key) for key in self._watched)
 
     def _finished(self, item: _InFlight) -> Enhanced:
         if item.job is None:

@@ -67,8 +67,15 @@ class Retransmissions:
         self._budget = float(REPAIR_BURST)  # packets that may be asked for now
         self._reordering = 0.0  # seconds that overtaken packets come late
 
+    @property
+    def any(self) -> bool:
+        """Whether packets are missing."""
+        return bool(self._missing)
+
     def missing(self, first: int, end: int) -> None:
         """The packets first..end-1 have been overtaken."""
+        if first >= end:
+            return
         now = self._clock()
         self._missing.update((number, _Missing(now, 0, now + self._reordering)) for number in range(first, end))
 

@@ -10,12 +10,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from aiortc import RTCConfiguration, RTCIceCandidate, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    RTCConfiguration,
+    RTCIceCandidate,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCSessionDescription,
+)
 from aiortc.exceptions import OperationError
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
-from server.media.aiortc_connection import SignsOfLife, UnsupportedOffer, choose_codecs, remote_ufrag
-from server.media.aiortc_receive import Arrivals, AudioSink, VideoSink, receive_audio, receive_video
+from server.media.aiortc_connection import SignsOfLife, UnsupportedOffer, choose_codecs, remote_ufrag, transports
+from server.media.aiortc_datagrams import take_directly
+from server.media.aiortc_receive import AudioSink, Reception, VideoSink, receive_audio, receive_video
 from server.media.aiortc_send import send_audio, send_video
 from server.media.encoder import Codec, Encoding
 from server.media.tracks import AudioTrack, VideoTrack
@@ -125,7 +133,7 @@ class Session:
         self._created = clock()
         self._life: SignsOfLife | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._arrivals: list[Arrivals] = []
+        self._receptions: dict[RTCRtpReceiver, Reception] = {}
         self._tracks: list[VideoTrack | AudioTrack] = []
         self._ufrag: str | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -139,9 +147,11 @@ class Session:
                 if receiver.track is None:
                     continue
                 if receiver.track.kind == "video" and video is not None:
-                    self._arrivals.append(receive_video(receiver, video, self._encoding.bitrates.min, self._clock))
+                    self._receptions[receiver] = receive_video(
+                        receiver, video, self._encoding.bitrates.min, self._clock
+                    )
                 elif receiver.track.kind == "audio" and audio is not None:
-                    self._arrivals.append(receive_audio(receiver, audio, self._clock))
+                    self._receptions[receiver] = receive_audio(receiver, audio, self._clock)
 
         await self._negotiate(offer, lead, "VP8")
 
@@ -177,6 +187,9 @@ class Session:
                 await self._pc.setLocalDescription(await self._pc.createAnswer())
             except ValueError as error:
                 raise InvalidOffer(f"The offer cannot be answered: {error}.") from error
+            takers = {receiver: reception.take for receiver, reception in self._receptions.items()}
+            for transport in transports(self._pc):
+                take_directly(transport, takers, self._life.notice)
         except BaseException:
             await self.close()
             raise
@@ -196,8 +209,8 @@ class Session:
     def is_lost(self) -> bool:
         """Whether the peer never came, or is gone without a word. Asks a silent one for a sign of life."""
         now = self._clock()
-        if self._arrivals:
-            arrivals = [arrival.last_arrival for arrival in self._arrivals if arrival.last_arrival is not None]
+        if self._receptions:
+            arrivals = [one.last_arrival for one in self._receptions.values() if one.last_arrival is not None]
             last, patience = max(arrivals, default=None), MEDIA_TIMEOUT
         else:
             last, patience = self._life.last if self._life else None, PEER_TIMEOUT

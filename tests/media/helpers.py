@@ -52,7 +52,7 @@ class FakeEnhancer:
     bank: ExemplarBank = field(default_factory=ExemplarBank)
     closed: bool = False
 
-    def begin(self, picture: Picture, received: float, watched: bool = True) -> FakeJob:
+    def begin(self, picture: Picture, received: float, watched: bool = True, followed: bool = True) -> FakeJob:
         self._stage("begin", self.begin_seconds)
         self.sizes.append((picture.width, picture.height))
         return FakeJob(picture, received)

@@ -11,13 +11,14 @@ from typing import Any
 import av
 import pytest
 from aiortc import RTCPeerConnection, RTCRtpReceiver
-from aiortc.codecs import CODECS, get_encoder
+from aiortc.codecs import CODECS, get_decoder, get_encoder
 from aiortc.codecs.vpx import vp8_depayload
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, decoder_worker
 from aiortc.rtp import RtcpByePacket, RtcpSenderInfo, RtcpSrPacket, RtpPacket
 
+from server.media import aiortc_decode as decode
 from server.media import aiortc_receive as seam
 from server.media.aiortc_private import private, set_private
 from server.media.capture import CaptureClock
@@ -76,11 +77,9 @@ async def test_the_receiver_has_the_parts_that_are_replaced() -> None:
     receiver = pc.addTransceiver("video", "recvonly").receiver
     assert isinstance(private(receiver, "jitter_buffer"), JitterBuffer)
     assert isinstance(private(receiver, "decoder_queue"), queue.Queue)
-    assert isinstance(private(receiver, "decoder_error"), threading.Event)
-    assert isinstance(RemoteStreamTrack("video")._queue, asyncio.Queue)
     assert list(inspect.signature(decoder_worker).parameters) == ["loop", "input_q", "output_q", "decode_error"]
     worker, handle = inspect.getsource(decoder_worker), inspect.getsource(RTCRtpReceiver._handle_rtp_packet)
-    assert "input_q.get()" in worker and "output_q.put(frame)" in worker and "output_q.put(None)" in worker
+    assert "task = input_q.get()\n        if task is None:" in worker
     assert "packet._data = " in handle and "pli_flag, encoded_frame = self.__jitter_buffer.add(packet)" in handle
     assert "self.__decoder_queue.put((codec, encoded_frame))" in handle
     assert "if self.__nack_generator is not None and" in handle
@@ -104,7 +103,7 @@ def encoded(number: int, data: bytes, arrived: float) -> tuple[Any, ReceivedData
 
 async def test_frames_reach_the_sink_with_the_time_of_their_last_packet() -> None:
     clock, sink, encoder = Clock(), Sink(), get_encoder(VP8)
-    decoder = seam._DecoderQueue(sink, lambda: None, clock)
+    decoder = decode.DecoderQueue(sink, lambda: None, lambda: None, clock)
     arrived = []
     for number in range(3):
         payloads, _ = encoder.encode(frame(number))
@@ -114,7 +113,7 @@ async def test_frames_reach_the_sink_with_the_time_of_their_last_packet() -> Non
     decoder.put(None)
     worker = threading.Thread(
         target=decoder_worker,
-        args=(asyncio.get_running_loop(), decoder, seam._Decoded(decoder), threading.Event()),
+        args=(asyncio.get_running_loop(), decoder, asyncio.Queue(), threading.Event()),
     )
     worker.start()
     await asyncio.to_thread(worker.join)
@@ -126,14 +125,25 @@ async def test_frames_reach_the_sink_with_the_time_of_their_last_packet() -> Non
 
 def test_a_decoder_that_falls_behind_starts_anew_with_a_keyframe() -> None:
     sink, behind = Sink(), []
-    decoder = seam._DecoderQueue(sink, lambda: behind.append(True), Clock())
-    for number in range(seam.DECODER_BACKLOG):
+    decoder = decode.DecoderQueue(sink, lambda: behind.append(True), lambda: None, Clock())
+    for number in range(decode.DECODER_BACKLOG):
         assert decoder.put(encoded(number, b"x", 0.0))
     assert not behind
     assert not decoder.put(encoded(99, b"x", 0.0))
     assert behind
-    assert sink.lost_frames == seam.DECODER_BACKLOG + 1
+    assert sink.lost_frames == decode.DECODER_BACKLOG + 1
     assert decoder._queue.empty()
+
+
+def test_a_frame_that_cannot_be_decoded_is_told_and_the_next_ones_are_tried() -> None:
+    sink, failures = Sink(), []
+    decoder = decode.DecoderQueue(sink, lambda: None, lambda: failures.append(True), Clock())
+    payloads, _ = get_encoder(VP8).encode(frame(1))
+    for number, data in enumerate([b"\x00broken", b"".join(map(vp8_depayload, payloads))]):
+        decoder.put(encoded(number, data, 0.0))
+    decoder.put(None)
+    assert decoder.get() is None
+    assert failures and len(sink.frames) == 1
 
 
 class Receiving:
@@ -318,3 +328,15 @@ def test_what_a_publisher_is_granted_has_a_floor_and_rises_from_there() -> None:
     inner.rate_control.current_bitrate = 200_000
     inner.add = lambda **packet: (200_000, [1])
     assert floored.add() == (200_000, [1])
+
+
+def test_vp8_is_decoded_as_by_libvpx_whatever_its_size_and_without_delay() -> None:
+    theirs, ours = get_decoder(VP8), decode._decoder(VP8)
+    assert ours.codec.name == "vp8" and theirs.codec.name == "libvpx"
+    encoder = get_encoder(VP8)
+    for number, width in enumerate([320, 320, 160, 160, 324, 324]):
+        payloads, _ = encoder.encode(frame(number, width, width // 2))
+        task = encoded(number, b"".join(map(vp8_depayload, payloads)), 0.0)[1]
+        (one,), (other,) = ours.decode(task), theirs.decode(task)
+        assert (one.width, one.height, one.format.name, one.pts) == (width, width // 2, "yuv420p", 3000 * number)
+        assert (one.to_ndarray() == other.to_ndarray()).all()
