@@ -10,30 +10,27 @@ Threads and queues belong to one stream, so that a slow stream holds up no other
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import av
 
 from hime_core.compositing.layout import Layout, View
-from hime_core.compositing.render import Placed, Renderer
+from hime_core.compositing.render import Renderer
 from hime_core.enhancer import Enhanced, Enhancer, Job
-from hime_core.faces.geometry import Headshot
-from hime_core.job import Outcome
 from hime_core.picture import Picture
 from server.media.capture import CaptureClock
-from server.media.encoder import Codec, Encoding
-from server.media.fanout import EncodedStream, Shown
+from server.media.encoder import Encoding
 from server.media.freezes import Freezes
 from server.media.rates import RateMeter, Smoothed
 from server.media.slot import Slot
 from server.media.tracks import VIDEO_CLOCK, VideoTrack
+from server.media.views import Received, Views
 from server.observability.metrics import Metrics
 
 # Frames between begin() and the watchers. One may wait for the engine while the next ones, which do not, line up
@@ -45,33 +42,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class _Received:
-    frame: av.VideoFrame
-    time: float
-
-
-@dataclass(frozen=True, eq=False)
 class _InFlight:
-    received: _Received
+    received: Received
     picture: Picture
     job: Job | None  # None where begin() failed
-
-
-@dataclass(frozen=True, eq=False)
-class _Watched:
-    """One view in one layout, rendered once, encoded once per codec. Changed in the event loop only."""
-
-    renderer: Renderer
-    streams: dict[Codec, EncodedStream] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class _Placed:
-    """A view on its way. placed: None where placing failed."""
-
-    renderer: Renderer
-    streams: list[EncodedStream]
-    placed: Placed | None
 
 
 class VideoPipeline:
@@ -95,20 +69,15 @@ class VideoPipeline:
         self._enhancer = enhancer
         self._metrics = metrics
         self._on_first_frame: Callable[[], None] | None = on_first_frame
-        self._encoding = encoding
-        self._make_renderer = renderer
         self._clock = clock
+        self.views = Views(metrics, self.capture, encoding, self._error, renderer, clock)
         self._freezes = Freezes()
-        self._slot: Slot[_Received] = Slot()
+        self._slot: Slot[Received] = Slot()
         self._jobs: queue.Queue[_InFlight | None] = queue.Queue(MAX_IN_FLIGHT + 1)
         self._flow = threading.Condition()
         self._in_flight = 0
         self._lock = threading.Lock()
-        self._watched: dict[tuple[View, Layout], _Watched] = {}
-        self._tracks: set[VideoTrack] = set()
-        self._closing: list[EncodedStream] = []
         self._finishing = Smoothed()
-        self._latency = Smoothed()
         self._logged: set[str] = set()
         self._threads = [
             threading.Thread(target=self._front, name="video-front", daemon=True),
@@ -125,7 +94,7 @@ class VideoPipeline:
         self.rate_in.add()
         if self._freezes.add(self._clock()):
             self._metrics.freeze()
-        if self._slot.put(_Received(frame, received)):
+        if self._slot.put(Received(frame, received)):
             self._count("dropped")
         if self._on_first_frame is not None:
             on_first_frame, self._on_first_frame = self._on_first_frame, None
@@ -154,23 +123,15 @@ class VideoPipeline:
 
     def watch(self, view: View, layout: Layout) -> VideoTrack:
         """A new track of that view, which is encoded from the track's first read on; stop() on it ends the watching."""
-        key = view, layout
-        track = VideoTrack(
-            self._encoding.bitrates,
-            self.capture,
-            on_first_read=lambda track: self._start(key, track),
-            on_sent=self._sent,
-            on_skipped=lambda frames: self._metrics.unsent("slow_watcher", frames),
-            clock=self._clock,
-        )
-        self._tracks.add(track)
-        track.on("ended", lambda: self._unwatch(key, track))
-        return track
+        return self.views.watch(view, layout)
 
     @property
     def latency(self) -> float | None:
         """Seconds from a frame's last packet to its encoded packets, smoothed; None while nobody watches."""
-        return self._latency.value
+        return self.views.latency
+
+    def end_tracks(self) -> None:
+        self.views.end_tracks()
 
     def close(self) -> None:
         """Ends the tracks and waits for the threads. Blocks: not for the event loop's thread."""
@@ -180,45 +141,8 @@ class VideoPipeline:
             self._flow.notify_all()
         for thread in self._threads:
             thread.join(timeout=5)
-        for stream in self._closing:
-            stream.join()
+        self.views.join()
         self._enhancer.close()
-
-    def end_tracks(self) -> None:
-        for track in list(self._tracks):
-            track.stop()
-
-    def _start(self, key: tuple[View, Layout], track: VideoTrack) -> None:
-        if track.readyState != "live":
-            return
-        watched = self._watched.get(key) or _Watched(self._make_renderer(*key))
-        stream = watched.streams.get(track.codec)
-        if stream is None:
-            loop = asyncio.get_running_loop()
-            stream = EncodedStream(track.codec, self._encoding, self._metrics, loop, self._clock)
-        stream.add(track)
-        with self._lock:
-            watched.streams[track.codec] = stream
-            self._watched[key] = watched
-
-    def _unwatch(self, key: tuple[View, Layout], track: VideoTrack) -> None:
-        self._tracks.discard(track)
-        watched = self._watched.get(key)
-        stream = watched.streams.get(track.codec) if watched else None
-        if watched is None or stream is None or stream.remove(track):
-            return
-        with self._lock:
-            del watched.streams[track.codec]
-            if not watched.streams:
-                del self._watched[key]
-            if not self._watched:
-                self._latency.value = None
-        stream.close()
-        self._closing = [other for other in self._closing if other.alive] + [stream]
-
-    def _sent(self, latency: float) -> None:
-        self._latency.add(latency)
-        self._metrics.frame_latency(latency)
 
     # --- the two threads
 
@@ -231,15 +155,15 @@ class VideoPipeline:
                 self._count("dropped")
                 continue
             self.frames += 1
-            self._show_originals(_passed(picture), received, ("native", "upscale"))
-            watched = self._is_watched(lambda view, layout: view != "original")
-            followed = self._is_watched(lambda view, layout: layout == "zoom")
+            self.views.show_originals(picture, (), received, ("native", "upscale"))
+            watched = self.views.any(lambda view, layout: view != "original")
+            followed = self.views.any(lambda view, layout: layout == "zoom")
             try:
                 job = self._enhancer.begin(picture, received.time, watched, followed)
             except Exception:
                 self._error("begin")
                 job = None
-            self._show_originals(_passed(picture, job.headshots if job else ()), received, ("zoom",))
+            self.views.show_originals(picture, job.headshots if job else (), received, ("zoom",))
             with self._flow:
                 waits = watched or self._in_flight > 0
                 self._in_flight += 1
@@ -250,7 +174,7 @@ class VideoPipeline:
                 self._end(item)
         self._jobs.put(None)
 
-    def _next(self) -> _Received | None:
+    def _next(self) -> Received | None:
         """The newest frame, taken only when the finish thread can soon take it on."""
         with self._flow:
             self._flow.wait_for(lambda: self._slot.closed or self._in_flight < self._most_in_flight())
@@ -269,11 +193,14 @@ class VideoPipeline:
         started = self._clock()
         try:
             # Enlarging the frame needs no answer of the engine: it is done while that is awaited.
-            views = self._placed(item)
+            views = self.views.place(item.picture, item.job.headshots if item.job else ())
             placing = self._clock() - started
             enhanced = self._finished(item)
             composing = self._clock()
-            self._show(views, enhanced, item.received)
+            whole = self.views.show(views, enhanced.patches, item.received)
+            self.rate_out.add()
+            self._metrics.fps_out()
+            self._count(enhanced.outcome if whole else "passed")
             self._metrics.stage("composite", placing + enhanced.seconds + self._clock() - composing)
         except Exception:  # not even as it came: the frame is lost, the stream is not
             self._error("show")
@@ -282,43 +209,6 @@ class VideoPipeline:
         with self._flow:
             self._in_flight -= 1
             self._flow.notify_all()
-
-    def _placed(self, item: _InFlight) -> list[_Placed]:
-        """The views that show what is enhanced, before they do."""
-        faces = item.job.headshots if item.job else ()
-        views = []
-        for renderer, streams in self._watched_now(lambda view, layout: view != "original"):
-            placed = None
-            try:
-                placed = renderer.place(item.picture, faces)
-            except Exception:
-                self._error("render")
-            views.append(_Placed(renderer, streams, placed))
-        return views
-
-    def _show(self, views: list[_Placed], enhanced: Enhanced, received: _Received) -> None:
-        """Finishes the views and hands them out."""
-        outcome: Outcome = enhanced.outcome
-        for view in views:
-            picture, failed = self._rendered(view, enhanced)
-            if failed:
-                outcome = "passed"
-            self._hand_out(picture, view.streams, received)
-        self.rate_out.add()
-        self._metrics.fps_out()
-        self._count(outcome)
-
-    def _show_originals(self, passed: Enhanced, received: _Received, layouts: tuple[Layout, ...]) -> None:
-        for renderer, streams in self._watched_now(lambda view, layout: view == "original" and layout in layouts):
-            self._hand_out(self._plain(renderer, passed), streams, received)
-
-    def _watched_now(self, wanted: Callable[[View, Layout], bool]) -> list[tuple[Renderer, list[EncodedStream]]]:
-        with self._lock:
-            return [(one.renderer, list(one.streams.values())) for key, one in self._watched.items() if wanted(*key)]
-
-    def _is_watched(self, wanted: Callable[[View, Layout], bool]) -> bool:
-        with self._lock:
-            return any(wanted(*key) for key in self._watched)
 
     def _finished(self, item: _InFlight) -> Enhanced:
         if item.job is None:
@@ -336,26 +226,6 @@ class VideoPipeline:
             self._error("finish")
             return _passed(item.picture)
 
-    def _rendered(self, view: _Placed, enhanced: Enhanced) -> tuple[Picture, bool]:
-        """The view's picture, and whether rendering failed: then plainly enlarged if that works, else untouched."""
-        try:
-            if view.placed is not None:
-                return view.renderer.add(view.placed, enhanced.patches), False
-        except Exception:
-            self._error("render")
-        return self._plain(view.renderer, _passed(enhanced.picture)), True
-
-    def _plain(self, renderer: Renderer, passed: Enhanced) -> Picture:
-        try:
-            return renderer.place(passed.picture, passed.faces).picture
-        except Exception:
-            self._error("render")
-            return passed.picture
-
-    def _hand_out(self, picture: Picture, streams: list[EncodedStream], received: _Received) -> None:
-        for stream in streams:
-            stream.put(Shown(picture, received.frame.pts, received.frame.time_base, received.time))
-
     def _count(self, outcome: str) -> None:
         with self._lock:
             self.outcomes[outcome] += 1
@@ -369,6 +239,6 @@ class VideoPipeline:
             log.exception("video frames pass unenhanced: %s failed", where)
 
 
-def _passed(picture: Picture, faces: tuple[Headshot, ...] = ()) -> Enhanced:
+def _passed(picture: Picture) -> Enhanced:
     """The frame as it came."""
-    return Enhanced(picture, (), faces, "passed", (), None)
+    return Enhanced(picture, (), (), "passed", (), None)

@@ -45,16 +45,16 @@ async def test_layouts_have_their_sizes_and_watchers_share_a_rendering() -> None
         twin = await relay.peer().watch("/whep/r/ann?view=original&layout=upscale", ("video",))
         small = await relay.peer().watch("/whep/r/ann?view=original&layout=native", ("video",))
         pipeline = relay.rooms.get("r").participants["ann"].video
-        await until(lambda: len(pipeline._watched) == 2)
-        render = pipeline._plain
-        pipeline._plain = lambda *args: rendered.append(1) or render(*args)
+        await until(lambda: len(pipeline.views.watched) == 2)
+        render = pipeline.views._plain
+        pipeline.views._plain = lambda *args: rendered.append(1) or render(*args)
         start = pipeline.frames
         await until(lambda: all(len(peer.frames) > 20 for peer in (big, twin, small)))
         assert len(rendered) <= 2 * (pipeline.frames - start + 2)
         assert {big.frames[-1].size, twin.frames[-1].size} == {(1280, 720)}
         assert small.frames[-1].size == (320, 180)
         await small.leave()
-        await until(lambda: len(pipeline._watched) == 1)
+        await until(lambda: len(pipeline.views.watched) == 1)
 
 
 async def test_a_change_of_resolution_does_not_end_the_stream() -> None:
@@ -110,7 +110,7 @@ async def test_audio_is_held_back_as_long_as_video_takes() -> None:
         participant = relay.rooms.get("r").participants["ann"]
         latency = participant.video.latency
         assert latency > 0.15
-        (video,), (audio,) = participant.video._tracks, participant.audio._tracks
+        (video,), (audio,) = participant.video.views.tracks, participant.audio._tracks
         assert audio._delay() == video.audio_delay() == min(latency, 0.25)
 
 
@@ -129,7 +129,7 @@ async def test_the_frame_is_enlarged_while_the_engine_works() -> None:
 
     async with serving(Ordered) as relay:
         await relay.peer().publish("/whip/r/ann", MovingVideo())
-        relay.rooms.get("r").participants["ann"].video._make_renderer = Placing
+        relay.rooms.get("r").participants["ann"].video.views.renderer = Placing
         watcher = await relay.peer().watch("/whep/r/ann?view=enhanced", ("video",))
         await until(lambda: len(watcher.frames) > 10)
     first = order.index("place")

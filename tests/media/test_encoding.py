@@ -25,7 +25,7 @@ async def test_only_watched_views_are_encoded_and_each_once() -> None:
         assert relay.total("hime_keyframes_total") < 8
         for peer in peers:
             await peer.leave()
-        await until(lambda: not pipeline._watched)
+        await until(lambda: not pipeline.views.watched)
         frames, encoded = pipeline.frames, encodes(relay)
         await until(lambda: pipeline.frames >= frames + 10)
         assert encodes(relay) <= encoded + 1
@@ -39,7 +39,7 @@ async def test_watchers_of_two_codecs_get_an_encoding_each() -> None:
         h264 = await relay.peer().watch("/whep/r/ann?layout=native", ("video",), codec="video/H264")
         await until(lambda: len(vp8.frames) > 20 and len(h264.frames) > 20)
         pipeline = relay.rooms.get("r").participants["ann"].video
-        ((key, watched),) = pipeline._watched.items()
+        ((key, watched),) = pipeline.views.watched.items()
         assert key == ("enhanced", "native") and set(watched.streams) == {"VP8", "H264"}
         for peer in (vp8, h264):  # what they decode are the frames that were sent, in order
             numbers = [shown.number for shown in peer.frames]

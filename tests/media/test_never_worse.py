@@ -95,7 +95,7 @@ async def test_a_failing_renderer_shows_the_frame_as_it_came(half: str) -> None:
             setattr(renderer, half, failing)
             return renderer
 
-        pipeline._make_renderer = make
+        pipeline.views.renderer = make
         watcher = await relay.peer().watch("/whep/r/ann?layout=upscale", ("video",))
         await until(lambda: len(watcher.frames) > 10)
         # Where frames cannot even be enlarged they keep their size; where only patches fail, they are enlarged plainly.
@@ -119,14 +119,14 @@ async def test_a_frame_that_cannot_be_shown_does_not_end_the_stream() -> None:
         watcher = await watched(relay, MovingVideo(), 5)
         pipeline = relay.rooms.get("r").participants["ann"].video
         pipeline.receive(av.VideoFrame(1, 1, "yuv420p"), time.monotonic())
-        hand_out, failures = pipeline._hand_out, iter([True, True])
+        hand_out, failures = pipeline.views._hand_out, iter([True, True])
 
         def failing(*arguments: object) -> None:
             if next(failures, False):
                 raise RuntimeError("on purpose")
             hand_out(*arguments)
 
-        pipeline._hand_out = failing
+        pipeline.views._hand_out = failing
         shown = len(watcher.frames)
         await until(lambda: len(watcher.frames) > shown + 10)
         assert relay.total("hime_frames_total", outcome="dropped") >= 3

@@ -159,7 +159,7 @@ async def test_a_watcher_who_leaves_is_forgotten() -> None:
         assert relay.total("hime_streams", direction="out") == 1
         assert (await watcher.leave()).status_code == 200
         assert not ann.watchers
-        await until(lambda: not ann.video._watched and not ann.audio._tracks)
+        await until(lambda: not ann.video.views.watched and not ann.audio._tracks)
         assert relay.total("hime_streams", direction="out") == 0
         assert (await relay.http.delete(watcher.location)).status_code == 404
 
@@ -227,7 +227,7 @@ async def test_requests_that_make_no_sense_get_a_problem_and_the_call_goes_on() 
         shown = len(watcher.frames)
         await until(lambda: len(watcher.frames) > shown + 10)
         ann = relay.rooms.get("r").participants["ann"]
-        assert len(ann.watchers) == len(ann.video._tracks) == len(ann.video._watched) == 1
+        assert len(ann.watchers) == len(ann.video.views.tracks) == len(ann.video.views.watched) == 1
 
 
 @pytest.mark.parametrize("closed", [False, True])

@@ -1,0 +1,200 @@
+"""What is watched of one stream: each view in each layout rendered once, and encoded once per codec.
+
+A view is rendered in two halves: what needs no enhanced face can be done while that is awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import av
+
+from hime_core.compositing.detail import Patch
+from hime_core.compositing.layout import Layout, View
+from hime_core.compositing.render import Placed, Renderer
+from hime_core.faces.geometry import Headshot
+from hime_core.picture import Picture
+from server.media.capture import CaptureClock
+from server.media.encoder import Codec, Encoding
+from server.media.fanout import EncodedStream, Shown
+from server.media.rates import Smoothed
+from server.media.tracks import VideoTrack
+from server.observability.metrics import Metrics
+
+Wanted = Callable[[View, Layout], bool]
+Faces = tuple[Headshot, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Received:
+    """A decoded frame. time: when its last packet came, clock seconds."""
+
+    frame: av.VideoFrame
+    time: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Watched:
+    """One view in one layout. Changed in the event loop only."""
+
+    renderer: Renderer
+    streams: dict[Codec, EncodedStream] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedView:
+    """A view half rendered. placed: None where that failed."""
+
+    renderer: Renderer
+    streams: list[EncodedStream]
+    picture: Picture
+    placed: Placed | None
+
+
+class Views:
+    """watch() and end_tracks() are for the event loop, the rest for the stream's threads."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        capture: CaptureClock,
+        encoding: Encoding,
+        failed: Callable[[str], None],
+        renderer: Callable[[View, Layout], Renderer] = Renderer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """capture: the stream's; failed: called in an exception's handler, with where it was raised."""
+        self.watched: dict[tuple[View, Layout], _Watched] = {}
+        self.tracks: set[VideoTrack] = set()
+        self.renderer = renderer
+        self._metrics, self._capture, self._encoding = metrics, capture, encoding
+        self._failed = failed
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._latency = Smoothed()
+        self._closing: list[EncodedStream] = []
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from a frame's last packet to its encoded packets, smoothed; None while nobody watches."""
+        return self._latency.value
+
+    # --- in the event loop
+
+    def watch(self, view: View, layout: Layout) -> VideoTrack:
+        """A new track of that view, which is encoded from the track's first read on; stop() on it ends the watching."""
+        key = view, layout
+        track = VideoTrack(
+            self._encoding.bitrates,
+            self._capture,
+            on_first_read=lambda track: self._start(key, track),
+            on_sent=self._sent,
+            on_skipped=lambda frames: self._metrics.unsent("slow_watcher", frames),
+            clock=self._clock,
+        )
+        self.tracks.add(track)
+        track.on("ended", lambda: self._unwatch(key, track))
+        return track
+
+    def end_tracks(self) -> None:
+        for track in list(self.tracks):
+            track.stop()
+
+    def _start(self, key: tuple[View, Layout], track: VideoTrack) -> None:
+        if track.readyState != "live":
+            return
+        watched = self.watched.get(key) or _Watched(self.renderer(*key))
+        stream = watched.streams.get(track.codec)
+        if stream is None:
+            loop = asyncio.get_running_loop()
+            stream = EncodedStream(track.codec, self._encoding, self._metrics, loop, self._clock)
+        stream.add(track)
+        with self._lock:
+            watched.streams[track.codec] = stream
+            self.watched[key] = watched
+
+    def _unwatch(self, key: tuple[View, Layout], track: VideoTrack) -> None:
+        self.tracks.discard(track)
+        watched = self.watched.get(key)
+        stream = watched.streams.get(track.codec) if watched else None
+        if watched is None or stream is None or stream.remove(track):
+            return
+        with self._lock:
+            del watched.streams[track.codec]
+            if not watched.streams:
+                del self.watched[key]
+            if not self.watched:
+                self._latency.value = None
+        stream.close()
+        self._closing = [other for other in self._closing if other.alive] + [stream]
+
+    def _sent(self, latency: float) -> None:
+        self._latency.add(latency)
+        self._metrics.frame_latency(latency)
+
+    # --- in the stream's threads
+
+    def any(self, wanted: Wanted) -> bool:
+        """Whether a view that is wanted is watched."""
+        with self._lock:
+            return any(wanted(*key) for key in self.watched)
+
+    def show_originals(self, picture: Picture, faces: Faces, received: Received, layouts: Sequence[Layout]) -> None:
+        """Renders the original views in these layouts and hands them out."""
+        for renderer, streams in self._now(lambda view, layout: view == "original" and layout in layouts):
+            self._hand_out(self._plain(renderer, picture, faces), streams, received)
+
+    def place(self, picture: Picture, faces: Faces) -> list[PlacedView]:
+        """The first half of those that show what is enhanced."""
+        views = []
+        for renderer, streams in self._now(lambda view, layout: view != "original"):
+            placed = None
+            try:
+                placed = renderer.place(picture, faces)
+            except Exception:
+                self._failed("render")
+            views.append(PlacedView(renderer, streams, picture, placed))
+        return views
+
+    def show(self, views: Sequence[PlacedView], patches: Sequence[Patch], received: Received) -> bool:
+        """The second half, and hands them out; False where one could not be rendered and was shown as it came."""
+        whole = True
+        for view in views:
+            picture = self._added(view, patches)
+            if picture is None:
+                whole, picture = False, self._plain(view.renderer, view.picture, ())
+            self._hand_out(picture, view.streams, received)
+        return whole
+
+    def join(self) -> None:
+        """Waits for the encoders' threads, once the tracks have ended. Blocks: not for the event loop's thread."""
+        for stream in self._closing:
+            stream.join()
+
+    def _now(self, wanted: Wanted) -> list[tuple[Renderer, list[EncodedStream]]]:
+        with self._lock:
+            return [(one.renderer, list(one.streams.values())) for key, one in self.watched.items() if wanted(*key)]
+
+    def _added(self, view: PlacedView, patches: Sequence[Patch]) -> Picture | None:
+        try:
+            return view.placed and view.renderer.add(view.placed, patches)
+        except Exception:
+            self._failed("render")
+            return None
+
+    def _plain(self, renderer: Renderer, picture: Picture, faces: Faces) -> Picture:
+        """Plainly enlarged if that works, else untouched."""
+        try:
+            return renderer.place(picture, faces).picture
+        except Exception:
+            self._failed("render")
+            return picture
+
+    def _hand_out(self, picture: Picture, streams: Sequence[EncodedStream], received: Received) -> None:
+        frame = received.frame
+        for stream in streams:
+            stream.put(Shown(picture, frame.pts, frame.time_base, received.time))
