@@ -16,6 +16,7 @@ from server.media.rtp import Packet
 CAPACITY = 512  # packets from the next to be released to the newest
 REORDERED = 64  # packets before the first that came, which may still come
 VIDEO_CLOCK = 90000  # RTP timestamps per second
+LONGEST_INTERVAL = 0.1  # seconds between frames, up to which the next one is expected as long after
 
 
 class ReceivedData(JitterFrame):
@@ -86,6 +87,8 @@ class VideoJitterBuffer:
         self._newest: int | None = None
         self._ssrc: int | None = None
         self._undecodable = "start"  # why frames before the next keyframe are of no use, "" where they are
+        self._newest_sent: int | None = None  # RTP timestamp of the newest packet
+        self._interval = float("inf")  # seconds between the newest frame and the one before
         self._timestamp: tuple[int, int, float] | None = None  # the last frame's, as sent, as given, and its arrival
 
     # --- in
@@ -107,6 +110,7 @@ class VideoJitterBuffer:
         if number > self._newest:
             self.retransmissions.missing(self._newest + 1, number)
             self._newest = number
+            self._expect_next(packet)
         if self._newest - self._next >= CAPACITY:
             self._give_up(self._newest + 1)
             self.await_keyframe("gap")
@@ -153,11 +157,9 @@ class VideoJitterBuffer:
     @property
     def due(self) -> float | None:
         """When there is something to do without a packet: to ask for one, or for a keyframe."""
-        since = self.retransmissions.oldest(self._next)
-        if since is None:
-            return None
-        deadline, ask = since + self._round_trip.gap_deadline, self.retransmissions.due
-        times = [deadline] if deadline > self._clock() else []
+        since, ask = self.retransmissions.oldest(self._next), self.retransmissions.due
+        deadline = None if since is None else since + self._round_trip.gap_deadline
+        times = [] if deadline is None or deadline <= self._clock() else [deadline]
         return min(times if ask is None else [*times, ask], default=None)
 
     # --- inside
@@ -187,7 +189,7 @@ class VideoJitterBuffer:
             if abs(ahead) < CAPACITY:
                 return self._newest + ahead
         if self._newest is not None:
-            self._give_up(self._newest + 1)
+            self._give_up(self._newest + 2)  # with what was expected
             self.await_keyframe("restart")
         self._ssrc = packet.ssrc
         start = packet.sequence_number + (1 << 16)
@@ -232,6 +234,16 @@ class VideoJitterBuffer:
             if packet.marker:
                 return number + 1
         return None
+
+    def _expect_next(self, newest: RtpPacket) -> None:
+        """The rest of an unfinished frame at once, the next one as long after it as it came after the one before."""
+        last, self._newest_sent = self._newest_sent, newest.timestamp
+        if last is not None and newest.timestamp != last:
+            self._interval = (newest.timestamp - last & 0xFFFFFFFF) / VIDEO_CLOCK
+        if not newest.marker:
+            self.retransmissions.expect(self._newest + 1, 0.0)
+        elif self._interval <= LONGEST_INTERVAL:
+            self.retransmissions.expect(self._newest + 1, self._interval)
 
     @staticmethod
     def _between(before: _Held, after: _Held) -> bool:

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 GAP_DEADLINE = 0.06, 0.4  # seconds: the least and the most that a gap is waited for before a keyframe is asked for
+NEVER = float("inf")
 MAX_AGE = 1.0  # seconds; past that a packet is not asked for any more, senders have forgotten it
 TWICE_FROM, TWICE_AFTER = 0.04, 0.01  # seconds, see Retransmissions
+PATIENCE = 0.015  # seconds that an expected packet may be late, if those before were not later
+LOSSY = 10.0  # seconds after a loss, in which the path is taken to lose more
 REORDERING = 0.03  # seconds: the most that is waited for a packet that may only have been overtaken
 FORGETTING = 0.995  # per packet, of how late overtaken ones have come
 REPAIR_SHARE, REPAIR_BURST = 0.25, 64  # packets asked for, per packet that came; and at once
@@ -45,19 +48,26 @@ class RoundTrip:
 
 @dataclass
 class _Missing:
-    since: float
-    asked: int
+    """A packet. Clock seconds: when to ask for it next, when it was expected, when another overtook it, when it was
+    first asked for."""
+
     next: float
+    expected: float = NEVER
+    since: float = NEVER
+    first: float = NEVER
+    asked: int = 0
 
 
 class Retransmissions:
     """The packets that are missing, by unwrapped sequence number, and when to ask for each (RFC 4585, generic NACK).
 
     A packet is asked for at once, or where packets overtake each other as late as those come that were only overtaken,
-    and again after each round trip without it. Where a round trip is so long that a lost
-    request or answer would be seen as a freeze, each request is sent twice, a moment apart: a few bytes that make a
-    second loss ten times rarer. But no more is asked for than a share of what comes: a path that loses a third of its
-    packets is too narrow for them, and retransmissions would make it narrower.
+    and again after each round trip without it. Where a round trip is so long that a lost request or answer would be
+    seen as a freeze, each request is sent twice, a moment apart: a few bytes that make a second loss ten times rarer.
+    There, and while packets get lost, the next one is not waited for until another has overtaken it, but asked for
+    once it is later than those before it were: what a frame ends with is otherwise missed only when the next frame
+    comes, and repaired too late not to be seen. But no more is asked for than a share of what comes: a path that loses
+    a third of its packets is too narrow for them, and retransmissions would make it narrower.
     """
 
     def __init__(self, round_trip: RoundTrip, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,6 +76,8 @@ class Retransmissions:
         self._missing: dict[int, _Missing] = {}  # in order of their numbers
         self._budget = float(REPAIR_BURST)  # packets that may be asked for now
         self._reordering = 0.0  # seconds that overtaken packets come late
+        self._tardiness = 0.0  # seconds that expected packets come late
+        self._lost = -NEVER  # when a packet last was repaired or given up
 
     @property
     def any(self) -> bool:
@@ -77,30 +89,49 @@ class Retransmissions:
         if first >= end:
             return
         now = self._clock()
-        self._missing.update((number, _Missing(now, 0, now + self._reordering)) for number in range(first, end))
+        for number in range(first, end):
+            missing = self._missing.setdefault(number, _Missing(NEVER))
+            missing.since = now
+            if not missing.asked:
+                missing.next = min(missing.next, now + self._reordering)
+
+    def expect(self, number: int, after: float) -> None:
+        """The packet behind the newest is to come so many seconds from now."""
+        now = self._clock()
+        if self._round_trip.seconds >= TWICE_FROM and now - self._lost < LOSSY:
+            patience = max(PATIENCE, self._tardiness + PATIENCE / 2)
+            self._missing[number] = _Missing(now + after + patience, expected=now + after)
 
     def arrived(self, number: int) -> bool:
         """Whether the packet was missing."""
         self._budget = min(self._budget + REPAIR_SHARE, REPAIR_BURST)
         self._reordering *= FORGETTING
+        self._tardiness *= FORGETTING
         missing = self._missing.pop(number, None)
         if missing is None:
             return False
-        late = self._clock() - missing.since
-        if late < 0.8 * self._round_trip.seconds:  # no answer to a request could be there
-            self._reordering = max(self._reordering, min(late, REORDERING))
-        return True
+        now, answered = self._clock(), 0.8 * self._round_trip.seconds  # no answer could be there any sooner
+        overtaken = missing.since < NEVER
+        if now - min(missing.since, missing.first) >= answered:
+            self._lost = now
+            return True
+        self._tardiness = max(self._tardiness, min(now - missing.expected, REORDERING))
+        if overtaken:
+            self._reordering = max(self._reordering, min(now - missing.since, REORDERING))
+        return overtaken
 
     def forget(self, end: int) -> int:
         """Gives up the packets before `end`; how many were missing."""
         given_up = [number for number in self._missing if number < end]
-        for number in given_up:
-            del self._missing[number]
-        return len(given_up)
+        lost = sum(self._missing.pop(number).since < NEVER for number in given_up)
+        if lost:
+            self._lost = self._clock()
+        return lost
 
     def oldest(self, start: int) -> float | None:
         """When the first of the packets that are missing from there on was found missing."""
-        return next((missing.since for number, missing in self._missing.items() if number >= start), None)
+        since = next((missing.since for number, missing in self._missing.items() if number >= start), NEVER)
+        return since if since < NEVER else None
 
     def ask(self) -> list[int]:
         """The packets to ask for now; counts as asked."""
@@ -111,10 +142,11 @@ class Retransmissions:
                 asked.append(number)
                 self._budget -= 1
                 soon = twice and missing.asked % 2 == 0
+                missing.first = min(missing.first, now)
                 missing.asked += 1
                 missing.next = now + (TWICE_AFTER if soon else self._round_trip.answer)
-                if missing.next > missing.since + MAX_AGE:
-                    missing.next = float("inf")
+                if missing.next > min(missing.since, missing.expected) + MAX_AGE:
+                    missing.next = NEVER
         return asked
 
     @property
@@ -122,8 +154,8 @@ class Retransmissions:
         """When there is something to ask for next, other than when a packet comes."""
         if self._budget < 1:
             return None
-        due = min((missing.next for missing in self._missing.values()), default=float("inf"))
-        return None if due == float("inf") else due
+        due = min((missing.next for missing in self._missing.values()), default=NEVER)
+        return due if due < NEVER else None
 
 
 class KeyframeRequests:

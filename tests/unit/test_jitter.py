@@ -9,7 +9,7 @@ from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtp import RtpPacket
 
 from server.media.jitter import CAPACITY, AudioForwarding, VideoJitterBuffer
-from server.media.repair import RoundTrip
+from server.media.repair import PATIENCE, RoundTrip
 
 DELTA, NOT_NEEDED = 0, 1
 
@@ -218,3 +218,39 @@ def test_audio_packets_pass_at_once_and_late_ones_are_left_out() -> None:
     passed = [forwarding.add(sound(i, ts))[1] for i, ts in enumerate((960, 1920, 3840, 2880, 4800, 4800))]
     assert [one.timestamp if one else None for one in passed] == [960, 1920, 3840, None, 4800, None]
     assert forwarding.add(sound(9, 5760, b""))[1] is None
+
+
+def lossy() -> Buffer:
+    """A buffer that has had a packet repaired, 30 frames a second so far, up to packet and frame 3."""
+    buffer = Buffer()
+    buffer.add(packet(0, key=True), packet(1), packet(3))
+    buffer.jitter.retransmissions.ask()
+    buffer.clock.now += 0.06
+    assert buffer.add(packet(2)) == [2, 3]
+    return buffer
+
+
+def test_the_rest_of_a_frame_is_expected_at_once_and_the_next_frame_in_its_time() -> None:
+    buffer = lossy()
+    buffer.add(packet(4, 4, last=False))
+    assert buffer.jitter.due == buffer.clock.now + PATIENCE
+    buffer.clock.now += PATIENCE
+    assert buffer.jitter.retransmissions.ask() == [(1 << 16) + 5]
+    assert not buffer.jitter.wants_keyframe
+    buffer.clock.now += 0.06
+    assert buffer.add(packet(5, 4, first=False)) == [4]
+    assert round(buffer.jitter.due - buffer.clock.now - PATIENCE, 3) == 0.033
+    assert buffer.events.counts["recovered"] == 2
+
+
+def test_after_a_pause_between_frames_none_is_expected() -> None:
+    buffer = lossy()
+    buffer.add(packet(4, 40))
+    assert buffer.jitter.due is None
+
+
+def test_what_was_expected_of_a_sender_that_starts_anew_is_forgotten() -> None:
+    buffer = lossy()
+    buffer.add(packet(4, 4, last=False), packet(30000, 30000, key=True))
+    assert buffer.jitter.due is None
+    assert buffer.events.counts["lost"] == 0

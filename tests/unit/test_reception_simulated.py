@@ -82,7 +82,9 @@ class Sender:
         count = KEY_PACKETS if key and self.packets > 1 else self.packets
         self.sent[self.frame] = self.world.now
         for index in range(count):
-            packet = RtpPacket(97, int(index == count - 1), self.sequence & 0xFFFF, 90000 * self.frame // FPS)
+            packet = RtpPacket(
+                97, int(index == count - 1), self.sequence & 0xFFFF, round(90000 * self.frame / self.fps)
+            )
             packet._data = b"\x00" if key else b"\x01"
             packet.payload = (b"\x10" if index == 0 else b"\x00") + packet._data
             self.history[self.sequence & 0xFFFF] = packet
@@ -113,7 +115,7 @@ class Receiver:
         self.jitter = VideoJitterBuffer(lambda kind: "VP8", self, self.round_trip, world)
         self.requests = KeyframeRequests(self.round_trip, world)
         self.shown: list[tuple[float, int]] = []
-        self.lost = 0
+        self.lost = self.timers = 0
         sender.receiver = self
         self.probe()
 
@@ -131,7 +133,7 @@ class Receiver:
         self.show(self.jitter.add(packet))
 
     def show(self, frames: list) -> None:
-        self.shown += [(self.world.now, round(frame.timestamp * FPS / 90000)) for frame in frames]
+        self.shown += [(self.world.now, round(frame.timestamp * self.sender.fps / 90000)) for frame in frames]
         if asked := self.jitter.retransmissions.ask():
             self.leg.carry(lambda: self.sender.nack([number & 0xFFFF for number in asked]))
         due = self.jitter.due
@@ -139,8 +141,13 @@ class Receiver:
             if self.requests.ask():
                 self.leg.carry(self.sender.pli)
             due = min(self.requests.due, self.requests.due if due is None else due)
+        self.timers += 1  # the new one takes the place of those before
         if due is not None:
-            self.world.at(due + 1e-4, lambda: self.show(self.jitter.release()))
+            self.world.at(due + 1e-4, lambda number=self.timers: self.timer(number))
+
+    def timer(self, number: int) -> None:
+        if number == self.timers:
+            self.show(self.jitter.release())
 
 
 class PlainReceiver:
@@ -160,7 +167,7 @@ class PlainReceiver:
         if wants_keyframe:
             self.leg.carry(self.sender.pli)
         if frame is not None:
-            self.shown.append((self.world.now, round(frame.timestamp * FPS / 90000)))
+            self.shown.append((self.world.now, round(frame.timestamp * self.sender.fps / 90000)))
 
 
 @dataclass(frozen=True)
@@ -173,12 +180,18 @@ class Result:
 
 
 def simulate(
-    kind: type, path: Path, seconds: float, hold: float = 0.0, repairs: bool = True, packets: int = PACKETS
+    kind: type,
+    path: Path,
+    seconds: float,
+    hold: float = 0.0,
+    repairs: bool = True,
+    packets: int = PACKETS,
+    fps: float = FPS,
 ) -> Result:
     """Ten seconds of a clean path, then the bad one, then ten clean ones; latencies are medians of five seconds."""
     world = World()
     leg = Leg(world)
-    sender = Sender(world, leg, packets=packets)
+    sender = Sender(world, leg, fps, packets)
     receiver = kind(world, leg, sender)
     world.run(10)
     before = median(latencies(receiver, sender, 5, 10))
@@ -217,6 +230,15 @@ def test_five_percent_of_loss_freeze_at_most_twice_a_minute() -> None:
 @pytest.mark.parametrize(("loss", "at_most"), [(0.02, 1), (0.05, 8)])
 def test_loss_on_a_way_of_fifty_milliseconds_is_repaired_before_it_is_seen(loss: float, at_most: int) -> None:
     got = simulate(Receiver, Path(loss=loss, delay=0.025, jitter=0.005), 120)
+    assert got.freezes <= at_most
+    assert got.after == pytest.approx(got.before, abs=0.01)
+
+
+@pytest.mark.parametrize("packets", [1, PACKETS])
+@pytest.mark.parametrize(("loss", "at_most"), [(0.02, 6), (0.05, 20)])
+def test_the_end_of_a_frame_is_not_missed_only_when_the_next_one_comes(loss: float, at_most: int, packets: int) -> None:
+    """At 20 frames a second that would be 50 ms too late: 30 and 70 freezes."""
+    got = simulate(Receiver, Path(loss=loss, delay=0.05, jitter=0.01), 120, packets=packets, fps=20)
     assert got.freezes <= at_most
     assert got.after == pytest.approx(got.before, abs=0.01)
 

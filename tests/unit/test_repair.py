@@ -6,6 +6,8 @@ from aiortc.codecs import CODECS, get_encoder
 from server.media.payload import PayloadInfo, payload_info
 from server.media.repair import (
     GAP_DEADLINE,
+    LOSSY,
+    PATIENCE,
     REPAIR_BURST,
     REPAIR_SHARE,
     KeyframeRequests,
@@ -61,6 +63,66 @@ def test_far_away_each_request_is_sent_twice() -> None:
     assert times[:4] == pytest.approx([0, 0.01, 0.12, 0.13], abs=0.003)
     assert times[-1] <= 1.0  # the sender has forgotten it by then
     assert asking.oldest(0) == 100
+
+
+def far_and_lossy() -> tuple[Clock, Retransmissions]:
+    clock = Clock()
+    asking = Retransmissions(round_trip(0.1), clock)
+    asking.missing(1, 2)
+    assert asking.ask() == [1]
+    clock.now += 0.1
+    assert asking.arrived(1)
+    return clock, asking
+
+
+def test_far_away_and_after_a_loss_the_next_packet_is_asked_for_before_it_is_overtaken() -> None:
+    clock, asking = far_and_lossy()
+    asking.expect(3, 0.05)
+    assert asking.ask() == [] and asking.oldest(0) is None
+    clock.now = asking.due
+    assert clock.now == pytest.approx(100.1 + 0.05 + PATIENCE)
+    assert asking.ask() == [3]
+    asking.missing(3, 5)  # overtaken now: it is on its way, the one behind it is asked for
+    assert asking.ask() == [4] and asking.oldest(0) == clock.now
+    clock.now += 0.1
+    assert asking.arrived(3) and asking.arrived(4)
+    asking.expect(6, 0.0)
+    assert asking.forget(7) == 0  # it may never have been sent
+
+
+def test_packets_that_come_later_than_expected_are_waited_for_longer() -> None:
+    clock, asking = far_and_lossy()
+    for number in range(3, 100):  # a sender that spreads a frame's packets out
+        asking.expect(number, 0.0)
+        clock.now += 0.02
+        if number > 3:
+            assert asking.ask() == []
+        assert not asking.arrived(number)
+    asking.expect(100, 0.0)
+    assert asking.due == pytest.approx(clock.now + 0.02 + PATIENCE / 2)
+
+
+def test_nothing_is_asked_for_before_it_is_overtaken_on_a_short_path_or_one_that_loses_nothing() -> None:
+    clock, asking = far_and_lossy()
+    clock.now += LOSSY
+    asking.expect(3, 0.0)
+    assert asking.due is None
+    near = Retransmissions(round_trip(0.02), clock)
+    near.missing(1, 2)
+    clock.now += 0.1
+    near.arrived(1)
+    near.expect(3, 0.0)
+    assert near.due is None
+
+
+def test_what_never_comes_is_not_asked_for_for_ever() -> None:
+    clock, asking = far_and_lossy()
+    asking.expect(3, 0.0)
+    asked = 0
+    while asking.due is not None:
+        clock.now = max(clock.now, asking.due)
+        asked += len(asking.ask())
+    assert 2 <= asked <= 20
 
 
 def test_keyframe_requests_are_coalesced() -> None:
