@@ -235,7 +235,7 @@ class VideoJitterBuffer:
                 return number + 1
         return None
 
-    def _expect_next(self, newest: RtpPacket) -> None:
+    def _expect_next(self, newest: Packet) -> None:
         """The rest of an unfinished frame at once, the next one as long after it as it came after the one before."""
         last, self._newest_sent = self._newest_sent, newest.timestamp
         if last is not None and newest.timestamp != last:
