@@ -225,10 +225,9 @@ class VideoPipeline:
                 continue
             self.frames += 1
             self._show_originals(_passed(picture), received, ("native", "upscale"))
-            watched = self._is_watched(lambda view, layout: view != "original")
-            followed = self._is_watched(lambda view, layout: layout == "zoom")
+            watched = self._wants_enhancement()
             try:
-                job = self._enhancer.begin(picture, received.time, watched, followed)
+                job = self._enhancer.begin(picture, received.time, watched, self._follows_faces())
             except Exception:
                 self._error("begin")
                 job = None
@@ -292,9 +291,13 @@ class VideoPipeline:
         with self._lock:
             return [(one.renderer, list(one.streams.values())) for key, one in self._watched.items() if wanted(*key)]
 
-    def _is_watched(self, wanted: Callable[[View, Layout], bool]) -> bool:
+    def _wants_enhancement(self) -> bool:
         with self._lock:
-            return any(wanted(*key) for key in self._watched)
+            return any(view != "original" for view, _ in self._watched)
+
+    def _follows_faces(self) -> bool:
+        with self._lock:
+            return any(layout == "zoom" for _, layout in self._watched)
 
     def _finished(self, item: _InFlight) -> Enhanced:
         if item.job is None:
