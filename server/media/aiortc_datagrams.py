@@ -43,7 +43,8 @@ class _Datagrams:
     """Takes the place of an ICE protocol's datagram_received.
 
     A packet within a frame is of no use before the frame's last one: it waits for that, or for whatever else comes.
-    All of them in a row cost half of what they cost one by one, as between two packets a processor forgets the code.
+    In a row they cost less, as between two packets a processor forgets the code: an eighth of the event loop's time at
+    four packets a frame.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ _MIXED = 15  # the id at which one-byte extensions end
 
 
 class Packet:
-    """A received packet, with the names that aiortc's have. A twentieth of their parsing's calls.
+    """A received packet, with the names that aiortc's have; it is read in a fraction of the calls that theirs take.
 
     arrived: clock seconds. size: bytes of payload and padding. abs_send_time: 6.18 seconds, where the sender tells.
     _data: the payload without its codec's descriptor, once it is known.

@@ -61,6 +61,14 @@ def test_sizes_of_views(astronaut, layout):
     assert (compare.width, compare.height) == (2 * expected[0], expected[1])
 
 
+def test_the_first_frame_of_a_rendered_picture_is_its_own_memory_and_others_are_copies(astronaut):
+    picture = Renderer("original", "upscale").render(Frame(Picture.from_rgb(far_frame(astronaut)[0])))
+    first, second = picture.to_frame(), picture.to_frame()
+    assert np.shares_memory(picture.y, np.frombuffer(first.planes[0], np.uint8))
+    assert not np.shares_memory(picture.y, np.frombuffer(second.planes[0], np.uint8))
+    assert np.array_equal(first.to_ndarray(), second.to_ndarray())
+
+
 def test_difference_has_no_light_or_colour_of_its_own(astronaut):
     _, _, sharp = far_frame(astronaut)
     lr = cv2.resize(sharp, (32, 32), interpolation=cv2.INTER_AREA)

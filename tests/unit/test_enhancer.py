@@ -11,7 +11,7 @@ from skimage import data
 
 from hime_core.bank import ExemplarBank
 from hime_core.engine import FaceRequest, Late, Overload
-from hime_core.enhancer import Enhancer, EnhancerConfig
+from hime_core.enhancer import GLANCE_EVERY, Enhancer, EnhancerConfig
 from hime_core.faces.detector import Detection
 from hime_core.faces.geometry import Box, headshot_of
 from hime_core.pace import Pace, Plan
@@ -208,6 +208,25 @@ def test_the_engine_is_left_alone_while_nobody_watches(scene, clock):
     assert (unwatched.outcome, unwatched.bypasses, engine.asked) == ("passed", ("unwatched",), [])
     assert unwatched.demand is None
     assert step(enhancer, scene, clock).outcome == "enhanced"
+
+
+def test_frames_that_nobody_sees_the_faces_of_are_glanced_at_and_feed_the_bank(scene, clock, monkeypatch):
+    enhancer = enhancer_of(Engine(), scene, clock)
+    looks, update = [], enhancer._watch.update
+    monkeypatch.setattr(enhancer._watch, "update", lambda rgb, gray: looks.append(enhancer._frame) or update(rgb, gray))
+    scene.faces = [CLOSE]
+
+    def seen_by(watched: bool, followed: bool) -> tuple[str, ...]:
+        clock.now += 0.05
+        return enhancer.finish(enhancer.begin(scene.frame(), clock.now, watched, followed)).bypasses
+
+    bypasses = [seen_by(watched=False, followed=False) for _ in range(70)]
+    assert looks == list(range(1, 71, GLANCE_EVERY))
+    assert set(bypasses) == {("close",), ("unwatched",)}
+    assert len(enhancer.bank.exemplars()) == 3  # one in thirty frames, as ever
+    looks.clear()
+    assert [seen_by(watched=False, followed=True), seen_by(watched=True, followed=False)] == [("close",)] * 2
+    assert looks == [71, 72]  # as soon as somebody does, every frame
 
 
 def test_a_failure_now_and_then_is_bridged_with_carried_detail(scene, clock):

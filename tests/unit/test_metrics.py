@@ -73,6 +73,23 @@ def test_every_instance_counts_alone(metrics):
     assert 'hime_frames_total{outcome="enhanced"} 0.0' in other.exposition().decode()
 
 
+def test_durations_are_in_their_histograms_for_whoever_collects(metrics):
+    for _ in range(1000):
+        metrics.stage("decode", 0.004)
+    samples = {s.name: s.value for family in metrics.registry.collect() for s in family.samples if "decode" in str(s)}
+    assert samples["hime_stage_duration_seconds_count"] == 1000
+    assert samples["hime_stage_duration_seconds_sum"] == pytest.approx(4.0)
+
+
+def test_a_sample_belongs_to_the_second_that_it_came_in(metrics, clock):
+    for _ in range(3):
+        metrics.stage("decode", 0.001)
+        metrics.fps_in()
+        clock.now += 1
+    assert [point["stages"]["decode"]["count"] for point in metrics.history.points()] == [1, 1, 1]
+    assert [point["fps_in"] for point in metrics.history.points()] == [1.0, 1.0, 1.0]
+
+
 def test_a_point_of_one_second(metrics, clock):
     for ms in range(1, 101):
         metrics.stage("decode", ms / 1000)
