@@ -39,7 +39,8 @@ class PairOptions:
     """How pairs are drawn.
 
     scale: of the network; window: side of the LR windows trained on; batch: samples that share a number of references;
-    lr_sides: LR sizes of the whole headshot and their shares; counts: shares of 0, 1, 2 and 3 references;
+    lr_sides: LR sizes of the whole headshot and their shares; counts: shares of 0, 1, 2 and 3 references, which double
+    a step's time and add little to photos;
     degraded, called: shares of LR pictures with light damage and of those that went through a call, the rest is clean;
     self_share, other_share, wrong_share, blank_share: what a reference is: the target a moment later, another photo
     of the person or another moment of the clip, a photo of another person, or black; gap: frames of 1/30 s between a
@@ -54,7 +55,7 @@ class PairOptions:
     window: int = 24
     batch: int = 8
     lr_sides: tuple[tuple[int, float], ...] = ((32, 0.7), (48, 0.15), (64, 0.15))
-    counts: tuple[float, float, float, float] = (0.05, 0.35, 0.25, 0.35)
+    counts: tuple[float, float, float, float] = (0.5, 0.25, 0.1, 0.15)
     degraded: float = 0.0
     called: float = 0.0
     self_share: float = 0.4
