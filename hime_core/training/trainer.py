@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Subset
 
 from hime_core.model.checkpoint import save_checkpoint
@@ -66,7 +67,7 @@ class Trainer:
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.data, self.run, self.options = model.to(self.device), data, run, options
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
+        self.average = AveragedModel(self.model, multi_avg_fn=_moving_average(options.ema))
         hidden = hidden_convolutions(self.model)
         inside = set(map(id, hidden))
         rest = [p for p in self.model.parameters() if id(p) not in inside]
@@ -175,3 +176,13 @@ class Trainer:
         rows = torch.cat([torch.cat(list(r), dim=2) for r in (plain, reference, sr, sample["hr"])], dim=0)
         sheet = torch.cat(rows.split(3), dim=1).clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
         Image.fromarray(sheet.numpy()).save(self.run / "samples" / f"{self.step:06d}.png")
+
+
+def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """An exponential moving average that begins short, so that a run of few steps does not average its beginning."""
+
+    @torch.no_grad()
+    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return average

@@ -118,3 +118,14 @@ def test_a_run_leaves_a_curve_and_a_card_from_which_it_can_be_repeated(photos, t
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     draw_curve(log, tmp_path / "loss.svg")
     assert "step 60" in (tmp_path / "loss.svg").read_text()
+
+
+def test_the_average_of_a_short_run_is_of_its_end(photos, tmp_path):
+    torch.manual_seed(0)
+    options = TrainOptions(minutes=0.5, workers=0, rate=2e-3, warmup=1)  # 30 steps, with the longest average
+    seconds = itertools.count()
+    run = Trainer(Hime(SMALL), dataset(photos), tmp_path / "run", options, clock=lambda: float(next(seconds)))
+    begun = run.model.lr_conv.weight.detach().clone()
+    run.train(lambda progress: None)
+    average, ended = run.average.module.lr_conv.weight, run.model.lr_conv.weight
+    assert (average - ended).norm() < 0.5 * (ended - begun).norm()
