@@ -2,8 +2,9 @@
 
     python -m benchmarks.performance_report FOLDER [--out docs/performance.md]
 
-FOLDER holds what `--json` wrote: latency*.json, many_calls*.json, cpu_per_frame*.json, impairments*.json, soak*.json,
-flicker*.json and bench*.json (of `hime bench`). What is absent is left out; every number comes from one of the files.
+FOLDER holds what `--json` wrote: latency*.json, many_calls*.json, cpu_per_frame*.json, impairments*.json,
+lip_sync*.json, soak*.json, flicker*.json and bench*.json (of `hime bench`). What is absent is left out; every number
+comes from one of the files.
 """
 
 from __future__ import annotations
@@ -96,6 +97,16 @@ def impairments(found: Found) -> list[str]:
     return [title, "", *table(heads, rows)]
 
 
+def lip_sync(found: Found) -> list[str]:
+    """By arrival and by sender reports, ms; positive: sound leads."""
+
+    def cell(one: dict[str, float]) -> str:
+        return f"{one['median']:.1f} ({one['least']:.1f} to {one['most']:.1f})"
+
+    rows = [[name, cell(c["arrival"]), cell(c["reports"]), c["as_wanted"]] for name, c in found["cases"].items()]
+    return table(("case and view", "by arrival, ms", "by sender reports, ms", "met"), rows)
+
+
 def soak(found: Found) -> list[str]:
     memory, age = found["memory_mib"], found["age_slope"]
     rows = [["minutes", found["options"]["minutes"]], ["resident memory at first, MiB", memory[0]]]
@@ -153,6 +164,11 @@ SECTIONS = (
         "Bad networks", "impairments", "python -m benchmarks.impairments",
         "Goals: latency afterwards within 10 ms of before; no freeze at 2 % loss, at most two a minute at 5 %.",
         impairments,
+    ),
+    Section(
+        "Lip sync", "lip_sync", "python -m benchmarks.lip_sync",
+        "Sound against the picture at the watcher, median and range; positive: sound leads. Wanted: -125 to +45 ms.",
+        lip_sync,
     ),
     Section("A long call", "soak", "python -m benchmarks.soak", "", soak),
     Section("Steady pictures", "flicker", "python -m benchmarks.flicker CLIPS", "Luma, grey levels.", flicker),
