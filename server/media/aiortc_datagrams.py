@@ -20,7 +20,6 @@ from server.media.rtp import Packet
 
 LARGEST = 2048  # bytes of a datagram from the network; what asyncio reads into by default, 256 KiB, is slow to allocate
 SRTP_LARGEST = 1500  # bytes, libsrtp's buffer
-MOST_HELD = 32  # packets that wait for the end of their frame
 
 
 def take_directly(
@@ -40,12 +39,7 @@ def take_directly(
 
 
 class _Datagrams:
-    """Takes the place of an ICE protocol's datagram_received.
-
-    A packet within a frame is of no use before the frame's last one: it waits for that, or for whatever else comes.
-    In a row they cost less, as between two packets a processor forgets the code: an eighth of the event loop's time at
-    four packets a frame.
-    """
+    """Takes the place of an ICE protocol's datagram_received."""
 
     def __init__(
         self,
@@ -60,9 +54,6 @@ class _Datagrams:
         self._receivers = receivers
         self._noticed = noticed
         self._clock = clock
-        self._held: list[tuple[bytes, float]] = []  # datagrams and when they came
-        self._frame = b""  # the timestamp and SSRC of the last one
-        self._next = 0  # the number after the last one's
         self._extensions = transport._rtp_header_extensions_map._HeaderExtensionsMap__ids
 
     def __call__(self, data: bytes, address: Any) -> None:
@@ -73,20 +64,8 @@ class _Datagrams:
             return
         if len(data) > SRTP_LARGEST:
             return
-        frame, number = data[4:12], data[2] << 8 | data[3]
-        goes_on = frame == self._frame and number == self._next and data[1] < 128  # without a marker
-        self._frame, self._next = frame, number + 1 & 0xFFFF
-        self._held.append((data, self._clock()))
-        if goes_on and len(self._held) < MOST_HELD:
-            return
-        held, self._held = self._held, []
-        for data, arrived in held:
-            self._take(data, arrived)
-
-    def _take(self, data: bytes, arrived: float) -> None:
-        transport = self._transport
         try:
-            packet = Packet(transport._rx_srtp.unprotect(data), arrived, self._extensions.abs_send_time)
+            packet = Packet(transport._rx_srtp.unprotect(data), self._clock(), self._extensions.abs_send_time)
         except (pylibsrtp.Error, ValueError):  # forged, repeated or malformed
             return
         transport._RTCDtlsTransport__rx_bytes += len(data)
