@@ -1,7 +1,7 @@
 """Muon (Jordan et al., 2024): momentum whose matrices are made orthogonal, for the convolutions inside the network.
 
-torch has one too, for matrices alone and in bfloat16, which CPUs emulate: there its step costs a fifth of this
-network's training, batched in float32 a fortieth. Against Adam, six minutes on one thread gain half as much again.
+torch has one too, for matrices alone and in bfloat16, which CPUs emulate; here all matrices of one shape are one batch
+in float32.
 """
 
 from __future__ import annotations
