@@ -88,6 +88,15 @@ def train(
     ] = 5e-4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the data order and the weights.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Pairs of a step [default: the recipe's; 64 on a GPU].")
+    ] = None,
+    echoes: Annotated[
+        int | None, typer.Option(min=1, help="Times that a pair is used [default: 1; 16 on a GPU].")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that make pairs [default: 1; all cores but one for a GPU].")
+    ] = None,
 ) -> None:
     """Train HIME on photos and clips, on a GPU where there is one."""
     from hime_core.training.command import TrainSettings, parse_losses
@@ -98,7 +107,7 @@ def train(
         TrainSettings(
             data, out, recipe, variant, scale, steps, minutes, resume, seed, threads, rate,
             parse_losses(losses) if losses else None, init, teacher, vgg, spynet, clips, names,
-            alignment, aggregation, flips, registered,
+            alignment, aggregation, flips, registered, batch, echoes, workers,
         )
     )  # fmt: skip
 

@@ -25,6 +25,11 @@ class DeformableStep(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
         nn.init.kaiming_uniform_(self.weight, a=1.0)
 
+    def pass_through(self) -> None:
+        """Lets features pass as they are until it has learned better."""
+        nn.init.dirac_(self.weight)
+        self.weight.data.mul_(2)  # against the half-open masks
+
     def forward(self, features: Tensor, guide: Tensor, flow: Tensor | None = None) -> Tensor:
         """features: (N, C, H, W) to sample from; guide: (N, C, H, W) that decides where;
         flow: o, (N, 2, H, W) as (x, y), so that Phi = o + dp at every tap."""
@@ -63,6 +68,9 @@ class ReferenceFeatureAlignment(nn.Module):
         self.steps = nn.ModuleList(
             DeformableStep(width, groups) if deformable else ConvStep(width) for _ in range(steps)
         )
+        for step in self.steps[1:]:  # so that a network can begin from one of fewer steps
+            if isinstance(step, DeformableStep):
+                step.pass_through()
 
     def forward(self, reference: Tensor, lr: Tensor, flow: Tensor | None = None) -> Tensor:
         """reference, lr: (N, C, H, W); flow: (N, 2, H, W) or None. Returns F^refA, (N, C, H, W)."""

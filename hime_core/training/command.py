@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -27,7 +28,7 @@ RECIPES = {
 }
 SCALES = (4, 8)
 ENDLESS = 1 << 40  # samples; the clock ends the training
-FREE_TO_CHANGE = ("minutes", "threads")  # when a run is resumed
+FREE_TO_CHANGE = ("minutes", "threads", "workers")  # when a run is resumed
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class TrainSettings:
     data: <identity>/<photo> folder, CelebAMask-HQ, or packed file; clips: folder of videos beside it, without those
     named in exclude; out: folder of the run; losses: in place of the recipe's; init: a checkpoint to start from;
     teacher: a checkpoint to distil; vgg, spynet: weight files; alignment, aggregation: the rows of Tables 2 and 3;
-    flips: of Table 7; registered: whether references are laid over the LR picture first, as at runtime.
+    flips: of Table 7; registered: whether references are laid over the LR picture first, as at runtime;
+    batch, echoes, workers: None for what suits the device (`on_device`).
     """
 
     data: Path
@@ -62,6 +64,9 @@ class TrainSettings:
     aggregation: str | None = None
     flips: str = "even"
     registered: bool = True
+    batch: int | None = None
+    echoes: int | None = None
+    workers: int | None = None
 
 
 def parse_losses(text: str) -> LossWeights:
@@ -95,12 +100,15 @@ def train(settings: TrainSettings) -> None:
     from hime_core.training.objective import Critics
 
     torch.manual_seed(s.seed)
+    s = on_device(s, torch.cuda.is_available())
     losses = s.losses or RECIPES[s.recipe]
     model = build_model(s)
     pairs = build_pairs(s)
     critics = Critics(_vgg(s, losses), _checkpoint(s.teacher, s.scale))
     _write_options(s, losses, pairs)
-    options = trainer.TrainOptions(minutes=s.minutes, rate=s.rate, threads=s.threads, losses=losses)
+    options = trainer.TrainOptions(
+        minutes=s.minutes, rate=s.rate, threads=s.threads, losses=losses, workers=s.workers, echoes=s.echoes
+    )
     job = trainer.Trainer(model, pairs, s.out, options, critics)
     if s.resume:
         job.resume()
@@ -120,6 +128,18 @@ def train(settings: TrainSettings) -> None:
             job.train(report)
     write_card(s.out, job.average.module, job.step, job.elapsed / 60)
     print(f"{s.out / 'weights.safetensors'}: {job.step} steps, {job.elapsed / 60:.1f} of {s.minutes:g} minutes")
+
+
+def on_device(s: TrainSettings, cuda: bool) -> TrainSettings:
+    """What is not given: on a CPU the recipe's small batches of fresh pairs, made by one process; on a GPU large ones,
+    of pairs that are used sixteen times, made by all cores but one."""
+    workers = max(1, (os.cpu_count() or 2) - 1) if cuda else 1
+    return replace(
+        s,
+        batch=s.batch or (64 if cuda else None),
+        echoes=s.echoes or (16 if cuda else 1),
+        workers=workers if s.workers is None else s.workers,
+    )
 
 
 def build_model(s: TrainSettings) -> Hime:
@@ -145,6 +165,11 @@ def build_pairs(s: TrainSettings) -> PairDataset:
     from hime_core.training.dataset import PairDataset, PairOptions
 
     options = replace(PairOptions.for_recipe(s.recipe, s.scale), flips=s.flips, registered=s.registered)
+    if s.batch:
+        options = replace(options, batch=s.batch)
+    if s.echoes and s.echoes > 1:  # where processors make no windows, whole pictures and more references cost little
+        window = min(side for side, _ in options.lr_sides)
+        options = replace(options, window=window, counts=(0.25, 0.25, 0.1, 0.4))
     return PairDataset(s.data, options, s.seed, ENDLESS, clips=s.clips, exclude=s.exclude, cache=s.out / "clips")
 
 

@@ -41,7 +41,8 @@ class VggFeatures(nn.Module):
 
 
 def load_vgg(path: Path | None, blocks: int = 4) -> VggFeatures:
-    """VGG-16 or VGG-19 from a file of torchvision's weights (keys features.N.*), or VGG-19 by torchvision's download.
+    """VGG-16 or VGG-19 from a file of torchvision's weights (keys features.N.*; those of the first `blocks` blocks will
+    do), or VGG-19 by torchvision's download.
 
     Raises InputError.
     """
@@ -53,10 +54,10 @@ def load_vgg(path: Path | None, blocks: int = 4) -> VggFeatures:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = {k.removeprefix("features."): v.float() for k, v in state.items() if k.startswith("features.")}
-        depth = 19 if "34.weight" in state else 16
-        features = (vgg19 if depth == 19 else vgg16)(weights=None).features
-        features.load_state_dict(state)
-    except (OSError, AttributeError, RuntimeError, pickle.UnpicklingError) as error:
+        depth = 19 if "16.weight" in state else 16  # where VGG-16 has a pooling
+        features = (vgg19 if depth == 19 else vgg16)(weights=None).features[: BLOCK_ENDS[depth][blocks - 1] + 1]
+        features.load_state_dict({k: v for k, v in state.items() if int(k.split(".")[0]) < len(features)})
+    except (OSError, AttributeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise InputError(
             f"{path} holds no VGG weights ({error}); give torchvision's VGG-16 or VGG-19, keys features.N.*"
         ) from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,6 @@ from torch.utils.data import Dataset
 
 from hime_core.errors import InputError
 from hime_core.registration import Registration, luma, similarity
-from hime_core.training.call import call_lr, call_reference
 from hime_core.training.degradations import degrade_lr, degrade_reference, relight, turn_with
 from hime_core.training.headshots import (
     PHOTO_SIDE,
@@ -38,7 +38,8 @@ MOMENT = 10  # frames of 1/30 s: shots of a clip this near are coded as one sequ
 class PairOptions:
     """How pairs are drawn.
 
-    scale: of the network; window: side of the LR windows trained on; batch: samples that share a number of references;
+    scale: of the network; window: side of the LR windows trained on, None for whole pictures; batch: samples that
+    share a number of references;
     lr_sides: LR sizes of the whole headshot and their shares; counts: shares of 0, 1, 2 and 3 references, which double
     a step's time and add little to photos;
     degraded, called: shares of LR pictures with light damage and of those that went through a call, the rest is clean;
@@ -48,11 +49,12 @@ class PairOptions:
     lone: weight of a photo whose person has no other; those with one other weigh at least 1/3, with three or more 1;
     registered: references are laid over the LR picture by their landmarks and by flow, as at runtime; otherwise they
     are only resized, as in the paper; landmark_error: of the LR face's landmarks, shares of the side;
+    zoom: half of the targets are cut up to this share tighter than their shot, so that a photo is never twice the same;
     flips: input and references mirrored together, each by itself, or not at all (Table 7).
     """
 
     scale: int = 4
-    window: int = 24
+    window: int | None = 24
     batch: int = 8
     lr_sides: tuple[tuple[int, float], ...] = ((32, 0.7), (48, 0.15), (64, 0.15))
     counts: tuple[float, float, float, float] = (0.5, 0.25, 0.1, 0.15)
@@ -67,12 +69,13 @@ class PairOptions:
     lone: float = 0.15
     registered: bool = True
     landmark_error: float = 0.01
+    zoom: float = 0.06
     flips: Flips = "even"
 
     def __post_init__(self) -> None:
         if self.flips not in ("even", "uneven", "none"):
             raise InputError(f"flips {self.flips!r} are not available; choose one of: even, uneven, none")
-        if min(side for side, _ in self.lr_sides) < self.window:
+        if self.window and min(side for side, _ in self.lr_sides) < self.window:
             raise InputError(f"windows of {self.window} pixels do not fit into LR pictures of {self.lr_sides}")
 
     @classmethod
@@ -88,20 +91,24 @@ class PairOptions:
             return cls(scale=scale, degraded=0.05, called=0.9, clip_share=0.5, **sizes)
         return cls(scale=scale, **sizes)
 
+    def whole(self) -> PairOptions:
+        """Whole pictures with three references each, to cut batches of these options from (`EchoPool`)."""
+        return replace(self, window=None, batch=16, counts=(0, 0, 0, 1))
+
     @classmethod
     def paper(cls, scale: int) -> PairOptions:
         """Section 4 to the letter: clean LR, three raw photos of the person, who has at least two others at hand."""
         sizes = {"window": 16, "batch": 16, "lr_sides": ((16, 1.0),)} if scale == 8 else {"lr_sides": ((32, 1.0),)}
         return cls(
             scale=scale, counts=(0, 0, 0, 1), self_share=0, other_share=1, wrong_share=0, blank_share=0, lone=0,
-            clip_share=0, registered=False, **sizes,
+            clip_share=0, registered=False, zoom=0, **sizes,
         )  # fmt: skip
 
 
 class PairDataset(Dataset):
     """Sample number i is always the same for one seed, so that training resumes where it stopped.
 
-    A sample is {"lr": (3, w, w), "hr": (3, s*w, s*w), "references": (R, 1, s*w, s*w)}, float in [0, 1], R from 0.
+    A sample is {"lr": (3, w, w), "hr": (3, s*w, s*w), "references": (R, 1, s*w, s*w)}, uint8, R from 0.
     """
 
     def __init__(
@@ -148,19 +155,22 @@ class PairDataset(Dataset):
         flip = o.flips != "none" and rng.random() < 0.5
         photo, points = self._look(target, flip)
         side = self._side(photo.shape[0], rng)
-        hr = resize(photo, side * o.scale)
-        lr = self._lr(target, hr, side, flip, rng)
+        window = o.window or side
+        box = self._box(photo.shape[0], side * o.scale, rng)
+        hr = _framed(photo, side * o.scale, box)
+        lr = self._lr(target, hr, side, box, flip, rng)
         if points is not None:
+            points = (points - box[:2]) / np.float32(box[2])
             points = points + np.float32(o.landmark_error) * rng.standard_normal((5, 2), np.float32)
 
         # Window and margin are cut before registration; the margin lets detail come in from outside the window.
-        margin = min(4, (side - o.window) // 2)
-        outer = o.window + 2 * margin
+        margin = min(4, (side - window) // 2)
+        outer = window + 2 * margin
         x, y = (int(v) for v in rng.integers(0, side - outer + 1, 2))
         lr_outer = np.ascontiguousarray(lr[y : y + outer, x : x + outer])
         lr_luma = luma(lr_outer)
-        cut = np.s_[margin * o.scale : (margin + o.window) * o.scale]
-        found = np.zeros((references, 1, o.window * o.scale, o.window * o.scale), np.uint8)
+        cut = np.s_[margin * o.scale : (margin + window) * o.scale]
+        found = np.zeros((references, 1, window * o.scale, window * o.scale), np.uint8)
         for number in range(references):
             mirror = not flip if o.flips == "uneven" and rng.random() < 0.5 else flip
             reference = self._reference(target, mirror, side * o.scale, points, rng)
@@ -171,12 +181,18 @@ class PairDataset(Dataset):
                 reference = self._registration.register(np.ascontiguousarray(reference), lr_luma)
             found[number, 0] = reference[cut, cut]
         hr = hr[y * o.scale : (y + outer) * o.scale, x * o.scale : (x + outer) * o.scale][cut, cut]
-        inner = np.s_[margin : margin + o.window]
+        inner = np.s_[margin : margin + window]
         return {
             "lr": _tensor(lr_outer[inner, inner].transpose(2, 0, 1)),
             "hr": _tensor(hr.transpose(2, 0, 1)),
             "references": _tensor(found),
         }
+
+    def whole(self) -> PairDataset:
+        """The same shots, as whole pictures with three references each."""
+        other = copy(self)
+        other.options = self.options.whole()
+        return other
 
     def _weights(self) -> np.ndarray:
         """Each shot's chance to be a target: clips together clip_share; photos by how many others their person has."""
@@ -208,11 +224,23 @@ class PairDataset(Dataset):
         shares = np.array([p for _, p in fitting])
         return int(rng.choice([s for s, _ in fitting], p=shares / shares.sum()))
 
-    def _lr(self, target: int, hr: np.ndarray, side: int, flip: bool, rng: np.random.Generator) -> np.ndarray:
+    def _box(self, native: int, side: int, rng: np.random.Generator) -> np.ndarray:
+        """What of a shot is the target: its left, top and side, in shares of the shot's."""
+        least = max(side / native, 1 - self.options.zoom)
+        if rng.random() < 0.5 or least >= 1:
+            return np.float32([0, 0, 1])
+        share = rng.uniform(least, 1)
+        return np.float32([*rng.uniform(0, 1 - share, 2), share])
+
+    def _lr(
+        self, target: int, hr: np.ndarray, side: int, box: np.ndarray, flip: bool, rng: np.random.Generator
+    ) -> np.ndarray:
         o = self.options
         kind = rng.random()
         if kind < o.called:
-            before = [resize(self._look(i, flip)[0], hr.shape[0]) for i in self._moments(target)]
+            from hime_core.training.call import call_lr  # codecs: only where they are used
+
+            before = [_framed(self._look(i, flip)[0], hr.shape[0], box) for i in self._moments(target)]
             return call_lr([*before, hr], side, rng)
         lr = np.asarray(Image.fromarray(hr).resize((side, side), Image.Resampling.BICUBIC))
         return degrade_lr(lr, rng) if kind < o.called + o.degraded else lr
@@ -265,6 +293,8 @@ class PairDataset(Dataset):
             method = cv2.INTER_AREA if rgb.shape[0] > side else cv2.INTER_CUBIC
             rgb = cv2.resize(rgb, (side, side), interpolation=method)
         if o.called:
+            from hime_core.training.call import call_reference
+
             picture = luma(call_reference(rgb, rng))
         elif o.degraded:
             picture = degrade_reference(luma(rgb), rng)
@@ -276,5 +306,14 @@ class PairDataset(Dataset):
         return cv2.warpAffine(picture, move, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
+def _framed(rgb: np.ndarray, side: int, box: np.ndarray) -> np.ndarray:
+    """The square `box` of a picture, (left, top, side) in shares of its own side, brought to (side, side)."""
+    if box[2] == 1:
+        return resize(rgb, side)
+    left, top, width = (float(v) * rgb.shape[0] for v in box)
+    area = (left, top, min(left + width, rgb.shape[0]), min(top + width, rgb.shape[0]))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize((side, side), Image.Resampling.BICUBIC, area))
+
+
 def _tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).float().div_(255.0)
+    return torch.from_numpy(np.ascontiguousarray(array))

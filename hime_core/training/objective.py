@@ -20,7 +20,7 @@ from hime_core.training.losses import (
     relativistic_generator_loss,
 )
 
-CRITICS_SIDE = 64  # of the part of a picture that the critics see, pixels: they cost far more than the network itself
+CRITICS_SIDE = 64  # of the part of a picture that the critics see on a CPU: they cost far more than the network itself
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Objective:
             found["teacher"] = charbonnier(sr, taught)
         if w.cor:
             found["cor"] = w.cor * correlation_loss(sr, hr, w.window, w.dilation)
-        if w.per or w.adv:
+        if (w.per or w.adv) and sr.device.type == "cpu":
             sr, hr = _same_part(sr, hr)
         if w.per:
             assert self.vgg is not None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -20,16 +19,19 @@ from hime_core.model.checkpoint import save_checkpoint
 from hime_core.model.hime import Hime
 from hime_core.training.curve import draw_curve
 from hime_core.training.dataset import PairDataset
+from hime_core.training.echo import EchoPool, by_side
 from hime_core.training.losses import LossWeights
 from hime_core.training.muon import Muon, hidden_convolutions
 from hime_core.training.objective import Critics, Objective
+
+FIRST_PAIRS = 512  # in the pool before the first step, where pairs are echoed
 
 
 @dataclass(frozen=True)
 class TrainOptions:
     """minutes: of training in all, over every resumption; rate: Adam's peak learning rate, after `warmup` steps and
     before a cosine decay to zero over the minutes; hidden_rate: Muon's, for the convolutions inside, in multiples of
-    it; workers: data processes."""
+    it; workers: data processes; echoes: times that a pair is used, each time through another window (`EchoPool`)."""
 
     minutes: float
     rate: float = 5e-4
@@ -38,6 +40,7 @@ class TrainOptions:
     clip: float = 0.5
     ema: float = 0.998
     workers: int = 1
+    echoes: int = 1
     save_every_s: float = 120.0
     threads: int | None = None
     losses: LossWeights = field(default_factory=LossWeights)
@@ -66,8 +69,10 @@ class Trainer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model, self.data, self.run, self.options = model.to(self.device), data, run, options
-        self.average = AveragedModel(self.model, multi_avg_fn=_moving_average(options.ema))
+        layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        self.model = model.to(self.device, memory_format=layout)
+        self.data, self.run, self.options = data, run, options
+        self.average = AveragedModel(self.model, multi_avg_fn=_moving_average(options.ema, lambda: self.step))
         hidden = hidden_convolutions(self.model)
         inside = set(map(id, hidden))
         rest = [p for p in self.model.parameters() if id(p) not in inside]
@@ -96,22 +101,15 @@ class Trainer:
 
     def train(self, report: Callable[[Progress], None]) -> None:
         """Runs until the minutes are used up; saves every two minutes and at the end, also when interrupted."""
-        batch = self.data.options.batch
-        loader = DataLoader(
-            Subset(self.data, range(self.step * batch, len(self.data))),
-            batch_size=batch,
-            num_workers=self.options.workers,
-            pin_memory=self.device.type == "cuda",
-        )
         start, before = self._clock(), self.elapsed
-        saved, losses = start, list[dict[str, float]]()
+        saved, losses = start, list[dict[str, Tensor]]()
         try:
-            for sample in loader:
+            for sample in self._batches():
                 losses.append(self._update(sample))
                 now = self._clock()
                 self.elapsed = before + now - start
                 if self.step % 20 == 0:
-                    terms = {name: float(np.mean([loss[name] for loss in losses])) for name in losses[0]}
+                    terms = {name: float(torch.stack([loss[name] for loss in losses]).mean()) for name in losses[0]}
                     progress = Progress(self.step, self.elapsed / 60, sum(terms.values()), terms)
                     losses.clear()
                     report(progress)
@@ -148,10 +146,36 @@ class Trainer:
         cosine = 0.5 * (1 + math.cos(math.pi * done))
         return self.options.rate * min(1.0, (self.step + 1) / self.options.warmup) * cosine
 
-    def _update(self, sample: dict[str, torch.Tensor]) -> dict[str, float]:
+    def _batches(self) -> Iterator[dict[str, Tensor]]:
+        """From the step that comes next on, on the device, float in [0, 1]."""
+        o, echoes = self.data.options, self.options.echoes
+        source, batch, collate = self.data, o.batch, None
+        if echoes > 1:
+            source, batch, collate = self.data.whole(), o.whole().batch, by_side
+        first = self.step * o.batch // echoes // batch * batch
+        loader = DataLoader(
+            Subset(source, range(first, len(source))),
+            batch_size=batch,
+            num_workers=self.options.workers,
+            collate_fn=collate,
+            pin_memory=self.device.type == "cuda",
+        )
+        if echoes == 1:
+            for sample in loader:
+                yield {k: v.to(self.device, non_blocking=True).float().div_(255) for k, v in sample.items()}
+            return
+        pool, due = EchoPool(o, self.device, self.data.seed), float(FIRST_PAIRS)
+        for samples in loader:
+            pool.put(samples)
+            due -= batch
+            while due <= 0:
+                due += o.batch / echoes
+                yield {k: v.float().div_(255) for k, v in pool.draw(self.step).items()}
+
+    def _update(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
         self.adam.param_groups[0]["lr"] = self.rate()
         self.muon.param_groups[0]["lr"] = self.rate() * self.options.hidden_rate
-        lr, hr, references = (sample[k].to(self.device, non_blocking=True) for k in ("lr", "hr", "references"))
+        lr, hr, references = sample["lr"], sample["hr"], sample["references"]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             sr = self.model(lr, references)
         terms = self.objective.terms(sr.float(), hr, lr, references)
@@ -162,14 +186,15 @@ class Trainer:
         self.muon.step()
         self.average.update_parameters(self.model)
         self.step += 1
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return {name: value.detach() for name, value in terms.items()}  # not yet read: a GPU would wait for it
 
     @torch.no_grad()
-    def _picture(self, sample: dict[str, torch.Tensor]) -> None:
+    def _picture(self, sample: dict[str, Tensor]) -> None:
         """A sheet of rows: bicubic, first reference, result, truth."""
         model = self.average.module.eval()
-        lr, references = sample["lr"].to(self.device), sample["references"].to(self.device)
-        sr = model(lr, references).cpu()
+        sample = {name: value[:8] for name, value in sample.items()}
+        sr = model(sample["lr"], sample["references"]).cpu()
+        sample = {name: value.cpu() for name, value in sample.items()}
         plain = torch.nn.functional.interpolate(sample["lr"], size=sr.shape[-2:], mode="bicubic", align_corners=False)
         black = torch.zeros_like(sample["hr"][:, None, :1])  # a batch may have no references
         reference = torch.cat([sample["references"], black], dim=1)[:, 0].expand(-1, 3, -1, -1)
@@ -178,11 +203,16 @@ class Trainer:
         Image.fromarray(sheet.numpy()).save(self.run / "samples" / f"{self.step:06d}.png")
 
 
-def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
-    """An exponential moving average that begins short, so that a run of few steps does not average its beginning."""
+def _moving_average(
+    decay: float, steps: Callable[[], int]
+) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """An exponential moving average that begins short, so that a run of few steps does not average its beginning.
+
+    steps: those made so far; torch's own count lies on the device, where reading it waits for all that goes before.
+    """
 
     @torch.no_grad()
-    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + steps()) / (10 + steps())))
 
     return average

@@ -70,7 +70,7 @@ def agreement(pairs: PairDataset, samples: int = 16) -> float:
     weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
     values = []
     for i in range(samples):
-        sample = pairs[i]
+        sample = {name: value / 255 for name, value in pairs[i].items()}
         a, b = detail((sample["hr"] * weights).sum(0, keepdim=True)), detail(sample["references"][0])
         values.append(float(a @ b / (a.norm() * b.norm() + 1e-9)))
     return float(np.mean(values))
@@ -105,7 +105,7 @@ def test_a_sample_is_the_same_whenever_it_is_drawn(photos, recipe):
 def test_the_lr_picture_is_the_hr_one_made_small(photos):
     pairs = dataset(photos, lr_sides=((64, 1.0),))
     for i in range(4):
-        sample = pairs[i]
+        sample = {name: value / 255 for name, value in pairs[i].items()}
         small = torch.nn.functional.interpolate(sample["hr"][None], scale_factor=0.25, mode="area")[0]
         assert (small - sample["lr"]).abs().mean() < 0.03
 
@@ -156,7 +156,10 @@ def test_flips_are_even_uneven_or_none():
             people, counts=ONE, flips=flips, registered=False, lr_sides=((24, 1.0),), **(KINDS | {"other_share": 1.0})
         )
         samples = [pairs[i] for i in range(24)]
-        return {tuple(bool(s[k][..., -1].mean() > s[k][..., 0].mean()) for k in ("hr", "references")) for s in samples}
+        return {
+            tuple(bool(s[k][..., -1].float().mean() > s[k][..., 0].float().mean()) for k in ("hr", "references"))
+            for s in samples
+        }
 
     assert directions("none") == {(True, True)}
     assert directions("even") == {(True, True), (False, False)}

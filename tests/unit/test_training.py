@@ -12,12 +12,12 @@ from skimage import data
 from hime_core.errors import InputError
 from hime_core.model.checkpoint import save_checkpoint
 from hime_core.model.hime import Hime, HimeConfig
-from hime_core.training.command import TrainSettings, build_model, train
+from hime_core.training.command import TrainSettings, build_model, on_device, train
 from hime_core.training.curve import draw_curve
 from hime_core.training.dataset import PairDataset, PairOptions
 from hime_core.training.degradations import turn
 from hime_core.training.losses import LossWeights
-from hime_core.training.trainer import Trainer, TrainOptions
+from hime_core.training.trainer import FIRST_PAIRS, Trainer, TrainOptions
 
 SMALL = HimeConfig(width=8, groups=2, lr_blocks=1, hr_blocks=1, reconstruction_blocks=1)
 
@@ -129,3 +129,43 @@ def test_the_average_of_a_short_run_is_of_its_end(photos, tmp_path):
     run.train(lambda progress: None)
     average, ended = run.average.module.lr_conv.weight, run.model.lr_conv.weight
     assert (average - ended).norm() < 0.5 * (ended - begun).norm()
+
+
+def test_pairs_can_be_used_several_times_and_the_run_resumed(photos, tmp_path):
+    class Counted(PairDataset):
+        drawn = 0
+
+        def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+            Counted.drawn += 1
+            return super().__getitem__(index)
+
+    options = PairOptions(batch=8, window=24, lr_sides=((32, 1.0),))
+    data = Counted(photos, options, seed=1, length=100_000)
+    seconds = itertools.count()
+    made = TrainOptions(minutes=2.0, workers=0, rate=2e-3, warmup=5, echoes=8)
+    run = Trainer(Hime(SMALL), data, tmp_path / "run", made, clock=lambda: float(next(seconds)))
+    losses = []
+    run.train(lambda progress: losses.append(progress.loss))
+    assert run.step == 121
+    assert losses[-1] < 0.8 * losses[0]
+    assert Counted.drawn == FIRST_PAIRS + 128  # one pair a step
+    again = Trainer(Hime(SMALL), data, tmp_path / "run", dataclasses.replace(made, minutes=2.2))
+    assert again.resume()
+    assert again.step == 121
+
+
+def test_settings_suit_the_device(tmp_path):
+    given = TrainSettings(tmp_path, tmp_path, batch=4)
+    assert (on_device(given, cuda=False).batch, on_device(given, cuda=False).echoes) == (4, 1)
+    assert on_device(given, cuda=True).echoes > 1
+    assert on_device(dataclasses.replace(given, batch=None, echoes=3), cuda=True).batch == 64
+    assert on_device(dataclasses.replace(given, workers=0), cuda=True).workers == 0
+
+
+def test_a_network_of_more_steps_begins_as_the_one_it_begins_from(tmp_path):
+    start = Hime(HimeConfig(steps=1)).eval()
+    save_checkpoint(start, tmp_path / "start.safetensors")
+    settings = TrainSettings(tmp_path, tmp_path / "run", variant="large", init=str(tmp_path / "start.safetensors"))
+    lr, references = torch.rand(1, 3, 16, 16), torch.rand(1, 2, 1, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(build_model(settings).eval()(lr, references), start(lr, references), atol=1e-5)
