@@ -106,7 +106,7 @@ class TorchBackend:
                     self._forward(lr, references)
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other lanes go on
                 out = self._forward(lr, references)
         except RuntimeError as error:
             log.warning("no CUDA graph for %s: %s", tuple(lr.shape), error)
