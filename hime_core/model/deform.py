@@ -45,5 +45,5 @@ def deform_conv_by_grid_sample(
     sampled = F.grid_sample(x.reshape(n * groups, per_group, height, width), grid, align_corners=True)
     sampled = sampled.view(n, groups, per_group, 9, height, width) * mask.view(n, groups, 1, 9, height, width)
     columns = sampled.reshape(n, channels * 9, height * width)
-    result = (weight.view(out, channels * 9) @ columns).reshape(n, out, height, width)
+    result = (weight.reshape(out, channels * 9) @ columns).reshape(n, out, height, width)
     return result if bias is None else result + bias.view(1, out, 1, 1)
