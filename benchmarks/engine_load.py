@@ -148,6 +148,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each load")
     parser.add_argument("--json")
     options = parser.parse_args()
+    cv2.setNumThreads(1)  # as the relay has it
     here, model = relays.machine(), load_weights(options.weights)
     cuda = options.device == "cuda"
     peak = matrix_product() if cuda else None

@@ -31,7 +31,6 @@ from hime_core.engine import BatchingEngine, FaceRequest, Overload, build_engine
 from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.evaluation.metrics import psnr
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
-from hime_core.model.checkpoint import DEFAULT_WEIGHTS
 from hime_core.picture import Picture
 from tests.media.portrait import CLOSE_FRAMES, FPS, WALK_FRAMES, Person, Portrait, face_region, truth
 
@@ -178,7 +177,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=60, help="far frames that are measured")
     parser.add_argument("--codec", choices=("none", "vp8"), default="none")
     parser.add_argument("--bitrate", type=int, default=200_000)
-    parser.add_argument("--weights", default=DEFAULT_WEIGHTS)
+    parser.add_argument("--weights", default="auto")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--pictures", type=Path, help="folder for the last frame: bicubic, single, all, half, truth")
     options = parser.parse_args()

@@ -9,6 +9,7 @@ exemplar made equally coarse. It plays the part of the paper's Eq. 2, in the HR 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -47,11 +48,18 @@ class Registration:
         height, width = reference.shape
         flow = self.flow(reference, lr)
         scale = width / flow.shape[1]
-        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(scale)
-        ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
-        return cv2.remap(
-            reference, xs + flow[..., 0], ys + flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
+        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+        moved = cv2.scaleAdd(flow, scale, _places(height, width))
+        return cv2.remap(reference, moved, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+@lru_cache(maxsize=16)
+def _places(height: int, width: int) -> np.ndarray:
+    """Every pixel's own place, float32 (H, W, 2) as (x, y); not to be written to."""
+    ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
+    places = np.stack((xs, ys), axis=-1)
+    places.flags.writeable = False
+    return places
 
 
 def _match(image: np.ndarray, to: np.ndarray) -> np.ndarray:

@@ -32,7 +32,8 @@ def run(**options: Any) -> None:
 
     from hime_core.model.checkpoint import find_weights
 
-    find_weights(settings.weights)
+    if settings.weights != "auto":
+        find_weights(settings.weights)
     _check_data(settings)
 
     from server.app import create_app

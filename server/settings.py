@@ -56,7 +56,11 @@ class Settings(BaseSettings):
     photos_url: str = Field("", description="fsspec URL; files in the data directory when empty")
     client: Path = Field(CLIENT_BUILD, description="the built web client")
 
-    weights: str = Field("small-x4-call", min_length=1, description="a bundled checkpoint's name, or a file")
+    weights: str = Field(
+        "auto",
+        min_length=1,
+        description="a bundled checkpoint's name, or a file; auto: tiny-x4-call on a CPU, else small-x4-call",
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     frame_deadline_ms: float = Field(120, gt=0, le=1000, description="age at which a frame leaves without waiting on")
 
