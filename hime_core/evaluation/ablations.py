@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,10 @@ class Runs:
                     f"{out} was stopped after {done:.1f} of {self.minutes:g} minutes; the same command goes on with it"
                 )
         return out / "weights.safetensors", self._state(out)["step"]
+
+    def machine(self, ablation: Ablation) -> str:
+        """What a run at hand was trained on."""
+        return json.loads((self._folder / ablation.name / "options.json").read_text()).get("machine", "")
 
     def _train(self, ablation: Ablation, out: Path) -> None:
         if self._data is None:

@@ -217,9 +217,9 @@ class Tables:
             ours = _only(found["model"], ("psnr", "ssim", "lpips", "psnr_inner")) | {"steps": steps}
             rows.append(Row(name, ours, printed.get(name, {})))
         columns = (*QUALITY, "psnr_inner", "steps")
-        return Table(
-            f"LR 16, ×8, {self._runs.minutes:g} minutes of training each: {title}", "run", columns, tuple(rows)
-        )
+        machines = ", ".join(sorted({self._runs.machine(run) for run in runs.values()} - {""}))
+        trained = f"{self._runs.minutes:g} minutes of training each" + (f" on {machines}" if machines else "")
+        return Table(f"LR 16, ×8, {trained}: {title}", "run", columns, tuple(rows))
 
     def _costs(self) -> Table:
         rows = []

@@ -20,7 +20,6 @@ def write_card(run: Path, model: Hime, steps: int, minutes: float) -> None:
     config, side = model.config, LR_SIDE[model.config.scale]
     costs = ", ".join(f"{multiply_accumulates(model, side, n):.3f} with {n}" for n in (1, 3))
     losses = ", ".join(f"{name} {value:g}" for name, value in options["losses"].items() if value)
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     kept = ("alignment", "aggregation", "steps", "width", "lr_blocks", "hr_blocks", "reconstruction_blocks", "groups")
     rows = {
         "network": ", ".join(f"{name} {getattr(config, name)}" for name in kept),
@@ -29,13 +28,18 @@ def write_card(run: Path, model: Hime, steps: int, minutes: float) -> None:
         "data": f"{options['people']} people, {options['photos']} headshots of photos and clips",
         "begun from": options["init"] or "nothing",
         "teacher": options["teacher"] or "none",
-        "seed, length": f"{options['seed']}; {steps} steps in {minutes:.1f} minutes on {where}, "
+        "seed, length": f"{options['seed']}; {steps} steps in {minutes:.1f} minutes on {options['machine']}, "
         f"{torch.get_num_threads()} threads",
         "command": f"`{_command(options)}`",
     }
     name = f"{options['variant']}-x{config.scale}-{options['recipe']}"
     lines = [f"# {name}", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
     (run / "card.md").write_text("\n".join(lines) + "\n")
+
+
+def machine() -> str:
+    """The graphics card, or the kind of processor."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
 
 
 def _command(options: dict) -> str:

@@ -28,7 +28,7 @@ RECIPES = {
 }
 SCALES = (4, 8)
 ENDLESS = 1 << 40  # samples; the clock ends the training
-FREE_TO_CHANGE = ("minutes", "threads", "workers")  # when a run is resumed
+FREE_TO_CHANGE = ("minutes", "threads", "workers", "machine")  # when a run is resumed
 
 
 @dataclass(frozen=True)
@@ -192,13 +192,15 @@ def _checkpoint(name: str | None, scale: int) -> Hime | None:
 
 def _write_options(s: TrainSettings, losses: LossWeights, pairs: PairDataset) -> None:
     """options.json; a run is resumed with what it was begun with. Raises InputError."""
+    from hime_core.training.card import machine
+
     options = {name: value for name, value in asdict(s).items() if name not in ("out", "resume")}
     for name in ("data", "clips", "vgg", "spynet"):  # where they lie on this machine is nobody's business
         options[name] = options[name] and options[name].name
     for name in ("init", "teacher"):
         options[name] = options[name] and Path(options[name]).name
     options |= {"losses": asdict(losses), "exclude": list(s.exclude)}
-    options |= {"photos": len(pairs.photos), "people": len(pairs.people)}
+    options |= {"photos": len(pairs.photos), "people": len(pairs.people), "machine": machine()}
     path = s.out / "options.json"
     if s.resume and path.exists():
         before = json.loads(path.read_text())
