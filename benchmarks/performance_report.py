@@ -3,8 +3,8 @@
     python -m benchmarks.performance_report FOLDER [--out docs/performance.md]
 
 FOLDER holds what `--json` wrote: latency*.json, many_calls*.json, cpu_per_frame*.json, impairments*.json,
-lip_sync*.json, soak*.json, flicker*.json and bench*.json (of `hime bench`). What is absent is left out; every number
-comes from one of the files.
+lip_sync*.json, soak*.json, flicker*.json, bench*.json (of `hime bench`) and engine_load*.json. What is absent is left
+out; every number comes from one of the files.
 """
 
 from __future__ import annotations
@@ -145,6 +145,25 @@ def bench(found: Found) -> list[str]:
     return [*lines, *wanted(goals)]
 
 
+def engine_load(found: Found) -> list[str]:
+    lines = [f"{found['options']['weights']} on {found['options']['device']}."]
+    if found["peak_tflops"]:
+        lines = [
+            lines[0][:-1]
+            + f"; a matrix product in bfloat16 reaches {found['peak_tflops']:.0f} TFLOP/s; memory held at "
+            f"most: {found['memory_mib']:.0f} MiB."
+        ]
+    share = [None if row["share"] is None else 100 * row["share"] for row in found["batches"]]
+    body = [
+        [row["lr"], row["refs"], row["batch"], row["ms"], round(row["faces_per_s"]), row["tflops"], part]
+        for row, part in zip(found["batches"], share, strict=True)
+    ]
+    lines += ["", *table(("LR", "references", "batch", "ms", "faces/s", "TFLOP/s", "% of the card's"), body, 2)]
+    heads = ("calls", "faces/s offered", "p50 ms", "p95 ms", "refused", "a batch")
+    keys = ("calls", "offered_per_s", "p50", "p95", "refused", "batch")
+    return [*lines, *table(heads, [[one[key] for key in keys] for one in found["loads"]], 2)]
+
+
 SECTIONS = (
     Section(
         "Latency", "latency", "python -m benchmarks.latency",
@@ -173,6 +192,11 @@ SECTIONS = (
     Section("A long call", "soak", "python -m benchmarks.soak", "", soak),
     Section("Steady pictures", "flicker", "python -m benchmarks.flicker CLIPS", "Luma, grey levels.", flicker),
     Section("The network", "bench", "hime bench", "", bench),
+    Section(
+        "The engine under load", "engine_load", "python -m benchmarks.engine_load",
+        "The network alone by batch, pictures as bytes in and out; then the whole engine, with calls of 15 faces of "
+        "LR 32 a second each and three exemplars, doubled until p95 passes 60 ms or faces are refused.", engine_load,
+    ),
 )  # fmt: skip
 
 

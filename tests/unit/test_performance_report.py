@@ -1,0 +1,41 @@
+"""docs/performance.md is made of what the benchmarks wrote, and of nothing else."""
+
+import json
+
+from benchmarks.performance_report import report
+
+MACHINE = {"cpu": "abacus", "cores": 2, "gpu": "beads", "memory_gib": 1, "system": "Linux", "load": 0, "versions": {}}
+BATCH = {"lr": 32, "refs": 3, "batch": 4, "ms": 1.29, "faces_per_s": 3101.4, "tflops": 7.5, "share": 0.0095}
+LOAD = {"calls": 16, "offered_per_s": 240.0, "p50": 16.1, "p95": 31.5, "refused": 0.0, "batch": 1.1, "behind": 3.5}
+
+
+def engine_load(**changes: object) -> str:
+    options = {"device": "cuda", "weights": "small-x4-call", "rounds": 10, "json": "/home/somebody/out.json"}
+    found = {"machine": MACHINE, "options": options, "peak_tflops": 790.0, "memory_mib": 512.0}
+    return json.dumps({**found, "batches": [BATCH], "loads": [LOAD], **changes})
+
+
+def test_the_engines_load_is_shown_with_its_command_and_machine(tmp_path):
+    (tmp_path / "engine_load_gpu.json").write_text(engine_load())
+    text = report(tmp_path)
+    assert "## The engine under load" in text
+    assert (
+        "`python -m benchmarks.engine_load --device cuda --weights small-x4-call --rounds 10 --json OUT.json`" in text
+    )
+    assert "abacus, 2 cores, beads" in text and "somebody" not in text
+    assert "790 TFLOP/s; memory held at most: 512 MiB" in text
+    assert "| 32 | 3 | 4 | 1.29 | 3101 | 7.50 | 0.95 |" in text
+    assert "| 16 | 240.00 | 16.10 | 31.50 | 0.00 | 1.10 |" in text
+
+
+def test_a_processor_has_no_share_of_a_card(tmp_path):
+    batch = {**BATCH, "share": None}
+    (tmp_path / "engine_load.json").write_text(engine_load(peak_tflops=None, memory_mib=None, batches=[batch]))
+    text = report(tmp_path)
+    assert "TFLOP/s;" not in text and "| 7.50 | – |" in text
+
+
+def test_what_is_absent_or_damaged_is_left_out(tmp_path, capsys):
+    (tmp_path / "latency.json").write_text("{}")
+    assert "## " not in report(tmp_path)
+    assert "latency.json is left out" in capsys.readouterr().err
