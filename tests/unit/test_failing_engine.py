@@ -17,7 +17,7 @@ from hime_core.engine.batching import BatchingEngine
 from hime_core.enhancer import Enhancer
 from server.media.pipeline import MAX_IN_FLIGHT, VideoPipeline
 from server.observability.metrics import Metrics
-from tests.unit.test_enhancer import Scene
+from tests.unit.enhancer_stage import Scene
 
 FPS = 30
 FAR = (0.3, 250.0, 100.0)  # a face of about 60 px in a frame of 640x360
