@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter, defaultdict, deque
@@ -35,7 +36,7 @@ class History:
         self._clock = clock
         self._offset = wall() - clock()
         self._lock = threading.Lock()
-        self._points: deque[dict[str, Any]] = deque(maxlen=SECONDS)
+        self._points: deque[tuple[float, str]] = deque(maxlen=SECONDS)  # as JSON: a fifth of what dicts take
         self._events: deque[tuple[float, str, float | None]] = deque()  # time, name, and a sample's value
         self._streams = {"in": 0, "out": 0}
         self.bank_exemplars = 0
@@ -56,7 +57,8 @@ class History:
         """The points of whole seconds that began later than `after` (Unix seconds), oldest first."""
         with self._lock:
             self._advance()
-            return [point for point in self._points if point["t"] > after]
+            wanted = [point for second, point in self._points if second > after]
+        return [json.loads(point) for point in wanted]
 
     def until_next(self) -> float:
         """Seconds until the running second is over."""
@@ -100,7 +102,7 @@ class History:
             self._points.clear()
             self._begin(second - SECONDS)
         while self._second < second:
-            self._points.append(self._point())
+            self._points.append((float(self._second), json.dumps(self._point())))
             self._begin(self._second + 1)
 
     def _point(self) -> dict[str, Any]:
