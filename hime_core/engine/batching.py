@@ -40,7 +40,7 @@ class BatchingEngine:
         self._cutter = ReferenceCutter(self.scale)
         self._seconds: dict[tuple[int, int], float] = {}  # that a bucket's batch takes
         linger = LINGER if backend.max_batch > 1 else 0.0
-        self._waiting = WaitingRoom(capacity, linger, lambda bucket: self._seconds.get(bucket, 0.0), clock)
+        self._waiting = WaitingRoom(capacity, linger, lambda bucket: self._seconds.get(bucket, 0.0), clock, backend.lanes)
         self._threads = [
             threading.Thread(target=self._serve, name=f"hime-engine-{lane}", daemon=True)
             for lane in range(backend.lanes)

@@ -34,6 +34,8 @@ class WaitingRoom:
     Streams take turns: the one served longest ago comes first, and its oldest face decides the batch's bucket. A batch
     that is not full is held back up to `linger` seconds for company, never past the moment when `expected(bucket)`
     seconds of work would miss a member's deadline. Faces whose deadline has passed are refused with `Late`.
+    lanes: threads that take from it. Each takes its share of the faces that are alike, not all: those of one batch are
+    prepared one after the other, which takes longer than computing them.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class WaitingRoom:
         linger: float = 0.0,
         expected: Callable[[tuple[int, int]], float] = lambda bucket: 0.0,
         clock: Callable[[], float] = time.monotonic,
+        lanes: int = 1,
     ) -> None:
         self.capacity = capacity
+        self._lanes = lanes
         self.late = 0  # faces refused so far
         self._linger, self._expected, self._clock = linger, expected, clock
         self._waiting: dict[Hashable, deque[Work]] = {}
@@ -72,11 +76,13 @@ class WaitingRoom:
         with self._changed:
             while not self._closed:
                 self._drop_late()
-                batch = self._pick(most)
-                if not batch:
+                alike = self._alike()
+                if not alike:
                     self._changed.wait()
                     continue
-                rest = 0.0 if len(batch) >= most else self._patience(batch)
+                batch = alike[: min(most, -(-len(alike) // self._lanes))]
+                has_company = len(batch) == most or len(batch) < len(alike)
+                rest = 0.0 if has_company else self._patience(batch)
                 if rest > 0:
                     self._changed.wait(rest)
                     continue
@@ -97,15 +103,15 @@ class WaitingRoom:
             self._changed.notify_all()
             return left
 
-    def _pick(self, most: int) -> list[Work]:
-        """Round by round, each stream's oldest face of the bucket."""
+    def _alike(self) -> list[Work]:
+        """The faces of the bucket whose turn it is, round by round, each stream's oldest first."""
         order = sorted(self._waiting, key=lambda stream: self._served.get(stream, -1))
         if not order:
             return []
         bucket = self._waiting[order[0]][0].bucket
         alike = [[work for work in self._waiting[stream] if work.bucket == bucket] for stream in order]
         rounds = max(map(len, alike))
-        return [works[i] for i in range(rounds) for works in alike if i < len(works)][:most]
+        return [works[i] for i in range(rounds) for works in alike if i < len(works)]
 
     def _patience(self, batch: list[Work]) -> float:
         """Seconds that a batch can be held back from now on."""

@@ -96,9 +96,9 @@ def test_what_was_cancelled_is_left_out(clock):
 def test_a_batch_waits_for_company_unless_it_would_be_late(clock, expected, deadline, held):
     room = WaitingRoom(8, linger=0.03, expected=lambda bucket: expected, clock=clock)
     room.put(face("a", deadline=deadline), Future())
-    assert (room._patience(room._pick(4)) > 0) is held
+    assert (room._patience(room._alike()) > 0) is held
     if deadline < 10.03:  # its own deadline comes before the end of the holding
-        assert room._patience(room._pick(4)) == pytest.approx(0.02)
+        assert room._patience(room._alike()) == pytest.approx(0.02)
 
 
 def test_company_ends_the_waiting():
@@ -112,6 +112,15 @@ def test_company_ends_the_waiting():
     room.put(face("b"), Future())
     thread.join(10)
     assert taken == ["a", "b"]
+
+
+def test_each_lane_takes_its_share_without_waiting_for_more(clock):
+    room = WaitingRoom(16, linger=30.0, clock=clock, lanes=4)
+    for stream in "abcdefgh":
+        room.put(face(stream), Future())
+    assert [names(room.take(16)) for _ in range(4)] == [["a", "b"], ["c", "d"], ["e"], ["f"]]
+    room.put(face("a"), Future())
+    assert names(room.take(16)) == ["g"]  # g, h and a wait: the longest unserved comes first
 
 
 def test_closing_hands_back_what_waits_and_wakes_who_takes(clock):
