@@ -39,8 +39,8 @@ class BatchingEngine:
         self._on_batch, self._on_wait, self._clock = on_batch, on_wait, clock
         self._cutter = ReferenceCutter(self.scale)
         self._seconds: dict[tuple[int, int], float] = {}  # that a bucket's batch takes
-        linger = LINGER if backend.max_batch > 1 else 0.0
-        self._waiting = WaitingRoom(capacity, linger, lambda bucket: self._seconds.get(bucket, 0.0), clock, backend.lanes)
+        linger, expected = LINGER if backend.max_batch > 1 else 0.0, lambda bucket: self._seconds.get(bucket, 0.0)
+        self._waiting = WaitingRoom(capacity, linger, expected, clock, backend.lanes)
         self._threads = [
             threading.Thread(target=self._serve, name=f"hime-engine-{lane}", daemon=True)
             for lane in range(backend.lanes)
