@@ -19,7 +19,7 @@ Sample = dict[str, Tensor]
 
 
 class EchoPool:
-    """The newest `size` pairs of each LR size, uint8, on the device. A draw is settled by the seed, the step and these."""
+    """The newest `size` pairs of each LR size, uint8, on the device. Draws repeat for a seed, a step and what is kept."""
 
     def __init__(self, options: PairOptions, device: torch.device, seed: int, size: int = 8192) -> None:
         """options: of the batches to draw; what is put in comes from `options.whole()`."""
