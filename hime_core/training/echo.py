@@ -19,7 +19,7 @@ Sample = dict[str, Tensor]
 
 
 class EchoPool:
-    """The newest `size` pairs of each LR size, uint8, on the device. Draws repeat for a seed, a step and what is kept."""
+    """The newest `size` pairs of each LR size, uint8, on the device. Draws repeat for a seed, step and contents."""
 
     def __init__(self, options: PairOptions, device: torch.device, seed: int, size: int = 8192) -> None:
         """options: of the batches to draw; what is put in comes from `options.whole()`."""
