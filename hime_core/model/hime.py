@@ -186,4 +186,5 @@ def to_luma(images: Tensor) -> Tensor:
     """(N, 3, H, W) RGB, or (N, 1, H, W) as it is, to (N, 1, H, W)."""
     if images.shape[1] == 1:
         return images
-    return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    red, green, blue = images.split(1, dim=1)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue

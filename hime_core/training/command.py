@@ -126,7 +126,7 @@ def train(settings: TrainSettings) -> None:
             signal.signal(number, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             job.train(report)
-    write_card(s.out, job.average.module, job.step, job.elapsed / 60)
+    write_card(s.out, job.average, job.step, job.elapsed / 60)
     print(f"{s.out / 'weights.safetensors'}: {job.step} steps, {job.elapsed / 60:.1f} of {s.minutes:g} minutes")
 
 

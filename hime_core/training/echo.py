@@ -49,23 +49,29 @@ class EchoPool:
         fill = np.array([self._taken[side] for side in sides], float)
         side = int(rng.choice(sides, p=fill / fill.sum()))
         count = int(rng.choice(4, p=np.array(o.counts) / sum(o.counts)))
-        chosen = rng.integers(min(self._taken[side], self._size), size=(o.batch, 1))
-        corners = rng.integers(0, side - o.window + 1, (2, o.batch, 1))
-        mirrored = rng.random((o.batch, 1)) < (0.5 if o.flips != "none" else 0)
-        colours, order = np.arange(3)[None], rng.permuted(np.tile(np.arange(3), (o.batch, 1)), axis=1)[:, :count]
-        kept = self._kept[side]
+        chosen = rng.integers(min(self._taken[side], self._size), size=(1, o.batch))
+        corners = rng.integers(0, side - o.window + 1, (2, o.batch))
+        mirrored = rng.random((1, o.batch)) < (0.5 if o.flips != "none" else 0)
+        order = rng.permuted(np.tile(np.arange(3), (o.batch, 1)), axis=1)[:, :count]
+        # All in one copy that does not wait for the device.
+        numbers = torch.from_numpy(np.concatenate([chosen, corners, mirrored, order.T]).T)
+        if self._device.type == "cuda":
+            numbers = numbers.pin_memory()
+        numbers = numbers.to(self._device, non_blocking=True)
+        colours = torch.arange(3, device=self._device).expand(o.batch, 3)
 
-        def cut(pictures: Tensor, planes: np.ndarray, scale: int) -> Tensor:
+        def cut(pictures: Tensor, planes: Tensor, scale: int) -> Tensor:
             """Windows of planes of pictures (n, P, S, S)."""
-            ys, xs = corners * scale + np.arange(o.window * scale)
-            xs = np.where(mirrored, xs[:, ::-1], xs)
-            where = (chosen[..., None, None], planes[..., None, None], ys[:, None, :, None], xs[:, None, None, :])
-            return pictures[tuple(torch.from_numpy(w).to(self._device) for w in where)]
+            ramp = torch.arange(o.window * scale, device=self._device)
+            which, ys, xs, mirror = numbers[:, :4, None].unbind(1)
+            ys, xs = ys * scale + ramp, xs * scale + torch.where(mirror > 0, ramp.flip(0), ramp)
+            return pictures[which[..., None, None], planes[..., None, None], ys[:, None, :, None], xs[:, None, None, :]]
 
+        kept = self._kept[side]
         return {
             "lr": cut(kept["lr"], colours, 1),
             "hr": cut(kept["hr"], colours, o.scale),
-            "references": cut(kept["references"].squeeze(2), order, o.scale).unsqueeze(2),
+            "references": cut(kept["references"].squeeze(2), numbers[:, 4:], o.scale).unsqueeze(2),
         }
 
 

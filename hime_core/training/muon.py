@@ -21,11 +21,14 @@ ITERATIONS = 5
 class Muon(torch.optim.Optimizer):
     """Parameters of any shape, (out, ...), taken for matrices (out, rest).
 
-    lr: of a step whose root mean square is that of Adam's, 0.2 lr (Liu et al., 2025), so that both share a schedule.
+    lr: or a tensor that is changed in place, times `multiple`: of a step whose root mean square is that of Adam's,
+    0.2 lr (Liu et al., 2025), so that both share a schedule.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: Tensor | float, multiple: float = 1.0, momentum: float = 0.95
+    ) -> None:
+        super().__init__(params, {"lr": lr, "multiple": multiple, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -35,20 +38,20 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     alike[parameter.shape].append(parameter)
             for parameters in alike.values():
-                self._step(parameters, group["lr"], group["momentum"])
+                self._step(parameters, group["lr"] * group["multiple"], group["momentum"])
 
-    def _step(self, parameters: list[nn.Parameter], lr: float, momentum: float) -> None:
+    def _step(self, parameters: list[nn.Parameter], lr: Tensor | float, momentum: float) -> None:
         """All parameters of one shape at once: a batch of small matrices."""
-        moves = []
+        gradients = [parameter.grad for parameter in parameters]
         for parameter in parameters:
-            state = self.state[parameter]
-            average = state.setdefault("average", torch.zeros_like(parameter))
-            average.lerp_(parameter.grad, 1 - momentum)
-            moves.append(parameter.grad.lerp(average, momentum).flatten(1))  # Nesterov's
-        directions = orthogonal(torch.stack(moves))
-        size = 0.2 * max(directions.shape[1:]) ** 0.5
-        for parameter, direction in zip(parameters, directions, strict=True):
-            parameter.sub_(direction.view_as(parameter), alpha=lr * size)
+            if "average" not in self.state[parameter]:
+                self.state[parameter]["average"] = torch.zeros_like(parameter)
+        averages = [self.state[parameter]["average"] for parameter in parameters]
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)
+        moves = torch._foreach_lerp(gradients, averages, momentum)  # Nesterov's
+        directions = orthogonal(torch.stack(moves).flatten(2))
+        steps = directions.mul_(lr * (-0.2 * max(directions.shape[1:]) ** 0.5))
+        torch._foreach_add_(parameters, [step.view_as(p) for step, p in zip(steps, parameters, strict=True)])
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from hime_core.training.losses import (
     relativistic_discriminator_loss,
     relativistic_generator_loss,
 )
+from hime_core.training.replay import restore
 
 CRITICS_SIDE = 64  # of the part of a picture that the critics see on a CPU: they cost far more than the network itself
 
@@ -43,7 +44,10 @@ class Objective:
         self.discriminator: Discriminator | None = None
         if weights.adv:
             self.discriminator = Discriminator().to(device)
-            self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=(0.9, 0.99))
+            self.optimizer = torch.optim.Adam(
+                self.discriminator.parameters(), lr=rate, betas=(0.9, 0.99), fused=True,
+                capturable=device.type == "cuda",
+            )  # fmt: skip
 
     def terms(self, sr: Tensor, hr: Tensor, lr: Tensor, references: Tensor) -> dict[str, Tensor]:
         """Each term times its lambda. sr, hr: (N, 3, H, W); lr, references: what sr was made of."""
@@ -86,7 +90,7 @@ class Objective:
     def load_state_dict(self, state: dict) -> None:
         if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            restore(self.optimizer, state["optimizer"])
 
 
 @contextmanager

@@ -6,13 +6,13 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Subset
 
 from hime_core.model.checkpoint import save_checkpoint
@@ -23,6 +23,7 @@ from hime_core.training.echo import EchoPool, by_side
 from hime_core.training.losses import LossWeights
 from hime_core.training.muon import Muon, hidden_convolutions
 from hime_core.training.objective import Critics, Objective
+from hime_core.training.replay import Replay, restore
 
 FIRST_PAIRS = 512  # in the pool before the first step, where pairs are echoed
 
@@ -69,17 +70,20 @@ class Trainer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        self.model = model.to(self.device, memory_format=layout)
+        cuda = self.device.type == "cuda"
+        self.model = model.to(self.device, memory_format=torch.channels_last if cuda else torch.contiguous_format)
         self.data, self.run, self.options = data, run, options
-        self.average = AveragedModel(self.model, multi_avg_fn=_moving_average(options.ema, lambda: self.step))
+        self.average = deepcopy(self.model).requires_grad_(False)
         hidden = hidden_convolutions(self.model)
         inside = set(map(id, hidden))
         rest = [p for p in self.model.parameters() if id(p) not in inside]
-        self.adam = torch.optim.Adam(rest, lr=options.rate, betas=(0.9, 0.99))
-        self.muon = Muon(hidden, lr=options.rate * options.hidden_rate)
+        # In tensors on the device, so that a replayed step sees them change.
+        self._rate, self._pull = (torch.tensor(0.0, device=self.device) for _ in range(2))
+        self.adam = torch.optim.Adam(rest, lr=self._rate, betas=(0.9, 0.99), fused=True, capturable=cuda)
+        self.muon = Muon(hidden, lr=self._rate, multiple=options.hidden_rate)
         self.objective = Objective(options.losses, critics or Critics(), options.rate, self.device)
         self.step, self.elapsed = 0, 0.0
+        self._update = Replay(self._learn) if cuda else self._learn
         self._clock = clock
         (run / "samples").mkdir(parents=True, exist_ok=True)
         if options.threads:
@@ -93,8 +97,8 @@ class Trainer:
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.adam.load_state_dict(state["adam"])
-        self.muon.load_state_dict(state["muon"])
+        restore(self.adam, state["adam"])
+        restore(self.muon, state["muon"])
         self.objective.load_state_dict(state["objective"])
         self.step, self.elapsed = state["step"], state["elapsed"]
         return True
@@ -105,7 +109,10 @@ class Trainer:
         saved, losses = start, list[dict[str, Tensor]]()
         try:
             for sample in self._batches():
+                self._rate.fill_(self.rate())
+                self._pull.fill_(1 - min(self.options.ema, (1 + self.step) / (10 + self.step)))
                 losses.append(self._update(sample))
+                self.step += 1
                 now = self._clock()
                 self.elapsed = before + now - start
                 if self.step % 20 == 0:
@@ -138,7 +145,7 @@ class Trainer:
         partial = self.run / "state.partial"
         torch.save(state, partial)
         partial.replace(self.run / "state.pt")
-        save_checkpoint(self.average.module, self.run / "weights.safetensors")
+        save_checkpoint(self.average, self.run / "weights.safetensors")
 
     def rate(self) -> float:
         """The learning rate now: linear warm-up in steps, cosine decay in time."""
@@ -147,7 +154,7 @@ class Trainer:
         return self.options.rate * min(1.0, (self.step + 1) / self.options.warmup) * cosine
 
     def _batches(self) -> Iterator[dict[str, Tensor]]:
-        """From the step that comes next on, on the device, float in [0, 1]."""
+        """From the step that comes next on, on the device, uint8."""
         o, echoes = self.data.options, self.options.echoes
         source, batch, collate = self.data, o.batch, None
         if echoes > 1:
@@ -162,7 +169,7 @@ class Trainer:
         )
         if echoes == 1:
             for sample in loader:
-                yield {k: v.to(self.device, non_blocking=True).float().div_(255) for k, v in sample.items()}
+                yield {name: value.to(self.device, non_blocking=True) for name, value in sample.items()}
             return
         pool, due = EchoPool(o, self.device, self.data.seed), float(FIRST_PAIRS)
         for samples in loader:
@@ -170,12 +177,11 @@ class Trainer:
             due -= batch
             while due <= 0:
                 due += o.batch / echoes
-                yield {k: v.float().div_(255) for k, v in pool.draw(self.step).items()}
+                yield pool.draw(self.step)
 
-    def _update(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
-        self.adam.param_groups[0]["lr"] = self.rate()
-        self.muon.param_groups[0]["lr"] = self.rate() * self.options.hidden_rate
-        lr, hr, references = sample["lr"], sample["hr"], sample["references"]
+    def _learn(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One step. Nothing here waits for the device, and what changes from step to step lies there (`Replay`)."""
+        lr, hr, references = (sample[name].float().div_(255) for name in ("lr", "hr", "references"))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             sr = self.model(lr, references)
         terms = self.objective.terms(sr.float(), hr, lr, references)
@@ -184,16 +190,23 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
         self.adam.step()
         self.muon.step()
-        self.average.update_parameters(self.model)
-        self.step += 1
-        return {name: value.detach() for name, value in terms.items()}  # not yet read: a GPU would wait for it
+        self._follow()
+        return {name: value.detach() for name, value in terms.items()}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """An exponential moving average of the weights; it begins short, so that short runs do not average their
+        beginning."""
+        averages, weights = list(self.average.parameters()), list(self.model.parameters())
+        moves = torch._foreach_sub(weights, averages)
+        torch._foreach_mul_(moves, self._pull)
+        torch._foreach_add_(averages, moves)
 
     @torch.no_grad()
     def _picture(self, sample: dict[str, Tensor]) -> None:
         """A sheet of rows: bicubic, first reference, result, truth."""
-        model = self.average.module.eval()
-        sample = {name: value[:8] for name, value in sample.items()}
-        sr = model(sample["lr"], sample["references"]).cpu()
+        sample = {name: value[:8].float() / 255 for name, value in sample.items()}
+        sr = self.average.eval()(sample["lr"], sample["references"]).cpu()
         sample = {name: value.cpu() for name, value in sample.items()}
         plain = torch.nn.functional.interpolate(sample["lr"], size=sr.shape[-2:], mode="bicubic", align_corners=False)
         black = torch.zeros_like(sample["hr"][:, None, :1])  # a batch may have no references
@@ -201,18 +214,3 @@ class Trainer:
         rows = torch.cat([torch.cat(list(r), dim=2) for r in (plain, reference, sr, sample["hr"])], dim=0)
         sheet = torch.cat(rows.split(3), dim=1).clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
         Image.fromarray(sheet.numpy()).save(self.run / "samples" / f"{self.step:06d}.png")
-
-
-def _moving_average(
-    decay: float, steps: Callable[[], int]
-) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
-    """An exponential moving average that begins short, so that a run of few steps does not average its beginning.
-
-    steps: those made so far; torch's own count lies on the device, where reading it waits for all that goes before.
-    """
-
-    @torch.no_grad()
-    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + steps()) / (10 + steps())))
-
-    return average

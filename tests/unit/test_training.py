@@ -127,7 +127,7 @@ def test_the_average_of_a_short_run_is_of_its_end(photos, tmp_path):
     run = Trainer(Hime(SMALL), dataset(photos), tmp_path / "run", options, clock=lambda: float(next(seconds)))
     begun = run.model.lr_conv.weight.detach().clone()
     run.train(lambda progress: None)
-    average, ended = run.average.module.lr_conv.weight, run.model.lr_conv.weight
+    average, ended = run.average.lr_conv.weight, run.model.lr_conv.weight
     assert (average - ended).norm() < 0.5 * (ended - begun).norm()
 
 
