@@ -50,7 +50,7 @@ class _Graph:
 class TorchBackend:
     """PyTorch: for CUDA, and the reference that others are measured against.
 
-    On CUDA the convolutions run in bf16, channels last; autocast keeps torchvision's deformable sampling in float32.
+    On CUDA the convolutions run in bf16, channels last, and the deformable sampling in float32.
     Batches are padded to powers of two, and each shape is recorded once as a CUDA graph, as launching this network's
     200 small kernels takes longer than they do; a shape that cannot be recorded runs without. Pictures travel as bytes
     through pinned memory, a few hundred kB a batch, without blocking the thread that sends the next.

@@ -1,7 +1,8 @@
-"""Modulated deformable convolution (Zhu et al., 2019) in two forms that compute the same.
+"""Modulated deformable convolution (Zhu et al., 2019): every tap is a bilinear sample, summed by a matrix product.
 
-torchvision's kernel is the one for CUDA and for export. On a CPU it is the slowest part of the network by far,
-forward and backward, so there every tap is one bilinear `grid_sample` and the taps are summed by a matrix product.
+Not torchvision's `deform_conv2d`, which computes the same: on a CPU it is the slowest part of the network by far,
+forward and backward, and on a GPU it launches on the default stream whatever the current one is, so that it is left
+out of CUDA graphs and races with other streams.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import deform_conv2d
 
 
 def modulated_deform_conv(
@@ -20,29 +20,18 @@ def modulated_deform_conv(
     x: (N, C, H, W); offset: (N, 2*groups*9, H, W), pairs (dy, dx) in pixels, group-major as torchvision has them;
     mask: (N, groups*9, H, W); weight: (out, C, 3, 3). Returns (N, out, H, W).
     """
-    if x.is_cuda:
-        return deform_conv2d(x, offset, weight, bias, padding=1, mask=mask)
-    return deform_conv_by_grid_sample(x, offset, mask, weight, bias, groups)
-
-
-def deform_conv_by_grid_sample(
-    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int
-) -> Tensor:
-    """The same by one `grid_sample` over all taps."""
     n, channels, height, width = x.shape
-    out = weight.shape[0]
-    per_group = channels // groups
-    offset = offset.view(n, groups, 9, 2, height, width)
-    ys = torch.arange(height, dtype=x.dtype, device=x.device).view(1, 1, 1, height, 1)
-    xs = torch.arange(width, dtype=x.dtype, device=x.device).view(1, 1, 1, 1, width)
-    taps = torch.arange(3, dtype=x.dtype, device=x.device) - 1
-    dy = taps.repeat_interleave(3).view(1, 1, 9, 1, 1)
-    dx = taps.repeat(3).view(1, 1, 9, 1, 1)
+    out, per_group = weight.shape[0], channels // groups
+    dy, dx = offset.float().reshape(n, groups, 9, 2, height, width).unbind(3)  # positions need more than bfloat16
+    ys, xs = (torch.arange(size, device=x.device) for size in (height, width))
+    taps = torch.arange(3, device=x.device) - 1
     # Sample positions in [-1, 1] over pixel centres (align_corners=True).
-    gy = (offset[:, :, :, 0] + ys + dy) * (2.0 / max(height - 1, 1)) - 1.0
-    gx = (offset[:, :, :, 1] + xs + dx) * (2.0 / max(width - 1, 1)) - 1.0
-    grid = torch.stack((gx, gy), dim=-1).view(n * groups, 9 * height, width, 2)
-    sampled = F.grid_sample(x.reshape(n * groups, per_group, height, width), grid, align_corners=True)
+    to_y, to_x = 2.0 / max(height - 1, 1), 2.0 / max(width - 1, 1)
+    at_y = (taps.repeat_interleave(3).view(9, 1, 1) + ys.view(height, 1)) * to_y - 1.0
+    at_x = (taps.repeat(3).view(9, 1, 1) + xs) * to_x - 1.0
+    grid = torch.stack((torch.add(at_x, dx, alpha=to_x), torch.add(at_y, dy, alpha=to_y)), dim=-1)
+    grid = grid.view(n * groups, 9 * height, width, 2)
+    sampled = F.grid_sample(x.float().reshape(n * groups, per_group, height, width), grid, align_corners=True)
     sampled = sampled.view(n, groups, per_group, 9, height, width) * mask.view(n, groups, 1, 9, height, width)
     columns = sampled.reshape(n, channels * 9, height * width)
     result = (weight.reshape(out, channels * 9) @ columns).reshape(n, out, height, width)

@@ -169,7 +169,7 @@ def build_pairs(s: TrainSettings) -> PairDataset:
         options = replace(options, batch=s.batch)
     if s.echoes and s.echoes > 1:  # where processors make no windows, whole pictures and more references cost little
         window = min(side for side, _ in options.lr_sides)
-        options = replace(options, window=window, counts=(0.25, 0.25, 0.1, 0.4))
+        options = replace(options, window=window, counts=(0.35, 0.3, 0.1, 0.25))
     return PairDataset(s.data, options, s.seed, ENDLESS, clips=s.clips, exclude=s.exclude, cache=s.out / "clips")
 
 

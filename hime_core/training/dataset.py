@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from hime_core.errors import InputError
 from hime_core.registration import Registration, luma, similarity
-from hime_core.training.degradations import degrade_lr, degrade_reference, relight, turn_with
+from hime_core.training.degradations import degrade_lr, degrade_reference, relight, tint, turn_with
 from hime_core.training.headshots import (
     PHOTO_SIDE,
     PHOTO_SUFFIXES,
@@ -50,6 +50,8 @@ class PairOptions:
     registered: references are laid over the LR picture by their landmarks and by flow, as at runtime; otherwise they
     are only resized, as in the paper; landmark_error: of the LR face's landmarks, shares of the side;
     zoom: half of the targets are cut up to this share tighter than their shot, so that a photo is never twice the same;
+    varied: share of the target photos that are turned, warped and relit, as a face that nobody has: a few thousand
+    photos are learned by heart in minutes on a GPU (on 386 people, +0.3 dB on those trained on over others at x4);
     flips: input and references mirrored together, each by itself, or not at all (Table 7).
     """
 
@@ -70,6 +72,7 @@ class PairOptions:
     registered: bool = True
     landmark_error: float = 0.01
     zoom: float = 0.06
+    varied: float = 0.6
     flips: Flips = "even"
 
     def __post_init__(self) -> None:
@@ -101,7 +104,7 @@ class PairOptions:
         sizes = {"window": 16, "batch": 16, "lr_sides": ((16, 1.0),)} if scale == 8 else {"lr_sides": ((32, 1.0),)}
         return cls(
             scale=scale, counts=(0, 0, 0, 1), self_share=0, other_share=1, wrong_share=0, blank_share=0, lone=0,
-            clip_share=0, registered=False, zoom=0, **sizes,
+            clip_share=0, registered=False, zoom=0, varied=0, **sizes,
         )  # fmt: skip
 
 
@@ -154,6 +157,11 @@ class PairDataset(Dataset):
         target = min(int(np.searchsorted(self._chances, rng.random(), side="right")), len(self.photos) - 1)
         flip = o.flips != "none" and rng.random() < 0.5
         photo, points = self._look(target, flip)
+        if (
+            not self.people[self._person_of[target]].clip and rng.random() < o.varied
+        ):  # moments of clips are coded whole
+            photo, points = turn_with(np.ascontiguousarray(photo), points, rng, rng.random())
+            photo = tint(relight(photo, rng), rng)
         side = self._side(photo.shape[0], rng)
         window = o.window or side
         box = self._box(photo.shape[0], side * o.scale, rng)

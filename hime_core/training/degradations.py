@@ -30,6 +30,11 @@ def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.LUT(image, np.clip(table, 0, 255).round().astype(np.uint8))
 
 
+def tint(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another white balance: each channel times 0.85..1.15."""
+    return np.clip(rgb * rng.uniform(0.85, 1.15, 3), 0, 255).round().astype(np.uint8)
+
+
 def degrade_lr(lr: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A little of what an uplink adds to a clean LR picture: blur, sensor noise, compression."""
     if rng.random() < 0.3:

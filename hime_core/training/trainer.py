@@ -73,6 +73,7 @@ class Trainer:
         cuda = self.device.type == "cuda"
         self.model = model.to(self.device, memory_format=torch.channels_last if cuda else torch.contiguous_format)
         self.data, self.run, self.options = data, run, options
+        torch.backends.cudnn.benchmark = cuda  # shapes are few and stay
         self.average = deepcopy(self.model).requires_grad_(False)
         hidden = hidden_convolutions(self.model)
         inside = set(map(id, hidden))

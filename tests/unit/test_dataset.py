@@ -153,8 +153,9 @@ def test_flips_are_even_uneven_or_none():
 
     def directions(flips: str) -> set[tuple[bool, bool]]:
         pairs = dataset(
-            people, counts=ONE, flips=flips, registered=False, lr_sides=((24, 1.0),), **(KINDS | {"other_share": 1.0})
-        )
+            people, counts=ONE, flips=flips, registered=False, varied=0, lr_sides=((24, 1.0),),
+            **(KINDS | {"other_share": 1.0}),
+        )  # fmt: skip
         samples = [pairs[i] for i in range(24)]
         return {
             tuple(bool(s[k][..., -1].float().mean() > s[k][..., 0].float().mean()) for k in ("hr", "references"))
@@ -305,3 +306,19 @@ def test_celebamask_is_split_by_identity(tmp_path):
     pairs = PairDataset(tmp_path, PairOptions.for_recipe("rec", 4), 1, 10)
     assert pairs[0]["hr"].shape == (3, 96, 96)
     assert read_people(tmp_path)[0].shots[0].rgb().shape == (256, 256, 3)
+
+
+def test_varied_photos_are_never_twice_the_same_and_those_of_clips_stay():
+    def seen(clip: bool, varied: float) -> set[bytes]:
+        people = [Person("ann", (Shot(encode(data.astronaut()[:256, 96:352])),), clip)]
+        pairs = dataset(people, counts=(1, 0, 0, 0), flips="none", zoom=0, varied=varied, window=None, lone=1)
+        found = [pairs[i] for i in range(8)]
+        for pair in found:
+            hr = Image.fromarray(pair["hr"].permute(1, 2, 0).numpy())
+            small = np.asarray(hr.resize(pair["lr"].shape[1:], Image.Resampling.BICUBIC))
+            assert np.array_equal(small, pair["lr"].permute(1, 2, 0).numpy())
+        return {pair["hr"].numpy().tobytes() for pair in found if pair["lr"].shape[-1] == 32}
+
+    assert len(seen(False, 0)) == 1
+    assert len(seen(True, 1)) == 1
+    assert len(seen(False, 1)) > 3
