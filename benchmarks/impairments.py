@@ -34,10 +34,12 @@ Publisher = ImpairedPeer | PlainReceiver
 
 @dataclass(frozen=True)
 class Scenario:
-    """path: what the network is while it is bad. begin: what happens when it becomes so, beyond that."""
+    """path: what the network is while it is bad, clean: before and after. begin: what happens when it becomes bad,
+    beyond that."""
 
     name: str
     path: Path = field(default_factory=Path)
+    clean: Path = field(default_factory=Path)
     begin: Callable[[Forwarder, Publisher], None] = lambda forwarder, publisher: None
     at_most_per_minute: float = math.inf  # freezes
 
@@ -58,24 +60,23 @@ SCENARIOS = (
     Scenario("delay100", Path(delay=0.1, jitter=0.02)),
     Scenario("loss2delay25", Path(loss=0.02, delay=0.025, jitter=0.005)),
     Scenario("loss5delay50", Path(loss=0.05, delay=0.05, jitter=0.01)),
-    Scenario("rate", Path(rate=300_000)),
+    Scenario("rate", Path(rate=300_000), Path(rate=2_000_000)),
     Scenario("hold", begin=hold),
     Scenario("holdlost", begin=hold_unrepaired),  # no retransmission comes through either
 )
-CLEAN = Path(rate=2_000_000)
 
 
 async def phases(scenario: Scenario, forwarder: Forwarder, publisher: Publisher, seconds: float) -> Phases:
     """Runs the scenario on a call that is up."""
     clock = asyncio.get_running_loop().time
-    forwarder.impair(CLEAN)
+    forwarder.impair(scenario.clean)
     await asyncio.sleep(seconds / 4)
     bad = clock()
     forwarder.impair(scenario.path)
     scenario.begin(forwarder, publisher)
     await asyncio.sleep(seconds)
     good = clock()
-    forwarder.impair(CLEAN)
+    forwarder.impair(scenario.clean)
     forwarder.up.refused = frozenset()
     await asyncio.sleep(seconds / 4)
     return Phases(bad, good, clock())

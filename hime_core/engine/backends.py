@@ -20,7 +20,7 @@ from hime_core.model.hime import Hime
 CUDA_BATCH = 16
 CUDA_LANES = 4  # cutting references takes CPU time: several batches are prepared beside the one that computes
 CORES_PER_LANE = 4  # of a CPU: the rest decodes, tracks and encodes
-MAX_GRAPHS = 48  # each keeps its memory: 1 to 16 faces of 3 LR sizes with 1 to 3 references fit
+MAX_GRAPHS = 48  # 1 to 16 faces of 3 LR sizes with 1 to 3 references fit
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ class TorchBackend:
         if self._cuda:
             self._model.to(memory_format=torch.channels_last)
         self._graphs: dict[tuple[torch.Size, torch.Size], _Graph | None] = {}
+        self._memory = None  # of all graphs: one runs at a time
         self._lock = threading.Lock()
 
     @torch.inference_mode()
@@ -106,8 +107,9 @@ class TorchBackend:
                     self._forward(lr, references)
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other lanes go on
+            with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):  # other lanes go on
                 out = self._forward(lr, references)
+            self._memory = graph.pool()
         except RuntimeError as error:
             log.warning("no CUDA graph for %s: %s", tuple(lr.shape), error)
             return None

@@ -1,7 +1,7 @@
 """CUDA graphs of a training step: its two thousand small kernels are launched as one.
 
-A small network's step is bound by the launching, not by the arithmetic: on one H200 a replayed step takes a fraction of
-what it takes kernel by kernel (`docs/performance.md`).
+On one H200 a step of 128 pairs with 0, 1 and 3 references takes 12, 19 and 29 ms so; launched one by one 16, 24 and 31,
+and a processor core beside it.
 """
 
 from __future__ import annotations
