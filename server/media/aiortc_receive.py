@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import av
 from aiortc import RTCRtpReceiver
-from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import RtcpByePacket, RtcpSrPacket
 
@@ -24,12 +23,12 @@ from server.media.aiortc_decode import DecoderQueue, DecoderSink
 from server.media.aiortc_inbound import Inbound
 from server.media.aiortc_private import private, set_private
 from server.media.capture import CaptureClock
+from server.media.congestion import GrantedBitrate
 from server.media.jitter import AudioForwarding, ReceivedData, ReceiveEvents, VideoJitterBuffer
 from server.media.repair import KeyframeRequests, RoundTrip
 from server.media.rtp import Packet
 
 PROBE_INTERVAL = 1.0  # seconds between measurements of the round trip
-CONGESTED = 0.1  # share of packets lost, from which on the publisher is granted what the estimate says
 SILENCE = 2.0  # seconds without a packet, after which nothing is asked for any more
 
 
@@ -54,7 +53,7 @@ def receive_video(
 ) -> Reception:
     """Leads a receiver's decoded frames to the sink instead of aiortc's unbounded track queue. Before it starts.
 
-    min_bitrate: bit/s that the publisher is granted on every path that does not lose its packets.
+    min_bitrate: bit/s that the publisher is granted on every path that is not too narrow for them (`GrantedBitrate`).
     """
     reception = _VideoReception(receiver, sink, min_bitrate, clock)
     set_private(receiver, "jitter_buffer", reception)
@@ -92,7 +91,8 @@ class _VideoReception:
     def __init__(self, receiver: RTCRtpReceiver, sink: VideoSink, min_bitrate: int, clock: Callable[[], float]) -> None:
         self.last_arrival: float | None = None
         self.decoder = DecoderQueue(sink, lambda: self._loss("backlog"), self.decoder_failed, clock)
-        estimator = _FlooredEstimator(private(receiver, "remote_bitrate_estimator"), min_bitrate, self.congested)
+        self._loss_share = 0.0
+        estimator = GrantedBitrate(private(receiver, "remote_bitrate_estimator"), min_bitrate, lambda: self._loss_share)
         set_private(receiver, "remote_bitrate_estimator", None)  # aiortc's own way is only the first packets'
         self.take = Inbound(receiver, lambda packet, codec: self.add(packet), estimator).take
         self._receiver = receiver
@@ -108,7 +108,6 @@ class _VideoReception:
         self._ssrc = 0
         self._probed = float("-inf")
         self._counted = 0, 0  # packets expected and received, at the last probe
-        self._loss_share = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -123,9 +122,6 @@ class _VideoReception:
             self._start(self._probe())
             self._count_loss()
         return False, None
-
-    def congested(self) -> bool:
-        return self._loss_share >= CONGESTED
 
     def decoder_failed(self) -> None:
         """In the decoder's thread."""
@@ -182,25 +178,6 @@ class _VideoReception:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class _FlooredEstimator:
-    """aiortc takes a busy processor's delays for a congested path, goes down to nothing and needs a minute back.
-
-    A path that is congested in fact loses packets: there the estimate holds.
-    """
-
-    def __init__(self, estimator: RemoteBitrateEstimator, floor: int, congested: Callable[[], bool]) -> None:
-        self._estimator = estimator
-        self._floor = floor
-        self._congested = congested
-
-    def add(self, **packet: Any) -> tuple[int, list[int]] | None:
-        estimate = self._estimator.add(**packet)
-        if estimate is None or estimate[0] >= self._floor or self._congested():
-            return estimate
-        self._estimator.rate_control.current_bitrate = self._floor
-        return self._floor, estimate[1]
 
 
 class _AudioReception:

@@ -14,7 +14,6 @@ from aiortc import RTCPeerConnection, RTCRtpReceiver
 from aiortc.codecs import CODECS, get_decoder, get_encoder
 from aiortc.codecs.vpx import vp8_depayload
 from aiortc.jitterbuffer import JitterBuffer
-from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, decoder_worker
 from aiortc.rtp import RtcpByePacket, RtcpSenderInfo, RtcpSrPacket, RtpPacket
 
@@ -304,30 +303,6 @@ async def test_a_goodbye_does_not_end_the_receiver() -> None:
     assert not ended
     set_private(receiver, "decoder_thread", None)
     await pc.close()
-
-
-def test_what_a_publisher_is_granted_has_a_floor_and_rises_from_there() -> None:
-    inner = RemoteBitrateEstimator()
-    congested = False
-    floored = seam._FlooredEstimator(inner, 300_000, lambda: congested)
-    granted = []
-    arrival, sent = 0.0, 0
-    for number in range(4000):  # 100 packets a second, 1.6 Mbit/s at first; then ever later ones; then steady ones
-        sent += 10
-        arrival += 14 if 500 <= number < 2500 else 10
-        estimate = floored.add(
-            arrival_time_ms=round(arrival),
-            abs_send_time=int(sent / 1000 * (1 << 18)) & 0xFFFFFF,
-            payload_size=2000 if number < 500 else 100,
-            ssrc=1,
-        )
-        granted.append(estimate[0] if estimate else None)
-    assert min(filter(None, granted)) == 300_000
-    assert inner.rate_control.current_bitrate >= 300_000
-    congested = True  # where packets get lost, the estimate holds
-    inner.rate_control.current_bitrate = 200_000
-    inner.add = lambda **packet: (200_000, [1])
-    assert floored.add() == (200_000, [1])
 
 
 def test_vp8_is_decoded_as_by_libvpx_whatever_its_size_and_without_delay() -> None:
