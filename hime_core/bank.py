@@ -97,8 +97,8 @@ class ExemplarBank:
         """An empty bank with the same settings, for another person in the same stream."""
         return ExemplarBank(self._capacity, self._interval, self._min_side, self._clock)
 
-    def offer(self, rgb: np.ndarray, face: TrackedFace, frame: int) -> Exemplar | None:
-        """Admits a tracked face of a (height, width, 3) uint8 frame, or refuses it."""
+    def offer(self, rgb: Callable[[], np.ndarray], face: TrackedFace, frame: int) -> Exemplar | None:
+        """Admits a tracked face of a (height, width, 3) uint8 frame, or refuses it. Most are refused unseen."""
         headshot = headshot_of(face.box)
         with self._lock:
             speed = self._speed(face.track, frame, headshot)
@@ -107,11 +107,12 @@ class ExemplarBank:
             if _too_soon(frame, self._admitted, self._interval) or _too_soon(frame, self._tried, self._interval // 10):
                 return None
             self._tried = frame
-        reason = self._refusal(rgb, face, headshot, speed)
+        image = rgb()
+        reason = self._refusal(image, face, headshot, speed)
         exemplar = None
         if reason is None:
             now = self._clock()
-            exemplar = cut_exemplar(rgb, face.box, face.landmarks, uuid4().hex, "call", frame, now)
+            exemplar = cut_exemplar(image, face.box, face.landmarks, uuid4().hex, "call", frame, now)
             reason = "blurred" if exemplar.sharpness < MIN_SHARPNESS else None
         with self._lock:
             if reason or exemplar is None:

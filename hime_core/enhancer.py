@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -105,8 +106,7 @@ class Enhancer:
         if not watched and not followed and self._frame - self._looked < GLANCE_EVERY:
             return Job(picture, received, self._clock(), watched=False, bypasses=["unwatched"])
         self._looked = self._frame
-        with self._stage("convert"):
-            rgb = picture.rgb()
+        rgb = cache(lambda: self._converted(picture))  # few frames need it
         faces = self._watch.update(rgb, picture.y)
         job = Job(picture, received, self._clock(), faces, tuple(headshot_of(f.box) for f in faces))
         if self._watch.failed:
@@ -123,7 +123,11 @@ class Enhancer:
             self._ask(job)
         return job
 
-    def _feed(self, rgb: np.ndarray, faces: tuple[TrackedFace, ...]) -> None:
+    def _converted(self, picture: Picture) -> np.ndarray:
+        with self._stage("convert"):
+            return picture.rgb()
+
+    def _feed(self, rgb: Callable[[], np.ndarray], faces: tuple[TrackedFace, ...]) -> None:
         """A bank belongs to one unbroken track: nobody is ever drawn with another's details."""
         tracks = [f.track for f in faces]
         for gone in set(self._banks) - set(tracks):
@@ -144,7 +148,7 @@ class Enhancer:
             self._banks[track] = self.bank.sibling()
         return self._banks[track]
 
-    def _eligible(self, job: Job, rgb: np.ndarray) -> Iterator[Eligible]:
+    def _eligible(self, job: Job, rgb: Callable[[], np.ndarray]) -> Iterator[Eligible]:
         """The faces small enough to enhance; notes why the others are not."""
         squares = [lr_square(headshot) for headshot in job.headshots]
         plan = self.pace.plan([square.side for square in squares if square], job.now)
@@ -153,7 +157,7 @@ class Enhancer:
             if square is None:
                 job.bypasses.append("close" if headshot.side >= self.bank.min_side else "too_large")
                 continue
-            lr, luma = (crop(image, square.x, square.y, square.side) for image in (rgb, job.picture.y))
+            lr, luma = (crop(image, square.x, square.y, square.side) for image in (rgb(), job.picture.y))
             pose, light, scale = yaw_degrees(face.landmarks), brightness(lr), self._engine.scale
             bank = self._bank_of(face.track)
             exemplars = bank.select(face.landmarks, pose, light, square.side, scale, plan.references)

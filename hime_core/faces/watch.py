@@ -48,8 +48,9 @@ class FaceWatch:
         self._logged = False
         self.failed = False  # whether the detector raised an exception the last time
 
-    def update(self, rgb: np.ndarray, gray: np.ndarray) -> tuple[TrackedFace, ...]:
-        """The faces in the next frame. rgb: uint8 (H, W, 3); gray: uint8 (H, W), a change of size starts anew."""
+    def update(self, rgb: Callable[[], np.ndarray], gray: np.ndarray) -> tuple[TrackedFace, ...]:
+        """The faces in the next frame. rgb: gives it as uint8 (H, W, 3), called from any thread, where it is to be
+        searched; gray: uint8 (H, W), a change of size starts anew."""
         with self._timed("track"):
             faces = self._tracker.update(gray)
             if self._pending and self._pending[0].done():
@@ -75,11 +76,11 @@ class FaceWatch:
         if self._worker:
             self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def _detect(self, rgb: np.ndarray, last: tuple) -> list[Detection]:
-        start = self._clock()
+    def _detect(self, rgb: Callable[[], np.ndarray], last: tuple) -> list[Detection]:
+        start, image = self._clock(), rgb()
         try:
             with self._timed("detect"):
-                return self._detector.detect(rgb, last)
+                return self._detector.detect(image, last)
         finally:
             seconds = self._clock() - start
             self._seconds += (seconds - self._seconds) * (SMOOTHING if self._seconds else 1.0)

@@ -52,7 +52,7 @@ def test_admits_a_close_sharp_face_every_interval(bank, portrait, clock):
     admitted = []
     for frame in range(0, 100):
         clock.now += 0.05
-        if bank.offer(portrait, face(), frame):
+        if bank.offer(lambda: portrait, face(), frame):
             admitted.append(frame)
     assert admitted == [0, 30, 60, 90]
     newest = bank.exemplars()[-1]
@@ -62,7 +62,7 @@ def test_admits_a_close_sharp_face_every_interval(bank, portrait, clock):
 
 
 def test_an_exemplar_is_a_copy_of_the_surroundings_in_its_own_pixels(bank, portrait):
-    found = bank.offer(portrait, face(), 0)
+    found = bank.offer(lambda: portrait, face(), 0)
     headshot = headshot_of(BOX)
     assert found.native_px == round(headshot.side)
     assert not np.shares_memory(found.image, portrait)
@@ -100,36 +100,42 @@ def test_large_faces_are_stored_reduced(portrait):
     ],
 )
 def test_refuses_and_says_why(bank, portrait, changes, reason):
-    assert bank.offer(portrait, face(**changes), 0) is None
+    assert bank.offer(lambda: portrait, face(**changes), 0) is None
     assert dict(bank.refusals) == {reason: 1}
     assert bank.exemplars() == []
 
 
 def test_refuses_what_is_blurred_or_in_motion(bank, portrait):
     blurred = cv2.GaussianBlur(portrait, (0, 0), 3)
-    assert bank.offer(blurred, face(), 0) is None
+    assert bank.offer(lambda: blurred, face(), 0) is None
     moved = face(box=replace(BOX, x=BOX.x + 25), landmarks=LANDMARKS + np.array([25, 0], np.float32))
-    assert bank.offer(portrait, moved, 6) is not None  # 4 pixels a frame are slow for this face
+    assert bank.offer(lambda: portrait, moved, 6) is not None  # 4 pixels a frame are slow for this face
     bank.clear_call()
-    bank.offer(blurred, face(), 10)
-    bank.offer(blurred, face(), 12)
-    assert bank.offer(portrait, moved, 13) is None
+    bank.offer(lambda: blurred, face(), 10)
+    bank.offer(lambda: blurred, face(), 12)
+    assert bank.offer(lambda: portrait, moved, 13) is None
     assert dict(bank.refusals) == {"blurred": 2, "moving": 1}
 
 
 def test_a_refused_face_is_tried_again_before_the_interval_is_over(bank, portrait):
-    assert bank.offer(portrait, face(score=0.2), 0) is None
-    assert [bool(bank.offer(portrait, face(), frame)) for frame in range(1, 6)] == [False, False, True, False, False]
+    assert bank.offer(lambda: portrait, face(score=0.2), 0) is None
+    assert [bool(bank.offer(lambda: portrait, face(), frame)) for frame in range(1, 6)] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_is_bounded_and_keeps_what_differs(bank, portrait, clock):
     for frame in range(0, 30 * 40, 30):
         clock.now += 1
-        bank.offer(portrait, face(), frame)
+        bank.offer(lambda: portrait, face(), frame)
         if frame == 300:
             other = cv2.GaussianBlur(portrait, (0, 0), 0.5)
             other[110:160, 180:260] = other[110:160, 180:260][:, ::-1]
-            odd = bank.offer(np.clip(other * 0.7, 0, 255).astype(np.uint8), face(), frame + 30)
+            odd = bank.offer(lambda other=other: np.clip(other * 0.7, 0, 255).astype(np.uint8), face(), frame + 30)
     kept = bank.exemplars()
     assert len(kept) == 16
     assert kept[-1].frame == 30 * 39
@@ -141,12 +147,12 @@ def test_photos_outlive_the_call(bank, portrait, clock):
         bank.add_photo(exemplar(f"photo-{i}", source="photo"))
     for frame in range(0, 30 * 40, 30):
         clock.now += 1
-        bank.offer(portrait, face(), frame)
+        bank.offer(lambda: portrait, face(), frame)
     assert len(bank.exemplars()) == 16
     assert sum(item.source == "photo" for item in bank.exemplars()) == 3
     bank.clear_call()
     assert sorted(item.id for item in bank.exemplars()) == ["photo-0", "photo-1", "photo-2"]
-    assert bank.offer(portrait, face(), 30 * 40) is not None  # the interval starts anew as well
+    assert bank.offer(lambda: portrait, face(), 30 * 40) is not None  # the interval starts anew as well
 
 
 def test_photos_fill_half_the_bank_at_most(bank):
@@ -216,7 +222,7 @@ def test_threads_may_offer_select_and_remove_at_once(portrait):
             failures.append(error)
 
     jobs = [
-        lambda i: bank.offer(portrait, face(), i),
+        lambda i: bank.offer(lambda: portrait, face(), i),
         lambda i: bank.add_photo(exemplar(f"{i}", source="photo")),
         lambda i: bank.remove([f"{i - 3}"]),
         lambda i: bank.select(LANDMARKS, 0, 0.5, 32, 4),

@@ -33,7 +33,7 @@ def calls_in(seconds: float, detector: Detector, watch: FaceWatch) -> int:
     for _ in range(round(seconds * FPS)):
         detector.now += 1 / FPS
         asked = detector.calls
-        watch.update(rgb, gray.copy())
+        watch.update(lambda: rgb, gray.copy())
         end = time.monotonic() + 5
         while watch._pending and not watch._pending[0].done() and time.monotonic() < end:
             time.sleep(0.0005)  # the detector's own time is the clock's
