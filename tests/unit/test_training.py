@@ -64,8 +64,11 @@ def test_training_learns_and_resumes(photos, tmp_path):
     assert again.elapsed == run.elapsed
     for one, other in zip(again.model.parameters(), run.model.parameters(), strict=True):
         assert torch.equal(one, other)
+    for optimizer in (again.adam, again.muon):
+        assert optimizer.param_groups[0]["lr"] is again._rate  # what a replayed step reads
     again.train(lambda progress: None)
     assert again.step == run.step + 12
+    assert any(not torch.equal(a, b) for a, b in zip(again.model.parameters(), run.model.parameters(), strict=True))
 
 
 def test_train_refuses_what_it_cannot_do(photos, tmp_path):

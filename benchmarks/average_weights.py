@@ -1,0 +1,33 @@
+"""The weighted mean of two checkpoints of which one was trained on from the other (Wortsman et al., 2022).
+
+    python benchmarks/average_weights.py ONE OTHER SHARE OUT.safetensors
+
+ONE, OTHER: names or files; SHARE: of the other, 0..1. Trained on with other pairs, a network forgets a part of what it
+had of the first ones; the mean between both is better than either on people that neither was trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hime_core.model.checkpoint import load_weights, save_checkpoint
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("one")
+    parser.add_argument("other")
+    parser.add_argument("share", type=float)
+    parser.add_argument("out", type=Path)
+    args = parser.parse_args()
+    one, other = load_weights(args.one), load_weights(args.other)
+    if one.config != other.config:
+        parser.error(f"{args.other} is no network like {args.one}; their hyper-parameters must be the same")
+    theirs = other.state_dict()
+    one.load_state_dict({name: value.lerp(theirs[name], args.share) for name, value in one.state_dict().items()})
+    save_checkpoint(one, args.out)
+
+
+if __name__ == "__main__":
+    main()
