@@ -161,7 +161,7 @@ def measure(person: Person, engine, frames: int, bitrate: int | None, pictures: 
     for name, run in runs.items():
         row = rows[name]
         row["ratio"], row["gain"] = row["warp"] / plain["warp"], row["psnr"] - plain["psnr"]
-        row["kept"] = row["gain"] / (rows["single"]["gain"] or math.nan)  # a face that nobody far off is found in
+        row["kept"] = row["gain"] / (rows["single"]["gain"] or math.nan)  # nothing was enhanced
         row["enhanced"] = run["outcomes"][-frames:].count("enhanced") / frames
     if pictures:
         pictures.mkdir(parents=True, exist_ok=True)

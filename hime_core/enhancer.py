@@ -9,7 +9,6 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
@@ -23,7 +22,7 @@ from hime_core.faces.geometry import crop, headshot_of, lr_square
 from hime_core.faces.quality import brightness, yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
-from hime_core.job import Eligible, Enhanced, Job, Outcome, Request
+from hime_core.job import Eligible, Enhanced, Job, OnDemand, Outcome, Request
 from hime_core.pace import REFERENCES, Pace
 from hime_core.picture import Picture
 
@@ -106,13 +105,15 @@ class Enhancer:
         if not watched and not followed and self._frame - self._looked < GLANCE_EVERY:
             return Job(picture, received, self._clock(), watched=False, bypasses=["unwatched"])
         self._looked = self._frame
-        rgb = cache(lambda: self._converted(picture))  # few frames need it
+        rgb = OnDemand(lambda: self._converted(picture))  # few frames need it
         faces = self._watch.update(rgb, picture.y)
         job = Job(picture, received, self._clock(), faces, tuple(headshot_of(f.box) for f in faces))
         if self._watch.failed:
             job.bypasses.append("error")
         elif not faces:
             job.bypasses.append("no_face")
+        if any(map(lr_square, job.headshots)):
+            rgb()  # now, as its time is not selection's
         with self._stage("select"):
             self._feed(rgb, faces)
             job.eligible = tuple(self._eligible(job, rgb))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,6 +17,20 @@ from hime_core.faces.tracker import TrackedFace
 from hime_core.picture import Picture
 
 Outcome = Literal["enhanced", "carried", "passed"]
+
+
+class OnDemand:
+    """A picture that is made when somebody first asks for it, from any thread, and only once."""
+
+    def __init__(self, make: Callable[[], np.ndarray]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made: np.ndarray | None = None
+
+    def __call__(self) -> np.ndarray:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,16 @@
 """The enhancer's promises, with an engine that answers when it is told to and a clock that is set by hand."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 
 from hime_core.enhancer import GLANCE_EVERY
 from hime_core.faces.geometry import Box, headshot_of
+from hime_core.job import OnDemand
 from hime_core.picture import Picture
 from tests.unit.enhancer_stage import (
     CLOSE,
@@ -187,3 +192,18 @@ def test_a_face_that_is_close_at_once_is_not_laboured_over(scene, clock):
     result = enhancer.finish(enhancer.begin(large, clock.now))
     assert result.faces[0].side > 200
     assert result.patches == ()
+
+
+def test_a_picture_on_demand_is_made_once_whoever_asks():
+    made = []
+
+    def make() -> np.ndarray:
+        made.append(threading.get_ident())
+        time.sleep(0.02)
+        return np.zeros(1)
+
+    picture = OnDemand(make)
+    assert not made
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: picture(), range(8)))
+    assert len(made) == 1 and all(one is found[0] for one in found)
