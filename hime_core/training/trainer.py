@@ -71,7 +71,8 @@ class Trainer:
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         cuda = self.device.type == "cuda"
-        self.model = model.to(self.device, memory_format=torch.channels_last if cuda else torch.contiguous_format)
+        self._bf16 = cuda or torch.cpu._is_avx512_bf16_supported()  # a CPU without emulates it, slowly
+        self.model = model.to(self.device, memory_format=torch.channels_last)
         self.data, self.run, self.options = data, run, options
         torch.backends.cudnn.benchmark = cuda  # shapes are few and stay
         self.average = deepcopy(self.model).requires_grad_(False)
@@ -183,7 +184,7 @@ class Trainer:
     def _learn(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step. Nothing here waits for the device, and what changes from step to step lies there (`Replay`)."""
         lr, hr, references = (sample[name].float().div_(255) for name in ("lr", "hr", "references"))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             sr = self.model(lr, references)
         terms = self.objective.terms(sr.float(), hr, lr, references)
         self.model.zero_grad(set_to_none=True)
