@@ -23,7 +23,7 @@ import torch
 
 from benchmarks import relays
 from hime_core.bank import Exemplar
-from hime_core.engine import BatchingEngine, OnnxBackend, TorchBackend
+from hime_core.engine import Backend, BatchingEngine, build_backend
 from hime_core.engine.protocol import FaceRequest
 from hime_core.evaluation.bench import medians
 from hime_core.faces.geometry import Headshot
@@ -71,9 +71,7 @@ def matrix_product() -> float:
     return 2 * 8192**3 / medians([product], 10, time.perf_counter)[0] / 1e12
 
 
-def batches(
-    backend: TorchBackend | OnnxBackend, model: Any, device: str, rounds: int, peak: float | None
-) -> list[Batch]:
+def batches(backend: Backend, model: Any, device: str, rounds: int, peak: float | None) -> list[Batch]:
     rng, found = np.random.default_rng(0), []
     for side in SIDES:
         for refs in REFERENCES:
@@ -155,7 +153,7 @@ def main() -> None:
     if cuda:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    backend = TorchBackend(model, "cuda") if cuda else OnnxBackend(model)
+    backend = build_backend(model, options.device)
     rows = batches(backend, model, options.device, options.rounds, peak)
     memory = torch.cuda.max_memory_reserved() / 2**20 if cuda else None
     if cuda:

@@ -1,4 +1,4 @@
-"""What each variant of the network costs: parameters, GMACs beside the paper's, and ms per face in ONNX Runtime.
+"""What each variant of the network costs: parameters, GMACs beside the paper's, and ms per face as the relay runs it.
 
     OMP_NUM_THREADS=1 python -m benchmarks.variants [--short]
 
@@ -14,7 +14,7 @@ from time import process_time
 
 import numpy as np
 
-from hime_core.engine.backends import OnnxBackend
+from hime_core.engine import build_backend
 from hime_core.evaluation.bench import medians
 from hime_core.model.build import build_large, build_small, build_tiny
 from hime_core.model.count import multiply_accumulates, parameter_count
@@ -52,7 +52,7 @@ def main() -> None:
         ours = parameter_count(models[name]) / 1e6, multiply_accumulates(models[name], side, 3)
         print(f"{name:20}{side:4}{ours[0]:8.3f}{millions:7.2f}{ours[1]:9.3f}{gmacs:7.2f}")
     timed = {name: model for name, model in models.items() if model.config.scale == 4}
-    backends = {name: OnnxBackend(model) for name, model in timed.items()}
+    backends = {name: build_backend(model, "cpu") for name, model in timed.items()}
     print(f"\n{f'LR {LR_SIDE}':20}{'refs':>4}{'M':>8}{'GMAC':>9}{'ms':>8}   times as fast as small x4")
     for references in (1, 3):
         lr = rng.integers(0, 256, (1, LR_SIDE, LR_SIDE, 3), np.uint8)

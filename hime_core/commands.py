@@ -138,10 +138,11 @@ def bench(device: str | None, weights: str, target: Path | None) -> None:
     if target and not target.parent.is_dir():
         raise InputError(f"{target.parent} is not a folder; give a path in one that exists")
     rows = []
-    print(f"{'LR':>4}{'refs':>6}{'batch':>7}{'GMAC':>8}   ms per face (ONNX Runtime is so many times as fast)")
+    print(f"{'LR':>4}{'refs':>6}{'batch':>7}{'GMAC':>8}   ms per face (what the relay runs is so many times as fast)")
     for row in measure.bench(weights, device):
         rows.append(row)
-        faster = {name: f" ({ratio:.2f})" for name, ratio in row["onnx_over"].items() if name != "onnx"}
+        chosen = row.get("ncnn_over") or row.get("onnx_over") or {}
+        faster = {name: f" ({ratio:.2f})" for name, ratio in chosen.items() if ratio != 1}
         figures = "   ".join(f"{name} {ms:.1f}{faster.get(name, '')}" for name, ms in row["ms_per_face"].items())
         print(f"{row['lr']:4}{row['refs']:6}{row['batch']:7}{row['gmacs']:8.3f}   {figures}", flush=True)
     stages = measure.stages()

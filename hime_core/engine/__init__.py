@@ -9,9 +9,11 @@ import torch
 
 from hime_core.engine.backends import Backend, OnnxBackend, TorchBackend
 from hime_core.engine.batching import BatchingEngine
+from hime_core.engine.ncnn_backend import NcnnBackend
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
 from hime_core.faces.geometry import LR_SIDES
 from hime_core.model.checkpoint import DEFAULT_WEIGHTS, load_weights
+from hime_core.model.hime import Hime
 
 __all__ = [
     "Backend",
@@ -19,10 +21,12 @@ __all__ = [
     "Engine",
     "FaceRequest",
     "Late",
+    "NcnnBackend",
     "OnnxBackend",
     "Overload",
     "TorchBackend",
     "best_device",
+    "build_backend",
     "build_engine",
     "weights_for",
 ]
@@ -40,6 +44,13 @@ def weights_for(weights: str, device: str) -> str:
     return AUTO_WEIGHTS[device] if weights == "auto" else weights
 
 
+def build_backend(model: Hime, device: str) -> Backend:
+    """What runs a network fastest on a device, "cpu" or "cuda"."""
+    if device != "cpu":
+        return TorchBackend(model, device)
+    return NcnnBackend(model) if model.flow is None else OnnxBackend(model)
+
+
 def build_engine(
     weights: str = "auto",
     device: str | None = None,
@@ -52,7 +63,7 @@ def build_engine(
     """
     device = device or best_device()
     model = load_weights(weights_for(weights, device))
-    backend = OnnxBackend(model) if device == "cpu" else TorchBackend(model, device)
+    backend = build_backend(model, device)
     _warm_up(backend)
     return BatchingEngine(backend, on_batch=on_batch, on_wait=on_wait)
 

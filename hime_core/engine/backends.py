@@ -1,4 +1,4 @@
-"""Two ways to run the network on a batch of faces."""
+"""What runs the network on a batch of faces: the seam, PyTorch and ONNX Runtime; `ncnn_backend.py` has the third."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def padded(batch: Tensor) -> Tensor:
 
 
 class OnnxBackend:
-    """ONNX Runtime, one CPU thread a face: its deformable convolution is several times as fast as PyTorch's."""
+    """ONNX Runtime, one CPU thread a face: every network, those with flow guidance too, which `NcnnBackend` lacks."""
 
     max_batch = 1
 

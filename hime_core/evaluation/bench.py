@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from hime_core.engine import NcnnBackend
 from hime_core.engine.backends import Backend, OnnxBackend, TorchBackend
 from hime_core.errors import InputError
 from hime_core.model import alignment
@@ -44,7 +45,8 @@ def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = 
     """One row a setting: milliseconds per face of every backend for the device, medians over interleaved rounds, so
     that what else runs on the machine meets all of them alike. On a CPU, one thread and processor time, and PyTorch
     with both forms of its deformable convolution: `torch`, the faster one, and `torchvision`, that package's kernel.
-    "onnx_over" holds ONNX Runtime's speed against each.
+    "onnx_over" and "ncnn_over" hold ONNX Runtime's and ncnn's speed against each; ncnn is left out where it cannot run
+    the network.
 
     device: "cpu" or "cuda". Raises InputError.
     """
@@ -57,6 +59,8 @@ def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = 
         cv2.setNumThreads(1)
         backends["torchvision"] = TorchvisionBackend(model, device)
         backends["onnx"] = OnnxBackend(model)
+        if model.flow is None:
+            backends["ncnn"] = NcnnBackend(model)
     clock = time.process_time if device == "cpu" else time.perf_counter
     rng = np.random.default_rng(0)
     for side in sides:
@@ -75,8 +79,10 @@ def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = 
                     "ms_per_face": {name: 1e3 * value / batch for name, value in seconds.items()},
                     "faces_per_s": {name: batch / value for name, value in seconds.items()},
                     "over_torch": {name: seconds["torch"] / value for name, value in seconds.items()},
-                    "onnx_over": {
-                        name: value / seconds["onnx"] for name, value in seconds.items() if "onnx" in seconds
+                    **{
+                        f"{ours}_over": {name: value / seconds[ours] for name, value in seconds.items()}
+                        for ours in ("onnx", "ncnn")
+                        if ours in seconds
                     },
                 }
 

@@ -1,0 +1,102 @@
+"""ncnn, the fastest way to run the network on a CPU."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import ncnn
+import numpy as np
+
+from hime_core.engine.ncnn_graph import face_network, head_network, reference_network, trunk_network
+from hime_core.model.hime import Hime
+
+CORES_PER_LANE = 4  # the rest decodes, tracks and encodes
+TILE = (16, 32)  # of the map before the last doubling: what is computed from it stays in a core's L2 cache
+HALO = 1  # the tile's neighbours that the two 3x3 convolutions at HR size see
+
+
+class NcnnBackend:
+    """One CPU thread a face; Winograd convolutions. Not for networks with flow guidance."""
+
+    max_batch = 1
+
+    def __init__(self, model: Hime) -> None:
+        if model.flow is not None:
+            raise ValueError("a network with flow guidance has no form in ncnn here")
+        self.scale = model.config.scale
+        self.lanes = max(1, (os.cpu_count() or 1) // CORES_PER_LANE)
+        self._aggregation = model.config.aggregation
+        self._face, self._reference = face_network(model), reference_network(model)
+        self._trunk, self._head = trunk_network(model), head_network(model)
+
+    def infer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+        return np.stack([self._one(face, refs) for face, refs in zip(lr, references, strict=True)])
+
+    def _one(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+        face = lr.astype(np.float32) / np.float32(255)
+        sr = self.run(face, references.astype(np.float32) / np.float32(255))
+        return np.clip(sr * 255 + 0.5, 0, 255).astype(np.uint8)
+
+    def run(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """lr: RGB float32 (h, w, 3); references: luma float32 (R, s*h, s*w), R at least 1; all in [0, 1].
+        Returns I^SR, (s*h, s*w, 3), not clamped."""
+        matched = ("beside", "query") if self._aggregation == "cofa" else ("beside",)
+        f_lr, beside, *query = _run(self._face, {"lr": lr.transpose(2, 0, 1)}, "f_lr", *matched)
+        names = ("aligned", "keys")[: len(matched)]
+        found = [
+            _run(self._reference, {"reference": unshuffled(reference, self.scale), "beside": beside}, *names)
+            for reference in references
+        ]
+        fused = f_lr + self._aggregate(*(np.stack(maps) for maps in zip(*found, strict=True)), *query)
+        residual = self._reconstruct(fused)
+        skip = cv2.resize(lr, residual.shape[:0:-1], interpolation=cv2.INTER_CUBIC)  # a = -0.75, as torch has it
+        return skip + residual.transpose(1, 2, 0)
+
+    def _aggregate(
+        self, aligned: np.ndarray, keys: np.ndarray | None = None, query: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(R, C, h, w), and with CoFA its g1 and the LR features' g2, to F_a, (C, h, w)."""
+        if keys is None or query is None:
+            return aligned.mean(axis=0) if self._aggregation == "average" else aligned.max(axis=0)
+        mu = 1 / (1 + np.exp(-(keys * query).sum(axis=1, keepdims=True)))  # Eq. 7
+        return (mu * aligned).sum(axis=0) / np.maximum(mu.sum(axis=0), 1e-6)  # Eq. 5
+
+    def _reconstruct(self, fused: np.ndarray) -> np.ndarray:
+        if self._head is None:
+            return _run(self._trunk, {"fused": fused}, "residual")[0]
+        (rising,) = _run(self._trunk, {"fused": fused}, "rising")
+        _, height, width = rising.shape
+        factor = self.scale // 2
+        residual = np.empty((3, height * factor, width * factor), np.float32)
+        for y in range(0, height, TILE[0]):
+            for x in range(0, width, TILE[1]):
+                top, left = max(0, y - HALO), max(0, x - HALO)
+                bottom, right = min(height, y + TILE[0]), min(width, x + TILE[1])
+                window = rising[:, top : bottom + HALO, left : right + HALO]
+                (part,) = _run(self._head, {"rising": window}, "residual")
+                residual[:, y * factor : bottom * factor, x * factor : right * factor] = part[
+                    :, (y - top) * factor : (bottom - top) * factor, (x - left) * factor : (right - left) * factor
+                ]
+        return residual
+
+
+def unshuffled(luma: np.ndarray, factor: int) -> np.ndarray:
+    """Space to depth: (f*h, f*w) to (f*f, h, w)."""
+    height, width = luma.shape[0] // factor, luma.shape[1] // factor
+    return luma.reshape(height, factor, width, factor).transpose(1, 3, 0, 2).reshape(factor**2, height, width)
+
+
+def _run(network: ncnn.Net, inputs: dict[str, np.ndarray], *outputs: str) -> list[np.ndarray]:
+    """Outputs in the network's order: one that is needed later is dropped as soon as it has been read."""
+    extractor = network.create_extractor()
+    kept = {name: np.ascontiguousarray(value, np.float32) for name, value in inputs.items()}  # ncnn.Mat borrows them
+    for name, value in kept.items():
+        extractor.input(name, ncnn.Mat(value))
+    found = []
+    for name in outputs:
+        code, mat = extractor.extract(name)
+        if code:
+            raise RuntimeError(f"ncnn gave no {name}: error {code}")
+        found.append(np.array(mat))  # a copy: the memory is the extractor's
+    return found
