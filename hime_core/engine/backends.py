@@ -125,6 +125,11 @@ class TorchBackend:
         return out.permute(0, 2, 3, 1).contiguous()
 
 
+def cpu_lanes() -> int:
+    """Threads that run faces on a CPU, one face each."""
+    return max(1, (os.cpu_count() or 1) // CORES_PER_LANE)
+
+
 def padded(batch: Tensor) -> Tensor:
     """The batch with its last entry repeated up to the next power of two."""
     missing = (1 << (len(batch) - 1).bit_length()) - len(batch)
@@ -138,7 +143,7 @@ class OnnxBackend:
 
     def __init__(self, model: Hime) -> None:
         self.scale = model.config.scale
-        self.lanes = max(1, (os.cpu_count() or 1) // CORES_PER_LANE)
+        self.lanes = cpu_lanes()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 import cv2
 import ncnn
 import numpy as np
 
+from hime_core.engine.backends import cpu_lanes
 from hime_core.engine.ncnn_graph import face_network, head_network, reference_network, trunk_network
 from hime_core.model.hime import Hime
 
-CORES_PER_LANE = 4  # the rest decodes, tracks and encodes
 TILE = (16, 32)  # of the map before the last doubling: what is computed from it stays in a core's L2 cache
 HALO = 1  # the tile's neighbours that the two 3x3 convolutions at HR size see
 
@@ -25,7 +23,7 @@ class NcnnBackend:
         if model.flow is not None:
             raise ValueError("a network with flow guidance has no form in ncnn here")
         self.scale = model.config.scale
-        self.lanes = max(1, (os.cpu_count() or 1) // CORES_PER_LANE)
+        self.lanes = cpu_lanes()
         self._aggregation = model.config.aggregation
         self._face, self._reference = face_network(model), reference_network(model)
         self._trunk, self._head = trunk_network(model), head_network(model)
