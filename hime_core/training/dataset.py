@@ -52,6 +52,7 @@ class PairOptions:
     zoom: half of the targets are cut up to this share tighter than their shot, so that a photo is never twice the same;
     varied: share of the target photos that are turned, warped and relit, as a face that nobody has: a few thousand
     photos are learned by heart in minutes on a GPU (on 386 people, +0.3 dB on those trained on over others at x4);
+    finer: HR pictures and references come at twice their size where photos have the pixels, to be warped and reduced;
     flips: input and references mirrored together, each by itself, or not at all (Table 7).
     """
 
@@ -73,6 +74,7 @@ class PairOptions:
     landmark_error: float = 0.01
     zoom: float = 0.06
     varied: float = 0.6
+    finer: bool = False
     flips: Flips = "even"
 
     def __post_init__(self) -> None:
@@ -94,9 +96,15 @@ class PairOptions:
             return cls(scale=scale, degraded=0.05, called=0.9, clip_share=0.5, **sizes)
         return cls(scale=scale, **sizes)
 
+    @property
+    def varies(self) -> bool:
+        """Whether the echo pool varies pictures: not where LR pictures are more than a plain reduction of them."""
+        return bool(self.varied) and not self.called and not self.degraded
+
     def whole(self) -> PairOptions:
         """Whole pictures with three references each, to cut batches of these options from (`EchoPool`)."""
-        return replace(self, window=None, batch=16, counts=(0, 0, 0, 1))
+        varied = 0 if self.varies else self.varied
+        return replace(self, window=None, batch=16, counts=(0, 0, 0, 1), varied=varied, finer=self.varies)
 
     @classmethod
     def paper(cls, scale: int) -> PairOptions:
@@ -164,8 +172,9 @@ class PairDataset(Dataset):
             photo = tint(relight(photo, rng), rng)
         side = self._side(photo.shape[0], rng)
         window = o.window or side
-        box = self._box(photo.shape[0], side * o.scale, rng)
-        hr = _framed(photo, side * o.scale, box)
+        scale = o.scale * (2 if o.finer and 2 * o.scale * side <= PHOTO_SIDE else 1)
+        box = self._box(photo.shape[0], side * scale, rng)
+        hr = _framed(photo, side * scale, box)
         lr = self._lr(target, hr, side, box, flip, rng)
         if points is not None:
             points = (points - box[:2]) / np.float32(box[2])
@@ -177,18 +186,18 @@ class PairDataset(Dataset):
         x, y = (int(v) for v in rng.integers(0, side - outer + 1, 2))
         lr_outer = np.ascontiguousarray(lr[y : y + outer, x : x + outer])
         lr_luma = luma(lr_outer)
-        cut = np.s_[margin * o.scale : (margin + window) * o.scale]
-        found = np.zeros((references, 1, window * o.scale, window * o.scale), np.uint8)
+        cut = np.s_[margin * scale : (margin + window) * scale]
+        found = np.zeros((references, 1, window * scale, window * scale), np.uint8)
         for number in range(references):
             mirror = not flip if o.flips == "uneven" and rng.random() < 0.5 else flip
-            reference = self._reference(target, mirror, side * o.scale, points, rng)
+            reference = self._reference(target, mirror, side * scale, points, rng)
             if reference is None:
                 continue
-            reference = reference[y * o.scale : (y + outer) * o.scale, x * o.scale : (x + outer) * o.scale]
+            reference = reference[y * scale : (y + outer) * scale, x * scale : (x + outer) * scale]
             if o.registered:
                 reference = self._registration.register(np.ascontiguousarray(reference), lr_luma)
             found[number, 0] = reference[cut, cut]
-        hr = hr[y * o.scale : (y + outer) * o.scale, x * o.scale : (x + outer) * o.scale][cut, cut]
+        hr = hr[y * scale : (y + outer) * scale, x * scale : (x + outer) * scale][cut, cut]
         inner = np.s_[margin : margin + window]
         return {
             "lr": _tensor(lr_outer[inner, inner].transpose(2, 0, 1)),

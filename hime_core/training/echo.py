@@ -1,7 +1,7 @@
 """Data echoing (Choi et al., 2019): a GPU learns from pairs faster than processors make them.
 
 So every pair is made whole, kept on the device for a while, and used several times, each time through another window,
-mirrored or not, with others of its references.
+mirrored or not, with others of its references, and warped and relit where its LR picture is a plain reduction (`vary`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hime_core.training.dataset import PairOptions
+from hime_core.training.vary import Variation, as_variation, draw_variation, levels, relit, shrunk, warped
 
 Sample = dict[str, Tensor]
 
@@ -21,7 +23,7 @@ Sample = dict[str, Tensor]
 class EchoPool:
     """The newest `size` pairs of each LR size, uint8, on the device. Draws repeat for a seed, step and contents."""
 
-    def __init__(self, options: PairOptions, device: torch.device, seed: int, size: int = 8192) -> None:
+    def __init__(self, options: PairOptions, device: torch.device, seed: int, size: int = 4096) -> None:
         """options: of the batches to draw; what is put in comes from `options.whole()`."""
         self._options, self._device, self._seed, self._size = options, device, seed, size
         self._kept: dict[int, Sample] = {}
@@ -49,30 +51,51 @@ class EchoPool:
         fill = np.array([self._taken[side] for side in sides], float)
         side = int(rng.choice(sides, p=fill / fill.sum()))
         count = int(rng.choice(4, p=np.array(o.counts) / sum(o.counts)))
-        chosen = rng.integers(min(self._taken[side], self._size), size=(1, o.batch))
-        corners = rng.integers(0, side - o.window + 1, (2, o.batch))
-        mirrored = rng.random((1, o.batch)) < (0.5 if o.flips != "none" else 0)
+        chosen = rng.integers(min(self._taken[side], self._size), size=o.batch)
+        corners = rng.integers(0, side - o.window + 1, (o.batch, 2))
         order = rng.permuted(np.tile(np.arange(3), (o.batch, 1)), axis=1)[:, :count]
-        # All in one copy that does not wait for the device.
-        numbers = torch.from_numpy(np.concatenate([chosen, corners, mirrored, order.T]).T)
-        if self._device.type == "cuda":
-            numbers = numbers.pin_memory()
-        numbers = numbers.to(self._device, non_blocking=True)
-        colours = torch.arange(3, device=self._device).expand(o.batch, 3)
-
-        def cut(pictures: Tensor, planes: Tensor, scale: int) -> Tensor:
-            """Windows of planes of pictures (n, P, S, S)."""
-            ramp = torch.arange(o.window * scale, device=self._device)
-            which, ys, xs, mirror = numbers[:, :4, None].unbind(1)
-            ys, xs = ys * scale + ramp, xs * scale + torch.where(mirror > 0, ramp.flip(0), ramp)
-            return pictures[which[..., None, None], planes[..., None, None], ys[:, None, :, None], xs[:, None, None, :]]
+        mirrored = rng.random(o.batch) < (0.5 if o.flips != "none" else 0)
+        numbers = self._sent(np.column_stack([chosen, mirrored, corners, order]))
+        which, mirror, corners, order = numbers[:, 0], numbers[:, 1] > 0, numbers[:, 2:4], numbers[:, 4:]
 
         kept = self._kept[side]
+        lr, hr = kept["lr"][which], kept["hr"][which]
+        references = kept["references"].squeeze(2)[which[:, None], order]
+        if o.varies:
+            variation = as_variation(self._sent(draw_variation(rng, o.batch, o.varied, mirrored)))
+            lr, hr, references = _varied(hr, references, variation, side, o.scale)
+        else:
+            lr, hr, references = (torch.where(mirror[:, None, None, None], x.flip(-1), x) for x in (lr, hr, references))
         return {
-            "lr": cut(kept["lr"], colours, 1),
-            "hr": cut(kept["hr"], colours, o.scale),
-            "references": cut(kept["references"].squeeze(2), numbers[:, 4:], o.scale).unsqueeze(2),
+            "lr": _windows(lr, corners, o.window),
+            "hr": _windows(hr, corners * o.scale, o.window * o.scale),
+            "references": _windows(references, corners * o.scale, o.window * o.scale).unsqueeze(2),
         }
+
+    def _sent(self, numbers: np.ndarray) -> Tensor:
+        """All in one copy that does not wait for the device."""
+        tensor = torch.from_numpy(numbers)
+        return (tensor.pin_memory() if self._device.type == "cuda" else tensor).to(self._device, non_blocking=True)
+
+
+def _varied(
+    hr: Tensor, references: Tensor, variation: Variation, side: int, scale: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """uint8 (n, 3, S, S) and (n, R, S, S) to LR pictures of `side`, HR pictures and references, uint8."""
+    moved = warped(torch.cat([hr, references], dim=1).float() / 255, variation)
+    moved = F.avg_pool2d(moved, hr.shape[-1] // (side * scale))
+    hr = levels(relit(moved[:, :3], variation))
+    return shrunk(hr, scale), hr, levels(moved[:, 3:])
+
+
+def _windows(pictures: Tensor, corners: Tensor, side: int) -> Tensor:
+    """Squares of pictures (n, P, S, S), their top left corners given as (n, 2), (y, x)."""
+    if pictures.shape[-1] == side:
+        return pictures
+    ramp = torch.arange(side, device=pictures.device)
+    n, planes = (torch.arange(k, device=pictures.device) for k in pictures.shape[:2])
+    ys, xs = corners[:, 0, None] + ramp, corners[:, 1, None] + ramp
+    return pictures[n[:, None, None, None], planes[:, None, None], ys[:, None, :, None], xs[:, None, None, :]]
 
 
 def by_side(samples: Sequence[Sample]) -> dict[int, Sample]:

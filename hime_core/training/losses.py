@@ -11,9 +11,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The lambdas of Eq. 10, and the correlation's window k (odd) and dilation d."""
+    """The lambdas of Eq. 10, one of our own (psnr), and the correlation's window k (odd) and dilation d."""
 
     rec: float = 1.0
+    psnr: float = 0.0
     per: float = 0.0
     adv: float = 0.0
     cor: float = 0.0
@@ -25,13 +26,19 @@ class LossWeights:
             raise ValueError(f"the correlation window is {self.window}; it must be odd")
         if self.dilation < 1:
             raise ValueError(f"the correlation dilation is {self.dilation}; it must be at least 1")
-        if min(self.rec, self.per, self.adv, self.cor) < 0 or not max(self.rec, self.per, self.adv, self.cor):
+        lambdas = (self.rec, self.psnr, self.per, self.adv, self.cor)
+        if min(lambdas) < 0 or not max(lambdas):
             raise ValueError("loss weights must not be negative, nor all zero")
 
 
 def charbonnier(sr: Tensor, hr: Tensor, epsilon: float = 1e-3) -> Tensor:
     """L_rec of section 3.4, per pixel and channel, averaged: sqrt((hr - sr)^2 + epsilon^2)."""
     return torch.sqrt((hr - sr) ** 2 + epsilon**2).mean()
+
+
+def psnr_loss(sr: Tensor, hr: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """The figure itself: log10 of each picture's mean squared error (plus epsilon^2), averaged; -10 dB are 1."""
+    return torch.log10(((hr - sr) ** 2).mean(dim=(1, 2, 3)) + epsilon**2).mean()
 
 
 def correlation_map(image: Tensor, window: int = 3, dilation: int = 1) -> Tensor:

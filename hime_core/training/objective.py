@@ -16,6 +16,7 @@ from hime_core.training.losses import (
     charbonnier,
     correlation_loss,
     perceptual_loss,
+    psnr_loss,
     relativistic_discriminator_loss,
     relativistic_generator_loss,
 )
@@ -55,6 +56,8 @@ class Objective:
         found = {}
         if w.rec:
             found["rec"] = w.rec * charbonnier(sr, hr)
+        if w.psnr:
+            found["psnr"] = w.psnr * psnr_loss(sr, hr)
         if self.teacher is not None:
             with torch.no_grad():
                 taught = self.teacher(lr, references)

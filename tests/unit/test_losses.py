@@ -14,6 +14,7 @@ from hime_core.training.losses import (
     correlation_loss,
     correlation_map,
     perceptual_loss,
+    psnr_loss,
     relativistic_discriminator_loss,
     relativistic_generator_loss,
 )
@@ -41,6 +42,16 @@ def literal_correlation(image: np.ndarray, k: int, d: int) -> np.ndarray:
                     for channel in range(channels):
                         out[number, y, x] += centred[channel, y, x] * centred[channel, yy, xx] / k**2
     return out
+
+
+def test_the_psnr_loss_is_the_mean_of_the_pictures_psnr():
+    hr = torch.rand(3, 3, 8, 8)
+    sr = hr + torch.tensor([0.01, 0.05, 0.2])[:, None, None, None]
+    psnr = torch.tensor([-20 * math.log10(off) for off in (0.01, 0.05, 0.2)])
+    assert psnr_loss(sr, hr, epsilon=0.0).item() == pytest.approx(-psnr.mean().item() / 10, abs=1e-5)
+    assert psnr_loss(hr, hr).item() == pytest.approx(-6.0, abs=1e-3)
+    terms = Objective(LossWeights(rec=0.0, psnr=0.05), Critics(), 1e-4, CPU).terms(sr, hr, sr, sr)
+    assert terms["psnr"].item() == pytest.approx(0.05 * psnr_loss(sr, hr).item())
 
 
 @pytest.mark.parametrize(("k", "d"), [(1, 1), (3, 1), (3, 2), (5, 1), (5, 3)])
