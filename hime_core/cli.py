@@ -97,6 +97,10 @@ def train(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that make pairs [default: 1; all cores but one for a GPU].")
     ] = None,
+    critic_rate: Annotated[
+        float | None, typer.Option(min=1e-6, max=1e-1, help="The discriminator's learning rate [default: --rate].")
+    ] = None,
+    critic: Annotated[Path | None, typer.Option(help="state.pt of a run whose discriminator to go on with.")] = None,
 ) -> None:
     """Train HIME on photos and clips, on a GPU where there is one."""
     from hime_core.training.command import TrainSettings, parse_losses
@@ -107,7 +111,7 @@ def train(
         TrainSettings(
             data, out, recipe, variant, scale, steps, minutes, resume, seed, threads, rate,
             parse_losses(losses) if losses else None, init, teacher, vgg, spynet, clips, names,
-            alignment, aggregation, flips, registered, batch, echoes, workers,
+            alignment, aggregation, flips, registered, batch, echoes, workers, critic_rate, critic,
         )
     )  # fmt: skip
 

@@ -46,9 +46,10 @@ def _command(options: dict) -> str:
     """The command line that began the run, without what is its default."""
     parts = ["hime train", f"--data {options['data']}", "--out RUN"]
     for name in ("recipe", "variant", "scale", "steps", "minutes", "init", "teacher", "clips", "vgg", "spynet",
-                 "alignment", "aggregation", "flips", "rate", "seed", "threads", "batch", "echoes"):  # fmt: skip
+                 "alignment", "aggregation", "flips", "rate", "seed", "threads", "batch", "echoes", "critic_rate",
+                 "critic"):  # fmt: skip
         if options.get(name) is not None:
-            parts.append(f"--{name} {options[name]}")
+            parts.append(f"--{name.replace('_', '-')} {options[name]}")
     parts.append("--losses " + ",".join(f"{name}={value:g}" for name, value in options["losses"].items()))
     if options["exclude"]:
         parts.append("--exclude " + ",".join(options["exclude"]))

@@ -39,7 +39,8 @@ class TrainSettings:
     named in exclude; out: folder of the run; losses: in place of the recipe's; init: a checkpoint to start from;
     teacher: a checkpoint to distil; vgg, spynet: weight files; alignment, aggregation: the rows of Tables 2 and 3;
     flips: of Table 7; registered: whether references are laid over the LR picture first, as at runtime;
-    batch, echoes, workers: None for what suits the device (`on_device`).
+    batch, echoes, workers: None for what suits the device (`on_device`); critic_rate: the discriminator's, None for
+    `rate`; critic: state.pt of another run, whose discriminator is gone on with.
     """
 
     data: Path
@@ -67,6 +68,8 @@ class TrainSettings:
     batch: int | None = None
     echoes: int | None = None
     workers: int | None = None
+    critic_rate: float | None = None
+    critic: Path | None = None
 
 
 def parse_losses(text: str) -> LossWeights:
@@ -104,11 +107,12 @@ def train(settings: TrainSettings) -> None:
     losses = s.losses or RECIPES[s.recipe]
     model = build_model(s)
     pairs = build_pairs(s)
-    critics = Critics(_vgg(s, losses), _checkpoint(s.teacher, s.scale))
+    critics = Critics(_vgg(s, losses), _checkpoint(s.teacher, s.scale), _known(s))
     _write_options(s, losses, pairs)
     options = trainer.TrainOptions(
-        minutes=s.minutes, rate=s.rate, threads=s.threads, losses=losses, workers=s.workers, echoes=s.echoes
-    )
+        minutes=s.minutes, rate=s.rate, critic_rate=s.critic_rate, threads=s.threads, losses=losses,
+        workers=s.workers, echoes=s.echoes,
+    )  # fmt: skip
     job = trainer.Trainer(model, pairs, s.out, options, critics)
     if s.resume:
         job.resume()
@@ -179,6 +183,22 @@ def _vgg(s: TrainSettings, losses: LossWeights) -> VggFeatures | None:
     return load_vgg(s.vgg) if losses.per else None
 
 
+def _known(s: TrainSettings) -> dict | None:
+    if s.critic is None:
+        return None
+    import pickle
+
+    import torch
+
+    try:
+        known = torch.load(s.critic, map_location="cpu", weights_only=True)["objective"]
+    except (OSError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{s.critic} is no run's state ({error}); give RUN/state.pt of `hime train`") from error
+    if not known:
+        raise InputError(f"{s.critic} holds no discriminator; give the state of a run with adv among its --losses")
+    return known
+
+
 def _checkpoint(name: str | None, scale: int) -> Hime | None:
     from hime_core.model.checkpoint import load_weights
 
@@ -195,7 +215,7 @@ def _write_options(s: TrainSettings, losses: LossWeights, pairs: PairDataset) ->
     from hime_core.training.card import machine
 
     options = {name: value for name, value in asdict(s).items() if name not in ("out", "resume")}
-    for name in ("data", "clips", "vgg", "spynet"):  # where they lie on this machine is nobody's business
+    for name in ("data", "clips", "vgg", "spynet", "critic"):  # where they lie on this machine is nobody's business
         options[name] = options[name] and options[name].name
     for name in ("init", "teacher"):
         options[name] = options[name] and Path(options[name]).name

@@ -27,19 +27,24 @@ CRITICS_SIDE = 64  # of the part of a picture that the critics see on a CPU: the
 
 @dataclass(frozen=True)
 class Critics:
-    """vgg: where the perceptual loss counts; teacher: a network whose pictures are matched beside the truth."""
+    """vgg: where the perceptual loss counts; teacher: a network whose pictures are matched beside the truth; known:
+    what `Objective.state_dict` gave of another run, whose discriminator is gone on with."""
 
     vgg: VggFeatures | None = None
     teacher: Hime | None = None
+    known: dict | None = None
 
 
 class Objective:
     """The loss of a batch, each term by name. Holds the discriminator and trains it, where the recipe has one."""
 
-    def __init__(self, weights: LossWeights, critics: Critics, rate: float, device: torch.device) -> None:
+    def __init__(
+        self, weights: LossWeights, critics: Critics, rate: float, device: torch.device, bf16: bool = False
+    ) -> None:
+        """rate: the discriminator's; bf16: whether the critics' convolutions run in it."""
         if weights.per and critics.vgg is None:
             raise ValueError("the perceptual loss needs VGG features")
-        self.weights = weights
+        self.weights, self._device, self._bf16 = weights, device, bf16
         self.vgg = critics.vgg.to(device) if critics.vgg else None
         self.teacher = critics.teacher.to(device).eval() if critics.teacher else None
         self.discriminator: Discriminator | None = None
@@ -49,6 +54,8 @@ class Objective:
                 self.discriminator.parameters(), lr=rate, betas=(0.9, 0.99), fused=True,
                 capturable=device.type == "cuda",
             )  # fmt: skip
+            if critics.known:
+                self.load_state_dict(critics.known)
 
     def terms(self, sr: Tensor, hr: Tensor, lr: Tensor, references: Tensor) -> dict[str, Tensor]:
         """Each term times its lambda. sr, hr: (N, 3, H, W); lr, references: what sr was made of."""
@@ -68,9 +75,11 @@ class Objective:
             sr, hr = _same_part(sr, hr)
         if w.per:
             assert self.vgg is not None
-            with torch.no_grad():
-                wanted = self.vgg(hr)
-            found["per"] = w.per * perceptual_loss(self.vgg(sr), wanted)
+            with self._reduced():
+                with torch.no_grad():
+                    wanted = self.vgg(hr)
+                features = self.vgg(sr)
+            found["per"] = w.per * perceptual_loss([f.float() for f in features], [f.float() for f in wanted])
         if self.discriminator is not None:
             found["adv"] = w.adv * self._adversarial(sr, hr)
         return found
@@ -78,12 +87,21 @@ class Objective:
     def _adversarial(self, sr: Tensor, hr: Tensor) -> Tensor:
         """Trains the discriminator by one step and returns L_adv against it."""
         assert self.discriminator is not None
-        loss = relativistic_discriminator_loss(self.discriminator(hr), self.discriminator(sr.detach()))
+        loss = relativistic_discriminator_loss(self._judged(hr), self._judged(sr.detach()))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         with _frozen(self.discriminator):
-            return relativistic_generator_loss(self.discriminator(hr), self.discriminator(sr))
+            return relativistic_generator_loss(self._judged(hr), self._judged(sr))
+
+    def _judged(self, pictures: Tensor) -> Tensor:
+        assert self.discriminator is not None
+        with self._reduced():
+            return self.discriminator(pictures).float()
+
+    def _reduced(self) -> torch.autocast:
+        # Without the cache: the discriminator's weights change between two looks at it.
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16, cache_enabled=False)
 
     def state_dict(self) -> dict:
         if self.discriminator is None:

@@ -32,11 +32,13 @@ FIRST_PAIRS = 512  # in the pool before the first step, where pairs are echoed
 class TrainOptions:
     """minutes: of training in all, over every resumption; rate: Adam's peak learning rate, after `warmup` steps and
     before a cosine decay to zero over the minutes; hidden_rate: Muon's, for the convolutions inside, in multiples of
-    it; workers: data processes; echoes: times that a pair is used, each time through another window (`EchoPool`)."""
+    it; critic_rate: the discriminator's, which does not decay; None for `rate`; workers: data processes; echoes: times
+    that a pair is used, each time through another window (`EchoPool`)."""
 
     minutes: float
     rate: float = 5e-4
     hidden_rate: float = 3.0
+    critic_rate: float | None = None
     warmup: int = 100
     clip: float = 0.5
     ema: float = 0.998
@@ -83,7 +85,8 @@ class Trainer:
         self._rate, self._pull = (torch.tensor(0.0, device=self.device) for _ in range(2))
         self.adam = torch.optim.Adam(rest, lr=self._rate, betas=(0.9, 0.99), fused=True, capturable=cuda)
         self.muon = Muon(hidden, lr=self._rate, multiple=options.hidden_rate)
-        self.objective = Objective(options.losses, critics or Critics(), options.rate, self.device)
+        critic_rate = options.rate if options.critic_rate is None else options.critic_rate
+        self.objective = Objective(options.losses, critics or Critics(), critic_rate, self.device, self._bf16)
         self.step, self.elapsed = 0, 0.0
         self._update = Replay(self._learn) if cuda else self._learn
         self._clock = clock

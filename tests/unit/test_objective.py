@@ -86,6 +86,37 @@ def test_discriminator_and_its_optimizer_are_resumed() -> None:
     assert float(a.detach()) == pytest.approx(float(b.detach()), rel=1e-5)
 
 
+def test_another_runs_discriminator_is_gone_on_with_at_a_rate_of_its_own() -> None:
+    weights = LossWeights(adv=0.1)
+    one = Objective(weights, Critics(), 1e-3, CPU)
+    one.terms(*batch())
+    other = Objective(weights, Critics(known=copy.deepcopy(one.state_dict())), 5e-4, CPU)
+    assert one.discriminator is not None
+    assert other.discriminator is not None
+    for a, b in zip(one.discriminator.parameters(), other.discriminator.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert other.optimizer.param_groups[0]["lr"] == 5e-4
+    assert len(other.optimizer.state) == len(one.optimizer.state) > 0
+
+
+@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this CPU emulates bf16")
+def test_critics_in_bf16_judge_nearly_alike() -> None:
+    weights = LossWeights(rec=0, adv=1.0)
+    one = Objective(weights, Critics(), 1e-4, CPU)
+    other = Objective(weights, Critics(known=copy.deepcopy(one.state_dict())), 1e-4, CPU, bf16=True)
+    sr, *rest = batch()
+    found = []
+    for objective in (one, other):
+        torch.manual_seed(1)  # of the part that is looked at
+        shown = sr.detach().clone().requires_grad_()
+        loss = objective.terms(shown, *rest)["adv"]
+        loss.backward()
+        assert loss.dtype == torch.float32
+        found.append((float(loss.detach()), shown.grad))
+    assert found[1][0] == pytest.approx(found[0][0], rel=0.01)
+    assert (found[1][1] - found[0][1]).norm() < 0.3 * found[0][1].norm()
+
+
 def test_losses_are_read_from_text() -> None:
     assert parse_losses("rec=1,per=0.01,window=5") == LossWeights(rec=1.0, per=0.01, window=5)
     assert parse_losses("cor=1") == LossWeights(rec=0.0, cor=1.0)
