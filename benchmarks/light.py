@@ -209,6 +209,8 @@ def _serve(connection: Any, clips: Mapping[str, Clip]) -> None:
                 connection.send((await getattr(peers, name)(*args, **options), None))
             except Exception as error:
                 connection.send((None, f"{type(error).__name__}: {error}"))
+        await asyncio.gather(*(peer.close() for peer in peers.peers.values()))  # or the loop ends before their tasks
+        await peers.http.aclose()
 
     asyncio.run(run())
 
