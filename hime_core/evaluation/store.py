@@ -8,6 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -54,11 +55,9 @@ def write_json(path: Path, content: object) -> None:
 def machine() -> str:
     """Processor and, where there is one, GPU: what a figure of time depends on."""
     name = platform.processor() or platform.machine()
-    try:
+    with suppress(OSError):  # other systems than Linux have no such file, and keep platform's name
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    except OSError:
-        pass  # not Linux
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{os.cpu_count()} × {name}{gpu}"
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+# How far `turn`, `relight` and `tint` go; `vary` does the same to a batch on the device.
+TURN, GROWTH, SHIFT = np.deg2rad(10), 0.1, 0.04  # radians, log of the scale, shares of the side
+FIELD, KNOTS = 0.012, 5  # standard deviation of the smooth field, shares of the side, and its points each way
+GAMMA, GAIN, OFFSET = 0.29, (0.8, 1.2), 16  # log of gamma; of contrast; grey levels
+TINT = (0.85, 1.15)
+
 
 def noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise of standard deviation sigma, in grey levels."""
@@ -25,14 +31,14 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 
 def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Another exposure and contrast: gamma 0.75..1.33, gain 0.8..1.2, offset within 16 grey levels."""
-    gamma, gain = np.exp(rng.uniform(-0.29, 0.29)), rng.uniform(0.8, 1.2)
-    table = 255.0 * gain * (np.arange(256) / 255.0) ** gamma + rng.uniform(-16, 16)
+    gamma, gain = np.exp(rng.uniform(-GAMMA, GAMMA)), rng.uniform(*GAIN)
+    table = 255.0 * gain * (np.arange(256) / 255.0) ** gamma + rng.uniform(-OFFSET, OFFSET)
     return cv2.LUT(image, np.clip(table, 0, 255).round().astype(np.uint8))
 
 
 def tint(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Another white balance: each channel times 0.85..1.15."""
-    return np.clip(rgb * rng.uniform(0.85, 1.15, 3), 0, 255).round().astype(np.uint8)
+    return np.clip(rgb * rng.uniform(*TINT, 3), 0, 255).round().astype(np.uint8)
 
 
 def degrade_lr(lr: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -68,10 +74,10 @@ def turn_with(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """`turn`, and where it takes landmarks (5, 2), given in shares of the width and height, but for the field."""
     height, width = image.shape[:2]
-    angle = np.deg2rad(rng.uniform(-10, 10)) * strength
-    scale = np.exp(rng.uniform(-0.1, 0.1) * strength)
-    shift = (rng.uniform(-0.04, 0.04, 2) * strength * width).astype(np.float32)
-    field = rng.normal(0.0, 0.012 * width * strength, (5, 5, 2)).astype(np.float32)
+    angle = rng.uniform(-TURN, TURN) * strength
+    scale = np.exp(rng.uniform(-GROWTH, GROWTH) * strength)
+    shift = (rng.uniform(-SHIFT, SHIFT, 2) * strength * width).astype(np.float32)
+    field = rng.normal(0.0, FIELD * width * strength, (KNOTS, KNOTS, 2)).astype(np.float32)
     field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
     xs, ys = xs - width / 2, ys - height / 2

@@ -59,13 +59,13 @@ class EchoPool:
         which, mirror, corners, order = numbers[:, 0], numbers[:, 1] > 0, numbers[:, 2:4], numbers[:, 4:]
 
         kept = self._kept[side]
-        lr, hr = kept["lr"][which], kept["hr"][which]
-        references = kept["references"].squeeze(2)[which[:, None], order]
+        hr, references = kept["hr"][which], kept["references"].squeeze(2)[which[:, None], order]
         if o.varies:
             variation = as_variation(self._sent(draw_variation(rng, o.batch, o.varied, mirrored)))
             lr, hr, references = _varied(hr, references, variation, side, o.scale)
         else:
-            lr, hr, references = (torch.where(mirror[:, None, None, None], x.flip(-1), x) for x in (lr, hr, references))
+            as_kept = kept["lr"][which], hr, references
+            lr, hr, references = (torch.where(mirror[:, None, None, None], x.flip(-1), x) for x in as_kept)
         return {
             "lr": _windows(lr, corners, o.window),
             "hr": _windows(hr, corners * o.scale, o.window * o.scale),

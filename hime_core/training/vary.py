@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-KNOTS = 5  # of the smooth field, each way
+from hime_core.training.degradations import FIELD, GAIN, GAMMA, GROWTH, KNOTS, OFFSET, SHIFT, TINT, TURN
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ def draw_variation(rng: np.random.Generator, count: int, varied: float, mirrored
     that are changed; mirrored: bool (count,)."""
     changed = rng.random(count) < varied
     strength = rng.random(count) * changed
-    angle = np.deg2rad(rng.uniform(-10, 10, count)) * strength
-    scale = np.exp(rng.uniform(-0.1, 0.1, count) * strength)
-    shift = rng.uniform(-0.04, 0.04, (count, 2)) * strength[:, None]
-    field = rng.normal(0.0, 0.012, (count, 2 * KNOTS**2)) * strength[:, None]
-    gamma = np.exp(rng.uniform(-0.29, 0.29, count) * changed)
-    offset = rng.uniform(-16, 16, count) / 255 * changed
-    gain = 1 + (rng.uniform(0.8, 1.2, (count, 1)) * rng.uniform(0.85, 1.15, (count, 3)) - 1) * changed[:, None]
+    angle = rng.uniform(-TURN, TURN, count) * strength
+    scale = np.exp(rng.uniform(-GROWTH, GROWTH, count) * strength)
+    shift = rng.uniform(-SHIFT, SHIFT, (count, 2)) * strength[:, None]
+    field = rng.normal(0.0, FIELD, (count, 2 * KNOTS**2)) * strength[:, None]
+    gamma = np.exp(rng.uniform(-GAMMA, GAMMA, count) * changed)
+    offset = rng.uniform(-OFFSET, OFFSET, count) / 255 * changed
+    gain = 1 + (rng.uniform(*GAIN, (count, 1)) * rng.uniform(*TINT, (count, 3)) - 1) * changed[:, None]
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
     mirror = np.where(mirrored, -1.0, 1.0)
     numbers = (mirror * cos, mirror * sin, -sin, cos, gamma, offset)
