@@ -71,6 +71,7 @@ def train(
     scale: Annotated[int, typer.Option(help="4 or 8.")] = 4,
     steps: Annotated[int | None, typer.Option(min=1, help="Deformable steps; 1 is the paper's Eq. 4.")] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="How long to train, resumptions counted together.")] = 60.0,
+    iterations: Annotated[int | None, typer.Option(min=1, help="How many steps to train, in place of minutes.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     init: Annotated[str | None, typer.Option(help="Weights to start from: a name or a file.")] = None,
     teacher: Annotated[str | None, typer.Option(help="Weights whose pictures are matched beside the truth.")] = None,
@@ -101,9 +102,13 @@ def train(
         float | None, typer.Option(min=1e-6, max=1e-1, help="The discriminator's learning rate [default: --rate].")
     ] = None,
     critic: Annotated[Path | None, typer.Option(help="state.pt of a run whose discriminator to go on with.")] = None,
+    varied: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the pictures that are warped and relit.")
+    ] = None,
+    sides: Annotated[str | None, typer.Option(help="LR sizes and their shares, such as 32=0.9,64=0.1.")] = None,
 ) -> None:
     """Train HIME on photos and clips, on a GPU where there is one."""
-    from hime_core.training.command import TrainSettings, parse_losses
+    from hime_core.training.command import TrainSettings, parse_losses, parse_sides
     from hime_core.training.command import train as run
 
     names = tuple(name for name in exclude.split(",") if name)
@@ -112,6 +117,7 @@ def train(
             data, out, recipe, variant, scale, steps, minutes, resume, seed, threads, rate,
             parse_losses(losses) if losses else None, init, teacher, vgg, spynet, clips, names,
             alignment, aggregation, flips, registered, batch, echoes, workers, critic_rate, critic,
+            iterations, varied, parse_sides(sides) if sides else None,
         )
     )  # fmt: skip
 
@@ -151,7 +157,7 @@ def evaluate(
     table: Annotated[str | None, typer.Option(help="The paper's table, 1 to 7, 8 for Figure 8, or all.")] = None,
     runs: Annotated[Path, typer.Option(help="Where tables keep figures and training runs.")] = Path("runs/evaluation"),
     train: Annotated[Path | None, typer.Option(help="Photos to train ablations on (tables 2, 3, 6, 7, 8).")] = None,
-    minutes: Annotated[float, typer.Option(min=0.01, max=10, help="Training of each ablation.")] = 4.0,
+    iterations: Annotated[int, typer.Option(min=1, help="Steps of training of each ablation.")] = 1000,
     vgg: Annotated[Path | None, typer.Option(help="VGG weights for table 6 [default: torchvision's download].")] = None,
     clips: Annotated[Path | None, typer.Option(help="Folder with videos (table 5).")] = None,
     only: Annotated[str, typer.Option(help="Clips whose names begin so, by commas (table 5).")] = "",
@@ -165,7 +171,7 @@ def evaluate(
 
     if table or report:
         names = tuple(name for name in only.split(",") if name)
-        settings = TableOptions(data, runs, train, clips, names, lpips, peers, weights, limit, minutes, vgg)
+        settings = TableOptions(data, runs, train, clips, names, lpips, peers, weights, limit, iterations, vgg)
         commands.tables(table, settings, report, json)
     else:
         chosen = EvaluateOptions(

@@ -18,8 +18,9 @@ from hime_core.engine.onnx_graph import build_graph
 from hime_core.model.hime import Hime
 
 CUDA_BATCH = 16
+CORES_PER_LANE = 4  # of a CPU that runs faces: the rest decodes, tracks and encodes
 CUDA_LANES = 4  # cutting references takes CPU time: several batches are prepared beside the one that computes
-CORES_PER_LANE = 4  # of a CPU: the rest decodes, tracks and encodes
+CORES_PER_CUTTER = 2  # where a GPU runs faces
 MAX_GRAPHS = 48  # 1 to 16 faces of 3 LR sizes with 1 to 3 references fit
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Backend(Protocol):
     scale: int
     max_batch: int  # faces that are best run together
     lanes: int
+    cutters: int  # threads that cut references for all lanes; 1: each lane does it itself
 
     def infer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
         """lr: uint8 (N, L, L, 3); references: luma uint8 (N, R, sL, sL), R at least 1. Returns uint8 (N, sL, sL, 3)."""
@@ -53,7 +55,8 @@ class TorchBackend:
     On CUDA the convolutions run in bf16, channels last, and the deformable sampling in float32.
     Batches are padded to powers of two, and each shape is recorded once as a CUDA graph, as launching this network's
     200 small kernels takes longer than they do; a shape that cannot be recorded runs without. Pictures travel as bytes
-    through pinned memory, a few hundred kB a batch, without blocking the thread that sends the next.
+    through pinned memory, a few hundred kB a batch, on streams of their own: the next batch arrives and the last one
+    leaves while this one is computed.
     """
 
     def __init__(self, model: Hime, device: str) -> None:
@@ -62,9 +65,11 @@ class TorchBackend:
         self._cuda = self.device.type == "cuda"
         self.max_batch = CUDA_BATCH if self._cuda else 1
         self.lanes = CUDA_LANES if self._cuda else 1
+        self.cutters = max(1, (os.cpu_count() or 1) // CORES_PER_CUTTER) if self._cuda else 1
         self._model = model.to(self.device).eval()
         if self._cuda:
             self._model.to(memory_format=torch.channels_last)
+            self._arrivals, self._computing, self._departures = (torch.cuda.Stream() for _ in range(3))
         self._graphs: dict[tuple[torch.Size, torch.Size], _Graph | None] = {}
         self._memory = None  # of all graphs: one runs at a time
         self._lock = threading.Lock()
@@ -74,31 +79,40 @@ class TorchBackend:
         if not self._cuda:
             torch.set_num_threads(1)  # more collapse as soon as another load runs beside them
             return self._forward(torch.from_numpy(lr), torch.from_numpy(references)).numpy()
-        faces = len(lr)
-        lr_host, references_host = (padded(torch.from_numpy(a)).pin_memory() for a in (lr, references))
-        with self._lock:  # one stream: a graph's inputs are free again when its output has been copied
-            out = self._run(lr_host, references_host)
+        with torch.cuda.stream(self._arrivals):
+            pinned = [padded(torch.from_numpy(a)).pin_memory() for a in (lr, references)]
+            arrived = [t.to(self.device, non_blocking=True) for t in pinned]
+            here = self._arrivals.record_event()
+        # Launches take turns; all on one stream, so a graph's inputs and output are free for the next.
+        with self._lock, torch.cuda.stream(self._computing):
+            self._computing.wait_event(here)
+            out = self._run(*arrived)
+            computed = self._computing.record_event()
+        with torch.cuda.stream(self._departures):
+            self._departures.wait_event(computed)
             host = torch.empty(out.shape, dtype=out.dtype, pin_memory=True)
             host.copy_(out, non_blocking=True)
-            done = torch.cuda.Event()
-            done.record()
+            done = self._departures.record_event(torch.cuda.Event(blocking=True))  # the thread sleeps, not spins
+        for tensor, stream in ((arrived[0], self._computing), (arrived[1], self._computing), (out, self._departures)):
+            tensor.record_stream(stream)  # the allocator waits for their readers
         done.synchronize()
-        return host[:faces].numpy()
+        return host[: len(lr)].numpy()
 
     def _run(self, lr: Tensor, references: Tensor) -> Tensor:
+        """On the computing stream, of tensors on the device."""
         key = lr.shape, references.shape
         if key not in self._graphs and len(self._graphs) < MAX_GRAPHS:
             self._graphs[key] = self._record(lr, references)
         graph = self._graphs.get(key)
         if graph is None:
-            return self._forward(*(t.to(self.device, non_blocking=True) for t in (lr, references)))
-        graph.lr.copy_(lr, non_blocking=True)
-        graph.references.copy_(references, non_blocking=True)
+            return self._forward(lr, references)
+        graph.lr.copy_(lr)
+        graph.references.copy_(references)
         graph.replay()
-        return graph.out
+        return graph.out.clone()  # the next replay writes over it, or over memory that it shares
 
     def _record(self, lr: Tensor, references: Tensor) -> _Graph | None:
-        lr, references = lr.to(self.device), references.to(self.device)
+        lr, references = lr.clone(), references.clone()
         try:
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
@@ -139,7 +153,7 @@ def padded(batch: Tensor) -> Tensor:
 class OnnxBackend:
     """ONNX Runtime, one CPU thread a face: every network, those with flow guidance too, which `NcnnBackend` lacks."""
 
-    max_batch = 1
+    max_batch = cutters = 1
 
     def __init__(self, model: Hime) -> None:
         self.scale = model.config.scale

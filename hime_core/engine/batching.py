@@ -21,7 +21,7 @@ SMOOTHING = 0.2
 class BatchingEngine:
     """Runs a backend for all streams of a process, in `backend.lanes` threads.
 
-    Each thread cuts the references of its batch and runs it: with several, one cuts while another computes.
+    Each thread has the references of its batch cut and runs it: with several, one cuts while another computes.
     capacity: faces that may wait, more are refused with `Overload`; on_batch: told each batch's size and seconds;
     on_wait: told each face's seconds in the queue; clock: what the requests' deadlines are read on.
     """
@@ -37,7 +37,7 @@ class BatchingEngine:
         self.scale = backend.scale
         self._backend = backend
         self._on_batch, self._on_wait, self._clock = on_batch, on_wait, clock
-        self._cutter = ReferenceCutter(self.scale)
+        self._cutter = ReferenceCutter(self.scale, backend.cutters)
         self._seconds: dict[tuple[int, int], float] = {}  # that a bucket's batch takes
         linger, expected = LINGER if backend.max_batch > 1 else 0.0, lambda bucket: self._seconds.get(bucket, 0.0)
         self._waiting = WaitingRoom(capacity, linger, expected, clock, backend.lanes)
@@ -65,10 +65,11 @@ class BatchingEngine:
             work.future.cancel()
         for thread in self._threads:
             thread.join(timeout=5)
+        self._cutter.close()
 
     def enhance(self, requests: Sequence[FaceRequest]) -> list[np.ndarray]:
         """The same without a queue, for tests and measurements. All of one size and number of references."""
-        references = np.stack([self._cutter.references(r) for r in requests])
+        references = self._cutter.stacks(requests)
         return list(self._backend.infer(np.stack([r.lr for r in requests]), references))
 
     def _put(self, request: FaceRequest) -> Future[np.ndarray]:

@@ -17,7 +17,7 @@ HALO = 1  # the tile's neighbours that the two 3x3 convolutions at HR size see
 class NcnnBackend:
     """One CPU thread a face; Winograd convolutions. Not for networks with flow guidance."""
 
-    max_batch = 1
+    max_batch = cutters = 1
 
     def __init__(self, model: Hime) -> None:
         if model.flow is not None:

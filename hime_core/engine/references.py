@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
 
 import cv2
@@ -21,14 +22,16 @@ Prepared = tuple[np.ndarray, float]  # luma, and its scale against the exemplar'
 
 
 class ReferenceCutter:
-    """Makes the reference stack of a request; keeps exemplars prepared at the sizes in use. Thread-safe.
+    """Makes the reference stacks of requests; keeps exemplars prepared at the sizes in use. Thread-safe.
 
-    capacity: sizes kept of an exemplar, the least recently used dropped first; limit: bytes kept of all exemplars, by
-    about; beyond it the least recently used exemplar is dropped. What is prepared lives no longer than its exemplar.
+    threads: that references are cut in, for all callers together; 1: in the caller's own; capacity: sizes kept of an
+    exemplar, the least recently used dropped first; limit: bytes kept of all exemplars, by about; beyond it the least
+    recently used exemplar is dropped. What is prepared lives no longer than its exemplar.
     """
 
-    def __init__(self, scale: int, capacity: int = 4, limit: int = 128 << 20) -> None:
+    def __init__(self, scale: int, threads: int = 1, capacity: int = 4, limit: int = 128 << 20) -> None:
         self.scale = scale
+        self._pool = ThreadPoolExecutor(threads, "hime-cutter") if threads > 1 else None
         self.capacity, self.limit = capacity, limit
         self._local = threading.local()  # a Registration serves one thread
         self._lock = threading.Lock()
@@ -36,11 +39,27 @@ class ReferenceCutter:
 
     def references(self, request: FaceRequest) -> np.ndarray:
         """Luma uint8 (R, scale*L, scale*L), R at least 1: black where there is no exemplar."""
-        side = request.lr.shape[0] * self.scale
-        if not request.exemplars:
-            return np.zeros((1, side, side), np.uint8)
-        lr_luma = luma(request.lr)
-        return np.stack([self._reference(e, request.landmarks, side, lr_luma) for e in request.exemplars])
+        return self.stacks([request])[0]
+
+    def stacks(self, requests: Sequence[FaceRequest]) -> np.ndarray:
+        """Those of requests that are alike in LR size and number of exemplars, (N, R, scale*L, scale*L)."""
+        side, count = requests[0].lr.shape[0] * self.scale, len(requests[0].exemplars)
+        if not count:
+            return np.zeros((len(requests), 1, side, side), np.uint8)
+        lumas = [luma(request.lr) for request in requests]
+        which = [(n, exemplar) for n, request in enumerate(requests) for exemplar in request.exemplars]
+
+        def cut(one: tuple[int, Exemplar]) -> np.ndarray:
+            n, exemplar = one
+            return self._reference(exemplar, requests[n].landmarks, side, lumas[n])
+
+        found = self._pool.map(cut, which) if self._pool else map(cut, which)
+        return np.stack(list(found)).reshape(len(requests), count, side, side)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
 
     def forget(self, exemplar_ids: Iterable[str]) -> None:
         """Drops what is prepared of them, though they may still be held elsewhere."""

@@ -13,7 +13,7 @@ from hime_core.errors import InputError
 from hime_core.training.command import TrainSettings, train
 from hime_core.training.losses import LossWeights
 
-SCALE, LR_SIDE = 8, 16
+SCALE, LR_SIDE, BATCH = 8, 16, 32
 WINDOWS = (1, 3, 5, 7, 9)
 
 
@@ -58,25 +58,26 @@ COR_TUNED = {k: Ablation(f"cor-tuned-k{k}", {"losses": LossWeights(rec=1, cor=0.
 
 
 class Runs:
-    """Trains ablations at (16, x8) on the photos of `data` into folders below `folder`, `minutes` each.
+    """Trains ablations at (16, x8) on the photos of `data` into folders below `folder`, `iterations` steps each,
+    so that they compare on any machine.
 
     vgg: weights for the perceptual loss.
     """
 
-    def __init__(self, folder: Path, data: Path | None, minutes: float, vgg: Path | None = None) -> None:
-        self._folder, self._data, self.minutes, self._vgg = folder, data, minutes, vgg
+    def __init__(self, folder: Path, data: Path | None, iterations: int, vgg: Path | None = None) -> None:
+        self._folder, self._data, self.iterations, self._vgg = folder, data, iterations, vgg
 
-    def weights(self, ablation: Ablation) -> tuple[Path, int]:
-        """The run's checkpoint and its number of steps, trained where it is not at hand. Raises InputError."""
+    def weights(self, ablation: Ablation) -> Path:
+        """The run's checkpoint, trained where it is not at hand. Raises InputError."""
         out = self._folder / ablation.name
-        if self._progress(out) < 0.99 * self.minutes:
+        if self._steps(out) < self.iterations:
             self._train(ablation, out)
-            done = self._progress(out)
-            if done < 0.99 * self.minutes:
+            done = self._steps(out)
+            if done < self.iterations:
                 raise InputError(
-                    f"{out} was stopped after {done:.1f} of {self.minutes:g} minutes; the same command goes on with it"
+                    f"{out} was stopped after {done} of {self.iterations} steps; the same command goes on with it"
                 )
-        return out / "weights.safetensors", self._state(out)["step"]
+        return out / "weights.safetensors"
 
     def machine(self, ablation: Ablation) -> str:
         """What a run at hand was trained on."""
@@ -85,18 +86,16 @@ class Runs:
     def _train(self, ablation: Ablation, out: Path) -> None:
         if self._data is None:
             raise InputError(f"this table needs training runs ({ablation.name}); give --train DIR, photos to train on")
-        init = str(self.weights(ablation.after)[0]) if ablation.after else None
+        init = str(self.weights(ablation.after)) if ablation.after else None
         settings = TrainSettings(
-            data=self._data, out=out, scale=SCALE, minutes=self.minutes, resume=(out / "state.pt").exists(),
-            init=init, vgg=self._vgg, **ablation.changes,
+            data=self._data, out=out, scale=SCALE, iterations=self.iterations, batch=BATCH,
+            resume=(out / "state.pt").exists(), init=init, vgg=self._vgg, **ablation.changes,
         )  # fmt: skip
-        print(f"{ablation.name}: {self.minutes:g} minutes of training", flush=True)
+        print(f"{ablation.name}: {self.iterations} steps of training", flush=True)
         train(settings)
 
-    def _progress(self, out: Path) -> float:
-        """Minutes trained."""
-        return self._state(out)["elapsed"] / 60 if (out / "state.pt").exists() else 0.0
-
     @staticmethod
-    def _state(out: Path) -> dict:
-        return torch.load(out / "state.pt", map_location="cpu", weights_only=True)
+    def _steps(out: Path) -> int:
+        """Trained so far."""
+        path = out / "state.pt"
+        return torch.load(path, map_location="cpu", weights_only=True)["step"] if path.exists() else 0

@@ -31,7 +31,6 @@ COLUMNS = {  # heading, digits
     "ms_per_face": ("ms a face", ".1f"),
     "params": ("parameters, M", ".2f"),
     "gmacs": ("GMAC", ".2f"),
-    "steps": ("steps", ".0f"),
 }
 PREFACE = """# Results
 

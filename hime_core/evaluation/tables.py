@@ -54,8 +54,8 @@ class Table:
 @dataclass(frozen=True)
 class TableOptions:
     """data: photos to evaluate on; runs: where figures and training runs are kept; train: photos to train ablations
-    on, `minutes` each; clips: folder of videos, `only` those whose names begin so; lpips, peers: folders of weights;
-    weights: one checkpoint in place of all that are shipped; limit: at most so many photos."""
+    on, `iterations` steps each; clips: folder of videos, `only` those whose names begin so; lpips, peers: folders of
+    weights; weights: one checkpoint in place of all that are shipped; limit: at most so many photos."""
 
     data: Path
     runs: Path
@@ -66,7 +66,7 @@ class TableOptions:
     peers: Path | None = None
     weights: str | None = None
     limit: int | None = None
-    minutes: float = 4.0
+    iterations: int = 1000
     vgg: Path | None = None
 
 
@@ -76,7 +76,7 @@ class Tables:
     def __init__(self, options: TableOptions) -> None:
         self.options = options
         self.store = Store(options.runs / "figures")
-        self._runs = ablations.Runs(options.runs / "ablations", options.train, options.minutes, options.vgg)
+        self._runs = ablations.Runs(options.runs / "ablations", options.train, options.iterations, options.vgg)
 
     def make(self, name: str) -> list[Table]:
         return getattr(self, TABLES[name])()
@@ -115,9 +115,9 @@ class Tables:
             found = {count: self.photos(at_8[0], 16, count) for count in COUNTS}
             title = f"{_label(at_8[0])}, LR 16"
         else:
-            weights, _ = self._runs.weights(ablations.BASE)
+            weights = self._runs.weights(ablations.BASE)
             found = {count: self.photos(str(weights), 16, count, "base") for count in COUNTS}
-            title = f"LR 16, ×8, {self.options.minutes:g} minutes of training"
+            title = f"LR 16, ×8, {self.options.iterations:,} steps of training"
         rows = [Row(COUNTS[count], _only(figures["model"], QUALITY), paper.TABLE_4.get(count, {}))
                 for count, figures in found.items()]  # fmt: skip
         tables = [Table(title, "references", QUALITY, tuple(rows))]
@@ -212,13 +212,14 @@ class Tables:
         """A table of ablations."""
         rows = []
         for name, run in runs.items():
-            weights, steps = self._runs.weights(run)
+            weights = self._runs.weights(run)
             found = self.photos(str(weights), ablations.LR_SIDE, "3", run.name, run.registered)
-            ours = _only(found["model"], ("psnr", "ssim", "lpips", "psnr_inner")) | {"steps": steps}
+            ours = _only(found["model"], ("psnr", "ssim", "lpips", "psnr_inner"))
             rows.append(Row(name, ours, printed.get(name, {})))
-        columns = (*QUALITY, "psnr_inner", "steps")
+        columns = (*QUALITY, "psnr_inner")
         machines = ", ".join(sorted({self._runs.machine(run) for run in runs.values()} - {""}))
-        trained = f"{self._runs.minutes:g} minutes of training each" + (f" on {machines}" if machines else "")
+        trained = f"{self._runs.iterations:,} steps of {ablations.BATCH} pairs each"
+        trained += f" on {machines}" if machines else ""
         return Table(f"LR 16, ×8, {trained}: {title}", "run", columns, tuple(rows))
 
     def _costs(self) -> Table:

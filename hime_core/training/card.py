@@ -45,12 +45,14 @@ def machine() -> str:
 def _command(options: dict) -> str:
     """The command line that began the run, without what is its default."""
     parts = ["hime train", f"--data {options['data']}", "--out RUN"]
-    for name in ("recipe", "variant", "scale", "steps", "minutes", "init", "teacher", "clips", "vgg", "spynet",
-                 "alignment", "aggregation", "flips", "rate", "seed", "threads", "batch", "echoes", "critic_rate",
-                 "critic"):  # fmt: skip
+    for name in ("recipe", "variant", "scale", "steps", "minutes", "iterations", "init", "teacher", "clips", "vgg",
+                 "spynet", "alignment", "aggregation", "flips", "rate", "seed", "threads", "batch", "echoes",
+                 "critic_rate", "critic", "varied"):  # fmt: skip
         if options.get(name) is not None:
             parts.append(f"--{name.replace('_', '-')} {options[name]}")
     parts.append("--losses " + ",".join(f"{name}={value:g}" for name, value in options["losses"].items()))
+    if options["lr_sides"]:
+        parts.append("--sides " + ",".join(f"{side}={share:g}" for side, share in options["lr_sides"]))
     if options["exclude"]:
         parts.append("--exclude " + ",".join(options["exclude"]))
     if not options["registered"]:

@@ -27,8 +27,8 @@ RECIPES = {
     "call": LossWeights(rec=1.0, per=0.01, cor=0.1),
 }
 SCALES = (4, 8)
-ENDLESS = 1 << 40  # samples; the clock ends the training
-FREE_TO_CHANGE = ("minutes", "threads", "workers", "machine")  # when a run is resumed
+ENDLESS = 1 << 40  # samples; the trainer knows its end
+FREE_TO_CHANGE = ("minutes", "iterations", "threads", "workers", "machine")  # when a run is resumed
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class TrainSettings:
     teacher: a checkpoint to distil; vgg, spynet: weight files; alignment, aggregation: the rows of Tables 2 and 3;
     flips: of Table 7; registered: whether references are laid over the LR picture first, as at runtime;
     batch, echoes, workers: None for what suits the device (`on_device`); critic_rate: the discriminator's, None for
-    `rate`; critic: state.pt of another run, whose discriminator is gone on with.
+    `rate`; critic: state.pt of another run, whose discriminator is gone on with; iterations: in place of minutes;
+    varied, lr_sides: None for the recipe's (`PairOptions`).
     """
 
     data: Path
@@ -70,6 +71,9 @@ class TrainSettings:
     workers: int | None = None
     critic_rate: float | None = None
     critic: Path | None = None
+    iterations: int | None = None
+    varied: float | None = None
+    lr_sides: tuple[tuple[int, float], ...] | None = None
 
 
 def parse_losses(text: str) -> LossWeights:
@@ -83,6 +87,17 @@ def parse_losses(text: str) -> LossWeights:
         return LossWeights(**found)
     except (ValueError, KeyError) as error:
         raise InputError(f"--losses {text}: {error}; give some of {', '.join(kinds)}, as in rec=1,cor=0.1") from error
+
+
+def parse_sides(text: str) -> tuple[tuple[int, float], ...]:
+    """LR sizes and their shares from "32=0.9,64=0.1". Raises InputError."""
+    try:
+        found = tuple((int(side), float(share)) for side, share in (part.split("=") for part in text.split(",")))
+        if any(side < 8 or share <= 0 for side, share in found):
+            raise ValueError("sizes are at least 8 pixels, shares above 0")
+        return found
+    except ValueError as error:
+        raise InputError(f"--sides {text}: {error}; give LR sizes and their shares, as in 32=0.9,64=0.1") from error
 
 
 def train(settings: TrainSettings) -> None:
@@ -110,8 +125,8 @@ def train(settings: TrainSettings) -> None:
     critics = Critics(_vgg(s, losses), _checkpoint(s.teacher, s.scale), _known(s))
     _write_options(s, losses, pairs)
     options = trainer.TrainOptions(
-        minutes=s.minutes, rate=s.rate, critic_rate=s.critic_rate, threads=s.threads, losses=losses,
-        workers=s.workers, echoes=s.echoes,
+        minutes=s.minutes, iterations=s.iterations, rate=s.rate, critic_rate=s.critic_rate, threads=s.threads,
+        losses=losses, workers=s.workers, echoes=s.echoes,
     )  # fmt: skip
     job = trainer.Trainer(model, pairs, s.out, options, critics)
     if s.resume:
@@ -120,10 +135,10 @@ def train(settings: TrainSettings) -> None:
         TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("loss {task.fields[loss]:.5f}"),
         TimeRemainingColumn(),
     ) as bar:  # fmt: skip
-        task = bar.add_task("train", total=s.minutes, step=job.step, loss=float("nan"))
+        task = bar.add_task("train", total=1.0, step=job.step, loss=float("nan"))
 
         def report(progress: trainer.Progress) -> None:
-            bar.update(task, completed=progress.minutes, step=progress.step, loss=progress.loss)
+            bar.update(task, completed=progress.done, step=progress.step, loss=progress.loss)
 
         # Ended by a signal, a run is saved and can be resumed.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -131,7 +146,8 @@ def train(settings: TrainSettings) -> None:
         with suppress(KeyboardInterrupt):
             job.train(report)
     write_card(s.out, job.average, job.step, job.elapsed / 60)
-    print(f"{s.out / 'weights.safetensors'}: {job.step} steps, {job.elapsed / 60:.1f} of {s.minutes:g} minutes")
+    done = f"{job.step} steps, {job.elapsed / 60:.1f} minutes, {min(1.0, job.done):.0%} of the run"
+    print(f"{s.out / 'weights.safetensors'}: {done}")
 
 
 def on_device(s: TrainSettings, cuda: bool) -> TrainSettings:
@@ -168,9 +184,9 @@ def build_model(s: TrainSettings) -> Hime:
 def build_pairs(s: TrainSettings) -> PairDataset:
     from hime_core.training.dataset import PairDataset, PairOptions
 
-    options = replace(PairOptions.for_recipe(s.recipe, s.scale), flips=s.flips, registered=s.registered)
-    if s.batch:
-        options = replace(options, batch=s.batch)
+    given = {"batch": s.batch, "varied": s.varied, "lr_sides": s.lr_sides}
+    given = {name: value for name, value in given.items() if value is not None}
+    options = replace(PairOptions.for_recipe(s.recipe, s.scale), flips=s.flips, registered=s.registered, **given)
     if s.echoes and s.echoes > 1:  # where processors make no windows, whole pictures and more references cost little
         window = min(side for side, _ in options.lr_sides)
         options = replace(options, window=window, counts=(0.35, 0.3, 0.1, 0.25))
@@ -219,8 +235,9 @@ def _write_options(s: TrainSettings, losses: LossWeights, pairs: PairDataset) ->
         options[name] = options[name] and options[name].name
     for name in ("init", "teacher"):
         options[name] = options[name] and Path(options[name]).name
-    options |= {"losses": asdict(losses), "exclude": list(s.exclude)}
+    options["losses"] = asdict(losses)
     options |= {"photos": len(pairs.photos), "people": len(pairs.people), "machine": machine()}
+    options = json.loads(json.dumps(options))  # as what is read back
     path = s.out / "options.json"
     if s.resume and path.exists():
         before = json.loads(path.read_text())

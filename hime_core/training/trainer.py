@@ -1,4 +1,4 @@
-"""The training loop: resumable from one file, ended by the clock."""
+"""The training loop: resumable from one file, ended by the clock or by a number of steps."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ FIRST_PAIRS = 512  # in the pool before the first step, where pairs are echoed
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """minutes: of training in all, over every resumption; rate: Adam's peak learning rate, after `warmup` steps and
-    before a cosine decay to zero over the minutes; hidden_rate: Muon's, for the convolutions inside, in multiples of
+    """minutes, iterations: of training in all, over every resumption; where iterations are given, the clock does not
+    count, so that runs compare on any machine; rate: Adam's peak learning rate, after `warmup` steps and
+    before a cosine decay to zero; hidden_rate: Muon's, for the convolutions inside, in multiples of
     it; critic_rate: the discriminator's, which does not decay; None for `rate`; workers: data processes; echoes: times
     that a pair is used, each time through another window (`EchoPool`)."""
 
     minutes: float
+    iterations: int | None = None
     rate: float = 5e-4
     hidden_rate: float = 3.0
     critic_rate: float | None = None
@@ -51,10 +53,11 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class Progress:
-    """The mean of the loss, and of each of its terms, since the report before."""
+    """done: share of the run; loss, terms: the mean of the loss, and of each of its terms, since the report before."""
 
     step: int
     minutes: float
+    done: float
     loss: float
     terms: dict[str, float]
 
@@ -109,7 +112,7 @@ class Trainer:
         return True
 
     def train(self, report: Callable[[Progress], None]) -> None:
-        """Runs until the minutes are used up; saves every two minutes and at the end, also when interrupted."""
+        """Runs until `done`; saves every two minutes and at the end, also when interrupted."""
         start, before = self._clock(), self.elapsed
         saved, losses = start, list[dict[str, Tensor]]()
         try:
@@ -122,7 +125,7 @@ class Trainer:
                 self.elapsed = before + now - start
                 if self.step % 20 == 0:
                     terms = {name: float(torch.stack([loss[name] for loss in losses]).mean()) for name in losses[0]}
-                    progress = Progress(self.step, self.elapsed / 60, sum(terms.values()), terms)
+                    progress = Progress(self.step, self.elapsed / 60, self.done, sum(terms.values()), terms)
                     losses.clear()
                     report(progress)
                     with (self.run / "log.jsonl").open("a") as log:
@@ -132,7 +135,7 @@ class Trainer:
                     self.save()
                     self._picture(sample)
                     draw_curve(self.run / "log.jsonl", self.run / "loss.svg")
-                if self.elapsed > self.options.minutes * 60:
+                if self.done >= 1:
                     break
         finally:
             self.save()
@@ -152,10 +155,16 @@ class Trainer:
         partial.replace(self.run / "state.pt")
         save_checkpoint(self.average, self.run / "weights.safetensors")
 
+    @property
+    def done(self) -> float:
+        """How much of the run is done; 1 and above: all."""
+        if self.options.iterations:
+            return self.step / self.options.iterations
+        return self.elapsed / (self.options.minutes * 60)
+
     def rate(self) -> float:
-        """The learning rate now: linear warm-up in steps, cosine decay in time."""
-        done = min(1.0, self.elapsed / (self.options.minutes * 60))
-        cosine = 0.5 * (1 + math.cos(math.pi * done))
+        """The learning rate now: linear warm-up in steps, cosine decay over the run."""
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.done)))
         return self.options.rate * min(1.0, (self.step + 1) / self.options.warmup) * cosine
 
     def _batches(self) -> Iterator[dict[str, Tensor]]:

@@ -1,6 +1,7 @@
 """What only a GPU shows: recorded networks and training steps do what they do unrecorded."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -59,3 +60,14 @@ def test_a_replayed_step_learns_as_one_that_is_not():
     usual, again, replayed = run(False), run(False), run(True)
     noise = (again - usual).norm() / (usual - start).norm()  # atomic sums differ from run to run
     assert (replayed - usual).norm() / (usual - start).norm() < 3 * noise + 0.05
+
+
+def test_threads_that_share_the_card_get_their_own_faces():
+    backend = TorchBackend(load_weights("small-x4-rec"), "cuda")
+    batches = [faces(seed, *shape) for seed in range(8) for shape in ((1, 1, 32), (4, 3, 32), (3, 2, 48))]
+    alone = [backend.infer(*batch) for batch in batches]
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(10):  # one batch arrives while another is computed and a third leaves
+            together = list(threads.map(lambda batch: backend.infer(*batch), batches))
+            for one, other in zip(alone, together, strict=True):
+                assert np.array_equal(one, other)

@@ -61,6 +61,15 @@ def test_references_are_laid_over_the_face():
     assert np.abs(found[0][middle].astype(int) - truth[middle]).mean() < 6
 
 
+def test_references_cut_in_several_threads_are_those_cut_in_one():
+    asked = [request(references=3), request(references=3)]
+    asked[1] = FaceRequest(asked[1].lr[::-1].copy(), asked[1].landmarks + 1, asked[1].exemplars[::-1])
+    cutter = ReferenceCutter(4, threads=3)
+    stacks = cutter.stacks(asked)
+    cutter.close()
+    assert np.array_equal(stacks, np.stack([ReferenceCutter(4).references(one) for one in asked]))
+
+
 def test_without_exemplars_the_reference_is_black():
     assert not ReferenceCutter(4).references(request(references=0)).any()
 
@@ -87,7 +96,7 @@ def test_prepared_exemplars_are_bounded_and_live_no_longer_than_theirs():
 class Gate:
     """A backend that waits until it is let through."""
 
-    scale, max_batch, lanes = 4, 4, 1
+    scale, max_batch, lanes, cutters = 4, 4, 1, 1
 
     def __init__(self) -> None:
         self.open = threading.Event()

@@ -72,16 +72,15 @@ def test_ablations_run_once_go_on_where_they_stopped_and_follow_each_other(photo
         weights_of(settings.out / "weights.safetensors", 8)
         half = not settings.resume and settings.out.name == "base"
         (settings.out / "options.json").write_text('{"machine": "an abacus"}')
-        torch.save({"elapsed": 60 * settings.minutes * (0.5 if half else 1), "step": 7}, settings.out / "state.pt")
+        torch.save({"step": settings.iterations // 2 if half else settings.iterations}, settings.out / "state.pt")
 
     monkeypatch.setattr(ablations, "train", train)
-    options = TableOptions(photos, tmp_path / "runs", train=photos, limit=2, minutes=1)
-    with pytest.raises(InputError, match=r"stopped after 0\.5 of 1 minutes"):
+    options = TableOptions(photos, tmp_path / "runs", train=photos, limit=2, iterations=6)
+    with pytest.raises(InputError, match="stopped after 3 of 6 steps"):
         Tables(options).make("6")
     tables = report.make_tables(["6"], options)["6"]
-    assert "1 minutes of training each on an abacus: losses" in tables[0]["title"]
+    assert "6 steps of 32 pairs each on an abacus: losses" in tables[0]["title"]
     assert [row["name"] for row in tables[0]["rows"]] == list(ablations.LOSSES)
-    assert all(row["ours"]["steps"] == 7 for row in tables[0]["rows"])
     base = str(tmp_path / "runs/ablations/base/weights.safetensors")
     assert trained == [("base", False, None), ("base", True, None), ("rec-cor", False, None),
                        ("gan", False, base), ("gan-cor", False, base)]  # fmt: skip

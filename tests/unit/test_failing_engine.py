@@ -26,7 +26,7 @@ FAR = (0.3, 250.0, 100.0)  # a face of about 60 px in a frame of 640x360
 class Backend:
     """Enlarges; `before` runs before each inference, with the number of faces inferred so far."""
 
-    scale, max_batch, lanes = 4, 4, 1
+    scale, max_batch, lanes, cutters = 4, 4, 1, 1
 
     def __init__(self, before: Callable[[int], None]) -> None:
         self.before = before

@@ -12,7 +12,7 @@ from skimage import data
 from hime_core.errors import InputError
 from hime_core.model.checkpoint import save_checkpoint
 from hime_core.model.hime import Hime, HimeConfig
-from hime_core.training.command import TrainSettings, build_model, on_device, train
+from hime_core.training.command import TrainSettings, build_model, build_pairs, on_device, parse_sides, train
 from hime_core.training.curve import draw_curve
 from hime_core.training.dataset import PairDataset, PairOptions
 from hime_core.training.degradations import turn
@@ -52,7 +52,7 @@ def test_training_learns_and_resumes(photos, tmp_path):
     run = run_of(photos, tmp_path / "run", 2.0)
     assert not run.resume()
     run.train(lambda progress: losses.append(progress.loss))
-    assert run.step == 121
+    assert run.step == 120
     assert losses[-1] < 0.8 * losses[0]
     assert (tmp_path / "run" / "weights.safetensors").exists()
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
@@ -126,6 +126,35 @@ def test_a_run_leaves_a_curve_and_a_card_from_which_it_can_be_repeated(photos, t
     assert "step 60" in (tmp_path / "loss.svg").read_text()
 
 
+def test_a_run_can_end_by_steps_whatever_the_clock_says(photos, tmp_path):
+    torch.manual_seed(0)
+    hours = itertools.count(step=3600)
+    options = TrainOptions(minutes=1, iterations=30, workers=0, rate=1e-3, warmup=5)
+    run = Trainer(Hime(SMALL), dataset(photos), tmp_path / "run", options, clock=lambda: float(next(hours)))
+    assert run.rate() == pytest.approx(1e-3 / 5)
+    reports = []
+    run.train(reports.append)
+    assert run.step == 30 and run.done == 1 and run.rate() == pytest.approx(0)
+    assert [report.done for report in reports] == [pytest.approx(2 / 3)]
+
+
+def test_what_pairs_are_made_of_can_be_chosen_and_is_kept_with_the_run(photos, tmp_path):
+    settings = TrainSettings(
+        photos, tmp_path / "run", variant="tiny", iterations=1, varied=0.25, lr_sides=parse_sides("32=0.9,64=0.1")
+    )
+    options = build_pairs(settings).options
+    assert options.varied == 0.25 and options.lr_sides == ((32, 0.9), (64, 0.1))
+    train(settings)
+    card = (tmp_path / "run" / "card.md").read_text()
+    assert "--iterations 1" in card and "--varied 0.25" in card and "--sides 32=0.9,64=0.1" in card
+    train(dataclasses.replace(settings, resume=True, iterations=2))
+    with pytest.raises(InputError, match="begun with lr_sides"):
+        train(dataclasses.replace(settings, resume=True, lr_sides=((32, 1.0),)))
+    for text in ("32", "32=x", "4=1", "32=0"):
+        with pytest.raises(InputError, match=f"--sides {text}: .*as in 32=0.9"):
+            parse_sides(text)
+
+
 def test_the_average_of_a_short_run_is_of_its_end(photos, tmp_path):
     torch.manual_seed(0)
     options = TrainOptions(minutes=0.5, workers=0, rate=2e-3, warmup=1)  # 30 steps, with the longest average
@@ -152,12 +181,12 @@ def test_pairs_can_be_used_several_times_and_the_run_resumed(photos, tmp_path):
     run = Trainer(Hime(SMALL), data, tmp_path / "run", made, clock=lambda: float(next(seconds)))
     losses = []
     run.train(lambda progress: losses.append(progress.loss))
-    assert run.step == 121
+    assert run.step == 120
     assert losses[-1] < 0.8 * losses[0]
     assert Counted.drawn == FIRST_PAIRS + 128  # one pair a step
     again = Trainer(Hime(SMALL), data, tmp_path / "run", dataclasses.replace(made, minutes=2.2))
     assert again.resume()
-    assert again.step == 121
+    assert again.step == 120
 
 
 def test_settings_suit_the_device(tmp_path):
