@@ -4,7 +4,7 @@
 
 FOLDER holds what `--json` wrote: latency*.json, many_calls*.json, cpu_per_frame*.json, impairments*.json,
 lip_sync*.json, soak*.json, flicker*.json, bench*.json (of `hime bench`) and engine_load*.json. What is absent is left
-out; every number comes from one of the files.
+out; every number comes from one of the files. A "note" added to a file stands above its figures.
 """
 
 from __future__ import annotations
@@ -237,7 +237,9 @@ def report(folder: Path) -> str:
                 continue
             lines += [] if number_ else [f"## {section.title}", ""] + ([section.text, ""] if section.text else [])
             options = found.get("options", {})
-            lines += [f"`{command_of(section, options)}`{described(found.get('machine'))}", "", *body]
+            lines += [f"`{command_of(section, options)}`{described(found.get('machine'))}", ""]
+            lines += [found["note"], ""] if found.get("note") else []
+            lines += body
     return "\n".join(lines).rstrip() + "\n"
 
 

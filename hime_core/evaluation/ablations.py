@@ -15,15 +15,18 @@ from hime_core.training.losses import LossWeights
 
 SCALE, LR_SIDE, BATCH = 8, 16, 32
 WINDOWS = (1, 3, 5, 7, 9)
+CRITICS_SHARE = 0.25  # VGG and the discriminator cost many times what the network does
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """One run. changes: what differs from HIME (small) with the reconstruction loss; after: the run it begins from."""
+    """One run. changes: what differs from HIME (small) with the reconstruction loss; after: the run it begins from;
+    share: of the iterations that it takes."""
 
     name: str
     changes: dict[str, Any] = field(default_factory=dict)
     after: Ablation | None = None
+    share: float = 1.0
 
     @property
     def registered(self) -> bool:
@@ -45,8 +48,10 @@ AGGREGATION = {
 LOSSES = {
     "rec": BASE,
     "rec + cor": Ablation("rec-cor", {"losses": LossWeights(rec=1, cor=0.1)}),
-    "rec + per + adv": Ablation("gan", {"losses": LossWeights(rec=1, per=0.01, adv=0.1)}, BASE),
-    "rec + per + adv + cor": Ablation("gan-cor", {"losses": LossWeights(rec=1, per=0.01, adv=0.1, cor=0.1)}, BASE),
+    "rec + per + adv": Ablation("gan", {"losses": LossWeights(rec=1, per=0.01, adv=0.1)}, BASE, CRITICS_SHARE),
+    "rec + per + adv + cor": Ablation(
+        "gan-cor", {"losses": LossWeights(rec=1, per=0.01, adv=0.1, cor=0.1)}, BASE, CRITICS_SHARE
+    ),
 }
 FLIPS = {
     "none": Ablation("flips-none", {"flips": "none"}),
@@ -70,12 +75,12 @@ class Runs:
     def weights(self, ablation: Ablation) -> Path:
         """The run's checkpoint, trained where it is not at hand. Raises InputError."""
         out = self._folder / ablation.name
-        if self._steps(out) < self.iterations:
+        if self._steps(out) < self._due(ablation):
             self._train(ablation, out)
             done = self._steps(out)
-            if done < self.iterations:
+            if done < self._due(ablation):
                 raise InputError(
-                    f"{out} was stopped after {done} of {self.iterations} steps; the same command goes on with it"
+                    f"{out} was stopped after {done} of {self._due(ablation)} steps; the same command goes on with it"
                 )
         return out / "weights.safetensors"
 
@@ -88,11 +93,14 @@ class Runs:
             raise InputError(f"this table needs training runs ({ablation.name}); give --train DIR, photos to train on")
         init = str(self.weights(ablation.after)) if ablation.after else None
         settings = TrainSettings(
-            data=self._data, out=out, scale=SCALE, iterations=self.iterations, batch=BATCH,
+            data=self._data, out=out, scale=SCALE, iterations=self._due(ablation), batch=BATCH,
             resume=(out / "state.pt").exists(), init=init, vgg=self._vgg, **ablation.changes,
         )  # fmt: skip
-        print(f"{ablation.name}: {self.iterations} steps of training", flush=True)
+        print(f"{ablation.name}: {self._due(ablation)} steps of training", flush=True)
         train(settings)
+
+    def _due(self, ablation: Ablation) -> int:
+        return max(1, round(self.iterations * ablation.share))
 
     @staticmethod
     def _steps(out: Path) -> int:

@@ -57,7 +57,8 @@ Photos with fewer pixels of their own than the truth are left out.""",
     "5": "References are the frames that many before and after, in the last table the nearest of 30 and 60 before "
     "and after; all are cut and registered as in a call. Wrong references are of the next clip.",
     "6": "The paper's figures for this table are not in the text that we have. With per and adv the run begins from "
-    "rec; the perceptual loss has VGG-16 in VGG-19's place where VGG-19 is not to be had.",
+    "rec and takes a quarter of its steps; on a CPU the critics see a part of each picture. The perceptual loss has "
+    "VGG-16 in VGG-19's place where VGG-19 is not to be had.",
     "7": "Even: input and references mirrored together; uneven: each by itself.",
     "8": "The paper draws this as curves without figures.",
 }

@@ -28,6 +28,12 @@ def test_the_engines_load_is_shown_with_its_command_and_machine(tmp_path):
     assert "| 16 | 240.00 | 16.10 | 31.50 | 0.00 | 1.10 |" in text
 
 
+def test_a_note_stands_above_its_figures(tmp_path):
+    (tmp_path / "engine_load.json").write_text(engine_load(note="Beside a training."))
+    before, after = report(tmp_path).split("Beside a training.")
+    assert "benchmarks.engine_load" in before and "| 240.00 |" in after
+
+
 def test_a_processor_has_no_share_of_a_card(tmp_path):
     batch = {**BATCH, "share": None}
     (tmp_path / "engine_load.json").write_text(engine_load(peak_tflops=None, memory_mib=None, batches=[batch]))
