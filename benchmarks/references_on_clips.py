@@ -17,16 +17,9 @@ import numpy as np
 from rich.progress import track
 
 from hime_core.engine.references import ReferenceCutter
-from hime_core.evaluation.clips import ClipEvaluation, clips_in
+from hime_core.evaluation.clips import ClipEvaluation, LandmarksOnly, clips_in
 from hime_core.evaluation.store import write_json
 from hime_core.model.checkpoint import DEFAULT_WEIGHTS, load_weights
-
-
-class LandmarksOnly(ReferenceCutter):
-    """References laid over by their landmarks and left there: what flow adds is missing."""
-
-    def _register(self, cut: np.ndarray, lr_luma: np.ndarray) -> np.ndarray:
-        return cut
 
 
 def main() -> None:

@@ -34,11 +34,12 @@ class Ablation:
 
 
 BASE = Ablation("base")
-# Alignment is the network's own work only where references come as they are.
+# Alignment is the network's own work only where references come as they are: in all rows but the last.
 ALIGNMENT = {
     "convolution": Ablation("conv", {"alignment": "conv", "registered": False}),
     "deformable": Ablation("deformable", {"registered": False}),
     "deformable, flow-guided": Ablation("flow", {"variant": "large", "registered": False}),
+    "deformable, registered": BASE,
 }
 AGGREGATION = {
     "average": Ablation("average", {"aggregation": "average"}),

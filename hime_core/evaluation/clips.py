@@ -49,6 +49,13 @@ def clips_in(folder: Path, only: Sequence[str] = ()) -> list[Path]:
     return chosen
 
 
+class LandmarksOnly(ReferenceCutter):
+    """References laid over by their landmarks and left there: what flow adds is missing."""
+
+    def _register(self, cut: np.ndarray, lr_luma: np.ndarray) -> np.ndarray:
+        return cut
+
+
 class ClipEvaluation:
     """Every 30th frame with a face is a target: its headshot is the truth at (scale x L)^2 by BOX, the network gets
     Pillow's BICUBIC of it at L^2. References are frames of the same clip, cut, laid over and registered as in a call.

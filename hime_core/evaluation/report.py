@@ -28,6 +28,8 @@ COLUMNS = {  # heading, digits
     "identity": ("identity", ".3f"),
     "psnr_gain": ("gain, dB", "+.2f"),
     "psnr_inner_gain": ("gain on the inner face, dB", "+.2f"),
+    "clip_blank": ("clips, blank, dB", ".2f"),
+    "clip_psnr": ("clips, 30 frames, dB", ".2f"),
     "ms_per_face": ("ms a face", ".1f"),
     "params": ("parameters, M", ".2f"),
     "gmacs": ("GMAC", ".2f"),
@@ -50,8 +52,10 @@ four deformable steps (five in large); a checkpoint with fewer steps is smaller 
 paper's 9.23 M parameters for large are explained by no layout that meets its MACs: SpyNet has 1.44 M, and the rest
 differs from small by one deformable step. Real-ESRGAN and RealSR know neither the person nor a scale other than 4.
 Photos with fewer pixels of their own than the truth are left out.""",
-    "2": "Trained and measured with references as they are: where they are registered first, little is left to align.",
-    "3": "References are registered, in training and here.",
+    "2": "Trained and measured with references as they are, in the last row registered first, as the relay does. On "
+    "clips of people who were not trained on they are frames 30 before and after, laid over by their landmarks, in the "
+    "last row by flow too, beside a blank one.",
+    "3": "References are registered, in training and here. Clips as in Table 2.",
     "4": "The paper trains a network for each number; ours is one network, tested with each. Wrong references are "
     "registered like the right ones.",
     "5": "References are the frames that many before and after, in the last table the nearest of 30 and 60 before "

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from hime_core.engine.references import ReferenceCutter
 from hime_core.errors import InputError
 from hime_core.evaluation import ablations, paper
-from hime_core.evaluation.clips import ClipEvaluation, clips_in
+from hime_core.evaluation.clips import NEAR, ClipEvaluation, LandmarksOnly, clips_in
 from hime_core.evaluation.evaluate import Evaluation
 from hime_core.evaluation.lists import MOST, Item, draw_list, native_sides, of_another, spread
 from hime_core.evaluation.metrics import FIGURES, Meter
@@ -103,10 +104,10 @@ class Tables:
         return found
 
     def alignment(self) -> list[Table]:
-        return [self._trained("references as they are, not registered", ablations.ALIGNMENT, paper.TABLE_2)]
+        return [self._trained("references as they are, but for the last row", ablations.ALIGNMENT, paper.TABLE_2, True)]
 
     def aggregation(self) -> list[Table]:
-        return [self._trained("aggregation", ablations.AGGREGATION, paper.TABLE_3)]
+        return [self._trained("aggregation", ablations.AGGREGATION, paper.TABLE_3, True)]
 
     def references(self) -> list[Table]:
         """Table 4, and what references give every checkpoint on the whole headshot and on the inner face."""
@@ -201,22 +202,46 @@ class Tables:
             for path, other in track([*zip(paths, [*paths[1:], paths[0]], strict=True)], description=_label(weights)):
                 by_gap.append(evaluation.gaps(path, GAPS)[0])
                 by_count.append(evaluation.counts(path, other)[0])
-            by_gap, by_count = [row for row in by_gap if row], [row for row in by_count if row]
-            if not by_gap or not by_count:
-                raise InputError(f"{self.options.clips}: no clip shows a face of 128 pixels for {2 * GAPS[-1]} frames")
+            by_gap, by_count = self._with_faces(by_gap), self._with_faces(by_count)
             return {"clips": len(by_gap), "gaps": _mean(by_gap), "counts": _mean(by_count)}
 
         return self.store.get(f"{_label(weights)}-clips", inputs, measure)
 
-    def _trained(self, title: str, runs: dict[str, ablations.Ablation], printed: dict[str, Cells]) -> Table:
-        """A table of ablations."""
+    def _on_clips(self, run: ablations.Ablation) -> Cells:
+        """What an ablation makes of a blank reference and of frames of the same clip, on clips at hand."""
+        weights = self._runs.weights(run)
+        paths = clips_in(self.options.clips, self.options.only) if self.options.clips else []
+        inputs = self._inputs(weights) | {"clips": [path.name for path in paths], "registered": run.registered}
+
+        def measure() -> dict:
+            model = load_weights(str(weights))
+            cutter = (ReferenceCutter if run.registered else LandmarksOnly)(model.config.scale)
+            evaluation = ClipEvaluation(model, ablations.LR_SIDE, Meter(), self._detector, cutter)
+            found = [evaluation.gaps(path, (NEAR,))[0] for path in track(paths, description=f"{run.name}, clips")]
+            means = _mean(self._with_faces(found))
+            return {"clip_blank": means["blank"]["psnr"], "clip_psnr": means[str(NEAR)]["psnr"]}
+
+        return self.store.get(f"{run.name}-clips", inputs, measure) if paths else {}
+
+    def _with_faces(self, by_clip: list[dict]) -> list[dict]:
+        """Figures of the clips that had any. Raises InputError."""
+        found = [row for row in by_clip if row]
+        if not found:
+            raise InputError(f"{self.options.clips}: no clip shows a face of 128 pixels for {2 * GAPS[-1]} frames")
+        return found
+
+    def _trained(
+        self, title: str, runs: dict[str, ablations.Ablation], printed: dict[str, Cells], on_clips: bool = False
+    ) -> Table:
+        """A table of ablations; on_clips: clips at hand too."""
         rows = []
         for name, run in runs.items():
             weights = self._runs.weights(run)
             found = self.photos(str(weights), ablations.LR_SIDE, "3", run.name, run.registered)
             ours = _only(found["model"], ("psnr", "ssim", "lpips", "psnr_inner"))
+            ours |= self._on_clips(run) if on_clips else {}
             rows.append(Row(name, ours, printed.get(name, {})))
-        columns = (*QUALITY, "psnr_inner")
+        columns = (*QUALITY, "psnr_inner", "clip_blank", "clip_psnr")
         machines = ", ".join(sorted({self._runs.machine(run) for run in runs.values()} - {""}))
         trained = f"{self._runs.iterations:,} steps of {ablations.BATCH} pairs each"
         trained += f" on {machines}" if machines else ""

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 
 import av
 import cv2
@@ -10,9 +11,10 @@ from PIL import Image
 from skimage import data
 
 from hime_core.errors import InputError
-from hime_core.evaluation import ablations, paper, peers, perceptual, report
-from hime_core.evaluation.clips import ClipEvaluation, clips_in
+from hime_core.evaluation import ablations, paper, peers, perceptual, report, tables
+from hime_core.evaluation.clips import ClipEvaluation, LandmarksOnly, clips_in
 from hime_core.evaluation.maps import correlation_picture
+from hime_core.evaluation.metrics import FIGURES
 from hime_core.evaluation.tables import Row, Table, TableOptions, Tables, as_dict, from_dict
 from hime_core.faces.detector import Detection
 from hime_core.faces.geometry import Box
@@ -78,13 +80,13 @@ def test_ablations_run_once_go_on_where_they_stopped_and_follow_each_other(photo
     options = TableOptions(photos, tmp_path / "runs", train=photos, limit=2, iterations=6)
     with pytest.raises(InputError, match="stopped after 3 of 6 steps"):
         Tables(options).make("6")
-    tables = report.make_tables(["6"], options)["6"]
-    assert "6 steps of 32 pairs each on an abacus: losses" in tables[0]["title"]
-    assert [row["name"] for row in tables[0]["rows"]] == list(ablations.LOSSES)
+    made = report.make_tables(["6"], options)["6"]
+    assert "6 steps of 32 pairs each on an abacus: losses" in made[0]["title"]
+    assert [row["name"] for row in made[0]["rows"]] == list(ablations.LOSSES)
     base = str(tmp_path / "runs/ablations/base/weights.safetensors")
     assert trained == [("base", False, None), ("base", True, None), ("rec-cor", False, None),
                        ("gan", False, base), ("gan-cor", False, base)]  # fmt: skip
-    assert report.make_tables(["6"], options)["6"] == tables and len(trained) == 5
+    assert report.make_tables(["6"], options)["6"] == made and len(trained) == 5
     assert len(from_dict(report.make_tables(["7"], options)["7"])[0].rows) == 3
 
     report.write_report(tmp_path / "results.md", tmp_path / "runs")
@@ -93,6 +95,40 @@ def test_ablations_run_once_go_on_where_they_stopped_and_follow_each_other(photo
     assert "Not measured yet: `hime evaluate --data DIR --table 1" in text
     assert str(tmp_path) not in text
     assert (tmp_path / report.MAPS).is_file() and not list(tmp_path.glob("*.partial*"))
+
+
+def test_ablations_of_references_are_measured_on_clips_too(photos, tmp_path, monkeypatch):
+    def train(settings):
+        settings.out.mkdir(parents=True)
+        weights_of(settings.out / "weights.safetensors", 8)
+        (settings.out / "options.json").write_text("{}")
+        torch.save({"step": settings.iterations}, settings.out / "state.pt")
+
+    class Clips:
+        """The first clip has no face large enough; landmarks alone are worth 1 dB, flow another."""
+
+        def __init__(self, model, lr_side, meter, detector, cutter):
+            self.worth = 1 if isinstance(cutter, LandmarksOnly) else 2
+
+        def gaps(self, clip, gaps):
+            if clip.name == "a.mp4":
+                return {}, 0
+            names = dict.fromkeys(FIGURES)
+            return {"blank": names | {"psnr": 20.0}, **{str(g): names | {"psnr": 20.0 + self.worth} for g in gaps}}, 3
+
+    monkeypatch.setattr(ablations, "train", train)
+    monkeypatch.setattr(tables, "ClipEvaluation", Clips)
+    monkeypatch.setattr(tables, "MtcnnDetector", lambda: None)
+    (tmp_path / "clips").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / "clips" / name).touch()
+    options = TableOptions(photos, tmp_path / "runs", train=photos, clips=tmp_path / "clips", limit=2, iterations=6)
+    (table,) = Tables(options).make("2")
+    assert [row.ours["clip_psnr"] for row in table.rows] == [21, 21, 21, 22]
+    assert all(row.ours["clip_blank"] == 20 for row in table.rows)
+    assert "clips, 30 frames, dB" in report.render(table)
+    without = Tables(replace(options, clips=None)).make("3")
+    assert "clip" not in report.render(without[0])
 
 
 def test_table_4_has_a_row_for_every_kind_of_reference(photos, tmp_path):
