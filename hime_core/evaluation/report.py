@@ -20,6 +20,7 @@ HEADINGS = {
     "7": "Table 7: face chirality",
     "8": "Figure 8: window of the correlation loss",
 }
+ON_CLIPS = ("2", "3", "5")
 COLUMNS = {  # heading, digits
     "psnr": ("PSNR, dB", ".2f"),
     "psnr_inner": ("inner face, dB", ".2f"),
@@ -75,8 +76,9 @@ def make_tables(names: list[str], options: TableOptions) -> dict[str, list[dict]
         tables = Tables(options)
         found[name] = as_dict(tables.make(name))
         source = f"photos `{where(options.data)}`" + (f", at most {options.limit}" if options.limit else "")
-        if name == "5" and options.clips:
-            source = f"clips `{where(options.clips)}`" + (f" ({', '.join(options.only)})" if options.only else "")
+        if options.clips and name in ON_CLIPS:
+            clips = f"clips `{where(options.clips)}`" + (f" ({', '.join(options.only)})" if options.only else "")
+            source = clips if name == "5" else f"{source}; {clips}"
         used = tables.store.used
         content = {
             "data": source,
