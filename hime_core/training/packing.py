@@ -8,13 +8,16 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hime_core.errors import InputError
-from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box
 from hime_core.training.headshots import PHOTO_SIDE, Person, Shot, count, encode, read_identities, read_photo, resize
+
+if TYPE_CHECKING:
+    from hime_core.faces.detector import MtcnnDetector
 
 FORMAT = "hime-headshots-1"
 INDEX = "index.json"
@@ -115,6 +118,8 @@ def read_pack(path: Path) -> list[Person]:
 def _photos(data: Path, advance: Callable[[str, int, int], None]) -> tuple[list[Person], list[str]]:
     if data.is_file():
         return read_pack(data), []
+    from hime_core.faces.detector import MtcnnDetector  # here: to train on a packed file, none is needed
+
     detector = MtcnnDetector(min_face=PHOTO_SIDE / 5)
     identities = read_identities(data)
     total, done = sum(map(len, identities.values())), 0
