@@ -159,8 +159,8 @@ def evaluate(
     train: Annotated[Path | None, typer.Option(help="Photos to train ablations on (tables 2, 3, 6, 7, 8).")] = None,
     iterations: Annotated[int, typer.Option(min=1, help="Steps of training of each ablation.")] = 1000,
     vgg: Annotated[Path | None, typer.Option(help="VGG weights for table 6 [default: torchvision's download].")] = None,
-    clips: Annotated[Path | None, typer.Option(help="Folder with videos (table 5).")] = None,
-    only: Annotated[str, typer.Option(help="Clips whose names begin so, by commas (table 5).")] = "",
+    clips: Annotated[Path | None, typer.Option(help="Folder with videos (tables 2, 3, 5).")] = None,
+    only: Annotated[str, typer.Option(help="Clips whose names begin so, by commas.")] = "",
     report: Annotated[Path | None, typer.Option(help="Where to write all tables there are, such as OUT.md.")] = None,
     json: Annotated[Path | None, typer.Option(help="Where to write the figures.")] = None,
 ) -> None:

@@ -207,9 +207,8 @@ class Tables:
 
         return self.store.get(f"{_label(weights)}-clips", inputs, measure)
 
-    def _on_clips(self, run: ablations.Ablation) -> Cells:
+    def _on_clips(self, run: ablations.Ablation, weights: Path) -> Cells:
         """What an ablation makes of a blank reference and of frames of the same clip, on clips at hand."""
-        weights = self._runs.weights(run)
         paths = clips_in(self.options.clips, self.options.only) if self.options.clips else []
         inputs = self._inputs(weights) | {"clips": [path.name for path in paths], "registered": run.registered}
 
@@ -239,7 +238,7 @@ class Tables:
             weights = self._runs.weights(run)
             found = self.photos(str(weights), ablations.LR_SIDE, "3", run.name, run.registered)
             ours = _only(found["model"], ("psnr", "ssim", "lpips", "psnr_inner"))
-            ours |= self._on_clips(run) if on_clips else {}
+            ours |= self._on_clips(run, weights) if on_clips else {}
             rows.append(Row(name, ours, printed.get(name, {})))
         columns = (*QUALITY, "psnr_inner", "clip_blank", "clip_psnr")
         machines = ", ".join(sorted({self._runs.machine(run) for run in runs.values()} - {""}))

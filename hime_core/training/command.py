@@ -93,8 +93,8 @@ def parse_sides(text: str) -> tuple[tuple[int, float], ...]:
     """LR sizes and their shares from "32=0.9,64=0.1". Raises InputError."""
     try:
         found = tuple((int(side), float(share)) for side, share in (part.split("=") for part in text.split(",")))
-        if any(side < 8 or share <= 0 for side, share in found):
-            raise ValueError("sizes are at least 8 pixels, shares above 0")
+        if not all(side >= 8 and 0 < share <= 1 for side, share in found):
+            raise ValueError("sizes are at least 8 pixels, shares above 0 and at most 1")
         return found
     except ValueError as error:
         raise InputError(f"--sides {text}: {error}; give LR sizes and their shares, as in 32=0.9,64=0.1") from error

@@ -150,7 +150,7 @@ def test_what_pairs_are_made_of_can_be_chosen_and_is_kept_with_the_run(photos, t
     train(dataclasses.replace(settings, resume=True, iterations=2))
     with pytest.raises(InputError, match="begun with lr_sides"):
         train(dataclasses.replace(settings, resume=True, lr_sides=((32, 1.0),)))
-    for text in ("32", "32=x", "4=1", "32=0"):
+    for text in ("32", "32=x", "4=1", "32=0", "32=nan", "32=inf"):
         with pytest.raises(InputError, match=f"--sides {text}: .*as in 32=0.9"):
             parse_sides(text)
 
