@@ -70,6 +70,7 @@ def train(
     variant: Annotated[str, typer.Option(help="tiny, small or large.")] = "small",
     scale: Annotated[int, typer.Option(help="4 or 8.")] = 4,
     steps: Annotated[int | None, typer.Option(min=1, help="Deformable steps; 1 is the paper's Eq. 4.")] = None,
+    width: Annotated[int | None, typer.Option(min=8, help="Channels of small; a narrower --init is widened.")] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="How long to train, resumptions counted together.")] = 60.0,
     iterations: Annotated[int | None, typer.Option(min=1, help="How many steps to train, in place of minutes.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -114,7 +115,7 @@ def train(
     names = tuple(name for name in exclude.split(",") if name)
     run(
         TrainSettings(
-            data, out, recipe, variant, scale, steps, minutes, resume, seed, threads, rate,
+            data, out, recipe, variant, scale, steps, width, minutes, resume, seed, threads, rate,
             parse_losses(losses) if losses else None, init, teacher, vgg, spynet, clips, names,
             alignment, aggregation, flips, registered, batch, echoes, workers, critic_rate, critic,
             iterations, varied, parse_sides(sides) if sides else None,

@@ -24,7 +24,7 @@ class NcnnBackend:
             raise ValueError("a network with flow guidance has no form in ncnn here")
         self.scale = model.config.scale
         self.lanes = cpu_lanes()
-        self._aggregation = model.config.aggregation
+        self._aggregation, self._mirrored = model.config.aggregation, model.config.mirrored
         self._face, self._reference = face_network(model), reference_network(model)
         self._trunk, self._head = trunk_network(model), head_network(model)
 
@@ -39,6 +39,12 @@ class NcnnBackend:
     def run(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
         """lr: RGB float32 (h, w, 3); references: luma float32 (R, s*h, s*w), R at least 1; all in [0, 1].
         Returns I^SR, (s*h, s*w, 3), not clamped."""
+        answer = self._answer(lr, references)
+        if not self._mirrored:
+            return answer
+        return (answer + self._answer(lr[:, ::-1].copy(), references[..., ::-1])[:, ::-1]) / 2
+
+    def _answer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
         matched = ("beside", "query") if self._aggregation == "cofa" else ("beside",)
         f_lr, beside, *query = _run(self._face, {"lr": lr.transpose(2, 0, 1)}, "f_lr", *matched)
         names = ("aligned", "keys")[: len(matched)]

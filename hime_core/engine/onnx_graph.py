@@ -26,7 +26,7 @@ IR_VERSION = 9
 
 def build_graph(model: Hime) -> onnx.ModelProto:
     """The network with inputs lr (1, 3, h, w) and references (R, 1, s*h, s*w), R at least 1, and output
-    sr (1, 3, s*h, s*w), all float in [0, 1]."""
+    sr (1, 3, s*h, s*w), all float in [0, 1]; without the mean over the mirror image that `mirrored` asks for."""
     graph = _Graph()
     scale = model.config.scale
     f_lr = graph.module(model.lr_blocks, graph.module(model.lr_conv, "lr"))

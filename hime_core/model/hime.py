@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,7 +28,9 @@ class HimeConfig:
     scale: 4 or 8; width: channels; *_blocks: the paper's k_l, k_h, k_r; groups, steps: of the deformable alignment,
     one step being the literal Eq. 4; guide_convs: convolutions between [F_ref, F_L] and the offset heads;
     alignment, aggregation: the rows of the paper's Tables 2 and 3 ("flow" is deformable alignment with flow guidance);
-    flow_upscale: SpyNet's input over the LR size; tail: upsampling in stages of two, or by one PixelShuffle.
+    flow_upscale: SpyNet's input over the LR size; tail: upsampling in stages of two, or by one PixelShuffle;
+    mirrored: the answer is the mean of those to the face and to its mirror image (self-ensemble, Lim et al., 2017), at
+    twice the cost: what the network makes of one side of a face it then makes of the other too.
     """
 
     scale: int = 4
@@ -42,6 +45,7 @@ class HimeConfig:
     aggregation: Aggregation = "cofa"
     flow_upscale: int = 2
     tail: Tail = "staged"
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         if self.scale not in (4, 8):
@@ -134,6 +138,15 @@ class Hime(nn.Module):
         references beside it. Returns I^SR, (N, 3, s*h, s*w), not clamped. Raises ValueError for other shapes.
         """
         self._check(lr, references)
+        if not self.config.mirrored:
+            return self._answer(lr, references, features)
+        if features is not None:
+            raise ValueError("the features of mirrored references are others; give the references themselves")
+        both = None if references is None else torch.cat((references, references.flip(-1)))
+        answer, mirrored = self._answer(torch.cat((lr, lr.flip(-1))), both).chunk(2)
+        return (answer + mirrored.flip(-1)) / 2
+
+    def _answer(self, lr: Tensor, references: Tensor | None, features: Tensor | None = None) -> Tensor:
         fused = f_lr = self.lr_blocks(self.lr_conv(lr))
         if features is None and references is not None and references.shape[1]:
             features = self.encode_references(references)

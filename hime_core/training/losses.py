@@ -11,13 +11,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The lambdas of Eq. 10, one of our own (psnr), and the correlation's window k (odd) and dilation d."""
+    """The lambdas of Eq. 10, two of our own (psnr, teacher; the latter counts where there is a teacher), and the
+    correlation's window k (odd) and dilation d."""
 
     rec: float = 1.0
     psnr: float = 0.0
     per: float = 0.0
     adv: float = 0.0
     cor: float = 0.0
+    teacher: float = 1.0
     window: int = 3
     dilation: int = 1
 
@@ -27,7 +29,7 @@ class LossWeights:
         if self.dilation < 1:
             raise ValueError(f"the correlation dilation is {self.dilation}; it must be at least 1")
         lambdas = (self.rec, self.psnr, self.per, self.adv, self.cor)
-        if min(lambdas) < 0 or not max(lambdas):
+        if min(*lambdas, self.teacher) < 0 or not max(lambdas):
             raise ValueError("loss weights must not be negative, nor all zero")
 
 

@@ -41,7 +41,7 @@ class Objective:
     def __init__(
         self, weights: LossWeights, critics: Critics, rate: float, device: torch.device, bf16: bool = False
     ) -> None:
-        """rate: the discriminator's; bf16: whether the critics' convolutions run in it."""
+        """rate: the discriminator's; bf16: whether the critics' and the teacher's convolutions run in it."""
         if weights.per and critics.vgg is None:
             raise ValueError("the perceptual loss needs VGG features")
         self.weights, self._device, self._bf16 = weights, device, bf16
@@ -66,9 +66,9 @@ class Objective:
         if w.psnr:
             found["psnr"] = w.psnr * psnr_loss(sr, hr)
         if self.teacher is not None:
-            with torch.no_grad():
+            with torch.no_grad(), self._reduced():
                 taught = self.teacher(lr, references)
-            found["teacher"] = charbonnier(sr, taught)
+            found["teacher"] = w.teacher * charbonnier(sr, taught.float())
         if w.cor:
             found["cor"] = w.cor * correlation_loss(sr, hr, w.window, w.dilation)
         if (w.per or w.adv) and sr.device.type == "cpu":

@@ -38,7 +38,7 @@ def request(side: int = 32, references: int = 1) -> FaceRequest:
 
 
 @pytest.mark.parametrize("backend", [NcnnBackend, OnnxBackend])
-@pytest.mark.parametrize("config", [HimeConfig(), HimeConfig(scale=8, steps=2)])
+@pytest.mark.parametrize("config", [HimeConfig(), HimeConfig(scale=8, steps=2), HimeConfig(mirrored=True)])
 @pytest.mark.parametrize(("side", "references"), [(16, 1), (32, 3), (48, 2)])
 def test_what_a_cpu_runs_gives_what_torch_gives(backend, config, side, references):
     model, rng = lively(config), np.random.default_rng(1)

@@ -20,6 +20,7 @@ from hime_core.model.checkpoint import (
 from hime_core.model.count import multiply_accumulates, parameter_count
 from hime_core.model.flow import FlowEstimator, SpyNet, warp
 from hime_core.model.hime import Hime, HimeConfig
+from hime_core.model.widen import widen
 from hime_core.training.losses import charbonnier
 
 
@@ -118,6 +119,37 @@ def test_colour_of_references_does_not_count_and_features_can_be_kept():
         whole = net(lr, rgb)
         assert torch.allclose(whole, net(lr, luma), atol=1e-5)
         assert torch.allclose(whole, net(lr, features=net.encode_references(rgb)), atol=1e-5)
+
+
+def test_a_mirrored_network_gives_the_mean_of_both_sides():
+    one, both = build_small(4, 1).eval(), Hime(HimeConfig(mirrored=True)).eval()
+    both.load_state_dict(one.state_dict())
+    lr, refs = torch.rand(2, 3, 8, 8), torch.rand(2, 2, 1, 32, 32)
+    with torch.inference_mode():
+        answer, mirrored = one(lr, refs), one(lr.flip(-1), refs.flip(-1)).flip(-1)
+        assert not torch.allclose(answer, mirrored, atol=1e-3)
+        assert torch.allclose(both(lr, refs), (answer + mirrored) / 2, atol=1e-5)
+        assert torch.allclose(both(lr, refs).flip(-1), both(lr.flip(-1), refs.flip(-1)), atol=1e-5)
+        assert torch.allclose(both(lr), (one(lr) + one(lr.flip(-1)).flip(-1)) / 2, atol=1e-5)
+        with pytest.raises(ValueError, match="give the references themselves"):
+            both(lr, features=one.encode_references(refs))
+
+
+@pytest.mark.parametrize("aggregation", ["cofa", "average"])
+def test_a_widened_network_computes_the_same_and_can_learn_with_all_of_it(aggregation):
+    torch.manual_seed(3)
+    one = Hime(HimeConfig(steps=2, aggregation=aggregation)).eval()
+    for step in one.alignment.steps:
+        torch.nn.init.normal_(step.offset_head.weight, std=0.05)
+    wide = widen(one, build_small(4, 2, aggregation=aggregation, width=40))
+    lr, refs = torch.rand(2, 3, 12, 12), torch.rand(2, 3, 1, 48, 48)
+    with torch.inference_mode():
+        assert torch.allclose(wide(lr, refs), one(lr, refs), atol=1e-5)
+        assert torch.allclose(wide(lr), one(lr), atol=1e-5)
+    wide(lr, refs).square().mean().backward()
+    assert all(block.conv1.weight.grad[:32, 32:].any() for block in wide.reconstructor.blocks)  # the new channels
+    with pytest.raises(ValueError, match="nothing like"):
+        widen(one, build_small(4, 1, width=40))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -240,7 +272,7 @@ def write(path, net, **changes):
 
 def test_checkpoints_from_before_the_switches_still_load(tmp_path):
     net = Hime(HimeConfig(width=8, groups=2))
-    new = ("guide_convs", "alignment", "aggregation", "flow_upscale", "tail")
+    new = ("guide_convs", "alignment", "aggregation", "flow_upscale", "tail", "mirrored")
     write(tmp_path / "old.safetensors", net, **dict.fromkeys(new))
     assert load_checkpoint(tmp_path / "old.safetensors").config == net.config
     assert load_weights("small-x4-rec").config.alignment == "deformable"

@@ -71,6 +71,8 @@ def test_a_teacher_is_matched() -> None:
     with torch.no_grad():
         taught = teacher(lr, references)
     assert float(objective.terms(taught, hr, lr, references)["teacher"]) == pytest.approx(1e-3, rel=1e-3)
+    twice = Objective(LossWeights(teacher=2), Critics(teacher=teacher), 1e-3, CPU)
+    assert float(twice.terms(taught, hr, lr, references)["teacher"]) == pytest.approx(2e-3, rel=1e-3)
 
 
 def test_discriminator_and_its_optimizer_are_resumed() -> None:
