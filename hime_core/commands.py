@@ -103,7 +103,7 @@ def evaluate(options: EvaluateOptions, target: Path | None) -> None:
 def tables(table: str | None, options: TableOptions, report: Path | None, target: Path | None) -> None:
     from hime_core.evaluation.report import chosen, make_tables, render, write_report
     from hime_core.evaluation.store import write_json
-    from hime_core.evaluation.tables import from_dict
+    from hime_core.evaluation.table import from_dict
 
     check_folders(target, report)
     if report and report.suffix != ".md":

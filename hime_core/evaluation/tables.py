@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from hime_core.evaluation.metrics import FIGURES, Meter
 from hime_core.evaluation.peers import build_peers
 from hime_core.evaluation.perceptual import Identity, Lpips
 from hime_core.evaluation.store import Store, digest
+from hime_core.evaluation.table import Cells, Row, Table
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.model.build import build
 from hime_core.model.checkpoint import WEIGHTS, find_weights, load_weights
@@ -30,26 +31,6 @@ SETTINGS = ((32, 4), (64, 4), (16, 8))
 GAPS = (30, 60, 120)
 COUNTS = {"0": "none (F_a = 0)", "blank": "one blank", "1": "one", "3": "three", "wrong": "three of another person"}
 QUALITY = ("psnr", "ssim", "lpips")
-Cells = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Row:
-    """ours, paper: figures by column."""
-
-    name: str
-    ours: dict[str, float | None] = field(default_factory=dict)
-    paper: Cells = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Table:
-    """columns: in their order; what: the first column's heading."""
-
-    title: str
-    what: str
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -94,8 +75,10 @@ class Tables:
             for name, row in figures.items():
                 rows["bicubic"] = row["bicubic"]
                 rows |= row.get("peers", {})
-                ours = row["model"] | {key: row[key] for key in ("params", "gmacs", "ms_per_face")}
-                rows[_label(name).replace(f"-x{scale}", "")] = ours
+                label = _label(name).replace(f"-x{scale}", "")
+                rows[label] = _cost_and_quality(row)
+                if load_weights(name).config.mirrored:
+                    rows[f"{label}, one pass"] = _cost_and_quality(self.photos(name, lr, "3", one_pass=True))
             printed = paper.TABLE_1[lr, scale]
             names = [*printed, *(name for name in rows if name not in printed)]
             columns = ("psnr", "ssim", "lpips", "psnr_inner", "identity", "ms_per_face", "params", "gmacs")
@@ -166,18 +149,20 @@ class Tables:
         ]
 
     def photos(self, weights: str, lr: int, refs: str, label: str = "", registered: bool = True,
-               peers: bool = False) -> dict:  # fmt: skip
-        """OUT.json's figures of one setting."""
+               peers: bool = False, one_pass: bool = False) -> dict:  # fmt: skip
+        """OUT.json's figures of one setting; one_pass: of a mirrored network without its second look."""
         peers = peers and self.options.peers is not None
         path = find_weights(weights)
         model = load_weights(weights)
+        if one_pass:
+            model.config = replace(model.config, mirrored=False)
         items = self._items(lr * model.config.scale)
         if refs == "wrong":
             items = of_another(items)
         count = {"blank": 0, "wrong": MOST}.get(refs, int(refs) if refs.isdigit() else 0)
         items = [Item(item.target, item.references[:count]) for item in items]
         inputs = self._inputs(path) | {"items": _digest(items), "lr": lr, "refs": refs, "registered": registered,
-                                       "peers": peers}  # fmt: skip
+                                       "peers": peers, "one_pass": one_pass}  # fmt: skip
 
         def measure() -> dict:
             others = build_peers(self.options.peers, model.config.scale) if peers and self.options.peers else []
@@ -186,7 +171,7 @@ class Tables:
             )
             return evaluation.run(track(items, description=f"{label or _label(weights)}, LR {lr}, refs {refs}"))
 
-        name = f"{label or _label(weights)}-lr{lr}-refs-{refs}"
+        name = f"{label or _label(weights)}-lr{lr}-refs-{refs}" + ("-one-pass" if one_pass else "")
         return self.store.get(name, inputs, measure)
 
     def clips(self, weights: str) -> dict:
@@ -301,15 +286,6 @@ def where(data: Path) -> str:
     return "/".join(data.resolve().parts[-2:])
 
 
-def as_dict(tables: Sequence[Table]) -> list[dict]:
-    return [asdict(table) for table in tables]
-
-
-def from_dict(tables: Sequence[dict]) -> list[Table]:
-    """What `as_dict` made, read back."""
-    return [Table(t["title"], t["what"], tuple(t["columns"]), tuple(Row(**row) for row in t["rows"])) for t in tables]
-
-
 def _label(weights: str) -> str:
     path = Path(weights)
     if path.suffix != ".safetensors":
@@ -328,6 +304,10 @@ def _digest(items: list[Item]) -> str:
 
 def _only(figures: dict, names: Sequence[str]) -> dict:
     return {name: figures[name] for name in names if name in figures}
+
+
+def _cost_and_quality(figures: dict) -> dict:
+    return figures["model"] | _only(figures, ("params", "gmacs", "ms_per_face"))
 
 
 def _millions(figures: dict) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,11 +19,12 @@ def widen(model: Hime, wide: Hime) -> Hime:
     Its new channels keep their random weights, so that they can be learned from; what comes after them begins by
     paying no heed to them. Raises ValueError for networks that differ in more than width and groups.
     """
+    same = replace(model.config, width=wide.config.width, groups=wide.config.groups, mirrored=wide.config.mirrored)
+    if same != wide.config or wide.config.width < model.config.width:
+        raise ValueError("only a network that is narrower and otherwise the same can be widened")
     wide = deepcopy(wide)
     theirs = wide.state_dict()
     for name, value in model.state_dict().items():
-        if name not in theirs or theirs[name].ndim != value.ndim:
-            raise ValueError(f"the wider network has nothing like {name}")
         target = theirs[name]
         rows = _rows(name, value, model, wide)
         if value.ndim == 1:

@@ -19,8 +19,10 @@ def write_card(run: Path, model: Hime, steps: int, minutes: float) -> None:
     options = json.loads((run / "options.json").read_text())
     config, side = model.config, LR_SIDE[model.config.scale]
     costs = ", ".join(f"{multiply_accumulates(model, side, n):.3f} with {n}" for n in (1, 3))
-    losses = ", ".join(f"{name} {value:g}" for name, value in options["losses"].items() if value)
-    kept = ("alignment", "aggregation", "steps", "width", "lr_blocks", "hr_blocks", "reconstruction_blocks", "groups")
+    counted = {name: value for name, value in options["losses"].items() if name != "teacher" or options["teacher"]}
+    losses = ", ".join(f"{name} {value:g}" for name, value in counted.items() if value)
+    kept = ("alignment", "aggregation", "steps", "width", "lr_blocks", "hr_blocks", "reconstruction_blocks", "groups",
+            "mirrored")  # fmt: skip
     rows = {
         "network": ", ".join(f"{name} {getattr(config, name)}" for name in kept),
         "size": f"{parameter_count(model) / 1e6:.3f} M parameters; GMAC per face at LR {side}: {costs} references",
@@ -45,8 +47,8 @@ def machine() -> str:
 def _command(options: dict) -> str:
     """The command line that began the run, without what is its default."""
     parts = ["hime train", f"--data {options['data']}", "--out RUN"]
-    for name in ("recipe", "variant", "scale", "steps", "minutes", "iterations", "init", "teacher", "clips", "vgg",
-                 "spynet", "alignment", "aggregation", "flips", "rate", "seed", "threads", "batch", "echoes",
+    for name in ("recipe", "variant", "scale", "steps", "width", "minutes", "iterations", "init", "teacher", "clips",
+                 "vgg", "spynet", "alignment", "aggregation", "flips", "rate", "seed", "threads", "batch", "echoes",
                  "critic_rate", "critic", "varied"):  # fmt: skip
         if options.get(name) is not None:
             parts.append(f"--{name.replace('_', '-')} {options[name]}")
@@ -55,6 +57,8 @@ def _command(options: dict) -> str:
         parts.append("--sides " + ",".join(f"{side}={share:g}" for side, share in options["lr_sides"]))
     if options["exclude"]:
         parts.append("--exclude " + ",".join(options["exclude"]))
+    if options["mirrored"]:
+        parts.append("--mirrored")
     if not options["registered"]:
         parts.append("--no-registered")
     return " ".join(parts)

@@ -15,7 +15,8 @@ from hime_core.evaluation import ablations, paper, peers, perceptual, report, ta
 from hime_core.evaluation.clips import ClipEvaluation, LandmarksOnly, clips_in
 from hime_core.evaluation.maps import correlation_picture
 from hime_core.evaluation.metrics import FIGURES
-from hime_core.evaluation.tables import Row, Table, TableOptions, Tables, as_dict, from_dict
+from hime_core.evaluation.table import Row, Table, as_dict, from_dict
+from hime_core.evaluation.tables import TableOptions, Tables
 from hime_core.faces.detector import Detection
 from hime_core.faces.geometry import Box
 from hime_core.model.checkpoint import save_checkpoint
@@ -35,9 +36,9 @@ def photos(tmp_path_factory):
     return root
 
 
-def weights_of(path, scale):
+def weights_of(path, scale, **options):
     torch.manual_seed(0)
-    config = HimeConfig(scale=scale, width=8, groups=2, lr_blocks=1, hr_blocks=1, reconstruction_blocks=1)
+    config = HimeConfig(scale=scale, width=8, groups=2, lr_blocks=1, hr_blocks=1, reconstruction_blocks=1, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(Hime(config), path)
     return str(path)
@@ -63,6 +64,14 @@ def test_table_1_measures_what_there_is_beside_all_of_the_papers(photos, tmp_pat
     small = costs.rows[0]
     assert small.ours["gmacs"] == pytest.approx(small.paper["gmacs"], rel=0.02)
     assert small.ours["params"] == pytest.approx(small.paper["params"], rel=0.02)
+
+
+def test_table_1_shows_a_mirrored_network_with_one_pass_too(photos, tmp_path):
+    weights = weights_of(tmp_path / "small-x8-rec.safetensors", 8, mirrored=True)
+    at_16 = Tables(TableOptions(photos, tmp_path / "runs", weights=weights, limit=2)).make("1")[-1]
+    both, once = ({row.name: row for row in at_16.rows}[name].ours for name in ("small-rec", "small-rec, one pass"))
+    assert both["gmacs"] == pytest.approx(2 * once["gmacs"]) and both["params"] == once["params"]
+    assert both["psnr"] != once["psnr"]
 
 
 def test_ablations_run_once_go_on_where_they_stopped_and_follow_each_other(photos, tmp_path, monkeypatch):

@@ -148,7 +148,7 @@ def test_a_widened_network_computes_the_same_and_can_learn_with_all_of_it(aggreg
         assert torch.allclose(wide(lr), one(lr), atol=1e-5)
     wide(lr, refs).square().mean().backward()
     assert all(block.conv1.weight.grad[:32, 32:].any() for block in wide.reconstructor.blocks)  # the new channels
-    with pytest.raises(ValueError, match="nothing like"):
+    with pytest.raises(ValueError, match="narrower and otherwise the same"):
         widen(one, build_small(4, 1, width=40))
 
 

@@ -197,6 +197,22 @@ def test_settings_suit_the_device(tmp_path):
     assert on_device(dataclasses.replace(given, workers=0), cuda=True).workers == 0
 
 
+def test_small_begins_from_a_narrower_one_and_mirrored(tmp_path):
+    start = Hime(HimeConfig(steps=1)).eval()
+    save_checkpoint(start, tmp_path / "start.safetensors")
+    settings = TrainSettings(
+        tmp_path, tmp_path / "run", steps=1, width=40, mirrored=True, init=str(tmp_path / "start.safetensors")
+    )
+    model, lr = build_model(settings).eval(), torch.rand(1, 3, 16, 16)
+    assert (model.config.width, model.config.groups, model.config.mirrored) == (40, 10, True)
+    with torch.no_grad():
+        assert torch.allclose(model(lr), (start(lr) + start(lr.flip(-1)).flip(-1)) / 2, atol=1e-5)
+    with pytest.raises(InputError, match="start.safetensors: only a network that is narrower"):
+        build_model(dataclasses.replace(settings, steps=2))
+    with pytest.raises(InputError, match="width 42 must be a multiple"):
+        build_model(dataclasses.replace(settings, width=42))
+
+
 def test_a_network_of_more_steps_begins_as_the_one_it_begins_from(tmp_path):
     start = Hime(HimeConfig(steps=1)).eval()
     save_checkpoint(start, tmp_path / "start.safetensors")
