@@ -1,18 +1,19 @@
-"""How much a person's other photos can tell about a photo, whatever a network does with them: an upper mark to hold
-the worth of references against.
+"""How much a person's other photos can tell about a photo, whatever a network does with them: a mark to hold the worth
+of references against.
 
-    python benchmarks/personal_bound.py HEADSHOTS [--weights NAME] [--lr 32] [--steps 40,80,160] [--photos 8]
+    python benchmarks/personal_bound.py VAL TRAIN [--weights NAME] [--lr 32] [--known 8] [--steps 100] [--people 10]
 
-For every person half of the photos are set apart, and the network (without references) is trained on the others for a
-few steps: it may learn all that they show of the face, at every pose and light, and needs no alignment to use it. Its
-gain on the photos set apart is held against the gain by the photos of another person, which brings what is not the
-person: the look of this collection.
+The network, without references, is trained on for a few steps on photos of TRAIN (folders of <identity>/<photo>), of
+which a part is replaced by photos of one person of VAL: it may learn all that they show of the face, at every pose and
+light, and needs no alignment to use it. Measured on photos of that person that it has not seen, after training on
+TRAIN alone ("none"), with the right person's photos, and with another person's ("wrong").
 """
 
 from __future__ import annotations
 
 import argparse
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,81 +23,118 @@ from torch import Tensor
 
 from hime_core.model.checkpoint import load_weights
 from hime_core.model.hime import Hime
-from hime_core.training.headshots import read_identities
+from hime_core.training.headshots import PHOTO_SIDE, read_identities
 from hime_core.training.losses import psnr_loss
 
-BATCH = 8
+BATCH, PERSONAL = 16, 6  # pairs a step, and how many of them show the person
+COMMON, VARIANTS, TESTED = 1600, 120, 10  # pairs of TRAIN, pairs of a person, photos measured at most
+
+Pairs = tuple[Tensor, Tensor]  # LR and HR pictures, float (N, 3, h, w) in [0, 1]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with <identity>/<photo>.jpg")
+    parser.add_argument("val", type=Path, help="folder with <identity>/<photo>.jpg")
+    parser.add_argument("train", type=Path, help="another, of other people")
     parser.add_argument("--weights", default="small-x4-rec")
     parser.add_argument("--lr", type=int, default=32)
-    parser.add_argument("--steps", default="40,80,160", help="after which to measure")
-    parser.add_argument("--photos", type=int, default=8, help="least number that a person must have")
+    parser.add_argument("--known", type=int, default=8, help="photos of a person that are learned from")
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument("--people", type=int, default=10)
     args = parser.parse_args()
     model = load_weights(args.weights)
-    steps = [int(s) for s in args.steps.split(",")]
-    people = [
-        pairs(paths, args.lr, model.config.scale)
-        for paths in read_identities(args.data).values()
-        if len(paths) >= args.photos
-    ]
-    gains: dict[str, list[np.ndarray]] = {"right": [], "wrong": []}
-    for number, (lr, hr) in enumerate(people):
-        other = people[(number + 1) % len(people)]
-        before = quality(model, lr[1::2], hr[1::2])
-        for kind, known in (("right", (lr[::2], hr[::2])), ("wrong", (other[0][::2], other[1][::2]))):
-            after = [quality(m, lr[1::2], hr[1::2]) for m in taught(model, *known, steps, args.rate)]
-            gains[kind].append(np.stack([(a - before).numpy() for a in after]))
-        found = [float((r - w).mean()) for r, w in zip(gains["right"][-1], gains["wrong"][-1], strict=True)]
-        print(f"person {number + 1} of {len(people)}, right over wrong:", *(f"{f:+.3f}" for f in found), flush=True)
-    for kind, found in gains.items():
-        print(kind, *(f"{steps[i]} steps {np.concatenate(found, axis=1)[i].mean():+.3f} dB" for i in range(len(steps))))
+    model.config = replace(model.config, mirrored=False)
+    make = Maker(args.lr, model.config.scale)
+
+    photos = [path for paths in read_identities(args.train).values() for path in paths]
+    common = make.varied([photos[i] for i in make.rng.permutation(len(photos))[:COMMON]])
+    people = [paths for paths in read_identities(args.val).values() if len(paths) >= args.known + 4]
+    people = people[:: max(1, len(people) // args.people)]
+    known = [make.varied(paths[: args.known] * (VARIANTS // args.known)) for paths in people]
+    unseen = [make.plain(paths[args.known : args.known + TESTED]) for paths in people]
+
+    neutral = trained(model, common, None, args.steps, args.rate)
+    gains: dict[str, list[Tensor]] = {"none": [], "right": [], "wrong": []}
+    for number, pairs in enumerate(unseen):
+        before = quality(model, pairs)
+        networks = {
+            "none": neutral,
+            "right": trained(model, common, known[number], args.steps, args.rate),
+            "wrong": trained(model, common, known[(number + 1) % len(known)], args.steps, args.rate),
+        }
+        for kind, network in networks.items():
+            gains[kind].append(quality(network, pairs) - before)
+        found = (f"{kind} {float(rows[-1].mean()):+.3f}" for kind, rows in gains.items())
+        print(f"person {number + 1} of {len(people)}:", ", ".join(found), flush=True)
+    means = {kind: float(torch.cat(rows).mean()) for kind, rows in gains.items()}
+    print(
+        f"{args.weights}, LR {args.lr}, {args.known} photos:", ", ".join(f"{k} {v:+.3f} dB" for k, v in means.items())
+    )
+    print(
+        f"right over none {means['right'] - means['none']:+.3f} dB, over wrong {means['right'] - means['wrong']:+.3f}"
+    )
 
 
-def pairs(paths: list[Path], side: int, scale: int) -> tuple[Tensor, Tensor]:
-    """LR and HR pictures as evaluation makes them: float (N, 3, h, w) in [0, 1]."""
-    found = []
-    for path in paths:
-        with Image.open(path) as image:
-            hr = image.convert("RGB").resize((side * scale, side * scale), Image.Resampling.BOX)
-        found.append((hr.resize((side, side), Image.Resampling.BICUBIC), hr))
-    lr, hr = (torch.from_numpy(np.stack([np.asarray(p) for p in one])) for one in zip(*found, strict=True))
-    return lr.permute(0, 3, 1, 2).float() / 255, hr.permute(0, 3, 1, 2).float() / 255
+class Maker:
+    """Pairs of photos, HR pictures of `side` * `scale` pixels; LR by Pillow's BICUBIC."""
+
+    def __init__(self, side: int, scale: int) -> None:
+        self.side, self.large, self.rng = side, side * scale, np.random.default_rng(0)
+
+    def plain(self, paths: list[Path]) -> Pairs:
+        """As evaluation makes them."""
+        return self._pairs([_photo(path).resize((self.large, self.large), Image.Resampling.BOX) for path in paths])
+
+    def varied(self, paths: list[Path]) -> Pairs:
+        """Turned a little, cut tighter by up to a sixth, mirrored or not."""
+        return self._pairs([self._vary(_photo(path)) for path in paths])
+
+    def _vary(self, photo: Image.Image) -> Image.Image:
+        width = PHOTO_SIDE * self.rng.uniform(0.84, 1.0)
+        x, y = self.rng.uniform(0, PHOTO_SIDE - width, 2)
+        turned = photo.rotate(self.rng.uniform(-6, 6), Image.Resampling.BICUBIC)
+        cut = turned.resize((self.large, self.large), Image.Resampling.BICUBIC, (x, y, x + width, y + width))
+        return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.rng.random() < 0.5 else cut
+
+    def _pairs(self, large: list[Image.Image]) -> Pairs:
+        small = [picture.resize((self.side, self.side), Image.Resampling.BICUBIC) for picture in large]
+        lr, hr = (torch.from_numpy(np.stack([np.asarray(p) for p in part])) for part in (small, large))
+        return lr.permute(0, 3, 1, 2).float() / 255, hr.permute(0, 3, 1, 2).float() / 255
 
 
-def taught(model: Hime, lr: Tensor, hr: Tensor, steps: list[int], rate: float) -> list[Hime]:
-    """The network after each number of steps on these pictures, mirrored or not; the mean of its weights since the
-    number before, which ends as quietly as a decaying rate does."""
-    model, rng = deepcopy(model).train(), np.random.default_rng(0)
+def _photo(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB").resize((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.BOX)
+
+
+def trained(model: Hime, common: Pairs, personal: Pairs | None, steps: int, rate: float) -> Hime:
+    """The mean of the weights over the second half of so many steps, which ends as quietly as a decaying rate does."""
+    model, rng = deepcopy(model).train(), np.random.default_rng(1)
+    mean = deepcopy(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.99))
-    found = []
-    mean, count = deepcopy(model), 0
-    for step in range(1, max(steps) + 1):
-        chosen = torch.from_numpy(rng.choice(len(lr), BATCH))
-        mirror = torch.from_numpy(rng.random(BATCH) < 0.5)[:, None, None, None]
-        x, y = (torch.where(mirror, t[chosen].flip(-1), t[chosen]) for t in (lr, hr))
+    for step in range(steps):
+        chosen = torch.from_numpy(rng.choice(len(common[0]), BATCH))
+        lr, hr = (part[chosen] for part in common)
+        if personal is not None:
+            chosen = torch.from_numpy(rng.choice(len(personal[0]), PERSONAL))
+            lr, hr = (torch.cat([a[PERSONAL:], b[chosen]]) for a, b in zip((lr, hr), personal, strict=True))
         with torch.autocast("cpu", torch.bfloat16):
-            sr = model(x)
+            sr = model(lr)
         optimizer.zero_grad()
-        psnr_loss(sr.float(), y).backward()
+        psnr_loss(sr.float(), hr).backward()
         optimizer.step()
+        share = 1 / max(1, step + 1 - steps // 2)
         with torch.no_grad():
-            count += 1
             for a, b in zip(mean.parameters(), model.parameters(), strict=True):
-                a.lerp_(b, 1 / count)
-        if step in steps:
-            found.append(deepcopy(mean).eval())
-            count = 0
-    return found
+                a.lerp_(b, share)
+    return mean.eval()
 
 
 @torch.inference_mode()
-def quality(model: Hime, lr: Tensor, hr: Tensor) -> Tensor:
+def quality(model: Hime, pairs: Pairs) -> Tensor:
     """PSNR of each picture in dB, rounded to 8 bits."""
+    lr, hr = pairs
     sr = (model(lr).clamp(0, 1) * 255).round() / 255
     return -10 * torch.log10(((sr - hr) ** 2).mean(dim=(1, 2, 3)))
 

@@ -52,10 +52,10 @@ convolutions and matrix products, the deformable kernels' among them, and not bi
 The paper leaves the widths open. The layout of standard layers that comes closest to its figures has 32 channels and
 four deformable steps (five in large); a checkpoint with fewer steps is smaller than the row "as built" says. The
 paper's 9.23 M parameters for large are explained by no layout that meets its MACs: SpyNet has 1.44 M, and the rest
-differs from small by one deformable step. The `rec` checkpoints answer with the mean over a face and
-its mirror image (self-ensemble, Lim et al., 2017), which costs twice the MACs and which the paper does not say of its
-own; "one pass" is the same network without. Real-ESRGAN and RealSR know neither the person nor a scale other than 4.
-Photos with fewer pixels of their own than the truth are left out.""",
+differs from small by one deformable step. The `rec` checkpoints answer with the mean over a face and its mirror image
+(self-ensemble, Lim et al., 2017), which costs twice the MACs and which the paper does not say of its own; "one pass" is
+the same network without. Real-ESRGAN and RealSR know neither the person nor a scale other than 4. Photos with fewer
+pixels of their own than the truth are left out.""",
     "2": "Trained and measured with references as they are, in the last row registered first, as the relay does. On "
     "clips of people who were not trained on they are frames 30 before and after, laid over by their landmarks, in the "
     "last row by flow too, beside a blank one.",

@@ -207,7 +207,7 @@ def test_small_begins_from_a_narrower_one_and_mirrored(tmp_path):
     assert (model.config.width, model.config.groups, model.config.mirrored) == (40, 10, True)
     with torch.no_grad():
         assert torch.allclose(model(lr), (start(lr) + start(lr.flip(-1)).flip(-1)) / 2, atol=1e-5)
-    with pytest.raises(InputError, match="start.safetensors: only a network that is narrower"):
+    with pytest.raises(InputError, match=r"start\.safetensors: only a network that is narrower"):
         build_model(dataclasses.replace(settings, steps=2))
     with pytest.raises(InputError, match="width 42 must be a multiple"):
         build_model(dataclasses.replace(settings, width=42))
