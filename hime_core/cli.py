@@ -70,7 +70,6 @@ def train(
     variant: Annotated[str, typer.Option(help="tiny, small or large.")] = "small",
     scale: Annotated[int, typer.Option(help="4 or 8.")] = 4,
     steps: Annotated[int | None, typer.Option(min=1, help="Deformable steps; 1 is the paper's Eq. 4.")] = None,
-    width: Annotated[int | None, typer.Option(min=8, help="Channels of small; a narrower --init is widened.")] = None,
     mirrored: Annotated[
         bool,
         typer.Option("--mirrored", help="Answer with the mean over the face and its mirror image: twice the cost."),
@@ -119,7 +118,7 @@ def train(
     names = tuple(name for name in exclude.split(",") if name)
     run(
         TrainSettings(
-            data, out, recipe, variant, scale, steps, width, mirrored, minutes, resume, seed, threads, rate,
+            data, out, recipe, variant, scale, steps, mirrored, minutes, resume, seed, threads, rate,
             parse_losses(losses) if losses else None, init, teacher, vgg, spynet, clips, names,
             alignment, aggregation, flips, registered, batch, echoes, workers, critic_rate, critic,
             iterations, varied, parse_sides(sides) if sides else None,

@@ -10,18 +10,10 @@ from hime_core.model.hime import Aggregation, Alignment, Hime, HimeConfig
 
 
 def build_small(
-    scale: int = 4,
-    steps: int = 4,
-    alignment: Alignment = "deformable",
-    aggregation: Aggregation = "cofa",
-    width: int = 32,
+    scale: int = 4, steps: int = 4, alignment: Alignment = "deformable", aggregation: Aggregation = "cofa"
 ) -> Hime:
     """HIME (small). Four deformable steps are what comes closest to the paper's Table 1; one is the literal Eq. 4."""
-    return Hime(
-        HimeConfig(
-            scale=scale, width=width, groups=width // 4, steps=steps, alignment=alignment, aggregation=aggregation
-        )
-    )
+    return Hime(HimeConfig(scale=scale, steps=steps, alignment=alignment, aggregation=aggregation))
 
 
 def build_large(scale: int = 4, steps: int = 5, aggregation: Aggregation = "cofa", spynet: Path | None = None) -> Hime:

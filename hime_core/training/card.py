@@ -47,7 +47,7 @@ def machine() -> str:
 def _command(options: dict) -> str:
     """The command line that began the run, without what is its default."""
     parts = ["hime train", f"--data {options['data']}", "--out RUN"]
-    for name in ("recipe", "variant", "scale", "steps", "width", "minutes", "iterations", "init", "teacher", "clips",
+    for name in ("recipe", "variant", "scale", "steps", "minutes", "iterations", "init", "teacher", "clips",
                  "vgg", "spynet", "alignment", "aggregation", "flips", "rate", "seed", "threads", "batch", "echoes",
                  "critic_rate", "critic", "varied"):  # fmt: skip
         if options.get(name) is not None:

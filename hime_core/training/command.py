@@ -37,12 +37,11 @@ class TrainSettings:
 
     data: <identity>/<photo> folder, CelebAMask-HQ, or packed file; clips: folder of videos beside it, without those
     named in exclude; out: folder of the run; losses: in place of the recipe's; init: a checkpoint to start from;
-    teacher: a checkpoint to distil; width: channels of small, whose init may have fewer (`widen`); mirrored:
-    `HimeConfig.mirrored`; vgg, spynet: weight files; alignment, aggregation: the rows of Tables 2 and 3; flips: of
-    Table 7; registered: whether references are laid over the LR picture first, as at runtime; batch, echoes, workers:
-    None for what suits the device (`on_device`); critic_rate: the discriminator's, None for `rate`; critic: state.pt
-    of another run, whose discriminator is gone on with; iterations: in place of minutes; varied, lr_sides: None for
-    the recipe's (`PairOptions`).
+    teacher: a checkpoint to distil; mirrored: `HimeConfig.mirrored`; vgg, spynet: weight files; alignment,
+    aggregation: the rows of Tables 2 and 3; flips: of Table 7; registered: whether references are laid over the LR
+    picture first, as at runtime; batch, echoes, workers: None for what suits the device (`on_device`); critic_rate:
+    the discriminator's, None for `rate`; critic: state.pt of another run, whose discriminator is gone on with;
+    iterations: in place of minutes; varied, lr_sides: None for the recipe's (`PairOptions`).
     """
 
     data: Path
@@ -51,7 +50,6 @@ class TrainSettings:
     variant: str = "small"
     scale: int = 4
     steps: int | None = None
-    width: int | None = None
     mirrored: bool = False
     minutes: float = 60.0
     resume: bool = False
@@ -169,23 +167,14 @@ def build_model(s: TrainSettings) -> Hime:
     """The network of the settings, begun from `init` where that fits: what it lacks starts anew. Raises InputError."""
     from hime_core.model.build import build
 
-    chosen = {
-        "steps": s.steps, "width": s.width, "alignment": s.alignment, "aggregation": s.aggregation, "spynet": s.spynet,
-    }  # fmt: skip
+    chosen = {"steps": s.steps, "alignment": s.alignment, "aggregation": s.aggregation, "spynet": s.spynet}
     try:
         model = build(s.variant, s.scale, **{name: value for name, value in chosen.items() if value is not None})
     except ValueError as error:
         raise InputError(str(error)) from error
     model.config = replace(model.config, mirrored=s.mirrored)
     start = _checkpoint(s.init, s.scale)
-    if start is not None and s.width:
-        from hime_core.model.widen import widen
-
-        try:
-            model = widen(start, model)
-        except ValueError as error:
-            raise InputError(f"{s.init}: {error}") from error
-    elif start is not None:
+    if start is not None:
         ours = model.state_dict()
         same = {k: v for k, v in start.state_dict().items() if k in ours and ours[k].shape == v.shape}
         if len(same) < len(ours) // 2:

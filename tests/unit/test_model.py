@@ -20,7 +20,6 @@ from hime_core.model.checkpoint import (
 from hime_core.model.count import multiply_accumulates, parameter_count
 from hime_core.model.flow import FlowEstimator, SpyNet, warp
 from hime_core.model.hime import Hime, HimeConfig
-from hime_core.model.widen import widen
 from hime_core.training.losses import charbonnier
 
 
@@ -133,23 +132,6 @@ def test_a_mirrored_network_gives_the_mean_of_both_sides():
         assert torch.allclose(both(lr), (one(lr) + one(lr.flip(-1)).flip(-1)) / 2, atol=1e-5)
         with pytest.raises(ValueError, match="give the references themselves"):
             both(lr, features=one.encode_references(refs))
-
-
-@pytest.mark.parametrize("aggregation", ["cofa", "average"])
-def test_a_widened_network_computes_the_same_and_can_learn_with_all_of_it(aggregation):
-    torch.manual_seed(3)
-    one = Hime(HimeConfig(steps=2, aggregation=aggregation)).eval()
-    for step in one.alignment.steps:
-        torch.nn.init.normal_(step.offset_head.weight, std=0.05)
-    wide = widen(one, build_small(4, 2, aggregation=aggregation, width=40))
-    lr, refs = torch.rand(2, 3, 12, 12), torch.rand(2, 3, 1, 48, 48)
-    with torch.inference_mode():
-        assert torch.allclose(wide(lr, refs), one(lr, refs), atol=1e-5)
-        assert torch.allclose(wide(lr), one(lr), atol=1e-5)
-    wide(lr, refs).square().mean().backward()
-    assert all(block.conv1.weight.grad[:32, 32:].any() for block in wide.reconstructor.blocks)  # the new channels
-    with pytest.raises(ValueError, match="narrower and otherwise the same"):
-        widen(one, build_small(4, 1, width=40))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

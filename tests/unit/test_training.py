@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from hime_core.errors import InputError
-from hime_core.model.checkpoint import save_checkpoint
+from hime_core.model.checkpoint import load_checkpoint, save_checkpoint
 from hime_core.model.hime import Hime, HimeConfig
 from hime_core.training.command import TrainSettings, build_model, build_pairs, on_device, parse_sides, train
 from hime_core.training.curve import draw_curve
@@ -140,13 +140,21 @@ def test_a_run_can_end_by_steps_whatever_the_clock_says(photos, tmp_path):
 
 def test_what_pairs_are_made_of_can_be_chosen_and_is_kept_with_the_run(photos, tmp_path):
     settings = TrainSettings(
-        photos, tmp_path / "run", variant="tiny", iterations=1, varied=0.25, lr_sides=parse_sides("32=0.9,64=0.1")
+        photos,
+        tmp_path / "run",
+        variant="tiny",
+        iterations=1,
+        varied=0.25,
+        lr_sides=parse_sides("32=0.9,64=0.1"),
+        mirrored=True,
     )
     options = build_pairs(settings).options
     assert options.varied == 0.25 and options.lr_sides == ((32, 0.9), (64, 0.1))
     train(settings)
     card = (tmp_path / "run" / "card.md").read_text()
     assert "--iterations 1" in card and "--varied 0.25" in card and "--sides 32=0.9,64=0.1" in card
+    assert "--mirrored" in card and "mirrored True" in card and "teacher 1" not in card
+    assert load_checkpoint(tmp_path / "run" / "weights.safetensors").config.mirrored
     train(dataclasses.replace(settings, resume=True, iterations=2))
     with pytest.raises(InputError, match="begun with lr_sides"):
         train(dataclasses.replace(settings, resume=True, lr_sides=((32, 1.0),)))
@@ -197,20 +205,17 @@ def test_settings_suit_the_device(tmp_path):
     assert on_device(dataclasses.replace(given, workers=0), cuda=True).workers == 0
 
 
-def test_small_begins_from_a_narrower_one_and_mirrored(tmp_path):
+def test_a_mirrored_network_is_trained_from_one_that_is_not(tmp_path):
     start = Hime(HimeConfig(steps=1)).eval()
     save_checkpoint(start, tmp_path / "start.safetensors")
     settings = TrainSettings(
-        tmp_path, tmp_path / "run", steps=1, width=40, mirrored=True, init=str(tmp_path / "start.safetensors")
+        tmp_path, tmp_path / "run", steps=1, mirrored=True, init=str(tmp_path / "start.safetensors")
     )
     model, lr = build_model(settings).eval(), torch.rand(1, 3, 16, 16)
-    assert (model.config.width, model.config.groups, model.config.mirrored) == (40, 10, True)
     with torch.no_grad():
         assert torch.allclose(model(lr), (start(lr) + start(lr.flip(-1)).flip(-1)) / 2, atol=1e-5)
-    with pytest.raises(InputError, match=r"start\.safetensors: only a network that is narrower"):
-        build_model(dataclasses.replace(settings, steps=2))
-    with pytest.raises(InputError, match="width 42 must be a multiple"):
-        build_model(dataclasses.replace(settings, width=42))
+    save_checkpoint(model, tmp_path / "end.safetensors")
+    assert load_checkpoint(tmp_path / "end.safetensors").config.mirrored
 
 
 def test_a_network_of_more_steps_begins_as_the_one_it_begins_from(tmp_path):
