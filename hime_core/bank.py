@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Literal
 from uuid import uuid4
@@ -14,12 +14,20 @@ import cv2
 import numpy as np
 
 from hime_core.faces.geometry import Box, Headshot, crop, headshot_of
-from hime_core.faces.quality import brightness, sharpness, yaw_degrees
+from hime_core.faces.quality import brightness, resolved, sharpness, yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 
 LONGEST_SIDE = 768
-# Measured: faces in real calls 0.45–1.2; the same enlarged from 48 pixels or blurred by motion, below 0.45.
-MIN_SHARPNESS = 0.45
+MIN_SIDE = 48.0  # of a headshot, pixels: below, landmarks are too coarse to lay anything over
+# Of the best exemplar's resolved pixels: a face of the call must have so many to be admitted ...
+GOOD = 0.85
+NOVEL = 0.7  # ... or, where it shows a pose or look that the bank lacks, so many
+NOVELTY = 0.9  # as _differences has it
+OUTDONE = 0.75  # exemplars below go as soon as ENOUGH others are above GOOD
+ENOUGH = 3
+# Measured: faces in real calls 0.45–1.2; the same blurred by motion, below 0.3.
+MIN_SHARPNESS = 0.25
+CLEAN_STEP = 12.0  # quantizer step up to which a codec leaves a face as it is
 MAX_YAW = 35.0
 MAX_ROLL = 35.0
 MIN_SCORE = 0.9
@@ -34,7 +42,8 @@ class Exemplar:
 
     image: RGB uint8, the surroundings of the headshot, up to twice its side, longest side at most 768; headshot and
     landmarks (5, 2) float32 lie in its pixels. yaw in degrees, light 0..1. frame: the stream's frame number at
-    admission, 0 for a photo; time: clock seconds at admission.
+    admission, 0 for a photo; time: clock seconds at admission. resolved: pixels across the headshot that carry detail
+    (faces.quality.resolved), less what a coarse quantizer is known to have taken.
     """
 
     id: str
@@ -47,6 +56,7 @@ class Exemplar:
     source: Literal["call", "photo"]
     frame: int
     time: float
+    resolved: float
 
     @property
     def native_px(self) -> int:
@@ -63,23 +73,17 @@ class _Entry:
 class ExemplarBank:
     """At most `capacity` exemplars of one person; thread-safe.
 
-    Frames of the call are admitted at most every `interval` frames. Photos are never pushed out by them, and fill at
-    most half of the bank. `refusals` counts why offered faces were not admitted.
+    A face of the call is admitted, at most every `interval` frames, when it is about as good as the best there is, or
+    shows what the bank lacks; what is much poorer than the rest goes. Photos are never pushed out by the call, and fill
+    at most half of the bank. `refusals` counts why offered faces were not admitted.
     """
 
-    def __init__(
-        self,
-        capacity: int = 16,
-        interval: int = 30,
-        min_side: float = 128.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, capacity: int = 16, interval: int = 30, clock: Callable[[], float] = time.monotonic) -> None:
         if capacity < 2:
             raise ValueError(f"a bank of {capacity} exemplars: at least 2 are needed")
         self.refusals: Counter[str] = Counter()
         self._capacity = capacity
         self._interval = interval
-        self._min_side = min_side
         self._clock = clock
         self._lock = Lock()
         self._entries: list[_Entry] = []
@@ -88,17 +92,17 @@ class ExemplarBank:
         self._last: tuple[int, int, Headshot] | None = None
         self._selected: tuple[str, ...] = ()
 
-    @property
-    def min_side(self) -> float:
-        """Smallest headshot admitted, pixels."""
-        return self._min_side
-
     def sibling(self) -> ExemplarBank:
         """An empty bank with the same settings, for another person in the same stream."""
-        return ExemplarBank(self._capacity, self._interval, self._min_side, self._clock)
+        return ExemplarBank(self._capacity, self._interval, self._clock)
 
-    def offer(self, rgb: Callable[[], np.ndarray], face: TrackedFace, frame: int) -> Exemplar | None:
-        """Admits a tracked face of a (height, width, 3) uint8 frame, or refuses it. Most are refused unseen."""
+    def offer(
+        self, rgb: Callable[[], np.ndarray], face: TrackedFace, frame: int, step: float | None = None
+    ) -> Exemplar | None:
+        """Admits a tracked face of a (height, width, 3) uint8 frame, or refuses it. Most are refused unseen.
+
+        step: the quantizer's that the frame was coded with, grey levels; None where nobody says.
+        """
         headshot = headshot_of(face.box)
         with self._lock:
             speed = self._speed(face.track, frame, headshot)
@@ -113,13 +117,18 @@ class ExemplarBank:
         if reason is None:
             now = self._clock()
             exemplar = cut_exemplar(image, face.box, face.landmarks, uuid4().hex, "call", frame, now)
+            exemplar = replace(exemplar, resolved=exemplar.resolved * _kept(step))
             reason = "blurred" if exemplar.sharpness < MIN_SHARPNESS else None
         with self._lock:
+            if exemplar is not None and reason is None:
+                entry = _entry(exemplar)
+                reason = self._poorer(entry)
             if reason or exemplar is None:
                 self.refusals[reason or "implausible"] += 1
                 return None
             self._admitted = frame
-            self._entries.append(_entry(exemplar))
+            self._entries.append(entry)
+            self._drop_outdone()
             self._trim("call", self._capacity - sum(e.exemplar.source == "photo" for e in self._entries))
         return exemplar
 
@@ -149,25 +158,33 @@ class ExemplarBank:
             return sorted((e.exemplar for e in self._entries), key=lambda exemplar: exemplar.time)
 
     def select(
-        self, landmarks: np.ndarray, yaw: float, light: float, lr_side: int, scale: int, count: int = 3
+        self,
+        landmarks: np.ndarray,
+        yaw: float,
+        light: float,
+        lr_side: int,
+        scale: int,
+        count: int = 3,
+        least: float = 0.0,
     ) -> tuple[Exemplar, ...]:
-        """The `count` best matches for a face, best first: large enough first, then by pose, light and sharpness.
+        """The `count` best matches for a face, best first: by own pixels, pose, light and resolution.
 
-        landmarks: (5, 2) of the face, in any unit; yaw in degrees; light 0..1. The choice is steady: an exemplar in
-        use stays until another one matches clearly better.
+        landmarks: (5, 2) of the face, in any unit; yaw in degrees; light 0..1; least: resolved pixels that an exemplar
+        must have. The choice is steady: an exemplar in use stays until another one matches clearly better.
         """
         with self._lock:
-            if not self._entries:
+            usable = [entry for entry in self._entries if entry.exemplar.resolved >= least]
+            if not usable:
                 return ()
-            found = [entry.exemplar for entry in self._entries]
-            shapes = np.stack([entry.shape for entry in self._entries])
+            found = [entry.exemplar for entry in usable]
+            shapes = np.stack([entry.shape for entry in usable])
             sides = np.array([exemplar.headshot.side for exemplar in found])
-            missing = np.maximum(0.0, 1 - sides / (scale * lr_side))
-            cost = 10.0 * (missing > 0) + 5 * missing
+            resolutions = np.array([exemplar.resolved for exemplar in found])
+            cost = 8 * np.maximum(0.0, 1 - sides / min(scale * lr_side, sides.max()))
+            cost += 6 * np.maximum(0.0, 0.9 - resolutions / resolutions.max())
             cost += np.sqrt(np.square(shapes - _shape(landmarks)).sum(2).mean(1)) / 0.2
             cost += np.abs(np.array([exemplar.yaw for exemplar in found]) - yaw) / 20
             cost += np.abs(np.array([exemplar.light for exemplar in found]) - light) / 0.2
-            cost += 0.5 * np.maximum(0.0, 1 - np.array([exemplar.sharpness for exemplar in found]))
             for i, exemplar in enumerate(found):
                 if exemplar.id in self._selected:
                     cost[i] -= STEADINESS[min(self._selected.index(exemplar.id), len(STEADINESS) - 1)]
@@ -183,7 +200,7 @@ class ExemplarBank:
         return float(moved) / headshot.side / (frame - before)
 
     def _refusal(self, rgb: np.ndarray, face: TrackedFace, headshot: Headshot, speed: float) -> str | None:
-        if headshot.side < self._min_side:
+        if headshot.side < MIN_SIDE:
             return "small"
         if face.score < MIN_SCORE or face.seen > MAX_UNSEEN:
             return "uncertain"
@@ -195,17 +212,35 @@ class ExemplarBank:
             return "turned"
         return "moving" if speed > MAX_SPEED else None
 
+    def _poorer(self, entry: _Entry) -> str | None:
+        """Why a face of the call is not good enough for this bank, None where it is."""
+        best = max((e.exemplar.resolved for e in self._entries if e.exemplar.source == "call"), default=0.0)
+        share = entry.exemplar.resolved / best if best else 1.0
+        if share >= GOOD:
+            return None
+        if share < NOVEL:
+            return "poorer"
+        novel = float(_differences([*self._entries, entry])[-1].min()) > NOVELTY
+        return None if novel else "poorer"
+
+    def _drop_outdone(self) -> None:
+        """What was the best in poor times goes when the call has brought enough that is better."""
+        call = [e.exemplar.resolved for e in self._entries if e.exemplar.source == "call"]
+        if sum(one >= GOOD * max(call) for one in call) >= ENOUGH:
+            least = OUTDONE * max(call)
+            self._entries = [e for e in self._entries if e.exemplar.source == "photo" or e.exemplar.resolved >= least]
+
     def _trim(self, source: str, room: int) -> None:
         """Drops exemplars of a source until they fit: those most like another, the oldest and poorest of them first."""
         while len(own := [i for i, e in enumerate(self._entries) if e.exemplar.source == source]) > room:
             novelty = _differences(self._entries).min(1)
             latest = max(self._entries[i].exemplar.time for i in own)
+            best = max(self._entries[i].exemplar.resolved for i in own)
 
-            def worth(i: int, novelty: np.ndarray = novelty, latest: float = latest) -> float:
+            def worth(i: int, novelty: np.ndarray = novelty, latest: float = latest, best: float = best) -> float:
                 exemplar = self._entries[i].exemplar
                 age = min(1.0, (latest - exemplar.time) / 300)
-                size = min(1.0, exemplar.headshot.side / 384)
-                return float(novelty[i]) + 0.3 * min(1.0, exemplar.sharpness) + 0.2 * size - 0.5 * age
+                return float(novelty[i]) + 2 * exemplar.resolved / best - 0.5 * age
 
             # The newest shows the present light and clothes: it always stays, unless nothing else is left to go.
             del self._entries[min(own[:-1] or own, key=worth)]
@@ -247,6 +282,7 @@ def cut_exemplar(
         source=source,
         frame=frame,
         time=time,
+        resolved=resolved(cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)),
     )
 
 
@@ -276,6 +312,12 @@ def plausible(landmarks: np.ndarray, box: Box) -> bool:
     apart = float(np.hypot(*(mouth - eyes))) / box.height
     ordered = landmarks[0, 0] < landmarks[1, 0] and landmarks[3, 0] < landmarks[4, 0]
     return bool((inner > -0.15).all() and (inner < 1.15).all() and ordered and 0.2 < apart < 0.65)
+
+
+def _kept(step: float | None) -> float:
+    """The share of its resolution that a face keeps, as far as the quantizer tells: what looks like detail in a picture
+    that was quantized coarsely is in part the codec's own."""
+    return 1.0 if step is None else min(1.0, (CLEAN_STEP / max(step, 1e-3)) ** 0.15)
 
 
 def _too_soon(frame: int, before: int | None, interval: int) -> bool:

@@ -8,25 +8,27 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
-from hime_core.bank import ExemplarBank
-from hime_core.compositing.detail import Patch
+from hime_core.bank import Exemplar, ExemplarBank
+from hime_core.compositing.detail import Patch, difference, luma_of
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
 from hime_core.faces.detector import ScanningDetector
-from hime_core.faces.geometry import crop, headshot_of, lr_square
-from hime_core.faces.quality import brightness, yaw_degrees
+from hime_core.faces.geometry import LR_SIDES, FaceSquare, Headshot, crop, face_square, headshot_of, resized
+from hime_core.faces.quality import own_detail, resolved, yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
+from hime_core.gate import Gate
 from hime_core.job import Eligible, Enhanced, Job, OnDemand, Outcome, Request
 from hime_core.pace import REFERENCES, Pace
 from hime_core.picture import Picture
+from hime_core.registration import luma
 
 RELIEF = 0.8  # of the patience: an engine that answers within it is waited for again
+LARGEST = 384  # headshots, pixels: four times the largest LR side; larger ones would be shown at less than they have
 GLANCE_EVERY = 3  # frames, while nobody sees the faces: enough to know them and to feed the bank
 
 
@@ -66,7 +68,8 @@ class Enhancer:
         self._engine, self._config = engine, config
         self._clock, self._on_stage = clock, on_stage
         self._watch = FaceWatch(detector, config.detect_every, config.patience is None, self._stage)
-        self._steady = SteadyDetail(engine.scale, config.carry_for, config.fade, config.steadiness)
+        self._steady = SteadyDetail(config.carry_for, config.fade, config.steadiness)
+        self._gate = Gate()
         self._banks: dict[int, ExemplarBank] = {}  # of further faces
         self._owner: int | None = None  # the track that `bank` belongs to
         self._stream = object()  # its name at the engine
@@ -93,12 +96,20 @@ class Enhancer:
 
     # -- first half: what is in the frame, and what the engine is asked ------------------------------------------
 
-    def begin(self, picture: Picture, received: float, watched: bool = True, followed: bool = True) -> Job:
+    def begin(
+        self,
+        picture: Picture,
+        received: float,
+        watched: bool = True,
+        followed: bool = True,
+        step: float | None = None,
+    ) -> Job:
         """Tracks the faces, feeds the bank, asks the engine when it is free. Never waits for the engine.
 
         watched: whether anybody will see what the engine makes of it; the engine is left alone otherwise. followed:
         whether anybody will see where the faces are; without either, only some frames are looked at, for the bank and
-        so that the faces are known to whoever comes.
+        so that the faces are known to whoever comes. step: of the frame's quantizer, grey levels, None where
+        nobody says.
         """
         self._frame += 1
         self._learn()
@@ -112,23 +123,21 @@ class Enhancer:
             job.bypasses.append("error")
         elif not faces:
             job.bypasses.append("no_face")
-        if any(map(lr_square, job.headshots)):
-            rgb()  # now, as its time is not selection's
         with self._stage("select"):
-            self._feed(rgb, faces)
-            job.eligible = tuple(self._eligible(job, rgb))
+            self._feed(rgb, faces, step)
+            job.eligible = tuple(self._eligible(job, rgb, step))
         job.watched = watched
         if job.eligible and watched:
             job.demand = self.pace.rung.name
         if job.eligible and job.ask and watched and self._request is None:
-            self._ask(job)
+            self._ask(job, step)
         return job
 
     def _converted(self, picture: Picture) -> np.ndarray:
         with self._stage("convert"):
             return picture.rgb()
 
-    def _feed(self, rgb: Callable[[], np.ndarray], faces: tuple[TrackedFace, ...]) -> None:
+    def _feed(self, rgb: Callable[[], np.ndarray], faces: tuple[TrackedFace, ...], step: float | None) -> None:
         """A bank belongs to one unbroken track: nobody is ever drawn with another's details."""
         tracks = [f.track for f in faces]
         for gone in set(self._banks) - set(tracks):
@@ -140,7 +149,7 @@ class Enhancer:
             free = [t for t in tracks if t not in self._banks]
             self._owner = free[0] if free else None
         for face in faces:
-            self._bank_of(face.track).offer(rgb, face, self._frame)
+            self._bank_of(face.track).offer(rgb, face, self._frame, step)
 
     def _bank_of(self, track: int) -> ExemplarBank:
         if track == self._owner:
@@ -149,24 +158,51 @@ class Enhancer:
             self._banks[track] = self.bank.sibling()
         return self._banks[track]
 
-    def _eligible(self, job: Job, rgb: Callable[[], np.ndarray]) -> Iterator[Eligible]:
-        """The faces small enough to enhance; notes why the others are not."""
-        squares = [lr_square(headshot) for headshot in job.headshots]
-        plan = self.pace.plan([square.side for square in squares if square], job.now)
-        job.ask, sides = plan.ask, iter(plan.sides)
-        for face, headshot, square in zip(job.faces, job.headshots, squares, strict=True):
-            if square is None:
-                job.bypasses.append("close" if headshot.side >= self.bank.min_side else "too_large")
-                continue
-            lr, luma = (crop(image, square.x, square.y, square.side) for image in (rgb(), job.picture.y))
-            pose, light, scale = yaw_degrees(face.landmarks), brightness(lr), self._engine.scale
-            bank = self._bank_of(face.track)
-            exemplars = bank.select(face.landmarks, pose, light, square.side, scale, plan.references)
+    def _eligible(self, job: Job, rgb: Callable[[], np.ndarray], step: float | None) -> list[Eligible]:
+        """The faces to enhance, notes why the others are not."""
+        self._gate.keep(face.track for face in job.faces)
+        found = []
+        for face, headshot in zip(job.faces, job.headshots, strict=True):
+            eligible, reason = self._considered(job, face, headshot, rgb, step)
+            if eligible:
+                found.append(eligible)
+            else:
+                job.bypasses.append(reason)
+        plan = self.pace.plan([face.side for face in found], job.now)
+        job.ask = plan.ask
+        return [
+            replace(face, side=side, exemplars=face.exemplars[: plan.references])
+            for face, side in zip(found, plan.sides, strict=True)
+        ]
+
+    def _considered(
+        self, job: Job, face: TrackedFace, headshot: Headshot, rgb: Callable[[], np.ndarray], step: float | None
+    ) -> tuple[Eligible | None, str]:
+        """The face as it is to be enhanced, or why it is not."""
+        if headshot.side > LARGEST:
+            return None, "too_large"
+        track, square, bank = face.track, face_square(headshot), self._bank_of(face.track)
+        known = self._config.references > 0 and bool(bank.exemplars())
+        image = None
+        if self._gate.measures(track, self._frame):
+            image = _cut(rgb(), square)
+            self._gate.measured(track, self._frame, _resolved(image, square, headshot))
+        exemplars: tuple[Exemplar, ...] = ()
+        if known:
+            light = float(crop(job.picture.y, square.x, square.y, square.side).mean()) / 255
+            exemplars = bank.select(
+                face.landmarks, yaw_degrees(face.landmarks), light, min(square.side, LR_SIDES[-1]),
+                self._engine.scale, self._config.references, self._gate.least(track),
+            )  # fmt: skip
             if len(job.faces) > 1:  # a photo says who the stream's person is, not which of several faces
                 exemplars = tuple(e for e in exemplars if e.source == "call")
-            yield Eligible(face, square, lr, luma, exemplars, next(sides))
+        verdict = self._gate.judge(track, square.side, exemplars, known, step, job.now)
+        if verdict.side is None:
+            return None, verdict.reason
+        image = _cut(rgb(), square) if image is None else image
+        return Eligible(face, square, image, luma_of(job.picture.y, square), exemplars, verdict.side), ""
 
-    def _ask(self, job: Job) -> None:
+    def _ask(self, job: Job, step: float | None) -> None:
         asked = self._clock()
         deadline = math.inf if self._config.patience is None else asked + self._config.patience
         requests = [self._face_request(face, deadline) for face in job.eligible]
@@ -174,13 +210,14 @@ class Enhancer:
         for future in request.futures:
             future.add_done_callback(lambda _: request.answers.append(self._clock()))
         self.pace.asked(asked)
+        for face in job.eligible:
+            self._gate.asked(face.face.track, step, job.now)
         job.request = self._request = request
 
     def _face_request(self, face: Eligible, deadline: float) -> FaceRequest:
-        lr, landmarks = face.lr, face.face.landmarks - (face.square.x, face.square.y)
-        if face.side < face.square.side:
-            lr = cv2.resize(lr, (face.side, face.side), interpolation=cv2.INTER_AREA)
-            landmarks = (landmarks + 0.5) * (face.side / face.square.side) - 0.5
+        landmarks = face.face.landmarks - (face.square.x, face.square.y)
+        landmarks = (landmarks + 0.5) * (face.side / face.square.side) - 0.5
+        lr = resized(face.image, face.side)
         return FaceRequest(lr, landmarks.astype(np.float32), face.exemplars, self._stream, deadline)
 
     def _learn(self) -> None:
@@ -213,11 +250,17 @@ class Enhancer:
             future = job.request.futures[number] if job.request and answered else None
             error = _error(future) if future else None
             if future and not error:
-                fresh.append(face)
-                patches.append(self._steady.fresh(face, future.result(), job.received, longer))
+                added = self._learned(face, future.result())
+                patch = self._steady.fresh(face, added, self._gate.strength(face.face.track), job.received, longer)
+                if patch:
+                    fresh.append(face)
+                    patches.append(patch)
+                else:  # the answer says that there is nothing to gain
+                    job.bypasses.append("close")
                 continue
             job.bypasses.append(_reason(job, error))
-            if patch := self._steady.carried(face, job.received, longer):
+            patch = self._steady.carried(face, self._gate.strength(face.face.track), job.received, longer)
+            if patch:
                 patches.append(patch)
         eligible = {face.face.track for face in job.eligible}
         for tracked, headshot in zip(job.faces, job.headshots, strict=True):
@@ -257,13 +300,30 @@ class Enhancer:
             self._slow = False
         for face, future in zip(request.eligible, request.futures, strict=True):
             if not _error(future):
-                self._steady.late(face, future.result(), request.received)
+                self._steady.late(face, self._learned(face, future.result()), request.received)
+
+    def _learned(self, face: Eligible, sr: np.ndarray) -> np.ndarray:
+        """What the network added to a face; the gate is told what it is worth."""
+        plain = resized(face.image, sr.shape[0])
+        self._gate.learn(face.face.track, own_detail(luma(plain), luma(sr), face.square.side))
+        return difference(sr, plain)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
         self._on_stage(name, time.perf_counter() - start)
+
+
+def _cut(rgb: np.ndarray, square: FaceSquare) -> np.ndarray:
+    return crop(rgb, square.x, square.y, square.side)
+
+
+def _resolved(image: np.ndarray, square: FaceSquare, headshot: Headshot) -> float:
+    """What a face shows, by its square, which is larger than the headshot."""
+    margin = round((square.side - headshot.side) / 2)
+    inner = image[margin:-margin, margin:-margin] if margin and 4 * margin < square.side else image
+    return resolved(luma(inner))
 
 
 def _error(future: Future[np.ndarray]) -> BaseException | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hime_core.bank import Exemplar
 from hime_core.compositing.detail import Patch
-from hime_core.faces.geometry import Headshot, LrSquare
+from hime_core.faces.geometry import FaceSquare, Headshot
 from hime_core.faces.tracker import TrackedFace
 from hime_core.picture import Picture
 
@@ -35,14 +35,14 @@ class OnDemand:
 
 @dataclass(frozen=True, eq=False)
 class Eligible:
-    """A face small enough to enhance, in one frame."""
+    """A face to enhance, in one frame."""
 
     face: TrackedFace
-    square: LrSquare
-    lr: np.ndarray  # RGB uint8 (L, L, 3)
-    luma: np.ndarray  # uint8 (L, L)
+    square: FaceSquare
+    image: np.ndarray  # RGB uint8 (n, n, 3): the square
+    luma: np.ndarray  # uint8 (M, M): the square, for carrying (compositing.detail.luma_of)
     exemplars: tuple[Exemplar, ...]
-    side: int  # the LR size that the engine is asked for, at most L
+    side: int  # the LR size that the engine is asked for, at most n
 
 
 @dataclass(eq=False)

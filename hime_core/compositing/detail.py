@@ -13,12 +13,13 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from hime_core.faces.geometry import LrSquare
+from hime_core.faces.geometry import FaceSquare, crop, resized
 from hime_core.registration import Registration, similarity
 
-FEATHER = 0.16  # of the side
+FEATHER = 0.12  # of the side
 LOCAL_MEAN_CELLS = 4  # the difference's mean is taken away on a grid of so many cells
 DOUBT = 24.0  # grey levels of misfit at which carried detail counts for 1/e
+LARGEST_LUMA = 64  # side of the luma that detail is carried by: more costs time and finds the same motion
 
 # Differences of RGB to differences of BT.601 limited-range Y, Cb, Cr.
 RGB_TO_YCC = np.array(
@@ -30,20 +31,20 @@ RGB_TO_YCC = np.array(
 class Detail:
     """What the network added to one face of one frame.
 
-    difference: float32 (sL, sL, 3), Y, Cb, Cr; luma: uint8 (L, L), the frame's Y there;
+    difference: float32 (D, D, 3), Y, Cb, Cr; luma: uint8 (M, M), the frame's Y in the square (`luma_of`);
     landmarks: float32 (5, 2), in frame px; square: where; time: when its frame was received.
     """
 
     difference: np.ndarray
     luma: np.ndarray
     landmarks: np.ndarray
-    square: LrSquare
+    square: FaceSquare
     time: float
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Detail ready to be added: float32 (sL, sL, 3), masked, over the LR square from (x, y) with side L."""
+    """Detail ready to be added: float32 (D, D, 3), masked, over the frame's square from (x, y) with its side."""
 
     x: int
     y: int
@@ -51,16 +52,21 @@ class Patch:
     difference: np.ndarray
 
 
-def difference(sr: np.ndarray, lr: np.ndarray) -> np.ndarray:
-    """Y, Cb, Cr of the enhanced face less the bicubic one, without local mean.
+def luma_of(y: np.ndarray, square: FaceSquare) -> np.ndarray:
+    """What detail is carried by: the frame's Y, uint8 (H, W), in a square, uint8 (M, M), M at most LARGEST_LUMA."""
+    return resized(crop(y, square.x, square.y, square.side), min(square.side, LARGEST_LUMA))
 
-    sr: RGB uint8 (sL, sL, 3); lr: RGB uint8 (L, L, 3). Returns float32 (sL, sL, 3).
+
+def difference(sr: np.ndarray, plain: np.ndarray) -> np.ndarray:
+    """Y, Cb, Cr of the enhanced face less the plain one, without local mean.
+
+    sr, plain: RGB uint8 (D, D, 3). Returns float32 (D, D, 3).
     """
     side = sr.shape[0]
-    plain = cv2.resize(lr, (side, side), interpolation=cv2.INTER_CUBIC)
     added = cv2.transform(cv2.subtract(sr, plain, dtype=cv2.CV_32F), RGB_TO_YCC)
     cells = cv2.resize(added, (LOCAL_MEAN_CELLS, LOCAL_MEAN_CELLS), interpolation=cv2.INTER_AREA)
-    return added - cv2.resize(cells, (side, side), interpolation=cv2.INTER_LINEAR)
+    added -= cv2.resize(cells, (side, side), interpolation=cv2.INTER_LINEAR)
+    return added
 
 
 @lru_cache(maxsize=16)
@@ -72,7 +78,7 @@ def mask(side: int) -> np.ndarray:
     return np.outer(edge, edge)[..., None]
 
 
-def patch(square: LrSquare, added: np.ndarray, strength: float) -> Patch:
+def patch(square: FaceSquare, added: np.ndarray, strength: float) -> Patch:
     return Patch(square.x, square.y, square.side, added * (mask(added.shape[0]) * np.float32(strength)))
 
 
@@ -83,18 +89,18 @@ class Carrier:
         self._registration = Registration()
 
     def carry(
-        self, detail: Detail, luma: np.ndarray, landmarks: np.ndarray, square: LrSquare
+        self, detail: Detail, luma: np.ndarray, landmarks: np.ndarray, square: FaceSquare, size: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The detail as it fits a later frame: moved by the landmarks' similarity and dense flow.
 
-        luma: the later frame's Y in `square`, uint8 (L', L'). Returns the difference, float32 (sL', sL', 3), and how
-        far it can be trusted, (sL', sL', 1) in 0..1: less where the picture is no longer the one it was made for.
+        luma: of the later frame's square (`luma_of`), uint8 (M', M'); size: D' of what is returned, the detail's own
+        unless given. Returns the difference, float32 (D', D', 3), and how far it can be trusted, (D', D', 1) in 0..1:
+        less where the picture is no longer the one it was made for.
         """
-        scale = detail.difference.shape[0] // detail.square.side
-        side = square.side
-        # From pixels of the old square to pixels of the new one.
-        old = detail.landmarks.astype(np.float64) - (detail.square.x, detail.square.y)
-        new = landmarks.astype(np.float64) - (square.x, square.y)
+        side, size = luma.shape[0], size or detail.difference.shape[0]
+        # From pixels of the old luma to pixels of the new one.
+        old = _inside(detail.landmarks, detail.square, detail.luma.shape[0])
+        new = _inside(landmarks, square, side)
         back = cv2.invertAffineTransform(similarity(old, new))
         moved = cv2.warpAffine(
             detail.luma, back, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -110,12 +116,17 @@ class Carrier:
 
         # The same way back, at the detail's own resolution.
         map_x, map_y = (back[i, 0] * map_x + back[i, 1] * map_y + back[i, 2] for i in (0, 1))
-        size = (side * scale, side * scale)
+        scale = detail.difference.shape[0] / detail.luma.shape[0]
         maps = [
-            (cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) + 0.5) * scale - 0.5
+            (cv2.resize(m.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR) + 0.5) * scale - 0.5
             for m in (map_x, map_y)
         ]
         carried = cv2.remap(
             detail.difference, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0)
         )
-        return carried, cv2.resize(trust, size, interpolation=cv2.INTER_LINEAR)[..., None]
+        return carried, cv2.resize(trust, (size, size), interpolation=cv2.INTER_LINEAR)[..., None]
+
+
+def _inside(landmarks: np.ndarray, square: FaceSquare, side: int) -> np.ndarray:
+    """Landmarks of the frame in pixels of the square at a side."""
+    return (landmarks.astype(np.float64) - (square.x, square.y) + 0.5) * (side / square.side) - 0.5

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from hime_core.compositing.detail import Carrier, Detail, Patch, difference, patch
-from hime_core.faces.geometry import Headshot, LrSquare, crop
+from hime_core.compositing.detail import Carrier, Detail, Patch, luma_of, patch
+from hime_core.faces.geometry import FaceSquare, Headshot, face_square
 from hime_core.faces.tracker import TrackedFace
 from hime_core.job import Eligible
 
-LARGEST_FADING = 144  # pixels of a frame
+INVISIBLE = 0.02  # strength below which nothing is added, so that the plain view's own pixels are shown
 
 
 @dataclass
@@ -26,13 +25,13 @@ class _Memory:
 class SteadyDetail:
     """The detail of one stream's faces. Times are those at which frames were received. For one thread.
 
-    scale: the engine's; carry_for: seconds that detail is carried along while no newer comes; fade: seconds from
-    nothing to full detail and back; steadiness: share of carried detail mixed into fresh one where the picture is the
-    same.
+    carry_for: seconds that detail is carried along while no newer comes; fade: seconds from nothing to full detail and
+    back; steadiness: share of carried detail mixed into fresh one where the picture is the same. Strengths, 0..1, say
+    how much of the detail is wanted; patches come at strengths that move there no faster than `fade` says, and None
+    takes the place of a patch that nobody would see.
     """
 
-    def __init__(self, scale: int, carry_for: float, fade: float, steadiness: float) -> None:
-        self._scale = scale
+    def __init__(self, carry_for: float, fade: float, steadiness: float) -> None:
         self._carry_for, self._fade, self._steadiness = carry_for, fade, steadiness
         self._carrier = Carrier()
         self._memory: dict[int, _Memory] = {}
@@ -45,58 +44,56 @@ class SteadyDetail:
         for track in set(self._memory) - set(tracks):
             del self._memory[track]
 
-    def late(self, face: Eligible, sr: np.ndarray, received: float) -> None:
-        """An answer for a frame that has left: what is carried from now on. sr: RGB uint8, square."""
+    def late(self, face: Eligible, added: np.ndarray, received: float) -> None:
+        """An answer for a frame that has left: what is carried from now on. added: its `difference`."""
         if memory := self._memory.get(face.face.track):
-            memory.detail = _detail(face, self._added(sr, face.lr), received)
+            memory.detail = _detail(face, added, received)
 
-    def fresh(self, face: Eligible, sr: np.ndarray, now: float, patience: float) -> Patch:
-        """The patch of a face just enhanced. patience: seconds beyond carry_for that detail may be old."""
+    def fresh(self, face: Eligible, added: np.ndarray, strength: float, now: float, patience: float) -> Patch | None:
+        """The patch of a face just enhanced. added: its `difference`, which is written to; patience: seconds beyond
+        carry_for that detail may be old."""
         memory = self._memory.setdefault(face.face.track, _Memory(time=now))
-        added = self._added(sr, face.lr)
-        carried = self._carried(memory, face.face.landmarks, face.square, face.luma, now, patience)
+        carried = self._carried(memory, face.face.landmarks, face.square, face.luma, now, patience, added.shape[0])
         if carried is not None:
             moved, trust = carried
             added += self._steadiness * trust * (moved - added)
         memory.detail = _detail(face, added, now)
-        return patch(face.square, added, self._strength(memory, now, 1.0))
+        return _visible(face.square, added, self._strength(memory, now, strength))
 
-    def carried(self, face: Eligible, now: float, patience: float) -> Patch | None:
-        """The patch of a face that was not enhanced in this frame; None where there is nothing to carry."""
+    def carried(self, face: Eligible, strength: float, now: float, patience: float) -> Patch | None:
+        """The patch of a face that was not enhanced in this frame; None too where there is nothing to carry."""
         memory = self._memory.setdefault(face.face.track, _Memory(time=now))
         carried = self._carried(memory, face.face.landmarks, face.square, face.luma, now, patience)
         if carried is None:
             memory.strength, memory.time = 0.0, now
             return None
-        return patch(face.square, carried[0] * carried[1], self._strength(memory, now, 1.0))
+        return _visible(face.square, carried[0] * carried[1], self._strength(memory, now, strength))
 
     def fading(self, face: TrackedFace, headshot: Headshot, y: np.ndarray, now: float, patience: float) -> Patch | None:
-        """The patch of a face that came too close to be enhanced: its last detail, while it fades away.
+        """The patch of a face that is no longer to be enhanced: its last detail, while it fades away.
 
         y: the frame's luma, uint8 (H, W)."""
         memory = self._memory.get(face.track)
         if memory is None or memory.detail is None:
             return None
-        strength = self._strength(memory, now, 0.0)
-        side = 2 * round(headshot.side / 2)
-        if side > LARGEST_FADING:  # it came close at once; carrying so much would hold the stream up
-            strength = 0.0
-        square = LrSquare(round(headshot.cx - side / 2), round(headshot.cy - side / 2), side, 1.0)
-        luma = crop(y, square.x, square.y, side)
-        carried = self._carried(memory, face.landmarks, square, luma, now, patience) if strength else None
+        strength, square = self._strength(memory, now, 0.0), face_square(headshot)
+        carried = None
+        if strength > INVISIBLE:
+            carried = self._carried(memory, face.landmarks, square, luma_of(y, square), now, patience)
         if carried is None:
             memory.detail, memory.strength = None, 0.0
             return None
-        return patch(square, carried[0] * carried[1], strength)
+        return _visible(square, carried[0] * carried[1], strength)
 
     def _carried(
         self,
         memory: _Memory,
         landmarks: np.ndarray,
-        square: LrSquare,
+        square: FaceSquare,
         luma: np.ndarray,
         now: float,
         patience: float,
+        size: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray] | None:
         detail = memory.detail
         if detail is None:
@@ -104,15 +101,8 @@ class SteadyDetail:
         rest = self._carry_for + patience - (now - detail.time)
         if rest <= 0:
             return None
-        moved, trust = self._carrier.carry(detail, luma, landmarks, square)
+        moved, trust = self._carrier.carry(detail, luma, landmarks, square, size)
         return moved, trust * np.float32(min(1.0, 2 * rest / self._carry_for))  # old detail goes softly
-
-    def _added(self, sr: np.ndarray, lr: np.ndarray) -> np.ndarray:
-        """What is added to the plainly enlarged face; where a smaller one was asked for, that is enlarged."""
-        side = self._scale * lr.shape[0]
-        if sr.shape[0] < side:
-            sr = cv2.resize(sr, (side, side), interpolation=cv2.INTER_CUBIC)
-        return difference(sr, lr)
 
     def _strength(self, memory: _Memory, now: float, target: float) -> float:
         """Moves a face's strength towards target, so that nothing pops; returns it."""
@@ -124,3 +114,7 @@ class SteadyDetail:
 
 def _detail(face: Eligible, added: np.ndarray, time: float) -> Detail:
     return Detail(added, face.luma, face.face.landmarks, face.square, time)
+
+
+def _visible(square: FaceSquare, added: np.ndarray, strength: float) -> Patch | None:
+    return patch(square, added, strength) if strength > INVISIBLE else None

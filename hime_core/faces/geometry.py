@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 SIDE_PER_BOX_HEIGHT = 1.69
 CENTRE_ABOVE_BOX = 0.03
 LR_SIDES = (16, 32, 48, 64, 80, 96)
+MARGIN = 1.1  # of a square over its headshot where the face is reduced: detail fades out beyond the headshot, not in it
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,16 @@ class Headshot:
 
 
 @dataclass(frozen=True)
-class LrSquare:
-    """The whole-pixel square that the network takes at the frame's own scale.
+class FaceSquare:
+    """The whole-pixel square of a frame that is enhanced.
 
-    x, y: top left corner, which may lie outside the frame; side: one of LR_SIDES;
-    growth: side over the headshot's side, at least 1.
+    x, y: top left corner, which may lie outside the frame; side: pixels of the frame. Up to the largest of LR_SIDES it
+    is one of them, and the network takes it as it is; a larger one is reduced to one of them.
     """
 
     x: int
     y: int
     side: int
-    growth: float
 
 
 def headshot_of(box: Box) -> Headshot:
@@ -55,14 +56,19 @@ def headshot_of(box: Box) -> Headshot:
     return Headshot(cx, cy - CENTRE_ABOVE_BOX * box.height, SIDE_PER_BOX_HEIGHT * box.height)
 
 
-def lr_square(headshot: Headshot) -> LrSquare | None:
-    """The headshot grown to the next side the network takes, or None above the largest."""
-    side = next((side for side in LR_SIDES if side >= headshot.side), None)
-    if side is None:
-        return None
-    x = round(headshot.cx - side / 2)
-    y = round(headshot.cy - side / 2)
-    return LrSquare(x, y, side, side / headshot.side)
+def face_square(headshot: Headshot) -> FaceSquare:
+    """The square around a headshot: grown to the next of LR_SIDES, or by MARGIN to an even side where that is larger
+    than all of them."""
+    side = next((side for side in LR_SIDES if side >= headshot.side), 2 * math.ceil(MARGIN * headshot.side / 2))
+    return FaceSquare(round(headshot.cx - side / 2), round(headshot.cy - side / 2), side)
+
+
+def resized(image: np.ndarray, side: int) -> np.ndarray:
+    """A square image (n, n[, channels]) at (side, side): by area where that is smaller, else bicubic."""
+    if image.shape[0] == side:
+        return image
+    method = cv2.INTER_AREA if side < image.shape[0] else cv2.INTER_CUBIC
+    return cv2.resize(image, (side, side), interpolation=method)
 
 
 def crop(image: np.ndarray, x: int, y: int, side: int) -> np.ndarray:

@@ -1,12 +1,53 @@
-"""How usable a face is as an exemplar: sharpness, pose and light."""
+"""How much a face shows, and how usable it is as an exemplar: resolution, sharpness, pose and light."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
+from hime_core.faces.geometry import resized
+
 SHARPNESS_SIDE = 128
 TYPICAL_RATIO = 0.056  # the median over 200 photographs reduced to 128 pixels
+OCTAVES_SIDE = 256
+# The detail of the octaves of 256, 128, 64 and 32 pixels over the contrast at 16, medians over 300 photographs.
+TYPICAL_OCTAVES = (0.099, 0.154, 0.226, 0.314)
+MOST = 1.3  # of what is typical: more is noise or a fine pattern, and tells of no more resolution
+
+
+def resolved(headshot_luma: np.ndarray) -> float:
+    """The pixels across a headshot, uint8 (side, side), that carry detail: about its side for a typical sharp
+    photograph, less where it is blurred or flattened by a codec.
+
+    It depends on the face and its light too, so it is to be compared between pictures of one person: on clips, pictures
+    at 40 kbit/s had 0.70 to 0.86 of what the same faces had at 1500, headshots of 96 pixels 0.4 to 0.6 of those of 240.
+    """
+    size, octaves = OCTAVES_SIDE, 0.0
+    image = resized(headshot_luma, size).astype(np.float32)
+    spread = []
+    while size > 16:
+        half = resized(image, size // 2)
+        finer = _inner(image - resized(half, size))
+        spread.append(float(np.sqrt(np.square(finer).mean())))
+        image, size = half, size // 2
+    contrast = float(_inner(image).std()) + 1.0  # of a flat picture too
+    for found, typical in zip(spread, TYPICAL_OCTAVES, strict=True):
+        octaves += min(MOST, found / contrast / typical)
+    return 16 * 2.0**octaves
+
+
+def own_detail(plain: np.ndarray, enhanced: np.ndarray, side: int) -> float:
+    """How much fine detail a plainly enlarged face has itself, over what the enhanced one has: 1 where enhancing adds
+    nothing, more where it takes some away.
+
+    plain, enhanced: luma uint8 (D, D) of the same face; side: its own pixels. Fine is what is beyond half of those.
+    """
+    half = max(8, min(side, plain.shape[0]) // 2)
+    own, other = (
+        float(np.sqrt(np.square(_inner(image - resized(resized(image, half), image.shape[0]))).mean()))
+        for image in (plain.astype(np.float32), enhanced.astype(np.float32))
+    )
+    return (own + 0.1) / (other + 0.1)  # a flat picture has neither
 
 
 def sharpness(headshot_rgb: np.ndarray) -> float:
@@ -22,6 +63,12 @@ def sharpness(headshot_rgb: np.ndarray) -> float:
     coarse = _centre(gray, SHARPNESS_SIDE // 2)
     # A flat picture has no detail at either size; the constant is far below that of any face.
     return _curvature(fine, 3) / (_curvature(coarse, 5) + 0.05) / TYPICAL_RATIO
+
+
+def _inner(image: np.ndarray) -> np.ndarray:
+    """The face, without the background around it."""
+    margin = image.shape[0] // 5
+    return image[margin:-margin, margin:-margin]
 
 
 def _centre(gray: np.ndarray, side: int) -> np.ndarray:
