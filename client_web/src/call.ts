@@ -119,15 +119,18 @@ export class Call {
       tile.close();
       this.tiles.delete(each);
     }
+    const added: Tile[] = [];
     for (const each of wanted) {
       if (this.tiles.has(each)) continue;
       const tile = new Tile(room, each, each === name, { onSoundBlocked: () => this.askForSound() });
       this.tiles.set(each, tile);
+      added.push(tile);
       this.stage.append(tile.element);
     }
     this.bank.offer([...others, ...(this.feed.roster.has(name) ? [name] : [])]);
     byId("call-count").textContent = others.length === 0 ? "You are alone here" : `${others.length + 1} in the call`;
     this.arrange();
+    for (const tile of added) tile.begin();
   }
 
   private arrange(): void {

@@ -14,6 +14,7 @@ const PATHS = {
   full: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
   chart: "M4 20V4M4 20h16M8 16v-4M12 16V8M16 16v-6",
   close: "M6 6l12 12M18 6L6 18",
+  down: "M7 10l5 5 5-5",
   bin: "M5 7h14M10 7V4.5h4V7M7 7l1 13h8l1-13",
 } as const;
 export type IconName = keyof typeof PATHS;

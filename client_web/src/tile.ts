@@ -1,19 +1,36 @@
 import { CompareView } from "./compare";
 import { el, segmented } from "./dom";
 import { icon } from "./icons";
+import { explainedChoice } from "./menu";
 import { pictureState, type ParticipantStats, type PictureState } from "./room";
 import { Watch } from "./watch";
 import type { Layout, View } from "./whep";
+import { WidthFollower, askedWidth, type Width } from "./width";
 
 const VIEW_OPTIONS: { value: View; text: string; hint: string }[] = [
   { value: "enhanced", text: "Enhanced", hint: "Faces with their details given back" },
   { value: "original", text: "Original", hint: "The same picture, plainly enlarged" },
   { value: "compare", text: "Compare", hint: "Both, with a divider to drag" },
 ];
-const LAYOUT_OPTIONS: { value: Layout; text: string; hint: string }[] = [
-  { value: "upscale", text: "Large", hint: "The whole picture, enlarged" },
-  { value: "zoom", text: "Zoom", hint: "Follows the largest face" },
-  { value: "native", text: "Native", hint: "As large as it was sent" },
+const LAYOUT_OPTIONS = [
+  {
+    value: "upscale" as Layout,
+    text: "Whole picture, enlarged",
+    short: "Whole",
+    hint: "Everything the camera sees, made as large as you show it.",
+  },
+  {
+    value: "zoom" as Layout,
+    text: "Follow the face",
+    short: "Face",
+    hint: "Goes up to four times nearer to the largest face and moves with it: for somebody far from the camera.",
+  },
+  {
+    value: "native" as Layout,
+    text: "As it was sent",
+    short: "As sent",
+    hint: "The camera's own size, not enlarged here: the least to receive.",
+  },
 ];
 const STATES: Record<PictureState, { text: string; hint: string }> = {
   enhanced: { text: "Enhanced", hint: "Every small face is freshly enhanced" },
@@ -36,6 +53,9 @@ export class Tile {
   private readonly badge = el("span", { class: "badge", "data-state": "waiting" }, ["Connecting"]);
   private readonly figures = el("span", { class: "figures" });
   private readonly watch: Watch;
+  private readonly resize = new ResizeObserver(() => this.width.measured(this.shownPixels()));
+  private readonly width = new WidthFollower((width) => this.show({ width }));
+  private shown: { view: View; layout: Layout; width: Width | null };
   private video: HTMLVideoElement | null = null;
   private stats: ParticipantStats | undefined;
   private muted: boolean;
@@ -47,16 +67,15 @@ export class Tile {
     private readonly handlers: TileHandlers,
   ) {
     this.muted = self;
-    let view: View = self ? "compare" : "enhanced";
-    let layout: Layout = "upscale";
+    this.shown = { view: self ? "compare" : "enhanced", layout: "upscale", width: null };
     this.compare = new CompareView(self ? "yourself" : name);
     this.compare.element.hidden = true;
     this.trouble.textContent = "Connecting…";
     this.stage.append(this.compare.element, this.trouble);
 
     const tools = el("div", { class: "tools" }, [
-      segmented("View", VIEW_OPTIONS, view, (value) => this.watch.show((view = value), layout)),
-      segmented("Layout", LAYOUT_OPTIONS, layout, (value) => this.watch.show(view, (layout = value))),
+      segmented("View", VIEW_OPTIONS, this.shown.view, (view) => this.show({ view })),
+      explainedChoice("What is shown", LAYOUT_OPTIONS, this.shown.layout, (layout) => this.show({ layout })),
       el("span", { class: "spacer" }),
     ]);
     if (!self) tools.append(this.soundButton());
@@ -66,13 +85,21 @@ export class Tile {
       el("header", {}, [el("h2", {}, [self ? "You, as others see you" : name]), this.badge, this.figures]),
       tools,
     ]);
-    this.watch = new Watch(room, name, !self, view, layout, {
+    this.watch = new Watch(room, name, !self, {
       onVideo: (video, shown) => this.onVideo(video, shown),
       onTrouble: (words) => this.onTrouble(words),
     });
   }
 
+  /** Begins to watch, once the tile has its size in the page: what it shows is what it asks for. */
+  begin(): void {
+    this.width.measured(Math.max(1, this.shownPixels()));
+    this.resize.observe(this.stage);
+  }
+
   close(keepalive = false): void {
+    this.resize.disconnect();
+    this.width.stop();
     this.watch.stop(keepalive);
     this.compare.attach(null);
     this.element.remove();
@@ -84,6 +111,7 @@ export class Tile {
   }
 
   async update(stats: ParticipantStats | undefined): Promise<void> {
+    this.width.measured(this.shownPixels()); // a window that moves to another screen tells nobody
     const state = pictureState(this.stats, stats);
     this.stats = stats;
     this.badge.dataset.state = state;
@@ -97,8 +125,19 @@ export class Tile {
     this.figures.title = "Frames per second shown here; milliseconds that the relay adds";
   }
 
+  private show(change: Partial<typeof this.shown>): void {
+    Object.assign(this.shown, change);
+    const { view, layout, width } = this.shown;
+    if (width !== null) this.watch.show({ view, layout, width: askedWidth(view, layout, width) });
+  }
+
+  private shownPixels(): number {
+    return Math.max(this.stage.clientWidth, this.stage.clientHeight) * devicePixelRatio;
+  }
+
   private onVideo(video: HTMLVideoElement, view: View): void {
     const before = this.video;
+    for (const older of this.stage.querySelectorAll("video")) if (older !== before) drop(older);
     this.video = video;
     video.setAttribute("aria-label", this.self ? "You" : this.name);
     this.stage.prepend(video);
@@ -107,10 +146,10 @@ export class Tile {
     this.element.dataset.view = view;
     this.compare.attach(view === "compare" ? video : null);
     this.play(video);
-    if (before) {
-      before.srcObject = null;
-      before.remove();
-    }
+    if (!before) return;
+    // The old picture lies over the new one until that is on the screen: nothing flashes.
+    if ("requestVideoFrameCallback" in video) video.requestVideoFrameCallback(() => drop(before));
+    else drop(before);
   }
 
   private play(video: HTMLVideoElement): void {
@@ -155,4 +194,9 @@ export class Tile {
     });
     return button;
   }
+}
+
+function drop(video: HTMLVideoElement): void {
+  video.srcObject = null;
+  video.remove();
 }

@@ -1,6 +1,8 @@
 import { backoffMs } from "./backoff";
 import { HttpError, inWords } from "./http";
-import { WhepClient, type Layout, type View } from "./whep";
+import { WhepClient, type View, type WatchOptions } from "./whep";
+
+export type Wanted = Pick<WatchOptions, "view" | "layout" | "width">;
 
 export interface WatchHandlers {
   /** A video that already shows a frame, to take the place of the one before. */
@@ -15,10 +17,11 @@ const RECOVERY_MS = 2500;
 const FIRST_FRAME_MS = 10000;
 
 /**
- * Keeps one participant in view: connects, changes view and layout without a gap (the old picture stays until
- * the new one is there), and tries again with growing pauses while the participant is present.
+ * Keeps one participant in view from the first show() on: changes view, layout and width without a gap (the old
+ * picture stays until the new one is there), and tries again with growing pauses while the participant is present.
  */
 export class Watch {
+  private wanted: Wanted | null = null;
   private shown: WhepClient | null = null;
   private pending: WhepClient | null = null;
   private attempt = 0;
@@ -29,17 +32,13 @@ export class Watch {
     private readonly room: string,
     private readonly participant: string,
     private readonly audio: boolean,
-    private view: View,
-    private layout: Layout,
     private readonly handlers: WatchHandlers,
-  ) {
-    this.connect();
-  }
+  ) {}
 
-  show(view: View, layout: Layout): void {
-    if (view === this.view && layout === this.layout) return;
-    this.view = view;
-    this.layout = layout;
+  show(wanted: Wanted): void {
+    const now = this.wanted;
+    if (now && wanted.view === now.view && wanted.layout === now.layout && wanted.width === now.width) return;
+    this.wanted = wanted;
     this.attempt = 0;
     this.connect();
   }
@@ -59,12 +58,12 @@ export class Watch {
   private connect(): void {
     clearTimeout(this.timer);
     void this.pending?.close();
-    const view = this.view;
+    const wanted = this.wanted;
+    if (!wanted) return;
     const client = new WhepClient({
       room: this.room,
       participant: this.participant,
-      view,
-      layout: this.layout,
+      ...wanted,
       audio: this.audio,
       onHealth: (health) => {
         if (health === "ended") this.lost(client, "The picture was interrupted.");
@@ -81,7 +80,7 @@ export class Watch {
     video.playsInline = true;
     video.autoplay = true;
     video.srcObject = client.stream;
-    video.addEventListener("loadeddata", () => this.arrived(client, video, view), { once: true });
+    video.addEventListener("loadeddata", () => this.arrived(client, video, wanted.view), { once: true });
     this.timer = setTimeout(() => this.lost(client, "No picture arrives."), FIRST_FRAME_MS);
     client.start().catch((error: unknown) => {
       const gone = error instanceof HttpError && error.status === 404;

@@ -10,6 +10,8 @@ export interface WatchOptions {
   participant: string;
   view: View;
   layout: Layout;
+  /** Pixels of the longer side that are shown; null: what the layout gives by itself. */
+  width: number | null;
   /** false for one's own stream: nobody wants to hear oneself. */
   audio: boolean;
   onHealth: (health: Health) => void;
@@ -23,6 +25,7 @@ export class WhepClient {
 
   constructor(options: WatchOptions) {
     const query = new URLSearchParams({ view: options.view, layout: options.layout });
+    if (options.width !== null) query.set("width", String(options.width));
     this.pc = newPeerConnection();
     this.session = new HttpSession(this.pc, `/whep/${options.room}/${options.participant}?${query}`);
     if (options.audio) this.stream.addTrack(this.pc.addTransceiver("audio", { direction: "recvonly" }).receiver.track);

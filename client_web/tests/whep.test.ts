@@ -7,6 +7,7 @@ const options: WatchOptions = {
   participant: "bob",
   view: "compare",
   layout: "zoom",
+  width: 1280,
   audio: true,
   onHealth: () => undefined,
 };
@@ -16,10 +17,14 @@ beforeEach(stubBrowser);
 afterEach(() => vi.unstubAllGlobals());
 
 describe("WhepClient", () => {
-  it("asks for the view and the layout", async () => {
+  it("asks for the view, the layout and the width", async () => {
     const calls = fakeFetch(() => created("/whep/den/bob/s2"));
     await new WhepClient(options).start();
-    expect(calls[0]).toMatchObject({ url: "/whep/den/bob?view=compare&layout=zoom", method: "POST" });
+    await new WhepClient({ ...options, layout: "native", width: null }).start();
+    expect(calls.map(({ url, method }) => [method, url])).toEqual([
+      ["POST", "/whep/den/bob?view=compare&layout=zoom&width=1280"],
+      ["POST", "/whep/den/bob?view=compare&layout=native"],
+    ]);
   });
 
   it("receives sound and picture, VP8 first", () => {

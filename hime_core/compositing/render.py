@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from hime_core.compositing.detail import Patch
-from hime_core.compositing.layout import Layout, Placement, View, Zoom, upscaled
+from hime_core.compositing.layout import USUAL_WIDTH, Layout, Placement, View, Zoom, upscaled
 from hime_core.faces.geometry import Headshot
 from hime_core.picture import Picture
 
@@ -39,20 +39,22 @@ class Placed:
 class Renderer:
     """One view of one stream; keeps the zoom's state. Not thread-safe."""
 
-    def __init__(self, view: View, layout: Layout) -> None:
+    def __init__(self, view: View, layout: Layout, width: int | None = None) -> None:
+        """width: pixels of the longer side that the watcher shows; None: it does not say. `native` heeds none."""
         self.view, self.layout = view, layout
-        self._zoom = Zoom()
+        self._width = width or USUAL_WIDTH
+        self._zoom = Zoom(width)
 
     def render(self, frame: Renderable) -> Picture:
-        """The view's picture. Its size depends on the layout and the frame's size alone; `compare` is twice as wide:
-        original left, enhanced right."""
+        """The view's picture. Its size depends on the layout, the width and the frame's size alone; `compare` is
+        twice as wide: original left, enhanced right."""
         return self.add(self.place(frame.picture, frame.faces), frame.patches)
 
     def place(self, picture: Picture, faces: tuple[Headshot, ...]) -> Placed:
         """The first half of rendering, which needs no patches: it can be done while they are being made."""
         match self.layout:
             case "upscale":
-                placement = upscaled(picture.width, picture.height)
+                placement = upscaled(picture.width, picture.height, self._width)
             case "zoom":
                 placement = self._zoom.place(picture.width, picture.height, faces)
             case "native":

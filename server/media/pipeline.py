@@ -57,7 +57,7 @@ class VideoPipeline:
         metrics: Metrics,
         on_first_frame: Callable[[], None] = lambda: None,
         encoding: Encoding = Encoding(),  # noqa: B008  # frozen
-        renderer: Callable[[View, Layout], Renderer] = Renderer,
+        renderer: Callable[[View, Layout, int | None], Renderer] = Renderer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """The enhancer is closed with the pipeline. on_first_frame: called once, in the decoder's thread."""
@@ -121,9 +121,12 @@ class VideoPipeline:
 
     # --- out: called in the event loop
 
-    def watch(self, view: View, layout: Layout) -> VideoTrack:
-        """A new track of that view, which is encoded from the track's first read on; stop() on it ends the watching."""
-        return self.views.watch(view, layout)
+    def watch(self, view: View, layout: Layout, shown: int | None = None) -> VideoTrack:
+        """A new track of that view, which is encoded from the track's first read on; stop() on it ends the watching.
+
+        shown: pixels of the longer side that the watcher shows; None: it does not say.
+        """
+        return self.views.watch(view, layout, shown)
 
     @property
     def latency(self) -> float | None:
@@ -155,6 +158,7 @@ class VideoPipeline:
                 self._count("dropped")
                 continue
             self.frames += 1
+            self.views.frame_size = picture.width, picture.height
             self.views.show_originals(picture, (), received, ("native", "upscale"))
             watched = self.views.any(lambda view, layout: view != "original")
             followed = self.views.any(lambda view, layout: layout == "zoom")

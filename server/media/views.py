@@ -1,4 +1,4 @@
-"""What is watched of one stream: each view in each layout rendered once, and encoded once per codec.
+"""What is watched of one stream: each view in each layout and width rendered once, and encoded once per codec.
 
 A view is rendered in two halves: what needs no enhanced face can be done while that is awaited.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import av
 
 from hime_core.compositing.detail import Patch
-from hime_core.compositing.layout import Layout, View
+from hime_core.compositing.layout import USUAL_WIDTH, Layout, View, enlargement, width_class
 from hime_core.compositing.render import Placed, Renderer
 from hime_core.faces.geometry import Headshot
 from hime_core.picture import Picture
@@ -26,6 +26,7 @@ from server.media.tracks import VideoTrack
 from server.observability.metrics import Metrics
 
 Wanted = Callable[[View, Layout], bool]
+Key = tuple[View, Layout, int | None]  # the last: the width class, None where frames keep their size
 Faces = tuple[Headshot, ...]
 
 
@@ -39,7 +40,7 @@ class Received:
 
 @dataclass(frozen=True, eq=False)
 class _Watched:
-    """One view in one layout. Changed in the event loop only."""
+    """One view in one layout and width. Changed in the event loop only."""
 
     renderer: Renderer
     streams: dict[Codec, EncodedStream] = field(default_factory=dict)
@@ -64,12 +65,13 @@ class Views:
         capture: CaptureClock,
         encoding: Encoding,
         failed: Callable[[str], None],
-        renderer: Callable[[View, Layout], Renderer] = Renderer,
+        renderer: Callable[[View, Layout, int | None], Renderer] = Renderer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """capture: the stream's; failed: called in an exception's handler, with where it was raised."""
-        self.watched: dict[tuple[View, Layout], _Watched] = {}
-        self.tracks: set[VideoTrack] = set()
+        self.watched: dict[Key, _Watched] = {}
+        self.tracks: dict[VideoTrack, Key | None] = {}  # and what each is encoded for, from its first read on
+        self.frame_size: tuple[int, int] | None = None  # the newest frame's width and height, set by who receives it
         self.renderer = renderer
         self._metrics, self._capture, self._encoding = metrics, capture, encoding
         self._failed = failed
@@ -85,28 +87,31 @@ class Views:
 
     # --- in the event loop
 
-    def watch(self, view: View, layout: Layout) -> VideoTrack:
-        """A new track of that view, which is encoded from the track's first read on; stop() on it ends the watching."""
-        key = view, layout
+    def watch(self, view: View, layout: Layout, shown: int | None = None) -> VideoTrack:
+        """A new track of that view, which is encoded from the track's first read on; stop() on it ends the watching.
+
+        shown: pixels of the longer side that the watcher shows; None: it does not say.
+        """
         track = VideoTrack(
             self._encoding.bitrates,
             self._capture,
-            on_first_read=lambda track: self._start(key, track),
+            on_first_read=lambda track: self._start(track, view, layout, shown),
             on_sent=self._sent,
             on_skipped=lambda frames: self._metrics.unsent("slow_watcher", frames),
             clock=self._clock,
         )
-        self.tracks.add(track)
-        track.on("ended", lambda: self._unwatch(key, track))
+        self.tracks[track] = None
+        track.on("ended", lambda: self._unwatch(track))
         return track
 
     def end_tracks(self) -> None:
         for track in list(self.tracks):
             track.stop()
 
-    def _start(self, key: tuple[View, Layout], track: VideoTrack) -> None:
+    def _start(self, track: VideoTrack, view: View, layout: Layout, shown: int | None) -> None:
         if track.readyState != "live":
             return
+        key = view, layout, self._width(view, layout, shown)
         watched = self.watched.get(key) or _Watched(self.renderer(*key))
         stream = watched.streams.get(track.codec)
         if stream is None:
@@ -116,12 +121,23 @@ class Views:
         with self._lock:
             watched.streams[track.codec] = stream
             self.watched[key] = watched
+        self.tracks[track] = key
 
-    def _unwatch(self, key: tuple[View, Layout], track: VideoTrack) -> None:
-        self.tracks.discard(track)
-        watched = self.watched.get(key)
-        stream = watched.streams.get(track.codec) if watched else None
-        if watched is None or stream is None or stream.remove(track):
+    def _width(self, view: View, layout: Layout, shown: int | None) -> int | None:
+        """The width class. A frame that even the usual one does not enlarge is encoded once for that and all below."""
+        width = width_class(view, layout, shown)
+        if width is None or self.frame_size is None:
+            return width
+        same = enlargement(*self.frame_size, width) == enlargement(*self.frame_size)
+        return max(width, USUAL_WIDTH) if same else width
+
+    def _unwatch(self, track: VideoTrack) -> None:
+        key = self.tracks.pop(track, None)
+        if key is None:
+            return
+        watched = self.watched[key]
+        stream = watched.streams[track.codec]
+        if stream.remove(track):
             return
         with self._lock:
             del watched.streams[track.codec]
@@ -141,7 +157,7 @@ class Views:
     def any(self, wanted: Wanted) -> bool:
         """Whether a view that is wanted is watched."""
         with self._lock:
-            return any(wanted(*key) for key in self.watched)
+            return any(wanted(view, layout) for view, layout, _ in self.watched)
 
     def show_originals(self, picture: Picture, faces: Faces, received: Received, layouts: Sequence[Layout]) -> None:
         """Renders the original views in these layouts and hands them out."""
@@ -177,7 +193,11 @@ class Views:
 
     def _now(self, wanted: Wanted) -> list[tuple[Renderer, list[EncodedStream]]]:
         with self._lock:
-            return [(one.renderer, list(one.streams.values())) for key, one in self.watched.items() if wanted(*key)]
+            return [
+                (one.renderer, list(one.streams.values()))
+                for (view, layout, _), one in self.watched.items()
+                if wanted(view, layout)
+            ]
 
     def _added(self, view: PlacedView, patches: Sequence[Patch]) -> Picture | None:
         try:

@@ -57,9 +57,9 @@ class Participant:
             clock=clock,
         )
 
-    async def watch(self, session: Session, offer: Offer, view: View, layout: Layout) -> None:
-        """Answers a watcher's offer. Raises InvalidOffer."""
-        video = self.video.watch(view, layout) if self.video and "video" in offer.receives else None
+    async def watch(self, session: Session, offer: Offer, view: View, layout: Layout, shown: int | None = None) -> None:
+        """Answers a watcher's offer. shown: pixels of the longer side that it shows. Raises InvalidOffer."""
+        video = self.video.watch(view, layout, shown) if self.video and "video" in offer.receives else None
         audio = self.audio.watch(video.audio_delay if video else lambda: 0.0) if "audio" in offer.receives else None
         self.watchers[session.id] = session
         try:

@@ -104,14 +104,19 @@ class Rooms:
         self._count_streams()
         return session
 
-    async def watch(self, room: str, name: str, offer: Offer, view: View, layout: Layout) -> Session:
-        """Answers a watcher of a participant. Raises NotFound and InvalidOffer."""
+    async def watch(
+        self, room: str, name: str, offer: Offer, view: View, layout: Layout, shown: int | None = None
+    ) -> Session:
+        """Answers a watcher of a participant. shown: pixels of the longer side that it shows.
+
+        Raises NotFound and InvalidOffer.
+        """
         if not offer.receives:
             raise InvalidOffer("The offer receives neither audio nor video: one of its sections must be recvonly.")
         place, participant = self._find(room, name)
         session = self._session()
         session.on_over = lambda: place.stop_watching(participant, session)
-        await participant.watch(session, offer, view, layout)
+        await participant.watch(session, offer, view, layout, shown)
         if place.participants.get(name) is not participant:  # who left while the answer was made
             await session.close()
             raise NotFound("The participant has left.")

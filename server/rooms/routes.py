@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from hime_core.compositing.layout import Layout, View
+from hime_core.compositing.layout import MAX_COMPARED, USUAL_WIDTH, WIDTHS, Layout, View
 from server.media.session import Fragment, InvalidFragment, InvalidOffer, Offer, Session
 from server.problems import Name, Problem, check_name, problem_docs
 from server.rooms.rooms import NotFound, Rooms
@@ -34,6 +34,20 @@ _CREATED: dict[int | str, dict[str, Any]] = {
         },
     }
 }
+_VIEW = (
+    "`enhanced`: faces with their details given back; `original`: the same picture, plainly enlarged; `compare`: both "
+    "in one frame, original left, enhanced right."
+)
+_LAYOUT = (
+    "`upscale`: the whole picture, enlarged to what is shown; `zoom`: the largest face is followed, up to four times "
+    "nearer; `native`: the size that was sent."
+)
+_WIDTH = (
+    "The longer side, in pixels, of what the watcher shows: `upscale` and `zoom` enlarge the picture to it, at most "
+    f"four times, and never make it smaller. Rounded up to {', '.join(map(str, WIDTHS[:-1]))} or {WIDTHS[-1]}, so that "
+    f"watchers share encodings; {WIDTHS[-1]} at most, {MAX_COMPARED} for each half of `compare`. Without it, `upscale` "
+    f"enlarges to {USUAL_WIDTH} and `zoom` keeps the size that was sent."
+)
 
 
 @router.post(
@@ -69,11 +83,12 @@ async def watch(
     request: Request,
     room: Name,
     participant: Name,
-    view: View = "enhanced",
-    layout: Layout = "upscale",
+    view: Annotated[View, Query(description=_VIEW)] = "enhanced",
+    layout: Annotated[Layout, Query(description=_LAYOUT)] = "upscale",
+    width: Annotated[int | None, Query(ge=1, description=_WIDTH)] = None,
 ) -> Response:
     """Answers an offer that receives audio, video or both of a participant."""
-    session = await _answered(_rooms(request).watch(room, participant, await _offer(request), view, layout))
+    session = await _answered(_rooms(request).watch(room, participant, await _offer(request), view, layout, width))
     return _created(request, f"/whep/{room}/{participant}/{session.id}", session)
 
 

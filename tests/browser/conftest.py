@@ -163,8 +163,10 @@ def plain_browser(playwright: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
-def open_context(browser: Browser, width: int = 1280, height: int = 800, quality: str = "medium") -> BrowserContext:
-    context = browser.new_context(viewport={"width": width, "height": height})
+def open_context(
+    browser: Browser, width: int = 1280, height: int = 800, quality: str = "medium", pixel_ratio: float = 1
+) -> BrowserContext:
+    context = browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=pixel_ratio)
     context.add_init_script(REMEMBER_CONNECTIONS)
     context.add_init_script(
         f"if (!localStorage['hime.lobby']) localStorage['hime.lobby'] = JSON.stringify({{ quality: '{quality}' }})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -11,7 +12,7 @@ from statistics import median
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import Server, open_context, shot, until
 
@@ -48,6 +49,17 @@ FACE_AGAINST_TORSO = """
     return differ(x, y) / Math.max(0.1, differ(x, y + 64));
   }
 """
+CANVAS_SIZE = "() => { const c = document.querySelector('.compare canvas'); return [c.width, c.height] }"
+# Counts the moments at which no tile shows a picture.
+COUNT_GAPS = """
+  () => {
+    window.gaps = 0;
+    setInterval(() => {
+      const shows = [...document.querySelectorAll('.tile video')].some((video) => video.readyState >= 2);
+      if (!shows) window.gaps += 1;
+    }, 10);
+  }
+"""
 INBOUND = """
   async () => {
     const found = {};
@@ -74,8 +86,8 @@ def ann(portrait_browser: Browser, server: Server) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def ben(plain_browser: Browser, server: Server, ann: Page) -> Iterator[Page]:
-    """Watches ann; joins by hand, after ann has been alone for a while."""
-    context = open_context(plain_browser, 390, 844, quality="low")
+    """Watches ann on a phone; joins by hand, after ann has been alone for a while."""
+    context = open_context(plain_browser, 390, 844, quality="low", pixel_ratio=3)
     page = context.new_page()
     page.goto(f"{server.url}/?room={ROOM}")
     page.get_by_label("Your name", exact=True).fill("ben")
@@ -115,10 +127,7 @@ def test_alone_one_sees_oneself_before_and_after(server: Server, ann: Page) -> N
         30,
         "a half of the slider stands still",
     )
-    width, height = ann.evaluate(
-        "() => { const c = document.querySelector('.compare canvas'); return [c.width, c.height] }"
-    )
-    assert (width, height) == (1280, 720), "640×360 is shown at twice its size, each half whole"
+    assert ann.evaluate(CANVAS_SIZE) == [1280, 720], "640×360 is enlarged to what is shown, each half whole"
 
 
 def test_the_bank_fills_while_the_face_is_close(server: Server, ann: Page) -> None:
@@ -168,6 +177,34 @@ def test_the_divider_obeys_keys_and_pointer(ann: Page) -> None:
     expect(divider).to_have_attribute("aria-valuenow", "25")
 
 
+def test_the_layouts_explain_themselves(ann: Page) -> None:
+    button = ann.locator(".tile .choice").first
+    button.click()
+    choices = ann.get_by_role("radiogroup", name="What is shown").first
+    expect(choices).to_contain_text("nearer to the largest face")
+    expect(choices.get_by_role("radio", checked=True)).to_have_accessible_name(re.compile("^Whole picture, enlarged"))
+    shot(ann, "layouts")
+    ann.keyboard.press("Escape")
+    expect(choices).to_be_hidden()
+    expect(button).to_be_focused()
+
+
+def test_the_view_follows_the_window_and_never_goes_dark(ann: Page) -> None:
+    """A window that is only a little smaller changes nothing, and none does at once."""
+    connections = "() => window.testConnections.length"
+    before = ann.evaluate(connections)
+    ann.evaluate(COUNT_GAPS)
+    ann.set_viewport_size({"width": 960, "height": 800})
+    time.sleep(3)
+    assert ann.evaluate(connections) == before
+    for width, height, canvas in ((620, 800, [640, 360]), (1440, 900, [1280, 720])):
+        ann.set_viewport_size({"width": width, "height": height})
+        until(lambda wanted=canvas: ann.evaluate(CANVAS_SIZE) == wanted, 30, f"the picture does not become {canvas}")
+    assert ann.evaluate(connections) == before + 2
+    assert ann.evaluate("() => window.gaps") == 0
+    expect(ann.locator(".tile video")).to_have_count(1)
+
+
 def test_another_one_watches_and_listens(ann: Page, ben: Page) -> None:
     tile = ben.locator(".tile[data-name=ann]")
     expect(tile.locator("video")).to_be_visible(timeout=60_000)
@@ -187,16 +224,27 @@ def test_another_one_watches_and_listens(ann: Page, ben: Page) -> None:
     until(lambda: tile.locator("video").evaluate("video => video.videoWidth") > 640, 30, "the view is not enlarged")
 
 
+def choose(tile: Locator, layout: str) -> None:
+    """From the list that explains the layouts."""
+    tile.get_by_role("button", name="What is shown").click()
+    choice = tile.get_by_role("radio", name=layout)
+    expect(choice).to_be_visible()
+    choice.click()
+    expect(choice).to_be_hidden()
+    expect(tile.get_by_role("button", name=f"What is shown: {layout}")).to_be_visible()
+
+
 def test_the_watcher_chooses_view_and_layout(ben: Page) -> None:
     tile = ben.locator(".tile[data-name=ann]")
-    tile.get_by_role("radio", name="Native").click()
+    choose(tile, "As it was sent")
     until(lambda: tile.locator("video").first.evaluate("video => video.videoWidth") == 640, 30, "not the native size")
     tile.get_by_role("radio", name="Compare").click()
     expect(tile.locator(".compare canvas")).to_be_visible(timeout=30_000)
-    tile.get_by_role("radio", name="Large").click()
+    choose(tile, "Whole picture, enlarged")
     tile.get_by_role("radio", name="Enhanced").click()
     expect(tile.locator(".compare")).to_be_hidden(timeout=30_000)
     until(lambda: tile.locator("video").first.evaluate("video => video.videoWidth") == 1280, 30, "not enlarged again")
+    assert ben.evaluate("() => document.querySelector('#tiles').clientWidth") <= 390, "the page is wider than the phone"
     shot(ben, "call-phone")
 
 

@@ -57,6 +57,48 @@ async def test_layouts_have_their_sizes_and_watchers_share_a_rendering() -> None
         await until(lambda: len(pipeline.views.watched) == 1)
 
 
+async def test_a_watcher_gets_the_picture_as_large_as_it_shows_it() -> None:
+    async with serving() as relay:
+        await relay.peer().publish("/whip/r/ann", MovingVideo(640, 360))
+        asked = {1920: (1920, 1080), 5000: (1920, 1080), 1000: (1280, 720), 640: (640, 360), 200: (640, 360)}
+        peers = {width: await relay.peer().watch(f"/whep/r/ann?width={width}", ("video",)) for width in asked}
+        usual = await relay.peer().watch("/whep/r/ann", ("video",))
+        for width, peer in peers.items():
+            await until(lambda peer=peer: len(peer.frames) > 5)
+            assert peer.frames[-1].size == asked[width]
+        await until(lambda: len(usual.frames) > 5)
+        views = relay.rooms.get("r").participants["ann"].video.views
+        # Six watchers, three sizes, three encoders; whoever is last takes the encoder's thread along.
+        assert {width for _, _, width in views.watched} == {640, 1280, 1920}
+        encoders = [stream for watched in views.watched.values() for stream in watched.streams.values()]
+        assert len(encoders) == 3 and all(encoder.alive for encoder in encoders)
+        for peer in (*peers.values(), usual):
+            await peer.leave()
+        await until(lambda: not views.watched and not views.tracks)
+        await until(lambda: not any(encoder.alive for encoder in encoders))
+
+
+async def test_frames_that_no_small_width_enlarges_are_encoded_once() -> None:
+    async with serving() as relay:
+        await relay.peer().publish("/whip/r/ann", MovingVideo(1280, 720, fps=10))
+        views = relay.rooms.get("r").participants["ann"].video.views
+        await until(lambda: views.frame_size == (1280, 720))
+        paths = [f"/whep/r/ann?view=original&width={width}" for width in (640, 960, 1280)]
+        peers = [await relay.peer().watch(path, ("video",)) for path in paths]
+        await until(lambda: all(len(peer.frames) > 3 for peer in peers))
+        assert set(views.watched) == {("original", "upscale", 1280)}
+        assert {peer.frames[-1].size for peer in peers} == {(1280, 720)}
+
+
+async def test_a_zoom_is_as_large_as_it_is_shown() -> None:
+    async with serving() as relay:
+        await relay.peer().publish("/whip/r/ann", MovingVideo())
+        wide = await relay.peer().watch("/whep/r/ann?layout=zoom&width=1280", ("video",))
+        plain = await relay.peer().watch("/whep/r/ann?layout=zoom", ("video",))
+        await until(lambda: len(wide.frames) > 5 and len(plain.frames) > 5)
+        assert (wide.frames[-1].size, plain.frames[-1].size) == ((1280, 720), (320, 180))
+
+
 async def test_a_change_of_resolution_does_not_end_the_stream() -> None:
     async with serving() as relay:
         video = MovingVideo(320, 180)

@@ -40,7 +40,7 @@ async def test_watchers_of_two_codecs_get_an_encoding_each() -> None:
         await until(lambda: len(vp8.frames) > 20 and len(h264.frames) > 20)
         pipeline = relay.rooms.get("r").participants["ann"].video
         ((key, watched),) = pipeline.views.watched.items()
-        assert key == ("enhanced", "native") and set(watched.streams) == {"VP8", "H264"}
+        assert key == ("enhanced", "native", None) and set(watched.streams) == {"VP8", "H264"}
         for peer in (vp8, h264):  # what they decode are the frames that were sent, in order
             numbers = [shown.number for shown in peer.frames]
             assert numbers == sorted(numbers) and numbers[-1] - numbers[0] < 3 * len(numbers)

@@ -90,8 +90,8 @@ async def test_a_failing_renderer_shows_the_frame_as_it_came(half: str) -> None:
         def failing(*args: object) -> None:
             raise RuntimeError("on purpose")
 
-        def make(view: View, layout: Layout) -> Renderer:
-            renderer = Renderer(view, layout)
+        def make(view: View, layout: Layout, width: int | None) -> Renderer:
+            renderer = Renderer(view, layout, width)
             setattr(renderer, half, failing)
             return renderer
 

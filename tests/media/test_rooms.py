@@ -216,6 +216,8 @@ async def test_requests_that_make_no_sense_get_a_problem_and_the_call_goes_on() 
         assert await post("/whep/elsewhere/ann") == 404
         assert await post("/whep/r/ann?view=sideways") == 400
         assert await post("/whep/r/ann?layout=round") == 400
+        for width in ("0", "-1280", "wide", "12.5", "", "9" * 5000):
+            assert await post(f"/whep/r/ann?width={width}") == 400, width
         assert await post("/whip/r/ann?person=no%20one") == 400
         assert await post("/whip/r/a%2Fb") == 400
         assert await post("/whip/r/a%20b") == 400

@@ -217,6 +217,9 @@ async def test_openapi_is_complete(settings):
         "/": {"get"},
     }.items():
         assert methods <= set(paths[path]), path
+    parameters = {one["name"]: one for one in paths["/whep/{room}/{participant}"]["post"]["parameters"]}
+    assert "shows" in parameters["width"]["description"] and not parameters["width"]["required"]
+    assert all(word in parameters["layout"]["description"] for word in ("upscale", "zoom", "native"))
     text = json.dumps(document)
     assert "HTTPValidationError" not in text
     for reference in {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}:
@@ -232,6 +235,15 @@ async def test_head_answers_as_get_does(settings):
     async with running(settings) as (_, client):
         for path in ("/healthz", "/readyz", "/", "/dashboard"):
             assert (await client.head(path)).status_code == (await client.get(path)).status_code
+
+
+@pytest.mark.parametrize("width", ["0", "-640", "wide", "1.5"])
+async def test_a_width_that_is_none_is_named(settings, width):
+    async with running(settings) as (_, client):
+        headers = {"content-type": "application/sdp"}
+        answer = await client.post(f"/whep/r/ann?width={width}", content=b"v=0", headers=headers)
+    assert answer.status_code == 400 and answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"].startswith("width: ")
 
 
 async def test_options_of_whip_and_whep_say_what_is_taken(settings):

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from hime_core.compositing.detail import Carrier, Detail, Patch, difference, mask, patch
-from hime_core.compositing.layout import Zoom, enlargement, upscaled
+from hime_core.compositing.layout import WIDTHS, Zoom, enlargement, upscaled, width_class
 from hime_core.compositing.render import Renderer
 from hime_core.faces.geometry import Headshot, LrSquare, crop
 from hime_core.picture import Picture
@@ -49,6 +49,41 @@ def test_upscale_enlarges_as_the_design_says(size, factor, output):
     assert enlargement(*size) == pytest.approx(factor)
     placement = upscaled(*size)
     assert (placement.width, placement.height) == output
+
+
+@pytest.mark.parametrize(
+    ("size", "shown", "output"),
+    [
+        ((640, 360), 640, (640, 360)),
+        ((640, 360), 960, (960, 540)),
+        ((640, 360), 1920, (1920, 1080)),
+        ((360, 640), 1920, (1080, 1920)),
+        ((320, 180), 1920, (1280, 720)),  # four times is the most
+        ((1280, 720), 1920, (1920, 1080)),
+        ((1280, 720), 640, (1280, 720)),  # never smaller
+        ((640, 480), 1280, (960, 720)),
+        ((426, 240), 1600, (1598, 900)),
+    ],
+)
+@pytest.mark.parametrize("layout", ["upscale", "zoom"])
+def test_a_view_is_as_large_as_it_is_shown(size, shown, output, layout):
+    frame = Frame(Picture.blank(*size), faces=(Headshot(100, 100, 32),))
+    for view in ("original", "enhanced"):
+        shown_as = Renderer(view, layout, shown).render(frame)
+        assert (shown_as.width, shown_as.height) == output
+    native = Renderer("original", "native", shown).render(frame)
+    assert (native.width, native.height) == size
+
+
+def test_widths_are_few_so_that_watchers_share_encodings():
+    assert [width_class("enhanced", "upscale", shown) for shown in (1, 640, 641, 961, 1281, 1601, 10**9)] == [
+        640, 640, 960, 1280, 1600, 1920, 1920,
+    ]  # fmt: skip
+    assert {width_class("original", "zoom", shown) for shown in range(1, 4000)} == set(WIDTHS)
+    assert width_class("compare", "upscale", 1920) == 1280  # 2560 with both halves
+    assert width_class("enhanced", "upscale", None) == 1280
+    assert width_class("enhanced", "zoom", None) is None
+    assert width_class("enhanced", "native", 1920) is None
 
 
 @pytest.mark.parametrize("layout", ["upscale", "zoom", "native"])
@@ -157,6 +192,29 @@ def test_zoom_shows_no_less_than_a_quarter_and_stays_inside():
     assert placement.scale == pytest.approx(4, rel=0.05)
     assert placement.left >= 0
     assert placement.top >= 0
+
+
+def test_a_wide_zoom_shows_the_same_part_of_the_frame_larger(astronaut):
+    """And what the network adds is where it belongs, beyond its own resolution too."""
+    rgb, square, sharp = far_frame(astronaut)
+    patches = (patch(square, difference(sharp, crop(rgb, square.x, square.y, square.side)), 1.0),)
+    frame = Frame(Picture.from_rgb(rgb), patches, (Headshot(117, 73, 60),))
+    shown, usual = {view: Renderer(view, "zoom", 1280) for view in ("original", "enhanced")}, Zoom()
+    for _ in range(100):
+        rendered = {view: renderer.render(frame) for view, renderer in shown.items()}
+        placed = usual.place(320, 180, frame.faces)
+    assert rendered["enhanced"].width == 1280 and placed.scale == pytest.approx(2, rel=0.05)
+    scale = 4 * placed.scale
+    left, top = (round((at - start) * scale) for at, start in ((101, placed.left), (57, placed.top)))
+    side = round(32 * scale)
+    truth = cv2.resize(sharp, (side, side), interpolation=cv2.INTER_CUBIC)
+    middle = np.s_[side // 4 : -side // 4, side // 4 : -side // 4]
+
+    def error(picture):
+        found = picture.rgb()[top : top + side, left : left + side]
+        return float(np.abs(found[middle].astype(int) - truth[middle]).mean())
+
+    assert error(rendered["enhanced"]) < 0.55 * error(rendered["original"])
 
 
 def test_detail_is_carried_where_the_face_goes(astronaut):
