@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from hime_core.bank import ExemplarBank
+from hime_core.coding import Coding
 from hime_core.compositing.detail import Patch
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
@@ -93,7 +94,14 @@ class Enhancer:
 
     # -- first half: what is in the frame, and what the engine is asked ------------------------------------------
 
-    def begin(self, picture: Picture, received: float, watched: bool = True, followed: bool = True) -> Job:
+    def begin(
+        self,
+        picture: Picture,
+        received: float,
+        watched: bool = True,
+        followed: bool = True,
+        coding: Coding | None = None,
+    ) -> Job:
         """Tracks the faces, feeds the bank, asks the engine when it is free. Never waits for the engine.
 
         watched: whether anybody will see what the engine makes of it; the engine is left alone otherwise. followed:

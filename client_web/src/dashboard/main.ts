@@ -119,6 +119,7 @@ function drawFigures(): void {
     tile("Enhanced", figure(mean(recent.map((point) => point.outcomes.enhanced ?? 0))), "/s", "every face fresh"),
     tile("Bank", String(newest?.bank_exemplars ?? 0), "", "exemplars held"),
     tile("Reference age", figure(mean(recent.map((point) => point.reference_gap_s))), "s", "of those used"),
+    tile("Quantizer step", figure(mean(recent.map((point) => point.quantizer_step))), "", "of frames received"),
     tile("Batch", figure(mean(recent.map((point) => point.batch_size))), "", "faces at once"),
   );
 }
