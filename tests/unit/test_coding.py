@@ -127,6 +127,18 @@ def test_a_step_leaves_the_same_error_in_both_codecs(codec, encoder, options):
         assert 1 / 12 < error / coding.step**2 < 1 / 7
 
 
+def test_the_step_of_deeper_samples_is_in_the_same_grey_levels():
+    (picture,) = noise(1)
+    sent = picture.to_frame().reformat(format="yuv420p10le")
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = picture.width, picture.height, "yuv420p10le"
+    context.time_base, context.options = Fraction(1, RATE), {"preset": "ultrafast", "tune": "zerolatency", "qp": "40"}
+    sent.pts = 0
+    ((frame, coding),) = decode(context.encode(sent) + context.encode(None), "h264")
+    deep = np.frombuffer(frame.planes[0], np.uint16).reshape(frame.height, -1)[:, : frame.width] / 4
+    assert 1 / 12 < np.square(deep - picture.y).mean() / coding.step**2 < 1 / 7
+
+
 @pytest.mark.parametrize(("codec", "encoder", "options"), [("vp8", "libvpx", REALTIME), ("h264", "libx264", CALL)])
 def test_a_narrow_uplink_shows(codec, encoder, options):
     pictures = moving(40)
@@ -199,11 +211,11 @@ def test_vp8_headers_of_every_kind():
     reader = Vp8Steps()
     plain = rest(Bits().put(0, 2).put(0, 1), 99, changes=True)
     assert reader.read(plain.frame(True)) == VP8_STEPS[99]
-    # segments with a map: half of the picture in the first, a quarter in the second, an eighth in each of the others
+    # segments with a map: 3/4 of the picture in the first two, of which 1/4 in the first; 5/8 of the rest in the third
     header = quantizers(Bits().put(1, 1).put(0b11, 2), (10, 20, 30, 127), absolute=True)
-    for probability in (192, 128, 128):
+    for probability in (192, 64, 160):
         header.put(1, 1).put(probability, 8)
-    shares = np.array([0.375, 0.375, 0.125, 0.125])
+    shares = np.array([0.1875, 0.5625, 0.15625, 0.09375])
     assert reader.read(rest(header, 50).frame(False)) == pytest.approx(shares @ VP8_STEPS[[10, 20, 30, 127]])
     # nothing new: they hold on
     held = rest(Bits().put(0b100, 3), 60)
