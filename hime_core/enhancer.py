@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hime_core.bank import Exemplar, ExemplarBank
+from hime_core.coding import Coding
 from hime_core.compositing.detail import Patch, difference, luma_of
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
@@ -102,14 +103,13 @@ class Enhancer:
         received: float,
         watched: bool = True,
         followed: bool = True,
-        step: float | None = None,
+        coding: Coding | None = None,
     ) -> Job:
         """Tracks the faces, feeds the bank, asks the engine when it is free. Never waits for the engine.
 
         watched: whether anybody will see what the engine makes of it; the engine is left alone otherwise. followed:
         whether anybody will see where the faces are; without either, only some frames are looked at, for the bank and
-        so that the faces are known to whoever comes. step: of the frame's quantizer, grey levels, None where
-        nobody says.
+        so that the faces are known to whoever comes. coding: what the frame's bitstream says of it.
         """
         self._frame += 1
         self._learn()
@@ -118,19 +118,20 @@ class Enhancer:
         self._looked = self._frame
         rgb = OnDemand(lambda: self._converted(picture))  # few frames need it
         faces = self._watch.update(rgb, picture.y)
-        job = Job(picture, received, self._clock(), faces, tuple(headshot_of(f.box) for f in faces))
+        step = coding.step if coding else None
+        job = Job(picture, received, self._clock(), step, faces, tuple(headshot_of(f.box) for f in faces))
         if self._watch.failed:
             job.bypasses.append("error")
         elif not faces:
             job.bypasses.append("no_face")
         with self._stage("select"):
-            self._feed(rgb, faces, step)
-            job.eligible = tuple(self._eligible(job, rgb, step))
+            self._feed(rgb, faces, job.step)
+            job.eligible = tuple(self._eligible(job, rgb))
         job.watched = watched
         if job.eligible and watched:
             job.demand = self.pace.rung.name
         if job.eligible and job.ask and watched and self._request is None:
-            self._ask(job, step)
+            self._ask(job)
         return job
 
     def _converted(self, picture: Picture) -> np.ndarray:
@@ -158,12 +159,12 @@ class Enhancer:
             self._banks[track] = self.bank.sibling()
         return self._banks[track]
 
-    def _eligible(self, job: Job, rgb: Callable[[], np.ndarray], step: float | None) -> list[Eligible]:
+    def _eligible(self, job: Job, rgb: Callable[[], np.ndarray]) -> list[Eligible]:
         """The faces to enhance, notes why the others are not."""
         self._gate.keep(face.track for face in job.faces)
         found = []
         for face, headshot in zip(job.faces, job.headshots, strict=True):
-            eligible, reason = self._considered(job, face, headshot, rgb, step)
+            eligible, reason = self._considered(job, face, headshot, rgb)
             if eligible:
                 found.append(eligible)
             else:
@@ -176,7 +177,7 @@ class Enhancer:
         ]
 
     def _considered(
-        self, job: Job, face: TrackedFace, headshot: Headshot, rgb: Callable[[], np.ndarray], step: float | None
+        self, job: Job, face: TrackedFace, headshot: Headshot, rgb: Callable[[], np.ndarray]
     ) -> tuple[Eligible | None, str]:
         """The face as it is to be enhanced, or why it is not."""
         if headshot.side > LARGEST:
@@ -196,13 +197,13 @@ class Enhancer:
             )  # fmt: skip
             if len(job.faces) > 1:  # a photo says who the stream's person is, not which of several faces
                 exemplars = tuple(e for e in exemplars if e.source == "call")
-        verdict = self._gate.judge(track, square.side, exemplars, known, step, job.now)
+        verdict = self._gate.judge(track, square.side, exemplars, known, job.step, job.now)
         if verdict.side is None:
             return None, verdict.reason
         image = _cut(rgb(), square) if image is None else image
         return Eligible(face, square, image, luma_of(job.picture.y, square), exemplars, verdict.side), ""
 
-    def _ask(self, job: Job, step: float | None) -> None:
+    def _ask(self, job: Job) -> None:
         asked = self._clock()
         deadline = math.inf if self._config.patience is None else asked + self._config.patience
         requests = [self._face_request(face, deadline) for face in job.eligible]
@@ -211,7 +212,7 @@ class Enhancer:
             future.add_done_callback(lambda _: request.answers.append(self._clock()))
         self.pace.asked(asked)
         for face in job.eligible:
-            self._gate.asked(face.face.track, step, job.now)
+            self._gate.asked(face.face.track, job.step, job.now)
         job.request = self._request = request
 
     def _face_request(self, face: Eligible, deadline: float) -> FaceRequest:

@@ -76,6 +76,7 @@ class Job:
     picture: Picture
     received: float
     now: float
+    step: float | None = None  # the quantizer's, grey levels; None where nobody says
     faces: tuple[TrackedFace, ...] = ()
     headshots: tuple[Headshot, ...] = ()
     eligible: tuple[Eligible, ...] = ()

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from hime_core.bank import Exemplar, ExemplarBank
+from hime_core.coding import Coding, CodingDecoder
 from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
 from hime_core.engine import Engine
@@ -78,12 +79,12 @@ def enhance_file(
     renderer = Renderer(view, layout)
     outcomes: Counter[str] = Counter()
 
-    def enhanced(frame: av.VideoFrame) -> av.VideoFrame:
+    def enhanced(frame: av.VideoFrame, coding: Coding | None) -> av.VideoFrame:
         now[0] = frame.time
         picture = Picture.from_frame(frame)
         if frame.rotation:  # phones note how they were held; the output is upright and needs no note
             picture = Picture.from_rgb(np.ascontiguousarray(np.rot90(picture.rgb(), round(frame.rotation / 90))))
-        result = enhancer.finish(enhancer.begin(picture, now[0]))
+        result = enhancer.finish(enhancer.begin(picture, now[0], coding=coding))
         outcomes[result.outcome] += 1
         shown = renderer.render(result).to_frame()
         shown.pts, shown.time_base = frame.pts, frame.time_base
@@ -117,10 +118,13 @@ def _open(path: Path) -> av.container.InputContainer:
 
 
 def _transcode(
-    source: av.container.InputContainer, path: Path, enhanced: Callable[[av.VideoFrame], av.VideoFrame]
+    source: av.container.InputContainer,
+    path: Path,
+    enhanced: Callable[[av.VideoFrame, Coding | None], av.VideoFrame],
 ) -> None:
     """Video through `enhanced` and x264, every audio stream as it is where MP4 takes it, in the order it was read."""
     video, rate = source.streams.video[0], source.streams.video[0].average_rate or Fraction(30)
+    decoder = CodingDecoder(video.codec_context)
     with av.open(str(path), "w") as target:
         out = target.add_stream("libx264", rate=rate, options=QUALITY)
         out.codec_context.time_base = video.time_base
@@ -129,11 +133,11 @@ def _transcode(
         sized, waiting, count = False, [], 0
         for packet in source.demux([video, *sounds]):
             if packet.stream is video:
-                for frame in packet.decode():
+                for frame, coding in decoder.decode(packet):
                     if frame.pts is None:  # a bare stream: its frames come at its rate
                         frame.time_base, frame.pts = video.time_base, round(count / rate / video.time_base)
                     count += 1
-                    shown = enhanced(frame)
+                    shown = enhanced(frame, coding)
                     if not sized:
                         out.width, out.height, out.pix_fmt, sized = shown.width, shown.height, "yuv420p", True
                     target.mux(out.encode(shown.reformat(width=out.width, height=out.height)))

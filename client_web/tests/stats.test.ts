@@ -15,6 +15,7 @@ const point = (t: number, change: Partial<Point> = {}): Point => ({
   batch_size: null,
   bank_exemplars: 0,
   reference_gap_s: null,
+  quantizer_step: null,
   streams: { in: 0, out: 0 },
   ...change,
 });

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, Protocol
 
 import av
-from aiortc.codecs import get_decoder
-from aiortc.codecs.vpx import Vp8Decoder
 
-from server.media.jitter import ReceivedData
+from hime_core.coding import Coding, CodingDecoder
+from server.media.jitter import VIDEO_CLOCK, ReceivedData
 
 DECODER_BACKLOG = 64  # encoded frames; more than two seconds behind, only a new keyframe helps
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class DecoderSink(Protocol):
     """Where decoded video goes: receive() and stage() are called from the decoder's thread, lost() from the loop."""
 
-    def receive(self, frame: av.VideoFrame, received: float) -> None:
+    def receive(self, frame: av.VideoFrame, received: float, coding: Coding | None) -> None:
         """received: when the frame's last packet was taken from the network, in clock seconds."""
 
     def lost(self, frames: int) -> None: ...
@@ -63,24 +63,26 @@ class DecoderQueue:
         codec_name, decoder = "", None
         while (task := self._queue.get()) is not None:
             codec, data = task
-            if codec.name != codec_name:
+            if decoder is None or codec.name != codec_name:
                 codec_name, decoder = codec.name, _decoder(codec)
             self._decode(decoder, data)
 
-    def _decode(self, decoder: Any, data: ReceivedData) -> None:
+    def _decode(self, decoder: CodingDecoder, data: ReceivedData) -> None:
         started = self._clock()
         # From the last packet's arrival to the decoder: packets missing before it, and the decoder's backlog.
         # The kernel's and the event loop's queues lie before the arrival and are not seen.
         self._sink.stage("receive", started - data.arrived)
+        packet = av.Packet(data.data)
+        packet.pts, packet.time_base = data.timestamp, Fraction(1, VIDEO_CLOCK)
         try:
-            frames = decoder.decode(data)
+            frames = decoder.decode(packet)
         except av.FFmpegError as error:  # the decoder's state is kept: without it, every frame would fail
             log.debug("a frame could not be decoded: %s", error)
             self._failed()
             return
-        for frame in frames:
+        for frame, coding in frames:
             self._sink.stage("decode", self._clock() - started)
-            self._sink.receive(frame, data.arrived)
+            self._sink.receive(frame, data.arrived, coding)
 
     def _empty(self) -> int:
         frames = 0
@@ -91,10 +93,9 @@ class DecoderQueue:
                 return frames
 
 
-def _decoder(codec: Any) -> Any:
-    """aiortc's; but libavcodec's own decoder for VP8, which takes four fifths of libvpx's time and copies nothing."""
-    decoder = get_decoder(codec)
-    if isinstance(decoder, Vp8Decoder):
-        decoder.codec = av.CodecContext.create("vp8", "r")
-        decoder.codec.thread_count = 1  # more would hold frames back
-    return decoder
+def _decoder(codec: Any) -> CodingDecoder:
+    """libavcodec's; its own for VP8 takes four fifths of libvpx's time, which aiortc takes, and copies nothing."""
+    context = av.CodecContext.create(codec.name.lower(), "r")
+    if context.name == "vp8":
+        context.thread_count = 1  # more would hold frames back
+    return CodingDecoder(context)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import av
 
+from hime_core.coding import Coding
 from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
 from hime_core.enhancer import Enhanced, Enhancer, Job
@@ -88,13 +89,15 @@ class VideoPipeline:
 
     # --- in: called by the decoder thread
 
-    def receive(self, frame: av.VideoFrame, received: float) -> None:
-        """received: when the frame's last packet came, in clock seconds."""
+    def receive(self, frame: av.VideoFrame, received: float, coding: Coding | None = None) -> None:
+        """received: when the frame's last packet came, in clock seconds; coding: None where it is not known."""
         self._metrics.fps_in()
+        if coding is not None:
+            self._metrics.quantizer(coding.step)
         self.rate_in.add()
         if self._freezes.add(self._clock()):
             self._metrics.freeze()
-        if self._slot.put(Received(frame, received)):
+        if self._slot.put(Received(frame, received, coding)):
             self._count("dropped")
         if self._on_first_frame is not None:
             on_first_frame, self._on_first_frame = self._on_first_frame, None
@@ -163,7 +166,7 @@ class VideoPipeline:
             watched = self.views.any(lambda view, layout: view != "original")
             followed = self.views.any(lambda view, layout: layout == "zoom")
             try:
-                job = self._enhancer.begin(picture, received.time, watched, followed)
+                job = self._enhancer.begin(picture, received.time, watched, followed, received.coding)
             except Exception:
                 self._error("begin")
                 job = None

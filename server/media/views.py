@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import av
 
+from hime_core.coding import Coding
 from hime_core.compositing.detail import Patch
 from hime_core.compositing.layout import USUAL_WIDTH, Layout, View, enlargement, width_class
 from hime_core.compositing.render import Placed, Renderer
@@ -32,10 +33,11 @@ Faces = tuple[Headshot, ...]
 
 @dataclass(frozen=True, eq=False)
 class Received:
-    """A decoded frame. time: when its last packet came, clock seconds."""
+    """A decoded frame. time: when its last packet came, clock seconds. coding: None where it is not known."""
 
     frame: av.VideoFrame
     time: float
+    coding: Coding | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,7 +107,8 @@ class History:
 
     def _point(self) -> dict[str, Any]:
         samples = dict(self._samples)
-        latency, batches, gaps = (samples.pop(name, []) for name in ("frame_latency", "batch_size", "reference_gap"))
+        named = "frame_latency", "batch_size", "reference_gap", "quantizer_step"
+        latency, batches, gaps, steps = (samples.pop(name, []) for name in named)
         return {
             "t": float(self._second),
             "stages": {name: self._percentiles(name, values) for name, values in samples.items()},
@@ -120,6 +121,7 @@ class History:
             "batch_size": _mean(batches),
             "bank_exemplars": self.bank_exemplars,
             "reference_gap_s": _mean(gaps),
+            "quantizer_step": _mean(steps),
             "streams": dict(self._streams),
         }
 

@@ -33,6 +33,7 @@ BYPASSES = ("late", "error", "no_face", "close", "no_exemplar", "too_large", "ov
 DURATIONS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0)
 UNOBSERVED = 256  # durations that wait for their histogram at most
 BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+STEPS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181)  # half an octave each, from VP8's finest
 GAPS = (0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1800, 3600)
 
 disable_created_metrics()  # a `_created` series beside each counter tells nothing here
@@ -82,6 +83,12 @@ class Metrics:
         )
         self._batch = make(Histogram, "batch_size", "Faces in one batch of the network", buckets=BATCHES)
         self._gap = make(Histogram, "reference_gap_seconds", "Age of the exemplars used", buckets=GAPS)
+        self._step = make(
+            Histogram,
+            "quantizer_step",
+            "Quantizer step of received frames, in grey levels of an orthonormal transform",
+            buckets=STEPS,
+        )
         self._bank = make(Gauge, "bank_exemplars", "Exemplars in the banks of all streams")
         self._streams = make(Gauge, "streams", "Media streams by direction", labelnames=["direction"])
         self._keyframes = make(Counter, "keyframes", "Keyframes encoded, by reason", labelnames=["reason"])
@@ -131,6 +138,11 @@ class Metrics:
     def reference_gap(self, seconds: float) -> None:
         self._gap.observe(seconds)
         self.history.sample("reference_gap", seconds)
+
+    def quantizer(self, step: float) -> None:
+        """Of a received frame, as in `hime_core.coding.Coding`."""
+        self._step.observe(step)
+        self.history.sample("quantizer_step", step)
 
     def keyframe(self, reason: str) -> None:
         self._keyframes.labels(reason).inc()

@@ -55,6 +55,7 @@ class Point(BaseModel):
     batch_size: float | None
     bank_exemplars: int
     reference_gap_s: float | None
+    quantizer_step: float | None
     streams: dict[str, int]
 
 

@@ -16,11 +16,19 @@ import av
 import httpx
 import numpy as np
 import uvicorn
-from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
 from aiortc.mediastreams import MediaStreamError
 from fastapi import FastAPI
 
 from hime_core.bank import ExemplarBank
+from hime_core.coding import Coding
 from hime_core.enhancer import Enhanced
 from hime_core.faces.geometry import Headshot
 from hime_core.picture import Picture
@@ -49,12 +57,21 @@ class FakeEnhancer:
     finish_seconds: float = 0.0
     raises: set[str] = field(default_factory=set)
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    codings: list[Coding | None] = field(default_factory=list)
     bank: ExemplarBank = field(default_factory=ExemplarBank)
     closed: bool = False
 
-    def begin(self, picture: Picture, received: float, watched: bool = True, followed: bool = True) -> FakeJob:
+    def begin(
+        self,
+        picture: Picture,
+        received: float,
+        watched: bool = True,
+        followed: bool = True,
+        coding: Coding | None = None,
+    ) -> FakeJob:
         self._stage("begin", self.begin_seconds)
         self.sizes.append((picture.width, picture.height))
+        self.codings.append(coding)
         return FakeJob(picture, received)
 
     def finish(self, job: FakeJob) -> Enhanced:
@@ -144,6 +161,11 @@ class Tone(MediaStreamTrack):
         return frame
 
 
+def _offer_only(transceiver: RTCRtpTransceiver, codec: str) -> None:
+    known = RTCRtpReceiver.getCapabilities("video").codecs
+    transceiver.setCodecPreferences([one for one in known if one.mimeType == codec])
+
+
 @dataclass
 class Shown:
     """A frame that a watcher got, and when."""
@@ -178,9 +200,13 @@ class Peer:
         self.location = response.headers["location"]
         await self.pc.setRemoteDescription(RTCSessionDescription(response.text, "answer"))
 
-    async def publish(self, path: str, *tracks: MediaStreamTrack) -> Peer:
+    async def publish(self, path: str, *tracks: MediaStreamTrack, codec: str = "") -> Peer:
+        """codec: as in watch()."""
         for track in tracks:
             self.pc.addTrack(track)
+        for transceiver in self.pc.getTransceivers():
+            if transceiver.kind == "video" and codec:
+                _offer_only(transceiver, codec)
         await self._negotiate(path)
         return self
 
@@ -190,8 +216,7 @@ class Peer:
         for kind in kinds:
             transceiver = self.pc.addTransceiver(kind, "recvonly")
             if kind == "video" and codec:
-                known = RTCRtpReceiver.getCapabilities("video").codecs
-                transceiver.setCodecPreferences([one for one in known if one.mimeType == codec])
+                _offer_only(transceiver, codec)
         await self._negotiate(path)
         return self
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 
 from hime_core.compositing.render import Placed, Renderer
 from hime_core.enhancer import Enhanced
@@ -25,6 +26,19 @@ async def test_frames_and_audio_reach_a_watcher() -> None:
         assert np.abs(sound).mean() > 1000
         spectrum = np.abs(np.fft.rfft(sound))
         assert abs(spectrum.argmax() * 48000 / len(sound) - 440) < 5
+
+
+@pytest.mark.parametrize("codec", ["video/VP8", "video/H264"])
+async def test_frames_come_with_what_their_bitstream_says_of_their_coding(codec: str) -> None:
+    async with serving() as relay:
+        await relay.peer().publish("/whip/r/ann", MovingVideo(), codec=codec)
+        enhancer = relay.enhancers[0]
+        await until(lambda: len(enhancer.codings) > 10)
+        codings = enhancer.codings[:]
+        assert all(codings) and codings[0].keyframe and not codings[-1].keyframe
+        assert all(0.6 < one.step < 227 and one.macroblocks == 20 * 12 for one in codings)
+        assert len({one.bytes for one in codings}) > 5
+        assert relay.total("hime_quantizer_step_count") >= len(codings)
 
 
 async def test_timestamps_are_the_publishers() -> None:

@@ -40,6 +40,7 @@ def test_names_and_labels_are_the_designs(metrics):
         'hime_frame_latency_seconds_bucket{le="1.0"} 0.0',
         "hime_batch_size_count 0.0",
         "hime_reference_gap_seconds_count 0.0",
+        'hime_quantizer_step_bucket{le="16.0"} 0.0',
         "hime_bank_exemplars 0.0",
         'hime_streams{direction="in"} 0.0',
         'hime_streams{direction="out"} 0.0',
@@ -101,6 +102,8 @@ def test_a_point_of_one_second(metrics, clock):
     metrics.batch(1)
     metrics.batch(2)
     metrics.reference_gap(4.0)
+    metrics.quantizer(20.0)
+    metrics.quantizer(30.0)
     metrics.set_bank(5)
     metrics.set_streams("out", 2)
     assert metrics.history.points() == []  # the second is not over
@@ -114,6 +117,7 @@ def test_a_point_of_one_second(metrics, clock):
     assert point["bypass"] == dict.fromkeys(BYPASSES, 0) | {"late": 1}
     assert point["demand"] == dict.fromkeys(RUNGS, 0) | {"half_rate": 1}
     assert (point["batch_size"], point["reference_gap_s"], point["bank_exemplars"]) == (1.5, 4.0, 5)
+    assert point["quantizer_step"] == 25.0
     assert point["streams"] == {"in": 0, "out": 2}
 
 
@@ -126,6 +130,7 @@ def test_seconds_without_events_are_points_too_and_gauges_stay(metrics, clock):
     assert [point["outcomes"]["passed"] for point in points] == [1, 0, 0, 0]
     assert [point["bank_exemplars"] for point in points] == [3, 3, 3, 3]
     assert points[-1]["batch_size"] is None and points[-1]["frame_latency"]["p50"] is None
+    assert points[-1]["quantizer_step"] is None
     assert metrics.history.points(after=points[1]["t"]) == points[2:]
 
 

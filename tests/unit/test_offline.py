@@ -12,6 +12,7 @@ from PIL import Image
 from skimage import data
 
 from hime_core.cli import main
+from hime_core.enhancer import Enhancer
 from tests.media.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait
 
 FRAMES = (*range(0, 40, 4), *range(60, CLOSE_FRAMES + WALK_FRAMES, 2), *range(CLOSE_FRAMES + WALK_FRAMES, 108))
@@ -60,6 +61,21 @@ def test_a_file_comes_out_enhanced_with_its_sound(clip, tmp_path, monkeypatch, c
         packets = [[bytes(p) for p in c.demux(audio=0) if p.size] for c in (before, after)]
     assert packets[0] == packets[1]
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_the_enhancer_is_told_how_each_frame_was_coded(clip, tmp_path, monkeypatch, capsys):
+    codings, begin = [], Enhancer.begin
+
+    def noted(self, *arguments, coding):
+        codings.append(coding)
+        return begin(self, *arguments, coding=coding)
+
+    monkeypatch.setattr(Enhancer, "begin", noted)
+    assert hime("enhance", clip, tmp_path / "out.mp4", "--layout", "native", monkeypatch=monkeypatch) == 0
+    assert len(codings) == len(FRAMES) and None not in codings
+    with av.open(str(clip)) as container:
+        sizes = {packet.pts: packet.size for packet in container.demux(video=0) if packet.size}
+    assert [coding.bytes for coding in codings] == [sizes[pts] for pts in sorted(sizes)]
 
 
 def test_compare_is_twice_as_wide_and_photos_are_taken(clip, tmp_path, monkeypatch, capsys):

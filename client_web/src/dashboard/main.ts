@@ -114,7 +114,12 @@ function drawFigures(): void {
     ]);
   byId("figures").replaceChildren(
     tile("Frame latency p50", figure(latency?.p50), "ms", `p95 ${figure(latency?.p95)} · p99 ${figure(latency?.p99)}`, true),
-    tile("Frames in", figure(mean(recent.map((point) => point.fps_in))), "/s", `${newest?.streams.in ?? 0} streams in`),
+    tile(
+      "Frames in",
+      figure(mean(recent.map((point) => point.fps_in))),
+      "/s",
+      `${newest?.streams.in ?? 0} streams in · quantizer step ${figure(mean(recent.map((point) => point.quantizer_step)))}`,
+    ),
     tile("Frames out", figure(mean(recent.map((point) => point.fps_out))), "/s", `${newest?.streams.out ?? 0} streams out`),
     tile("Enhanced", figure(mean(recent.map((point) => point.outcomes.enhanced ?? 0))), "/s", "every face fresh"),
     tile("Bank", String(newest?.bank_exemplars ?? 0), "", "exemplars held"),

@@ -17,6 +17,8 @@ export interface Point {
   batch_size: number | null;
   bank_exemplars: number;
   reference_gap_s: number | null;
+  /** Mean over received frames; grey levels. */
+  quantizer_step: number | null;
   streams: Record<string, number>;
 }
 
