@@ -159,7 +159,7 @@ class ScanningDetector:
         """every: calls between whole scans while faces are known."""
         self.detector = detector or MtcnnDetector()
         self._every = every
-        self._since: int | None = None  # calls since the whole frame was searched
+        self._since = max(every, IDLE)  # calls since the whole frame was searched; the first one does it
         self._turns = Turns()
 
     def for_stream(self) -> ScanningDetector:
@@ -175,8 +175,9 @@ class ScanningDetector:
         found = distinct([face for face in known if face])
         large = max(rgb.shape[:2]) > LARGE
         rest = self._every if last else IDLE if large else 1
-        whole = self._since is None or self._since + 1 >= rest or len(found) < len(last)
-        self._since = 0 if whole else (self._since or 0) + 1
+        self._since += 1
+        whole = self._since >= rest or len(found) < len(last)
+        self._since = 0 if whole else self._since
         boxes = self._scan(rgb) if whole else []
         if whole or large:
             boxes += self._scan_tiles(rgb, [face.box for face in found])
