@@ -14,11 +14,14 @@ from facenet_pytorch import MTCNN
 from torchvision.ops import nms, roi_align
 
 from hime_core.faces.geometry import Box, crop, iou
+from hime_core.faces.tiles import Turns
 
 SMALLEST_IMAGE = 24
 PYRAMID_STEP = 0.709
 COPY_WIDTH = 320
-NATIVE_WIDTH = 640
+LARGE = 640  # pixels: in frames with a longer side, far faces need several calls to be found, so that none may rest
+FAR_FACE = 24  # pixels, in a tile: this one size of P-Net finds faces of 20 to 48
+IDLE = 3  # times fewer searches while there is no face
 WINDOW = 112  # 2.5 faces: a face of 45 pixels, close to what MTCNN's last network takes
 KEEP_SCORE = 0.7  # a known face may score lower than a new one: it turns away or blurs
 SAME_FACE = 0.3
@@ -146,46 +149,56 @@ def _detection(box: torch.Tensor, landmarks: torch.Tensor, score: torch.Tensor) 
 class ScanningDetector:
     """Decides what part of a frame to search, for one stream.
 
-    Known faces are looked up where they were, which costs a few milliseconds each. New ones are found by scans of the
-    whole frame: now and then while faces are known, at every call while none is. Most scans take a copy 320 pixels
-    wide; some take the frame's own scale, where the smallest faces show. Every face is measured in a window that
-    brings it to one size, so its box does not depend on what found it.
+    Known faces are looked up where they were, which costs a few milliseconds each. New ones are found in a copy of the
+    whole frame 320 pixels wide, now and then while faces are known, else often; and far ones, which that copy does not
+    show, in tiles at the frame's own scale and at halves of it, a few at a time. Every face is measured in a window
+    that brings it to one size, so its box does not depend on what found it.
     """
 
     def __init__(self, detector: MtcnnDetector | None = None, every: int = 6) -> None:
         """every: calls between whole scans while faces are known."""
         self.detector = detector or MtcnnDetector()
         self._every = every
-        self._calls = 0
-        self._scans = 0
-        self._empty = 0
+        self._since = max(every, IDLE)  # calls since the whole frame was searched; the first one does it
+        self._turns = Turns()
 
     def for_stream(self) -> ScanningDetector:
         """Another schedule over the same networks: one per stream."""
         return ScanningDetector(self.detector, self._every)
 
     def detect(self, rgb: np.ndarray, last: Sequence[Box] = ()) -> list[Detection]:
-        """Faces in a (height, width, 3) uint8 frame; `last`: where they are thought to be. One thread at a time."""
-        self._calls += 1
+        """Faces in a (height, width, 3) uint8 frame; `last`: where they are thought to be. One thread at a time.
+
+        In frames with a side of more than 640 pixels, every tile is searched within ten calls.
+        """
         known = [self._look(rgb, box) for box in last]
         found = distinct([face for face in known if face])
-        if len(found) < len(last) or not last or self._calls % self._every == 0:
-            for box in self._scan(rgb):
-                if all(iou(box, face.box) < SAME_FACE for face in found):
-                    found += [face] if (face := self._search(rgb, box)) else []
-        self._empty = 0 if found else self._empty + 1
+        large = max(rgb.shape[:2]) > LARGE
+        rest = self._every if last else IDLE if large else 1
+        self._since += 1
+        whole = self._since >= rest or len(found) < len(last)
+        self._since = 0 if whole else self._since
+        boxes = self._scan(rgb) if whole else []
+        if whole or large:
+            boxes += self._scan_tiles(rgb, [face.box for face in found])
+        for box in boxes:
+            if all(iou(box, face.box) < SAME_FACE for face in found):
+                found += [face] if (face := self._search(rgb, box)) else []
         return distinct(found)
 
     def _scan(self, rgb: np.ndarray) -> list[Box]:
         height, width = rgb.shape[:2]
-        self._scans += 1
-        # A scan at full scale costs three times as much: less often where nothing has shown up for long.
-        every = 3 if self._empty < 30 else 9
-        target = NATIVE_WIDTH if self._scans % every == 0 else COPY_WIDTH
-        scale = min(1.0, target / width)
+        scale = min(1.0, COPY_WIDTH / width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         copy = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
         return [face.moved(width / size[0], 0, 0).box for face in self.detector.detect(copy)]
+
+    def _scan_tiles(self, rgb: np.ndarray, known: Sequence[Box]) -> list[Box]:
+        return [
+            face.moved(tile.scale, tile.x, tile.y).box
+            for tile in self._turns.next(rgb, known)
+            for face in self.detector.detect(tile.cut(rgb, known), min_face=FAR_FACE, max_face=FAR_FACE)
+        ]
 
     def _look(self, rgb: np.ndarray, box: Box) -> Detection | None:
         window, (x, y, scale) = _window(rgb, box)

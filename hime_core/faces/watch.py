@@ -10,19 +10,18 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
-from hime_core.faces.detector import Detection, ScanningDetector
+from hime_core.faces.detector import IDLE, LARGE, Detection, ScanningDetector
 from hime_core.faces.tracker import FaceTracker, TrackedFace
 
 log = logging.getLogger(__name__)
 
-IDLE = 3  # times fewer detections while there is no face
 SHARE = 0.25  # of one processor's time goes to detection at most ...
 SLOWEST = 1.0  # ... unless detections would come further apart than this, seconds
 SMOOTHING = 0.3
 
 
 class FaceWatch:
-    """Runs the detector every `every` frames and the tracker on each.
+    """Runs the detector every `every` frames, less often while a small picture shows no face; the tracker on each.
 
     in_step: the detector is waited for (for files); else it works beside the stream, one frame at a time, and what it
     finds is brought to the present by the tracker. Where detection turns out slow, as on a busy machine, it is done
@@ -64,7 +63,7 @@ class FaceWatch:
                     faces = self._tracker.correct(future.result(), seen)
         self._wait -= 1
         if self._pending is None and self._wait <= 0 and (self._worker is None or self._clock() >= self._rest):
-            self._wait = self._every if faces else self._every * IDLE
+            self._wait = self._every * (1 if faces or max(gray.shape) > LARGE else IDLE)
             last = tuple(f.box for f in faces)
             if self._worker is None:
                 faces = self._tracker.correct(self._detect(rgb, last), gray)

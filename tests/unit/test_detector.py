@@ -5,7 +5,8 @@ import torch
 from skimage import data
 
 from hime_core.faces.detector import Detection, MtcnnDetector, ScanningDetector, distinct
-from hime_core.faces.geometry import Box, iou
+from hime_core.faces.geometry import SIDE_PER_BOX_HEIGHT, Box, iou
+from hime_core.faces.watch import FaceWatch
 
 FACE = Box(177.0, 61.0, 87.0, 112.0)  # of the astronaut, as MTCNN sees it at full size
 
@@ -20,12 +21,21 @@ def portrait():
     return data.astronaut()
 
 
-def scene(portrait, face_height, place, size):
-    """A plain room of (width, height) with the astronaut's face of a given height centred at a place."""
+@pytest.fixture
+def searched(mtcnn):
+    """Pixels that the first network took, one number for each picture."""
+    pixels = []
+    hook = mtcnn._pnet.register_forward_pre_hook(lambda _, args: pixels.append(args[0].shape[2] * args[0].shape[3]))
+    yield pixels
+    hook.remove()
+
+
+def scene(portrait, face_height, place, size, behind=(96, 104, 110)):
+    """A room of (width, height), plain or a picture, with the astronaut's face of a given height centred at a place."""
     scale = face_height / FACE.height
     small = cv2.resize(portrait[:300], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     width, height = size
-    frame = np.full((height, width, 3), (96, 104, 110), np.uint8)
+    frame = np.broadcast_to(np.array(behind, np.uint8), (height, width, 3)).copy()
     x, y = (round(at - centre * scale) for at, centre in zip(place, FACE.centre, strict=True))
     top, left = max(0, y), max(0, x)
     part = small[top - y : height - y, left - x : width - x]
@@ -83,6 +93,73 @@ def test_a_far_face_in_a_wide_frame_shows_at_native_scale(mtcnn, portrait):
     found = next((faces for faces in (detector.detect(frame) for _ in range(6)) if faces), [])
     assert len(found) == 1
     assert found[0].box.centre == pytest.approx((420, 200), abs=2.5)
+
+
+def kitchen(size):
+    """Things and fur, with the grain of a camera, over a whole frame."""
+    parts = [cv2.resize(picture, (size[0] // 2, size[1])) for picture in (data.coffee(), data.chelsea())]
+    grain = np.random.default_rng(1).normal(0, 3, (size[1], size[0], 3))
+    return np.clip(np.concatenate(parts, 1) + grain, 0, 255).astype(np.uint8)
+
+
+HD = [(1280, 720), (1920, 1080), (1080, 1920)]
+
+
+@pytest.mark.parametrize("size", HD)
+@pytest.mark.parametrize(("headshot", "place"), [(36, (0.63, 0.5)), (44, (0.2, 0.85)), (60, (0.93, 0.1))])
+def test_a_still_far_face_is_found_within_two_seconds_of_a_call(mtcnn, portrait, size, headshot, place):
+    place = tuple(side * at for side, at in zip(size, place, strict=True))
+    frame = scene(portrait, headshot / SIDE_PER_BOX_HEIGHT, place, size, kitchen(size))
+    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    watch = FaceWatch(ScanningDetector(mtcnn), 5, in_step=True)
+    for _ in range(2 * 25):
+        (face,) = watch.update(lambda: frame, gray.copy()) or (None,)
+        if face:
+            break
+    assert face and face.box.centre == pytest.approx(place, abs=3)
+    assert face.box.height == pytest.approx(headshot / SIDE_PER_BOX_HEIGHT, rel=0.15)
+
+
+@pytest.mark.parametrize("size", HD)
+def test_a_far_face_that_appears_is_found_before_its_turn(mtcnn, portrait, size):
+    detector, room = ScanningDetector(mtcnn), kitchen(size)
+    waits = []
+    for x, y in [(0.1, 0.2), (0.5, 0.5), (0.8, 0.9), (0.3, 0.7)]:
+        for _ in range(8):
+            assert detector.detect(room) == []
+        frame = scene(portrait, 26, (size[0] * x, size[1] * y), size, room)
+        waits.append(next(call for call in range(1, 11) if detector.detect(frame)))
+    assert max(waits) <= 4 and np.mean(waits) < 3
+
+
+@pytest.mark.parametrize("size", HD)
+def test_a_call_on_a_large_frame_costs_as_much_as_one_on_a_small_one(mtcnn, searched, size):
+    detector, room, calls = ScanningDetector(mtcnn), kitchen(size), []
+    for _ in range(12):
+        searched.clear()
+        detector.detect(room)
+        calls.append(sum(searched))
+    searched.clear()
+    mtcnn.detect(room[:360, :640])
+    assert max(calls) < 1.5 * sum(searched) and np.mean(calls) < 1.1 * sum(searched)
+    searched.clear()
+    mtcnn.detect(room)
+    assert max(calls) < sum(searched) / 3
+
+
+def test_where_a_face_is_known_none_is_sought_in_the_tiles(mtcnn, portrait, searched):
+    room = kitchen((1280, 720))
+    frame = scene(portrait, 30, (640, 360), (1280, 720), room)
+    detector = ScanningDetector(mtcnn, every=1000)
+    known = next(faces for faces in (detector.detect(frame) for _ in range(10)) if faces)
+    seen = []
+    look, mtcnn_detect = detector._search, mtcnn.detect
+    detector._search = lambda rgb, box: seen.append(box) or look(rgb, box)
+    for _ in range(10):
+        known = detector.detect(frame, [known[0].box])
+        assert len(known) == 1
+    assert mtcnn_detect(frame, min_face=24, max_face=24)  # it shows at this scale
+    assert not seen
 
 
 def test_a_second_face_is_found_while_the_first_is_known(mtcnn, portrait):

@@ -16,7 +16,7 @@ class Detector:
     """Moves the clock on by the time that it takes."""
 
     def __init__(self) -> None:
-        self.now, self.seconds, self.calls = 100.0, 0.0, 0
+        self.now, self.seconds, self.calls, self.blind = 100.0, 0.0, 0, False
 
     def clock(self) -> float:
         return self.now
@@ -24,11 +24,11 @@ class Detector:
     def detect(self, rgb, last=()) -> list[Detection]:
         self.calls += 1
         self.now += self.seconds
-        return [Detection(Box(20, 20, 40, 50), np.full((5, 2), 40, np.float32), 0.99)]
+        return [] if self.blind else [Detection(Box(20, 20, 40, 50), np.full((5, 2), 40, np.float32), 0.99)]
 
 
-def calls_in(seconds: float, detector: Detector, watch: FaceWatch) -> int:
-    gray = np.random.default_rng(0).integers(0, 255, (90, 120), np.uint8)
+def calls_in(seconds: float, detector: Detector, watch: FaceWatch, size: tuple[int, int] = (90, 120)) -> int:
+    gray = np.random.default_rng(0).integers(0, 255, size, np.uint8)
     rgb, before = np.dstack([gray] * 3), detector.calls
     for _ in range(round(seconds * FPS)):
         detector.now += 1 / FPS
@@ -78,3 +78,12 @@ def test_files_are_looked_at_in_step_however_long_it_takes(detector):
     calls_in(1, detector, watch)  # until there is a face, less often
     detector.seconds = 3.0
     assert calls_in(2, detector, watch) == 2 * FPS / 5
+
+
+@pytest.mark.parametrize(("size", "frames"), [((360, 640), 15), ((720, 1280), 5), ((960, 540), 5)])
+def test_only_a_small_picture_without_a_face_is_looked_at_less_often(detector, size, frames):
+    watch = FaceWatch(detector, 5, in_step=False, clock=detector.clock)
+    detector.blind = True
+    calls_in(1, detector, watch, size)
+    assert calls_in(6, detector, watch, size) == pytest.approx(6 * FPS / frames, abs=2)
+    watch.close()
