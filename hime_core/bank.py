@@ -13,7 +13,7 @@ from uuid import uuid4
 import cv2
 import numpy as np
 
-from hime_core.faces.geometry import Box, Headshot, crop, headshot_of
+from hime_core.faces.geometry import Box, Headshot, crop, headshot_of, resized
 from hime_core.faces.quality import brightness, resolved, sharpness, yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 
@@ -43,7 +43,7 @@ class Exemplar:
     image: RGB uint8, the surroundings of the headshot, up to twice its side, longest side at most 768; headshot and
     landmarks (5, 2) float32 lie in its pixels. yaw in degrees, light 0..1. frame: the stream's frame number at
     admission, 0 for a photo; time: clock seconds at admission. resolved: pixels across the headshot that carry detail
-    (faces.quality.resolved), less what a coarse quantizer is known to have taken.
+    (faces.quality.resolved), less what a coarse quantizer is known to have taken; step: that quantizer's, grey levels.
     """
 
     id: str
@@ -57,6 +57,7 @@ class Exemplar:
     frame: int
     time: float
     resolved: float
+    step: float | None = None
 
     @property
     def native_px(self) -> int:
@@ -117,7 +118,7 @@ class ExemplarBank:
         if reason is None:
             now = self._clock()
             exemplar = cut_exemplar(image, face.box, face.landmarks, uuid4().hex, "call", frame, now)
-            exemplar = replace(exemplar, resolved=exemplar.resolved * _kept(step))
+            exemplar = replace(exemplar, resolved=exemplar.resolved * _kept(step), step=step)
             reason = "blurred" if exemplar.sharpness < MIN_SHARPNESS else None
         with self._lock:
             if exemplar is not None and reason is None:
@@ -284,6 +285,14 @@ def cut_exemplar(
         time=time,
         resolved=resolved(cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)),
     )
+
+
+def square_of(exemplar: Exemplar, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The exemplar's face as a square of (side, side, 3), uint8, with its landmarks there, as a frame would show it."""
+    native = round(exemplar.headshot.side)
+    x, y = (round(centre - native / 2) for centre in (exemplar.headshot.cx, exemplar.headshot.cy))
+    landmarks = (exemplar.landmarks - (x, y) + 0.5) * (side / native) - 0.5
+    return resized(crop(exemplar.image, x, y, native), side), landmarks.astype(np.float32)
 
 
 def inside(box: Box, width: int, height: int) -> bool:

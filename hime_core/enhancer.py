@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hime_core.bank import Exemplar, ExemplarBank
+from hime_core.bank import Exemplar, ExemplarBank, square_of
 from hime_core.coding import Coding
 from hime_core.compositing.detail import Patch, difference, luma_of
 from hime_core.compositing.steady import SteadyDetail
@@ -212,8 +212,35 @@ class Enhancer:
             future.add_done_callback(lambda _: request.answers.append(self._clock()))
         self.pace.asked(asked)
         for face in job.eligible:
-            self._gate.asked(face.face.track, job.step, job.now)
+            self._gate.asked(face.face.track, job.now)
+            self._calibrate(face)
         job.request = self._request = request
+
+    def _calibrate(self, face: Eligible) -> None:
+        """Asks what one of the exemplars would gain in the face's place, which the gate compares the face with."""
+        track, count = face.face.track, len(face.exemplars)
+        if count < 2 or not self._gate.shut(track):
+            return
+        which = self._frame % count
+        exemplar = face.exemplars[which]
+        side = min(face.square.side, exemplar.native_px)
+        if side < face.side:
+            return
+        image, landmarks = square_of(exemplar, side)
+        others = face.exemplars[:which] + face.exemplars[which + 1 :]
+        scale = face.side / side
+        request = FaceRequest(
+            resized(image, face.side), ((landmarks + 0.5) * scale - 0.5).astype(np.float32), others, self._stream
+        )
+
+        def answered(future: Future[np.ndarray]) -> None:
+            if _error(future) is None:
+                sr = future.result()
+                own = own_detail(luma(resized(image, sr.shape[0])), luma(sr), side)
+                self._gate.learn_clear(track, face.side, own)
+
+        for future in self._engine.submit([request]):
+            future.add_done_callback(answered)
 
     def _face_request(self, face: Eligible, deadline: float) -> FaceRequest:
         landmarks = face.face.landmarks - (face.square.x, face.square.y)
@@ -306,7 +333,7 @@ class Enhancer:
     def _learned(self, face: Eligible, sr: np.ndarray) -> np.ndarray:
         """What the network added to a face; the gate is told what it is worth."""
         plain = resized(face.image, sr.shape[0])
-        self._gate.learn(face.face.track, own_detail(luma(plain), luma(sr), face.square.side))
+        self._gate.learn(face.face.track, face.side, own_detail(luma(plain), luma(sr), face.square.side))
         return difference(sr, plain)
 
     @contextmanager
