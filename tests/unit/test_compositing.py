@@ -8,7 +8,7 @@ from skimage import data
 from hime_core.compositing.detail import Carrier, Detail, Patch, difference, mask, patch
 from hime_core.compositing.layout import WIDTHS, Zoom, enlargement, upscaled, width_class
 from hime_core.compositing.render import Renderer
-from hime_core.faces.geometry import Headshot, LrSquare, crop
+from hime_core.faces.geometry import Headshot, FaceSquare, crop
 from hime_core.picture import Picture
 
 
@@ -24,11 +24,11 @@ def astronaut() -> np.ndarray:
     return data.astronaut()
 
 
-def far_frame(astronaut: np.ndarray) -> tuple[np.ndarray, LrSquare, np.ndarray]:
+def far_frame(astronaut: np.ndarray) -> tuple[np.ndarray, FaceSquare, np.ndarray]:
     """A 320x180 frame with a 32 px face in it, the face's square, and the sharp face, 128 px."""
     sharp = cv2.resize(astronaut[0:225, 105:330], (128, 128), interpolation=cv2.INTER_AREA)
     frame = np.full((180, 320, 3), 120, np.uint8)
-    square = LrSquare(101, 57, 32, 1.0)
+    square = FaceSquare(101, 57, 32)
     frame[57:89, 101:133] = cv2.resize(sharp, (32, 32), interpolation=cv2.INTER_AREA)
     return frame, square, sharp
 
@@ -165,7 +165,7 @@ def test_compare_shows_one_moment(astronaut):
 
 def test_a_face_half_outside_is_no_error(astronaut):
     rgb, _, sharp = far_frame(astronaut)
-    square = LrSquare(-10, 165, 32, 1.0)
+    square = FaceSquare(-10, 165, 32)
     lr = crop(rgb, square.x, square.y, square.side)
     frame = Frame(Picture.from_rgb(rgb), (patch(square, difference(sharp, lr), 1.0),))
     for layout in ("upscale", "native", "zoom"):
