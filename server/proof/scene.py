@@ -23,7 +23,7 @@ from server.proof.plan import LEAD, Timing
 LONGEST = 1280  # pixels of a clip that are kept
 DETECTED_AT = 640  # pixels of the longer side
 SAME_FACE = 0.4  # overlap of the boxes of neighbouring frames
-FEWEST_FRAMES = 12
+FEWEST_FRAMES, FEWEST_FACES = 12, 8
 SIDE = 256  # of the pictures that are compared
 
 
@@ -49,33 +49,37 @@ class Clip:
     def headshot(self) -> Headshot:
         """The median one. Raises Unusable."""
         found = [face for face in self.faces.values() if face]
-        if len(found) < 5:
-            raise Unusable(f"{self.name}: there is a face in {len(found)} of its last {len(self.faces)} frames")
+        if len(found) < FEWEST_FACES:
+            raise Unusable(f"{self.name}: {len(found)} of its last {len(self.faces)} frames show a face")
         return Headshot(*(float(np.median([getattr(f, part) for f in found])) for part in ("cx", "cy", "side")))
 
 
-def read_clip(path: Path, timing: Timing, advance: Callable[[], None] = lambda: None) -> Clip:
-    """As many of the first frames as a call takes, and the faces in those that may be measured.
+def read_clip(path: Path, timing: Timing) -> Clip:
+    """As many frames as a call takes, from the first face to the last, and the faces in those that may be measured.
 
     A clip that is shorter is split in the same proportion, and each part is sent back and forth: frames that fill the
-    bank are never those that are measured. advance: called as each face is found. Raises Unusable.
+    bank are never those that are measured. Raises Unusable, and InputError for what is no video.
     """
-    frames, fps = _read(path, timing)
-    if len(frames) < FEWEST_FRAMES:
-        raise Unusable(f"{path.name}: {len(frames)} frames at {fps:.3g} a second are too few to be sent")
-    enough = round(timing.seconds * fps)
-    share = timing.good / timing.seconds
-    split = round(timing.good * fps) if len(frames) >= enough else round(len(frames) * share)
-    detector, faces, before = MtcnnDetector(), {}, None
-    for index in range(split, len(frames)):
-        face = _face(frames[index], detector, before)
-        faces[index] = headshot_of(face.box) if face else None
+    detector = MtcnnDetector()
+    frames, fps = _read(path, timing, lambda rgb: _face(rgb, detector, None) is not None)
+    faces: list[Headshot | None] = []
+    before = None
+    for frame in frames:
+        face = _face(frame, detector, before)
+        faces.append(headshot_of(face.box) if face else None)
         before = face or before
-        advance()
-    return Clip(path.stem, frames, fps, split, faces)
+    shown = [index for index, face in enumerate(faces) if face]
+    begin, end = (shown[0], shown[-1] + 1) if shown else (0, 0)
+    frames, faces = frames[begin:end], faces[begin:end]
+    if len(frames) < FEWEST_FRAMES:
+        raise Unusable(f"{path.name}: {len(frames)} frames with a face, at {fps:.3g} a second, are too few")
+    enough = len(frames) >= round(timing.seconds * fps)
+    split = round(timing.good * fps) if enough else round(len(frames) * timing.good / timing.seconds)
+    return Clip(path.stem, frames, fps, split, {index: faces[index] for index in range(split, len(frames))})
 
 
-def _read(path: Path, timing: Timing) -> tuple[list[np.ndarray], float]:
+def _read(path: Path, timing: Timing, starts: Callable[[np.ndarray], bool]) -> tuple[list[np.ndarray], float]:
+    """Frames from the first second on whose first frame `starts`, and how many of them a second has."""
     frames: list[np.ndarray] = []
     try:
         with av.open(str(path)) as container:
@@ -84,19 +88,25 @@ def _read(path: Path, timing: Timing) -> tuple[list[np.ndarray], float]:
             every = max(1, math.ceil(rate / timing.fps - 0.01))
             most = math.ceil(timing.seconds * rate / every)
             for number, frame in enumerate(container.decode(stream)):
-                if number % every:
+                if number % every or (not frames and number // every % round(rate / every)):
                     continue
-                rgb = frame.to_ndarray(format="rgb24")
-                if frame.rotation:
-                    rgb = np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
-                if (scale := LONGEST / max(rgb.shape[:2])) < 1:
-                    rgb = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                frames.append(rgb)
+                rgb = _upright(frame)
+                if frames or starts(rgb):
+                    frames.append(rgb)
                 if len(frames) == most:
                     break
     except (OSError, IndexError, av.FFmpegError) as error:
         raise InputError(f"{path} is not a readable video: {error}") from error
     return frames, rate / every
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    rgb = frame.to_ndarray(format="rgb24")
+    if frame.rotation:
+        rgb = np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+    if (scale := LONGEST / max(rgb.shape[:2])) < 1:
+        rgb = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return rgb
 
 
 def _face(rgb: np.ndarray, detector: MtcnnDetector, before: Detection | None) -> Detection | None:
@@ -189,10 +199,15 @@ class Scene:
 
 
 def stage(clip: Clip, geometry: Geometry, timing: Timing) -> Scene:
+    """Raises Unusable where hardly a face would be measured."""
     lead = max(8, round(LEAD * clip.fps))
     low = lead + round(timing.good * clip.fps)
     first = low + round(timing.settle * clip.fps)
-    return Scene(clip, geometry, lead, low, first, first + round(timing.measured * clip.fps))
+    scene = Scene(clip, geometry, lead, low, first, first + round(timing.measured * clip.fps))
+    faces = sum(scene.face(number) is not None for number in range(scene.first, scene.end))
+    if faces < FEWEST_FACES:
+        raise Unusable(f"{clip.name}: {faces} of the {scene.end - scene.first} frames to be measured show a face")
+    return scene
 
 
 def cut(rgb: np.ndarray, headshot: Headshot, side: int = SIDE) -> np.ndarray:

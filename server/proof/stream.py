@@ -17,7 +17,8 @@ CLOCK_RATE = 90000
 class Stream:
     """packets: each frame's encoded picture by its number, None where the encoder left it out.
 
-    fps: at which they are sent. kbps: what the low rate came to at the clip's own pace, from the first frame sent at it to the last, without what RTP, UDP and IP add;
+    fps: at which they are sent. kbps: what the low rate came to at the pace of the clip itself,
+    from the first frame sent at it to the last, without what RTP, UDP and IP add;
     measured_kbps: over the frames that are measured alone.
     """
 
