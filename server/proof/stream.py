@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from server.media.bitrate import Bitrates
-from server.media.encoder import Codec, VideoEncoder
+from server.media.encoder import FRAME_RATE, Codec, VideoEncoder
 from server.proof.scene import Scene
 
 CLOCK_RATE = 90000
@@ -41,8 +41,10 @@ def encode(scene: Scene, codec: Codec, kbps: int, good_kbps: int, speed: float =
     Nothing but the first picture and the scene's first frame of the clip is a keyframe, as in a call without loss:
     when the rate falls, what the good rate has shown stays until it is painted over."""
     fps = scene.clip.fps
-    rates = Bitrates(min=kbps * 1000, start=good_kbps * 1000, max=max(kbps, good_kbps) * 1000)
-    name = "libvpx" if codec == "VP8" else "libx264"
+    name, highest = ("libvpx", 1.0) if codec == "VP8" else ("libx264", max(1.0, FRAME_RATE / fps))
+    # x264 counts bits per frame of its nominal rate: at fewer frames a second its limit must be higher to be out of it.
+    highest *= max(kbps, good_kbps) * 1000
+    rates = Bitrates(min=kbps * 1000, start=good_kbps * 1000, max=round(highest))
     encoder = VideoEncoder(name, scene.geometry.width, scene.geometry.height, rates)
 
     def packets() -> Iterator[bytes | None]:
