@@ -63,7 +63,7 @@ def call(url: str, scene: Scene, stream: Stream, codec: str, views: Sequence[Vie
 async def _call(url: str, scene: Scene, stream: Stream, codec: str, views: Sequence[View], layout: Layout) -> Watched:
     track, name = _Packets(stream), uuid4().hex  # nobody's exemplars of an earlier call are to be found again
     publisher, watchers = _Peer(name), {view: _Watcher(name, scene, stream) for view in views}
-    async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as http:
         try:
             await publisher.publish(http, track, codec)
             for view, watcher in watchers.items():

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hime_core.compositing.layout import Layout
 from hime_core.errors import InputError
+from hime_core.evaluation.peers import COMPACT, Compact
+from hime_core.evaluation.perceptual import ALEXNET, IDENTITY, LPIPS_HEADS, Identity, Lpips
 from hime_core.evaluation.store import Store, digest, write_json
 from server.proof.plan import Cell, Matrix, Timing, estimate, find_clips, short
 
@@ -60,6 +62,10 @@ def _check(options: ProveOptions) -> None:
         raise InputError(f"hime prove needs {', '.join(absent)}; pip install 'hime-relay[evaluation]'")
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out {options.out} is a file; give a folder")
+    critics = (ALEXNET, LPIPS_HEADS, IDENTITY)
+    for option, folder, names in (("--critics", options.critics, critics), ("--peers", options.peers, (COMPACT,))):
+        if folder and (absent := [name for name in names if not (folder / name).is_file()]):
+            raise InputError(f"{option} {folder}: it must hold {', '.join(names)}; {absent[0]} is not there")
     if not options.exemplars:
         raise InputError("--exemplars: give at least one number, such as 3")
 
@@ -99,7 +105,10 @@ class _Run:
         with ExitStack() as stack, Progress(*columns, console=self._console) as bar:
             task = bar.add_task("starting the relays", total=len(open_cells))
             for describe in self._measure(open_cells, stack):
-                bar.update(task, description=describe, advance=0 if describe.startswith("reading") else 1)
+                reading = describe.startswith("reading")
+                bar.update(task, description=describe, advance=0 if reading else 1)
+                if reading:  # what is told by now can be looked at
+                    self.write()
 
     def write(self) -> dict:
         """The reports of all cells at hand; returns the contents of proof.json."""
@@ -159,8 +168,6 @@ class _Run:
 
         from hime_core.engine import best_device, weights_for
         from hime_core.evaluation.metrics import Meter
-        from hime_core.evaluation.peers import COMPACT, Compact
-        from hime_core.evaluation.perceptual import Identity, Lpips
         from hime_core.model.checkpoint import load_weights
         from server.proof.measure import Bench
         from server.proof.relay import RelayFailed, RelayProcess

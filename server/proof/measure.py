@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -76,7 +77,7 @@ class Bench:
             if number == moments[len(moments) // 2]:
                 self._keep(cell, [*now.values(), truth])
         figures = {
-            name: mean_figures([row[name] for row in rows]) | {"warp": float(np.nanmean([e[name] for e in errors]))}
+            name: mean_figures([row[name] for row in rows]) | {"warp": _mean([e[name] for e in errors])}
             for name in rows[0]
         }
         calls = {
@@ -94,7 +95,7 @@ class Bench:
             "headshot_px": float(np.median(sides)),
             "truth_px": float(np.median(sides)) / scene.geometry.scale,
             "figures": figures,
-            "truth_warp": float(np.nanmean(truth_errors)),
+            "truth_warp": _mean(truth_errors),
             "calls": calls,
         }  # fmt: skip
 
@@ -130,6 +131,12 @@ class Bench:
     def _keep(self, cell: Cell, pictures: Sequence[np.ndarray]) -> None:
         self.pictures.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.hstack(pictures)).save(self.pictures / f"{cell.name}.png")
+
+
+def _mean(errors: Sequence[float]) -> float | None:
+    """Of those that could be measured; None without any."""
+    known = [error for error in errors if not math.isnan(error)]
+    return float(np.mean(known)) if known else None
 
 
 def _in_order(names: Mapping[str, object]) -> list[str]:

@@ -66,10 +66,6 @@ class RelayProcess:
         if self._data is not None:
             self._data.cleanup()
 
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
     def _listen(self, stream: IO[str] | None, ready: threading.Event) -> None:
         """Until the process ends; `ready` is set by then at the latest."""
         assert stream is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 from hime_core.evaluation.bjontegaard import DeltaRate
 from server.proof.plan import Timing
@@ -30,21 +31,20 @@ def report(results: Sequence[dict], timing: Timing, what: str, left_out: Sequenc
 
 def _preface(timing: Timing, what: str) -> str:
     pace = f", sent at {timing.speed:g} times its pace" if timing.speed != 1 else ""
-    return f"""# What arrives of a face
-
-Written by `hime prove`. {what}
-
-Each call goes through a relay in a process of its own, on loopback: WHIP in, WHEP out. The clip, at most
-{timing.fps:g} frames a second{pace}, goes out at {timing.good_kbps} kbit/s for {timing.good:g} s, then, without a \
-keyframe, at the low rate.
-{timing.settle:g} s later, faces are measured for {timing.measured:g} s, in frames that the first part has not shown. \
-kbit/s are those of the
-encoded video from the fall on. Faces and truth, which is the clip's own frame, are headshots brought to 256 px by
-Pillow's BICUBIC. "0 exemplars" is the network's own answer to the plain view's face with a blank exemplar, and the
-peers' answers are to the same face: both at an LR side of the headshot's, at most 96. LPIPS is v0.1 over AlexNet,
-identity the cosine of InceptionResnetV1 embeddings with the truth's; the warp error is the mean luma difference, in
-grey levels, between a frame and the one before it moved onto it by the truth's optical flow.
-"""
+    paragraphs = [
+        f"Written by `hime prove`. {what}",
+        f"Each call goes through a relay in a process of its own, on loopback: WHIP in, WHEP out. The clip, at most "
+        f"{timing.fps:g} frames a second{pace}, goes out at {timing.good_kbps} kbit/s for {timing.good:g} s, then, "
+        f"without a keyframe, at the low rate. {timing.settle:g} s later, faces are measured for {timing.measured:g} "
+        "s, in frames that the first part has not shown. kbit/s are those of the encoded video from the fall on.",
+        "Faces, and the truth, which is the clip's own frame, are headshots brought to 256 px by Pillow's BICUBIC. \"3 "
+        'exemplars" are 3 at most: what the bank had is told below. "0 exemplars" is the network\'s own answer to the '
+        "plain view's face with a blank exemplar, and the peers' answers are to the same face: both at an LR side of "
+        "the headshot's, at most 96. LPIPS is v0.1 over AlexNet, identity the cosine of InceptionResnetV1 embeddings "
+        "with the truth's; the warp error is the mean luma difference, in grey levels, between a frame and the one "
+        "before it moved onto it by the truth's optical flow.",
+    ]
+    return "\n\n".join(["# What arrives of a face", *(fill(text, 120) for text in paragraphs)]) + "\n"
 
 
 def _overall(results: Sequence[dict]) -> str:
