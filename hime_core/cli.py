@@ -215,6 +215,7 @@ def prove(
         typer.Option("--critics", "--lpips", help="Folder with the weights for LPIPS and identity: measure both."),
     ] = None,
     peers: Annotated[Path | None, typer.Option(help="Folder with Real-ESRGAN's weights: compare with it.")] = None,
+    keyframe: Annotated[bool, typer.Option("--keyframe", help="Begin the low rate with one, as after a loss.")] = False,
     speed: Annotated[
         float, typer.Option(min=0.1, max=1.0, help="Below 1: send in slow motion, for a machine that is too slow.")
     ] = 1.0,
@@ -239,7 +240,7 @@ def prove(
         out,
         names,
         matrix,
-        plan.Timing(speed=speed),
+        plan.Timing(keyframe=keyframe, speed=speed),
         counts,
         plan.parse_layout(layout),
         weights,

@@ -57,7 +57,7 @@ class Bench:
         "truth_warp", "calls": {exemplars: {"outcomes", "bypasses", "bank"}}}. Raises CallFailed and Unusable.
         """
         scene = self._staged(cell, clip)
-        stream = encode(scene, cell.codec, cell.kbps, self.timing.good_kbps, self.timing.speed)
+        stream = encode(scene, cell.codec, cell.kbps, self.timing)
         watched: dict[int, Watched] = {}
         for count, relay in self.relays.items():
             views: tuple[View, ...] = ("enhanced",) if watched else ("original", "enhanced")

@@ -21,7 +21,9 @@ CONNECTING, MEASURING = 4.0, 12.0  # seconds of a call and of a cell beside the 
 @dataclass(frozen=True)
 class Timing:
     """fps: frames per second at most. good: seconds at a good rate, so that the bank can fill; settle: seconds at the
-    low rate before faces are measured; measured: seconds that they are. speed: of sending, below 1 in slow motion, so
+    low rate before faces are measured; measured: seconds that they are. keyframe: whether the low
+    rate begins with one, as after a loss; else what the good rate has shown stays until it is painted over. speed: of
+    sending, below 1 in slow motion, so
     that a slow machine has as much time for each frame as a faster one would."""
 
     fps: float = 15.0
@@ -29,6 +31,7 @@ class Timing:
     settle: float = 1.5
     measured: float = 4.0
     good_kbps: int = 1000
+    keyframe: bool = False
     speed: float = 1.0
 
     @property

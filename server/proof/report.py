@@ -30,12 +30,13 @@ def report(results: Sequence[dict], timing: Timing, what: str, left_out: Sequenc
 
 
 def _preface(timing: Timing, what: str) -> str:
+    how = "from a keyframe on" if timing.keyframe else "without a keyframe"
     pace = f", sent at {timing.speed:g} times its pace" if timing.speed != 1 else ""
     paragraphs = [
         f"Written by `hime prove`. {what}",
         f"Each call goes through a relay in a process of its own, on loopback: WHIP in, WHEP out. The clip, at most "
         f"{timing.fps:g} frames a second{pace}, goes out at {timing.good_kbps} kbit/s for {timing.good:g} s, then, "
-        f"without a keyframe, at the low rate. {timing.settle:g} s later, faces are measured for {timing.measured:g} "
+        f"{how}, at the low rate. {timing.settle:g} s later, faces are measured for {timing.measured:g} "
         "s, in frames that the first part has not shown. kbit/s are those of the encoded video from the fall on.",
         "Faces, and the truth, which is the clip's own frame, are headshots brought to 256 px by Pillow's BICUBIC. \"3 "
         'exemplars" are 3 at most: what the bank had is told below. "0 exemplars" is the network\'s own answer to the '

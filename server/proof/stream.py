@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from server.media.bitrate import Bitrates
 from server.media.encoder import FRAME_RATE, Codec, VideoEncoder
+from server.proof.plan import Timing
 from server.proof.scene import Scene
 
 CLOCK_RATE = 90000
@@ -35,24 +36,22 @@ class Stream:
         return round(pts * self.fps / CLOCK_RATE)
 
 
-def encode(scene: Scene, codec: Codec, kbps: int, good_kbps: int, speed: float = 1.0) -> Stream:
-    """speed: of sending; the encoder is told of the clip's own pace.
-
-    Nothing but the first picture and the scene's first frame of the clip is a keyframe, as in a call without loss:
-    when the rate falls, what the good rate has shown stays until it is painted over."""
+def encode(scene: Scene, codec: Codec, kbps: int, timing: Timing) -> Stream:
+    """The encoder is told of the clip's own pace, whatever the speed of sending."""
     fps = scene.clip.fps
     name, highest = ("libvpx", 1.0) if codec == "VP8" else ("libx264", max(1.0, FRAME_RATE / fps))
     # x264 counts bits per frame of its nominal rate: at fewer frames a second its limit must be higher to be out of it.
-    highest *= max(kbps, good_kbps) * 1000
-    rates = Bitrates(min=kbps * 1000, start=good_kbps * 1000, max=round(highest))
+    highest *= max(kbps, timing.good_kbps) * 1000
+    rates = Bitrates(min=kbps * 1000, start=timing.good_kbps * 1000, max=round(highest))
     encoder = VideoEncoder(name, scene.geometry.width, scene.geometry.height, rates)
+    keyframes = (0, scene.lead, scene.low) if timing.keyframe else (0, scene.lead)
 
     def packets() -> Iterator[bytes | None]:
         for number in range(scene.end):
             frame = scene.picture(number).to_frame()
             frame.pts, frame.time_base = round(number * CLOCK_RATE / fps), Fraction(1, CLOCK_RATE)
-            rate = (good_kbps if number < scene.low else kbps) * 1000
-            packet = encoder.encode(frame, rate, keyframe=number in (0, scene.lead))
+            rate = (timing.good_kbps if number < scene.low else kbps) * 1000
+            packet = encoder.encode(frame, rate, keyframe=number in keyframes)
             yield bytes(packet) if packet is not None else None
 
     made = tuple(packets())
@@ -61,4 +60,4 @@ def encode(scene: Scene, codec: Codec, kbps: int, good_kbps: int, speed: float =
         sent = made[first:]
         return 8 * sum(len(packet) for packet in sent if packet) / 1000 * fps / len(sent)
 
-    return Stream(made, fps * speed, rate(scene.low), rate(scene.first))
+    return Stream(made, fps * timing.speed, rate(scene.low), rate(scene.first))

@@ -153,10 +153,10 @@ def test_a_clip_sent_as_it_is_keeps_its_shape():
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 def test_the_rate_falls_to_what_is_asked_without_a_keyframe(codec):
     """Clouds that change at random take any rate that they are given."""
-    source = clip()
+    source, timing = clip(), plan.Timing(fps=10, good=2, settle=1, measured=3, good_kbps=600)
     source.frames[:] = [cv2.GaussianBlur(frame, (0, 0), 4) for frame in source.frames]
-    scene = stage(source, Geometry(320, 240, 1.0), plan.Timing(fps=10, good=2, settle=1, measured=3))
-    low, high = encode(scene, codec, 60, 600), encode(scene, codec, 300, 600)
+    scene = stage(source, Geometry(320, 240, 1.0), timing)
+    low, high = encode(scene, codec, 60, timing), encode(scene, codec, 300, timing)
     assert 45 < low.kbps < 130 and 200 < high.kbps < 390
     assert low.packets[: scene.low] == high.packets[: scene.low], "the beginning is the same at every rate"
     sizes = [len(packet or b"") for packet in low.packets]
@@ -164,9 +164,17 @@ def test_the_rate_falls_to_what_is_asked_without_a_keyframe(codec):
     assert [low.number(low.pts(n) + 3) for n in (0, 7, 40)] == [0, 7, 40]
 
 
+@pytest.mark.parametrize("keyframe", [False, True])
+def test_the_low_rate_begins_with_a_keyframe_where_that_is_asked_for(keyframe):
+    scene = stage(clip(), Geometry(64, 48, 0.2), TIMING)
+    packets = encode(scene, "VP8", 60, replace(TIMING, keyframe=keyframe)).packets
+    found = [number for number, packet in enumerate(packets) if packet and not packet[0] & 1]  # RFC 6386, 9.1
+    assert found == [0, scene.lead, *([scene.low] if keyframe else [])]
+
+
 def test_slow_motion_sends_the_same_pictures_more_slowly():
     scene = stage(clip(), Geometry(64, 48, 0.2), TIMING)
-    usual, slow = encode(scene, "VP8", 60, 300), encode(scene, "VP8", 60, 300, 0.5)
+    usual, slow = encode(scene, "VP8", 60, TIMING), encode(scene, "VP8", 60, replace(TIMING, speed=0.5))
     assert slow.packets == usual.packets and slow.kbps == usual.kbps
     assert slow.pts(10) == 2 * usual.pts(10)
 
