@@ -23,8 +23,8 @@ class DeltaRate:
     common. low, high: the range of quality that it is a mean over.
 
     relation: "overlap"; "above" and "below" where every point of the one curve is better or worse than every point of
-    the anchor's; "flat" where a curve does not get better with the rate, or nothing in common is left once it was made to. rates: the lowest and the highest of
-    the curve and of the anchor.
+    the anchor's; "flat" where a curve does not get better with the rate, or nothing in common is left once it was made
+    to. rates: the lowest and the highest of the curve and of the anchor.
     """
 
     share: float | None
