@@ -31,6 +31,7 @@ from hime_core.compositing.render import Renderer
 from hime_core.engine import BatchingEngine, FaceRequest, Overload, build_engine
 from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.evaluation.metrics import psnr
+from hime_core.evaluation.warp import Flow, warp_error
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
 from hime_core.picture import Picture
 from tests.media.portrait import CLOSE_FRAMES, FPS, WALK_FRAMES, Person, Portrait, face_region, truth
@@ -38,7 +39,6 @@ from tests.media.portrait import CLOSE_FRAMES, FPS, WALK_FRAMES, Person, Portrai
 FIRST = CLOSE_FRAMES - 35  # enough of the person close to fill a bank
 SETTLED = CLOSE_FRAMES + WALK_FRAMES + 10
 WINDOW = np.s_[240:620, 460:840]  # of the 1280x720 view: where the far face is, and what flow needs around it
-INCONSISTENT = 0.5  # pixels between a point and its way there and back
 
 
 class EverySecond:
@@ -97,27 +97,6 @@ def views(engine, config: EnhancerConfig, shown: list[Picture]) -> dict[str, lis
             found[name].append(renderer.render(result).rgb()[WINDOW].copy() if keep else None)
     enhancer.close()
     return found
-
-
-class Flow:
-    """Where each pixel of a frame was in the one before, by the sharp clip, and where that can be relied upon."""
-
-    def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-
-    def between(self, before: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        back, forth = self._dis.calc(now, before, None), self._dis.calc(before, now, None)
-        ys, xs = np.mgrid[0 : now.shape[0], 0 : now.shape[1]].astype(np.float32)
-        maps = np.stack([xs + back[..., 0], ys + back[..., 1]], -1)
-        returned = cv2.remap(forth, maps, None, cv2.INTER_LINEAR) + back
-        return maps, np.hypot(returned[..., 0], returned[..., 1]) < INCONSISTENT
-
-
-def warp_error(before: np.ndarray, now: np.ndarray, maps: np.ndarray, mask: np.ndarray) -> float:
-    """Mean absolute luma difference, grey levels, between a frame and the one before it moved onto it."""
-    one, other = (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) for rgb in (before, now))
-    moved = cv2.remap(one, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return float(np.abs(moved - other)[mask].mean())
 
 
 def inside(number: int) -> tuple[slice, slice]:

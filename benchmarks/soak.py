@@ -145,7 +145,8 @@ def watch(url: str, query: str, start: float, stop, seconds) -> None:
     async def run() -> None:
         from aiortc.mediastreams import MediaStreamError
 
-        from tests.media.helpers import COUNTER_BITS, Peer, number_of
+        from server.proof.numbers import COUNTER_BITS
+        from tests.media.helpers import Peer, number_of
 
         class Ages(Peer):
             async def _read(self, track) -> None:

@@ -196,6 +196,61 @@ def bench(
     commands.bench(device, weights, json)
 
 
+@app.command()
+def prove(
+    clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="Folder with videos of people on camera.")],
+    out: Annotated[Path, typer.Option(help="Folder of the results; what is finished in it is not measured again.")],
+    kbps: Annotated[str, typer.Option(help="The uplink's rates, kbit/s, by commas.")] = "20,40,80,160,320",
+    sizes: Annotated[str, typer.Option(help="Sizes of the picture sent, by commas.")] = "320x180,640x360",
+    codecs: Annotated[str, typer.Option(help="VP8, H264 or both, by commas.")] = "VP8,H264",
+    headshots: Annotated[
+        str | None, typer.Option(help="Pixels of a close face in the picture sent [default: 96 at 180p, 160 at 360p].")
+    ] = None,
+    exemplars: Annotated[str, typer.Option(help="How many at most, by commas; 0 is always measured.")] = "1,3",
+    only: Annotated[str, typer.Option(help="Clips whose names begin so, by commas.")] = "",
+    layout: Annotated[str, typer.Option(help="upscale or native.")] = "upscale",
+    weights: Annotated[str, typer.Option(help=f"{WEIGHTS_HELP} auto: the relay's choice.")] = "auto",
+    critics: Annotated[
+        Path | None,
+        typer.Option("--critics", "--lpips", help="Folder with the weights for LPIPS and identity: measure both."),
+    ] = None,
+    peers: Annotated[Path | None, typer.Option(help="Folder with Real-ESRGAN's weights: compare with it.")] = None,
+    keyframe: Annotated[bool, typer.Option("--keyframe", help="Begin the low rate with one, as after a loss.")] = False,
+    speed: Annotated[
+        float, typer.Option(min=0.1, max=1.0, help="Below 1: send in slow motion, for a machine that is too slow.")
+    ] = 1.0,
+    short: Annotated[bool, typer.Option("--short", help="Three rates, the first size and codec alone.")] = False,
+    json: Json = False,
+) -> None:
+    """Send clips through real calls at low bitrates, and measure what arrives of their faces."""
+    from server.proof import plan
+    from server.proof.command import ProveOptions
+    from server.proof.command import prove as run
+
+    matrix = plan.Matrix(
+        plan.parse_kbps(kbps),
+        plan.parse_sizes(sizes),
+        plan.parse_codecs(codecs),
+        plan.parse_headshots(headshots) if headshots else None,
+    )
+    names = tuple(name.strip() for name in only.split(",") if name.strip())
+    counts = plan.parse_exemplars(exemplars)
+    options = ProveOptions(
+        clips,
+        out,
+        names,
+        matrix,
+        plan.Timing(keyframe=keyframe, speed=speed),
+        counts,
+        plan.parse_layout(layout),
+        weights,
+        critics,
+        peers,
+        short=short,
+    )
+    raise typer.Exit(run(options, json))
+
+
 def main() -> None:
     """Runs the command line. What the user got wrong is one line on stderr, and exit code 2."""
     try:

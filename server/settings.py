@@ -62,6 +62,7 @@ class Settings(BaseSettings):
         description="a bundled checkpoint's name, or a file; auto: tiny-x4-call on a CPU, else small-x4-call",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    references: int = Field(3, ge=1, le=3, description="exemplars that a face is enhanced with at most")
     frame_deadline_ms: float = Field(120, gt=0, le=1000, description="age at which a frame leaves without waiting on")
 
     video_min_bitrate: int = Field(300_000, ge=50_000)

@@ -55,7 +55,7 @@ class Rooms:
         self._engine = engine
         self._detector = detector
         self._photos = photos
-        self._config = EnhancerConfig(patience=settings.frame_deadline_ms / 1000)
+        self._config = EnhancerConfig(patience=settings.frame_deadline_ms / 1000, references=settings.references)
         self._make_enhancer = enhancer_factory or self._enhancer
         self._clock = clock
         self._ice_servers = [

@@ -34,11 +34,11 @@ from hime_core.faces.geometry import Headshot
 from hime_core.picture import Picture
 from server import problems
 from server.observability.metrics import Metrics
+from server.proof.numbers import number_in, numbered
 from server.rooms.rooms import Rooms
 from server.rooms.routes import router
 from server.settings import Settings
 
-COUNTER_BITS = 12
 PORT_RATE = 90000
 
 
@@ -112,16 +112,6 @@ class MovingVideo(MediaStreamTrack):
         return frame
 
 
-def numbered(width: int, height: int, number: int) -> np.ndarray:
-    """Luma (height, width) with the number in one row of blocks at the top, over a moving ramp."""
-    ramp = (np.arange(width)[None, :] + np.arange(height)[:, None] + 3 * number) % 200 + 25
-    luma = ramp.astype(np.uint8)
-    block = width // COUNTER_BITS
-    for bit in range(COUNTER_BITS):
-        luma[: height // 4, bit * block : (bit + 1) * block] = 210 if number >> bit & 1 else 45
-    return luma
-
-
 def numbered_frame(number: int, width: int = 160, height: int = 90) -> av.VideoFrame:
     chroma = np.full((height // 2, width // 2), 128, np.uint8)
     made = Picture(numbered(width, height, number), chroma, chroma).to_frame()
@@ -131,10 +121,7 @@ def numbered_frame(number: int, width: int = 160, height: int = 90) -> av.VideoF
 
 def number_of(frame: av.VideoFrame) -> int:
     """The number in a received frame, at whatever size."""
-    luma = Picture.from_frame(frame).y
-    block = luma.shape[1] // COUNTER_BITS
-    row = luma[luma.shape[0] // 8]
-    return sum((int(row[bit * block + block // 2]) > 128) << bit for bit in range(COUNTER_BITS))
+    return number_in(Picture.from_frame(frame).y)
 
 
 def _grey(width: int, height: int) -> np.ndarray:

@@ -40,6 +40,10 @@ def test_help_names_the_commands_and_loads_nothing_heavy():
         (["serve", "--bogus"], {}, "--bogus"),
         (["bogus"], {}, "bogus"),
         (["doctor"], {"HIME_PORT": "x"}, "HIME_PORT"),
+        (["serve", "--port", "0"], {"HIME_REFERENCES": "4"}, "HIME_REFERENCES"),
+        (["prove", "/nowhere", "--out", "/tmp/proof"], {}, "/nowhere"),
+        (["prove", ".", "--out", "/tmp/proof", "--kbps", "x"], {}, "--kbps"),
+        (["prove", ".", "--out", "/tmp/proof", "--critics", "/nowhere"], {}, "--critics"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_exit_code_2(arguments, environment, says):

@@ -1,0 +1,1 @@
+"""`hime prove`: clips through real calls, and what of their faces arrives."""
