@@ -97,7 +97,9 @@ def faces(calls: int, scale: int) -> list[FaceRequest]:
         large = cv2.GaussianBlur(rng.integers(0, 256, (256, 256, 3), np.uint8), (0, 0), 4)
         lr = cv2.resize(large, (32, 32), interpolation=cv2.INTER_AREA)
         exemplars = tuple(
-            Exemplar(f"{call}-{n}", large, Headshot(128, 128, 256), LANDMARKS * 256, 1.0, 0.0, 0.5, "call", n, 0.0)
+            Exemplar(
+                f"{call}-{n}", large, Headshot(128, 128, 256), LANDMARKS * 256, 1.0, 0.0, 0.5, "call", n, 0.0, 256.0
+            )
             for n in range(3)
         )
         found.append(FaceRequest(lr, LANDMARKS * 32, exemplars, stream=call))

@@ -13,7 +13,7 @@ from uuid import uuid4
 import cv2
 import numpy as np
 
-from hime_core.faces.geometry import Box, Headshot, crop, headshot_of, resized
+from hime_core.faces.geometry import Box, Headshot, crop, headshot_of
 from hime_core.faces.quality import brightness, resolved, sharpness, yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 
@@ -181,7 +181,7 @@ class ExemplarBank:
             shapes = np.stack([entry.shape for entry in usable])
             sides = np.array([exemplar.headshot.side for exemplar in found])
             resolutions = np.array([exemplar.resolved for exemplar in found])
-            cost = 8 * np.maximum(0.0, 1 - sides / min(scale * lr_side, sides.max()))
+            cost = 12 * np.maximum(0.0, 1 - sides / min(scale * lr_side, sides.max()))
             cost += 6 * np.maximum(0.0, 0.9 - resolutions / resolutions.max())
             cost += np.sqrt(np.square(shapes - _shape(landmarks)).sum(2).mean(1)) / 0.2
             cost += np.abs(np.array([exemplar.yaw for exemplar in found]) - yaw) / 20
@@ -241,7 +241,7 @@ class ExemplarBank:
             def worth(i: int, novelty: np.ndarray = novelty, latest: float = latest, best: float = best) -> float:
                 exemplar = self._entries[i].exemplar
                 age = min(1.0, (latest - exemplar.time) / 300)
-                return float(novelty[i]) + 2 * exemplar.resolved / best - 0.5 * age
+                return float(novelty[i]) + 0.5 * exemplar.resolved / best - 0.5 * age
 
             # The newest shows the present light and clothes: it always stays, unless nothing else is left to go.
             del self._entries[min(own[:-1] or own, key=worth)]
@@ -283,16 +283,15 @@ def cut_exemplar(
         source=source,
         frame=frame,
         time=time,
-        resolved=resolved(cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)),
+        resolved=resolution_of(rgb, headshot),
     )
 
 
-def square_of(exemplar: Exemplar, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The exemplar's face as a square of (side, side, 3), uint8, with its landmarks there, as a frame would show it."""
-    native = round(exemplar.headshot.side)
-    x, y = (round(centre - native / 2) for centre in (exemplar.headshot.cx, exemplar.headshot.cy))
-    landmarks = (exemplar.landmarks - (x, y) + 0.5) * (side / native) - 0.5
-    return resized(crop(exemplar.image, x, y, native), side), landmarks.astype(np.float32)
+def resolution_of(rgb: np.ndarray, headshot: Headshot) -> float:
+    """The pixels across a headshot in a picture that carry detail (faces.quality.resolved)."""
+    side = max(1, round(headshot.side))
+    square = crop(rgb, round(headshot.cx - side / 2), round(headshot.cy - side / 2), side)
+    return resolved(cv2.cvtColor(square, cv2.COLOR_RGB2GRAY))
 
 
 def inside(box: Box, width: int, height: int) -> bool:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hime_core.bank import Exemplar, ExemplarBank, square_of
+from hime_core.bank import Exemplar, ExemplarBank
 from hime_core.coding import Coding
 from hime_core.compositing.detail import Patch, difference, luma_of
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import LR_SIDES, FaceSquare, Headshot, crop, face_square, headshot_of, resized
-from hime_core.faces.quality import own_detail, resolved, yaw_degrees
+from hime_core.faces.quality import resolved, yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
 from hime_core.gate import Gate
@@ -150,7 +150,7 @@ class Enhancer:
             free = [t for t in tracks if t not in self._banks]
             self._owner = free[0] if free else None
         for face in faces:
-            self._bank_of(face.track).offer(rgb, face, self._frame, step)
+            self._bank_of(face.track).offer(rgb, face, self._frame, self._gate.step(face.track, step))
 
     def _bank_of(self, track: int) -> ExemplarBank:
         if track == self._owner:
@@ -197,11 +197,12 @@ class Enhancer:
             )  # fmt: skip
             if len(job.faces) > 1:  # a photo says who the stream's person is, not which of several faces
                 exemplars = tuple(e for e in exemplars if e.source == "call")
-        verdict = self._gate.judge(track, square.side, exemplars, known, job.step, job.now)
+        verdict = self._gate.judge(track, square.side, exemplars, known, job.step)
         if verdict.side is None:
             return None, verdict.reason
         image = _cut(rgb(), square) if image is None else image
-        return Eligible(face, square, image, luma_of(job.picture.y, square), exemplars, verdict.side), ""
+        carrying = luma_of(job.picture.y, square)
+        return Eligible(face, square, image, carrying, exemplars, verdict.side, verdict.strength), ""
 
     def _ask(self, job: Job) -> None:
         asked = self._clock()
@@ -211,36 +212,7 @@ class Enhancer:
         for future in request.futures:
             future.add_done_callback(lambda _: request.answers.append(self._clock()))
         self.pace.asked(asked)
-        for face in job.eligible:
-            self._gate.asked(face.face.track, job.now)
-            self._calibrate(face)
         job.request = self._request = request
-
-    def _calibrate(self, face: Eligible) -> None:
-        """Asks what one of the exemplars would gain in the face's place, which the gate compares the face with."""
-        track, count = face.face.track, len(face.exemplars)
-        if count < 2 or not self._gate.shut(track):
-            return
-        which = self._frame % count
-        exemplar = face.exemplars[which]
-        side = min(face.square.side, exemplar.native_px)
-        if side < face.side:
-            return
-        image, landmarks = square_of(exemplar, side)
-        others = face.exemplars[:which] + face.exemplars[which + 1 :]
-        scale = face.side / side
-        request = FaceRequest(
-            resized(image, face.side), ((landmarks + 0.5) * scale - 0.5).astype(np.float32), others, self._stream
-        )
-
-        def answered(future: Future[np.ndarray]) -> None:
-            if _error(future) is None:
-                sr = future.result()
-                own = own_detail(luma(resized(image, sr.shape[0])), luma(sr), side)
-                self._gate.learn_clear(track, face.side, own)
-
-        for future in self._engine.submit([request]):
-            future.add_done_callback(answered)
 
     def _face_request(self, face: Eligible, deadline: float) -> FaceRequest:
         landmarks = face.face.landmarks - (face.square.x, face.square.y)
@@ -278,17 +250,11 @@ class Enhancer:
             future = job.request.futures[number] if job.request and answered else None
             error = _error(future) if future else None
             if future and not error:
-                added = self._learned(face, future.result())
-                patch = self._steady.fresh(face, added, self._gate.strength(face.face.track), job.received, longer)
-                if patch:
-                    fresh.append(face)
-                    patches.append(patch)
-                else:  # the answer says that there is nothing to gain
-                    job.bypasses.append("close")
+                fresh.append(face)
+                patches.append(self._steady.fresh(face, _added(face, future.result()), job.received, longer))
                 continue
             job.bypasses.append(_reason(job, error))
-            patch = self._steady.carried(face, self._gate.strength(face.face.track), job.received, longer)
-            if patch:
+            if patch := self._steady.carried(face, job.received, longer):
                 patches.append(patch)
         eligible = {face.face.track for face in job.eligible}
         for tracked, headshot in zip(job.faces, job.headshots, strict=True):
@@ -328,19 +294,18 @@ class Enhancer:
             self._slow = False
         for face, future in zip(request.eligible, request.futures, strict=True):
             if not _error(future):
-                self._steady.late(face, self._learned(face, future.result()), request.received)
-
-    def _learned(self, face: Eligible, sr: np.ndarray) -> np.ndarray:
-        """What the network added to a face; the gate is told what it is worth."""
-        plain = resized(face.image, sr.shape[0])
-        self._gate.learn(face.face.track, face.side, own_detail(luma(plain), luma(sr), face.square.side))
-        return difference(sr, plain)
+                self._steady.late(face, _added(face, future.result()), request.received)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
         self._on_stage(name, time.perf_counter() - start)
+
+
+def _added(face: Eligible, sr: np.ndarray) -> np.ndarray:
+    """What the network added to a face."""
+    return difference(sr, resized(face.image, sr.shape[0]))
 
 
 def _cut(rgb: np.ndarray, square: FaceSquare) -> np.ndarray:

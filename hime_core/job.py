@@ -43,6 +43,7 @@ class Eligible:
     luma: np.ndarray  # uint8 (M, M): the square, for carrying (compositing.detail.luma_of)
     exemplars: tuple[Exemplar, ...]
     side: int  # the LR size that the engine is asked for, at most n
+    strength: float  # how much of what the network adds is to be shown, 0..1
 
 
 @dataclass(eq=False)

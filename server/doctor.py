@@ -137,6 +137,7 @@ def _engine(settings: Settings) -> str:
                 source="photo",
                 frame=0,
                 time=0.0,
+                resolved=float(side),
             )
             for i in range(REFERENCES)
         )

@@ -26,9 +26,8 @@ class SteadyDetail:
     """The detail of one stream's faces. Times are those at which frames were received. For one thread.
 
     carry_for: seconds that detail is carried along while no newer comes; fade: seconds from nothing to full detail and
-    back; steadiness: share of carried detail mixed into fresh one where the picture is the same. Strengths, 0..1, say
-    how much of the detail is wanted; patches come at strengths that move there no faster than `fade` says, and None
-    takes the place of a patch that nobody would see.
+    back; steadiness: share of carried detail mixed into fresh one where the picture is the same. Patches come at
+    strengths that move to what is wanted of a face no faster than `fade` says.
     """
 
     def __init__(self, carry_for: float, fade: float, steadiness: float) -> None:
@@ -49,7 +48,7 @@ class SteadyDetail:
         if memory := self._memory.get(face.face.track):
             memory.detail = _detail(face, added, received)
 
-    def fresh(self, face: Eligible, added: np.ndarray, strength: float, now: float, patience: float) -> Patch | None:
+    def fresh(self, face: Eligible, added: np.ndarray, now: float, patience: float) -> Patch:
         """The patch of a face just enhanced. added: its `difference`, which is written to; patience: seconds beyond
         carry_for that detail may be old."""
         memory = self._memory.setdefault(face.face.track, _Memory(time=now))
@@ -58,16 +57,16 @@ class SteadyDetail:
             moved, trust = carried
             added += self._steadiness * trust * (moved - added)
         memory.detail = _detail(face, added, now)
-        return _visible(face.square, added, self._strength(memory, now, strength))
+        return patch(face.square, added, self._strength(memory, now, face.strength))
 
-    def carried(self, face: Eligible, strength: float, now: float, patience: float) -> Patch | None:
-        """The patch of a face that was not enhanced in this frame; None too where there is nothing to carry."""
+    def carried(self, face: Eligible, now: float, patience: float) -> Patch | None:
+        """The patch of a face that was not enhanced in this frame; None where there is nothing to carry."""
         memory = self._memory.setdefault(face.face.track, _Memory(time=now))
         carried = self._carried(memory, face.face.landmarks, face.square, face.luma, now, patience)
         if carried is None:
             memory.strength, memory.time = 0.0, now
             return None
-        return _visible(face.square, carried[0] * carried[1], self._strength(memory, now, strength))
+        return patch(face.square, carried[0] * carried[1], self._strength(memory, now, face.strength))
 
     def fading(self, face: TrackedFace, headshot: Headshot, y: np.ndarray, now: float, patience: float) -> Patch | None:
         """The patch of a face that is no longer to be enhanced: its last detail, while it fades away.
@@ -83,7 +82,7 @@ class SteadyDetail:
         if carried is None:
             memory.detail, memory.strength = None, 0.0
             return None
-        return _visible(square, carried[0] * carried[1], strength)
+        return patch(square, carried[0] * carried[1], strength)
 
     def _carried(
         self,
@@ -114,7 +113,3 @@ class SteadyDetail:
 
 def _detail(face: Eligible, added: np.ndarray, time: float) -> Detail:
     return Detail(added, face.luma, face.face.landmarks, face.square, time)
-
-
-def _visible(square: FaceSquare, added: np.ndarray, strength: float) -> Patch | None:
-    return patch(square, added, strength) if strength > INVISIBLE else None

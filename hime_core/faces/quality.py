@@ -36,20 +36,6 @@ def resolved(headshot_luma: np.ndarray) -> float:
     return 16 * 2.0**octaves
 
 
-def own_detail(plain: np.ndarray, enhanced: np.ndarray, side: int) -> float:
-    """How much fine detail a plainly enlarged face has itself, over what the enhanced one has: 1 where enhancing adds
-    nothing, more where it takes some away.
-
-    plain, enhanced: luma uint8 (D, D) of the same face; side: its own pixels. Fine is what is beyond half of those.
-    """
-    half = max(8, min(side, plain.shape[0]) // 2)
-    own, other = (
-        float(np.sqrt(np.square(_inner(image - resized(resized(image, half), image.shape[0]))).mean()))
-        for image in (plain.astype(np.float32), enhanced.astype(np.float32))
-    )
-    return (own + 0.1) / (other + 0.1)  # a flat picture has neither
-
-
 def sharpness(headshot_rgb: np.ndarray) -> float:
     """How much detail a headshot (side, side, 3) has at 128 pixels: 1 is a typical sharp photograph.
 

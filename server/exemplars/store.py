@@ -20,7 +20,7 @@ from sqlalchemy import JSON, create_engine, delete, event, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from hime_core.bank import Exemplar
+from hime_core.bank import Exemplar, resolution_of
 from hime_core.faces.geometry import Box, Headshot
 
 JPEG_QUALITY = 95
@@ -264,10 +264,11 @@ def _secure_sqlite(connection: Any, _record: Any) -> None:
 def _exemplar(row: StoredPhoto, picture: bytes, now: float) -> Exemplar:
     with Image.open(BytesIO(picture), formats=("JPEG",)) as image:
         pixels = np.array(image.convert("RGB"))
+    headshot = Headshot(*row.headshot)
     return Exemplar(
         id=row.id,
         image=pixels,
-        headshot=Headshot(*row.headshot),
+        headshot=headshot,
         landmarks=np.asarray(row.landmarks, np.float32),
         sharpness=row.sharpness,
         yaw=row.yaw,
@@ -275,4 +276,5 @@ def _exemplar(row: StoredPhoto, picture: bytes, now: float) -> Exemplar:
         source="photo",
         frame=0,
         time=now,
+        resolved=resolution_of(pixels, headshot),
     )

@@ -95,7 +95,9 @@ async def test_a_watcher_who_only_answers_checks_is_not_lost(monkeypatch: pytest
 async def test_a_persons_photos_come_along_until_they_are_deleted() -> None:
     def exemplar(id: str) -> Exemplar:
         image = np.full((300, 300, 3), (200, 30, 30), np.uint8)
-        return Exemplar(id, image, Headshot(150, 150, 200), np.zeros((5, 2), np.float32), 0.5, 3, 0.4, "photo", 0, 0)
+        return Exemplar(
+            id, image, Headshot(150, 150, 200), np.zeros((5, 2), np.float32), 0.5, 3, 0.4, "photo", 0, 0, 200.0
+        )
 
     class Photos:
         def exemplars_of(self, person: str) -> list[Exemplar]:

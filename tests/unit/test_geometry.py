@@ -1,7 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
-from hime_core.faces.geometry import LR_SIDES, Box, Headshot, crop, headshot_of, iou, lr_square
+from hime_core.faces.geometry import LR_SIDES, MARGIN, Box, Headshot, crop, face_square, headshot_of, iou, resized
 
 
 def test_headshot_is_the_training_geometry():
@@ -12,17 +13,26 @@ def test_headshot_is_the_training_geometry():
 
 
 @pytest.mark.parametrize("side,expected", [(10, 16), (16, 16), (16.1, 32), (33, 48), (96, 96)])
-def test_lr_square_grows_to_the_next_side(side, expected):
-    square = lr_square(Headshot(60.0, 40.0, side))
-    assert square is not None
+def test_a_square_grows_to_the_next_lr_side(side, expected):
+    square = face_square(Headshot(60.0, 40.0, side))
     assert square.side == expected and square.side in LR_SIDES
-    assert square.growth == pytest.approx(expected / side)
     assert square.x + square.side / 2 == pytest.approx(60, abs=0.5)
     assert square.y + square.side / 2 == pytest.approx(40, abs=0.5)
 
 
-def test_a_close_face_has_no_lr_square():
-    assert lr_square(Headshot(100, 100, 96.5)) is None
+@pytest.mark.parametrize("side", [96.5, 130.0, 301.3])
+def test_a_larger_one_has_a_margin(side):
+    square = face_square(Headshot(200.0, 150.0, side))
+    assert square.side % 2 == 0
+    assert MARGIN * side <= square.side < MARGIN * side + 2
+    assert square.x + square.side / 2 == pytest.approx(200, abs=0.5)
+
+
+def test_resized_takes_the_mean_downwards_and_leaves_what_fits():
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    assert resized(image, 8) is image
+    assert resized(image, 4).tolist() == cv2.resize(image, (4, 4), interpolation=cv2.INTER_AREA).tolist()
+    assert resized(image, 16).shape == (16, 16)
 
 
 def test_crop_replicates_edges_and_copies():
