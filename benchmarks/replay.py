@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -46,19 +47,31 @@ def portrait(width: int, bitrate: int, close: bool = False, fps: int = 25, far: 
     """
     start = 0 if close else WALK
     numbers = [*range(start, WALK + far), *range(WALK + far, WALK, -1)]
+    return _encoded(numbers, [bitrate] * len(numbers), WALK - start, width, fps)
+
+
+def damaged(width: int = 640, bitrate: int = 60_000, fps: int = 25) -> Clip:
+    """A portrait that stays close, headshot 150 px: at a good rate until a bank has filled, then at a low one."""
+    sway = [*range(CLOSE_FRAMES), *range(CLOSE_FRAMES - 2, 0, -1)]
+    rates = [1_000_000] * len(sway) + [bitrate] * len(sway)
+    return _encoded(sway * 2, rates, len(sway), width, fps)
+
+
+def _encoded(numbers: Sequence[int], rates: Sequence[int], loop: int, width: int, fps: int) -> Clip:
+    """The portrait's frames of these numbers, each at its bitrate, repeated from the `loop`th on."""
     camera = Portrait(frames=1, width=width)
     shown = {number: camera.shown(number) for number in set(numbers)}
     size = (width, width * 9 // 16)
-    encoder = VideoEncoder("libvpx", *size, Bitrates(start=bitrate, max=bitrate))
+    encoder = VideoEncoder("libvpx", *size, Bitrates(start=rates[0], max=max(rates)))
     frames = []
-    for index, number in enumerate(numbers):
+    for index, (number, rate) in enumerate(zip(numbers, rates, strict=True)):
         frame = _stamped(Picture.from_rgb(shown[number]), index).to_frame()
         frame.pts, frame.time_base = index * CLOCK_RATE // fps, Fraction(1, CLOCK_RATE)
-        keyframe = index == 0 or (index - (WALK - start)) % KEYFRAMES == 0
-        packet = encoder.encode(frame, bitrate, keyframe)
+        keyframe = index == 0 or (index - loop) % KEYFRAMES == 0
+        packet = encoder.encode(frame, rate, keyframe)
         assert packet is not None
         frames.append(bytes(packet))
-    return Clip(tuple(frames), WALK - start, fps, size)
+    return Clip(tuple(frames), loop, fps, size)
 
 
 def _stamped(picture: Picture, number: int) -> Picture:

@@ -26,7 +26,7 @@ NOVELTY = 0.9  # as _differences has it
 OUTDONE = 0.75  # exemplars below go as soon as ENOUGH others are above GOOD
 ENOUGH = 3
 # Measured: faces in real calls 0.45–1.2; the same blurred by motion, below 0.3.
-MIN_SHARPNESS = 0.25
+MIN_SHARPNESS = 0.3
 CLEAN_STEP = 12.0  # quantizer step up to which a codec leaves a face as it is
 MAX_YAW = 35.0
 MAX_ROLL = 35.0

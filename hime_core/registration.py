@@ -14,7 +14,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-FLOW_UPSCALE = 2  # flow is sought on LR luma enlarged by this
+FLOW_UPSCALE = 2  # flow is sought on LR luma enlarged by this ...
+FLOW_SIDE = 96  # ... up to this side: more pixels of the same face take longer, and find hardly more
 MAX_TURN = math.radians(40)
 MAX_FLOW_LR = 4.0  # pixels of LR; a face does not move further than this after the landmarks are laid over each other
 
@@ -34,15 +35,16 @@ class Registration:
         """Where each LR pixel's content lies in the reference.
 
         reference: luma uint8 (s*h, s*w); lr: luma uint8 (h, w).
-        Returns float32 (2h, 2w, 2), displacements (x, y) in pixels of that size.
+        Returns float32 (H, W, 2), displacements (x, y) in pixels of that size, which is lr's or larger.
         """
         height, width = lr.shape
-        size = (width * FLOW_UPSCALE, height * FLOW_UPSCALE)
+        up = max(1.0, min(FLOW_UPSCALE, FLOW_SIDE / max(height, width)))
+        size = (round(width * up), round(height * up))
         coarse = cv2.resize(reference, (width, height), interpolation=cv2.INTER_AREA)
         target = cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC)
         source = cv2.resize(_match(coarse, lr), size, interpolation=cv2.INTER_CUBIC)
         flow = self._dis.calc(target, source, None)
-        np.clip(flow, -MAX_FLOW_LR * FLOW_UPSCALE, MAX_FLOW_LR * FLOW_UPSCALE, out=flow)
+        np.clip(flow, -MAX_FLOW_LR * up, MAX_FLOW_LR * up, out=flow)
         return flow
 
     def register(self, reference: np.ndarray, lr: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ import pytest
 from skimage import data
 
 from hime_core.bank import MIN_SHARPNESS
-from hime_core.faces.quality import brightness, sharpness, yaw_degrees
+from hime_core.faces.quality import brightness, resolved, sharpness, yaw_degrees
+from hime_core.training.codec import transmit
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +68,29 @@ def test_brightness():
     assert brightness(np.zeros((4, 4, 3), np.uint8)) == 0
     assert brightness(np.full((4, 4, 3), 255, np.uint8)) == pytest.approx(1)
     assert brightness(np.full((4, 4, 3), (0, 255, 0), np.uint8)) == pytest.approx(0.587)
+
+
+def luma(rgb):
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+
+
+def test_fewer_pixels_blur_and_coarse_codecs_leave_fewer_resolved(headshot):
+    whole = resolved(luma(headshot))
+    by_pixels = [resolved(luma(far(headshot, side))) for side in (160, 120, 80, 40)]
+    assert [whole, *by_pixels] == sorted([whole, *by_pixels], reverse=True)
+    assert by_pixels[-1] < 0.5 * whole
+    assert resolved(luma(cv2.GaussianBlur(headshot, (0, 0), 2))) < 0.8 * whole
+    even = np.ascontiguousarray(headshot[:188, :188])
+    for codec, coarse in (("vp8", 60), ("h264", 46)):
+        assert resolved(luma(transmit([even] * 3, codec, coarse)[-1])) < 0.85 * whole
+        assert resolved(luma(transmit([even] * 3, codec, 10)[-1])) > 0.95 * whole
+
+
+def test_resolved_pixels_do_not_depend_on_light_or_contrast(headshot):
+    whole = resolved(luma(headshot))
+    for variant in ((headshot * 0.5).astype(np.uint8), (headshot * 0.6 + 60).astype(np.uint8)):
+        assert resolved(luma(variant)) == pytest.approx(whole, rel=0.15)
+
+
+def test_a_flat_picture_resolves_nothing():
+    assert resolved(np.full((150, 150), 90, np.uint8)) == pytest.approx(16, abs=1)
