@@ -15,6 +15,7 @@ import numpy as np
 from hime_core.bank import Exemplar, ExemplarBank
 from hime_core.coding import Coding
 from hime_core.compositing.detail import Patch, difference, luma_of
+from hime_core.compositing.layout import enlargement
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
 from hime_core.faces.detector import ScanningDetector
@@ -46,7 +47,7 @@ class EnhancerConfig:
     detect_every: int = 5
     carry_for: float = 0.6
     fade: float = 0.3
-    steadiness: float = 0.7
+    steadiness: float = 0.5
 
 
 class Enhancer:
@@ -197,7 +198,8 @@ class Enhancer:
             )  # fmt: skip
             if len(job.faces) > 1:  # a photo says who the stream's person is, not which of several faces
                 exemplars = tuple(e for e in exemplars if e.source == "call")
-        verdict = self._gate.judge(track, square.side, exemplars, known, job.step)
+        shown = enlargement(job.picture.width, job.picture.height)
+        verdict = self._gate.judge(track, square.side, exemplars, known, job.step, shown)
         if verdict.side is None:
             return None, verdict.reason
         image = _cut(rgb(), square) if image is None else image

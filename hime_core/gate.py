@@ -1,8 +1,9 @@
 """The gate: which faces of a stream are enhanced, at what LR side, and how much of what the network adds is shown.
 
-What a face gains follows from what it has lost, and two things tell that: its size, as a small face never had what its
-exemplars show; and how coarsely it was quantized, by the bitstream or, where that does not say, by the traces in the
-picture (faces/damage.py). Both count only against exemplars that have lost less. The figures behind the numbers are in
+What a face gains follows from what its exemplars show and it does not. Three things tell that: its size, as small faces
+gain from whatever exemplars; the pixels of its exemplars, where they have more of them and the view shows more than the
+face has; and how coarsely it was quantized, by the bitstream or, where that does not say, by the traces in the picture
+(faces/damage.py), against how its exemplars were. The figures behind the numbers are in
 docs/results.md; `python -m benchmarks.gate CLIPS` makes them.
 """
 
@@ -17,7 +18,8 @@ from hime_core.faces.geometry import LR_SIDES
 
 BETTER = 0.9  # times a face's resolved pixels that an exemplar must have to be used for it: less adds nothing
 UNAIDED = 48  # largest square that the network helps without exemplars
-SMALL, LARGE = 64.0, 112.0  # squares that gain whatever the codec did to them, and that gain only by what it took
+SMALL, LARGE = 80.0, 128.0  # squares that gain from whatever exemplars, and that gain none by being small
+AS_LARGE, LARGER = 1.2, 1.7  # times the face's pixels that its exemplars have: nothing to gain by that, and all
 # Quantizer steps for a square of 160 pixels: nothing to gain up to the one, all from the other on. In proportion to the
 # square, as the same step takes more from a smaller face.
 FINE_STEP, COARSE_STEP, STEP_SQUARE = 18.0, 36.0, 160.0
@@ -25,7 +27,7 @@ AS_COARSE, COARSER = 1.3, 2.0  # times the exemplars' step: nothing to gain from
 OPENS, SHUTS = 0.3, 0.05  # strengths between which the gate stays as it is
 MEASURE_EVERY = 5  # frames between measurements of what a face shows
 SMOOTHING = 0.2  # of the step, per frame
-LEAST_LR = 64  # side that faces larger than all LR sides are reduced to ...
+LEAST_LR = 64  # side that faces larger than all LR sides are reduced to where the codec left little ...
 REDUCTION = 2.8  # ... and by how much at most
 
 
@@ -46,6 +48,7 @@ class _Track:
     traces: float | None = None  # step by the traces in the picture, smoothed
     step: float | None = None  # smoothed
     open: bool = False
+    heavy: bool = False  # whether the codec left little
 
 
 class Gate:
@@ -81,32 +84,54 @@ class Gate:
         traces = self._of(track).traces
         return max((one for one in (step, traces) if one is not None), default=None)
 
-    def judge(self, track: int, side: int, exemplars: tuple[Exemplar, ...], known: bool, step: float | None) -> Verdict:
+    def judge(
+        self,
+        track: int,
+        side: int,
+        exemplars: tuple[Exemplar, ...],
+        known: bool,
+        step: float | None,
+        enlarged: float = 1.0,
+    ) -> Verdict:
         """Once per frame. side: of the face's square, pixels; exemplars: those that can be used for it; known: whether
-        there are others too; step: the quantizer's by the bitstream, grey levels, None where nobody says."""
+        there are others too; step: the quantizer's by the bitstream, grey levels, None where nobody says; enlarged:
+        how many times as large the frame is shown."""
         state = self._of(track)
         step = self.step(track, step)
         state.step = None if step is None else _smooth(state.step, step, SMOOTHING)
         if not exemplars and side > UNAIDED:
             state.open = False
             return Verdict(None, reason="close" if known else "no_exemplar")
-        worth = max(_by_size(side), _by_step(state.step, side, exemplars))
+        damage = _by_step(state.step, side, exemplars)
+        worth = max(_by_size(side), _by_pixels(side, exemplars, enlarged), damage)
         state.open = worth >= (SHUTS if state.open else OPENS)
-        return Verdict(lr_side(side), worth) if state.open else Verdict(None, reason="close")
+        if not state.open:
+            return Verdict(None, reason="close")
+        state.heavy = damage > (0.6 if state.heavy else 0.9)
+        return Verdict(lr_side(side, state.heavy), worth)
 
     def _of(self, track: int) -> _Track:
         return self._tracks.setdefault(track, _Track())
 
 
-def lr_side(side: int) -> int:
-    """The LR side for a square of the frame: its own up to the largest, else one that it is reduced to."""
+def lr_side(side: int, heavy: bool) -> int:
+    """The LR side for a square of the frame: its own up to the largest, else one that it is reduced to, the largest
+    unless the codec left little that a smaller one would lose."""
     if side <= LR_SIDES[-1]:
         return side
-    return next((lr for lr in LR_SIDES if lr >= max(LEAST_LR, side / REDUCTION)), LR_SIDES[-1])
+    least = max(LEAST_LR, side / REDUCTION) if heavy else LR_SIDES[-1]
+    return next((lr for lr in LR_SIDES if lr >= least), LR_SIDES[-1])
 
 
 def _by_size(side: int) -> float:
     return _ramp(side, LARGE, SMALL)
+
+
+def _by_pixels(side: int, exemplars: tuple[Exemplar, ...], enlarged: float) -> float:
+    fine = [e.native_px for e in exemplars if e.step is None or e.step <= FINE_STEP]
+    if not fine:
+        return 0.0
+    return _ramp(math.log(min(sum(fine) / len(fine) / side, enlarged)), math.log(AS_LARGE), math.log(LARGER))
 
 
 def _by_step(step: float | None, side: int, exemplars: tuple[Exemplar, ...]) -> float:

@@ -7,21 +7,21 @@ import pytest
 
 from hime_core.bank import Exemplar
 from hime_core.faces.geometry import LR_SIDES, Headshot
-from hime_core.gate import OPENS, Gate, lr_side
+from hime_core.gate import OPENS, Gate, Verdict, lr_side
 
 IMAGE, POINTS = np.zeros((8, 8, 3), np.uint8), np.zeros((5, 2), np.float32)
 SHARP = Exemplar("a", IMAGE, Headshot(4, 4, 200), POINTS, 1.0, 0.0, 0.5, "call", 1, 0.0, resolved=200.0, step=8.0)
 
 
-def settled(side, step, exemplars=(SHARP,), known=True, frames=60, gate=None):
+def settled(side, step, exemplars=(SHARP,), known=True, frames=60, gate=None, enlarged=1.0):
     gate = gate or Gate()
     for _ in range(frames):
-        verdict = gate.judge(1, side, exemplars, known, step)
+        verdict = gate.judge(1, side, exemplars, known, step, enlarged)
     return verdict
 
 
 def test_small_faces_are_enhanced_whatever_the_codec_did():
-    for side in (32, 48, 64):
+    for side in (32, 48, 80):
         assert settled(side, 4.0) == settled(side, None)
         assert settled(side, 4.0).side == side and settled(side, 4.0).strength == 1.0
 
@@ -42,6 +42,16 @@ def test_strength_grows_with_the_step_and_sooner_for_smaller_faces():
     strengths = [settled(160, step).strength for step in (12, 20, 25, 30, 40)]
     assert strengths == sorted(strengths) and strengths[0] == 0 and strengths[-1] == 1
     assert settled(112, 20.0).strength > settled(160, 20.0).strength
+
+
+def test_exemplars_of_more_pixels_pay_where_the_view_shows_them():
+    large = replace(SHARP, headshot=Headshot(4, 4, 300.0))
+    assert settled(160, 8.0, (large,), enlarged=2.0) == Verdict(96, 1.0)
+    assert settled(160, 8.0, (large,), enlarged=1.0).reason == "close"  # nobody would see them
+    assert settled(160, 8.0, (SHARP,), enlarged=2.0).reason == "close"
+    coarse = replace(large, step=60.0)
+    assert settled(160, 8.0, (coarse,), enlarged=2.0).reason == "close"  # they are not worth their pixels
+    assert settled(160, None, (replace(large, step=None),), enlarged=2.0).strength == 1.0  # photos
 
 
 def test_exemplars_as_coarse_as_the_face_give_nothing():
@@ -97,7 +107,8 @@ def test_tracks_that_are_gone_are_forgotten():
     assert gate.judge(1, 160, (SHARP,), True, 8.0).side is None
 
 
-def test_lr_sides_grow_with_the_square():
-    assert [lr_side(side) for side in (16, 48, 96)] == [16, 48, 96]
-    sides = [lr_side(side) for side in (100, 144, 176, 220, 264, 400)]
-    assert sides == [64, 64, 64, 80, 96, 96]
+def test_lr_sides_grow_with_the_square_and_are_smaller_where_little_is_left():
+    assert [lr_side(side, heavy) for side in (16, 48, 96) for heavy in (False, True)] == [16, 16, 48, 48, 96, 96]
+    assert [lr_side(side, True) for side in (100, 144, 176, 220, 264, 400)] == [64, 64, 64, 80, 96, 96]
+    assert {lr_side(side, False) for side in (100, 176, 400)} == {96}
+    assert settled(176, 92.0).side == 64 and settled(176, 30.0).side == 96

@@ -51,11 +51,11 @@ export const RUNGS: Record<string, string> = {
 export const BYPASSES: Record<string, string> = {
   late: "Enhancement came too late",
   overload: "Too much to do at once",
-  no_exemplar: "No exemplar yet",
+  no_exemplar: "Nothing sharper known yet",
   error: "Enhancement failed",
-  too_large: "Larger than the network takes",
+  too_large: "Too large to gain",
   unwatched: "Nobody watches the enhanced view",
-  close: "Close enough as it is",
+  close: "Clear as it is",
   no_face: "No face in the picture",
 };
 export const KEPT_SECONDS = 600;
