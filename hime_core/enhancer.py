@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hime_core.bank import Exemplar, ExemplarBank
+from hime_core.banks import StreamBanks
 from hime_core.coding import Coding
 from hime_core.compositing.detail import Patch, difference, luma_of
 from hime_core.compositing.layout import enlargement
@@ -72,8 +73,7 @@ class Enhancer:
         self._watch = FaceWatch(detector, config.detect_every, config.patience is None, self._stage)
         self._steady = SteadyDetail(config.carry_for, config.fade, config.steadiness)
         self._gate = Gate()
-        self._banks: dict[int, ExemplarBank] = {}  # of further faces
-        self._owner: int | None = None  # the track that `bank` belongs to
+        self._banks = StreamBanks(bank, engine.forget)
         self._stream = object()  # its name at the engine
         self._frame = 0
         self._looked = -GLANCE_EVERY  # the frame that was last searched for faces
@@ -86,15 +86,11 @@ class Enhancer:
     def forget(self, exemplar_ids: Iterable[str] | None) -> None:
         """Drops exemplars by id; None drops all of them, and the detail that came of them. From any thread."""
         self._dropped = self._dropped or exemplar_ids is None
-        for bank in (self.bank, *list(self._banks.values())):
-            gone = [e.id for e in bank.exemplars()] if exemplar_ids is None else list(exemplar_ids)
-            bank.remove(gone)
-            self._engine.forget(gone)
+        self._banks.forget(exemplar_ids)
 
     def close(self) -> None:
         self._watch.close()
-        for bank in (self.bank, *self._banks.values()):
-            self._engine.forget(e.id for e in bank.exemplars() if e.source == "call")
+        self._banks.close()
 
     # -- first half: what is in the frame, and what the engine is asked ------------------------------------------
 
@@ -140,25 +136,9 @@ class Enhancer:
             return picture.rgb()
 
     def _feed(self, rgb: Callable[[], np.ndarray], faces: tuple[TrackedFace, ...], step: float | None) -> None:
-        """A bank belongs to one unbroken track: nobody is ever drawn with another's details."""
-        tracks = [f.track for f in faces]
-        for gone in set(self._banks) - set(tracks):
-            self._engine.forget(e.id for e in self._banks.pop(gone).exemplars())
-        if tracks and self._owner not in tracks:
-            if self._owner is not None:
-                self._engine.forget(e.id for e in self.bank.exemplars() if e.source == "call")
-                self.bank.clear_call()
-            free = [t for t in tracks if t not in self._banks]
-            self._owner = free[0] if free else None
+        self._banks.keep([face.track for face in faces])
         for face in faces:
-            self._bank_of(face.track).offer(rgb, face, self._frame, self._gate.step(face.track, step))
-
-    def _bank_of(self, track: int) -> ExemplarBank:
-        if track == self._owner:
-            return self.bank
-        if track not in self._banks:
-            self._banks[track] = self.bank.sibling()
-        return self._banks[track]
+            self._banks.of(face.track).offer(rgb, face, self._frame, self._gate.step(face.track, step))
 
     def _eligible(self, job: Job, rgb: Callable[[], np.ndarray]) -> list[Eligible]:
         """The faces to enhance, notes why the others are not."""
@@ -183,7 +163,7 @@ class Enhancer:
         """The face as it is to be enhanced, or why it is not."""
         if headshot.side > LARGEST:
             return None, "too_large"
-        track, square, bank = face.track, face_square(headshot), self._bank_of(face.track)
+        track, square, bank = face.track, face_square(headshot), self._banks.of(face.track)
         known = self._config.references > 0 and bool(bank.exemplars())
         image = None
         if self._gate.measures(track, self._frame):
