@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from torchvision.ops import nms, roi_align
 
 from hime_core.faces.geometry import Box, crop, iou
 from hime_core.faces.tiles import Turns
+from hime_core.threads import one_thread
 
 SMALLEST_IMAGE = 24
 PYRAMID_STEP = 0.709
@@ -76,7 +76,7 @@ class MtcnnDetector:
         """Faces of about min_face to max_face pixels, best score first; `candidates`: at most so many are looked at."""
         if min(rgb.shape[:2]) < SMALLEST_IMAGE:
             return []
-        with torch.inference_mode(), _one_thread():
+        with torch.inference_mode(), one_thread():
             image = _normalised(rgb)
             boxes = self._propose(rgb, min_face or self._min_face, max_face, candidates)
             boxes = self._refine(image, boxes)
@@ -91,7 +91,7 @@ class MtcnnDetector:
             return None
         centre, half = torch.tensor(box.centre), max(box.width, box.height) / 2
         crops = torch.stack([torch.cat([centre - half * size, centre + half * size]) for size in (0.9, 1.0, 1.12)])
-        with torch.inference_mode(), _one_thread():
+        with torch.inference_mode(), one_thread():
             boxes, landmarks, scores = self._judge(_normalised(rgb), crops)
             if scores.mean() < KEEP_SCORE:
                 return None
@@ -260,14 +260,3 @@ def _square(boxes: torch.Tensor) -> torch.Tensor:
 def _adjusted(boxes: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
     size = boxes[:, 2:] - boxes[:, :2]
     return boxes + offsets * torch.cat([size, size], 1)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # The crops are so small that more threads only wait for each other.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
