@@ -34,6 +34,7 @@ from hime_core.evaluation.clips import clips_in
 from hime_core.evaluation.metrics import Figures, Meter, mean_figures
 from hime_core.evaluation.perceptual import Identity, Lpips
 from hime_core.evaluation.store import write_json
+from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
 from hime_core.picture import Picture
 from server.proof.plan import Timing
@@ -105,7 +106,7 @@ def measure(clip: Clip, side: int, kbps: int, engine: BatchingEngine, meter: Met
     scene = stage(clip, framed(clip, width, height, side), TIMING)
     bank = ExemplarBank(clock=lambda: now)
     config = EnhancerConfig(patience=None, references=o.references)
-    enhancer = Enhancer(engine, ScanningDetector(), bank, config, clock=lambda: now)
+    enhancer = Enhancer(engine, ScanningDetector(), bank, config, clock=lambda: now, damage=DamageEstimator())
     for exemplar in photos_of(clip) if o.photos else ():
         bank.add_photo(exemplar)
     renderers = [Renderer(view, "upscale") for view in ("original", "enhanced")]

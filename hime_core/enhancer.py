@@ -19,6 +19,7 @@ from hime_core.compositing.detail import Patch, difference, luma_of
 from hime_core.compositing.layout import enlargement
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
+from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import LR_SIDES, FaceSquare, Headshot, crop, face_square, headshot_of, resized
 from hime_core.faces.quality import resolved, yaw_degrees
@@ -66,8 +67,11 @@ class Enhancer:
         config: EnhancerConfig = EnhancerConfig(),
         clock: Callable[[], float] = time.monotonic,
         on_stage: Callable[[str, float], None] = lambda stage, seconds: None,
+        damage: DamageEstimator | None = None,
     ) -> None:
+        """damage: reads what a codec took from the picture itself; without it, only the bitstream tells."""
         self.bank = bank
+        self._damage = damage
         self._engine, self._config = engine, config
         self._clock, self._on_stage = clock, on_stage
         self._watch = FaceWatch(detector, config.detect_every, config.patience is None, self._stage)
@@ -168,7 +172,8 @@ class Enhancer:
         image = None
         if self._gate.measures(track, self._frame):
             image = _cut(rgb(), square)
-            self._gate.measured(track, self._frame, _resolved(image, square, headshot))
+            traces = self._damage.step(luma(image)) if self._damage else None
+            self._gate.measured(track, self._frame, _resolved(image, square, headshot), traces)
         exemplars: tuple[Exemplar, ...] = ()
         if known:
             light = float(crop(job.picture.y, square.x, square.y, square.side).mean()) / 255

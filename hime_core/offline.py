@@ -18,6 +18,7 @@ from hime_core.compositing.render import Renderer
 from hime_core.engine import Engine
 from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.errors import InputError
+from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import Detector, MtcnnDetector, ScanningDetector
 from hime_core.photos import UnusablePhoto, exemplar_from_photo
 from hime_core.picture import Picture
@@ -74,7 +75,12 @@ def enhance_file(
     for exemplar in exemplars(detector):
         bank.add_photo(exemplar)
     enhancer = Enhancer(
-        engine, ScanningDetector(detector), bank, EnhancerConfig(patience=None), clock=lambda: now[0]
+        engine,
+        ScanningDetector(detector),
+        bank,
+        EnhancerConfig(patience=None),
+        clock=lambda: now[0],
+        damage=DamageEstimator(),
     )  # fmt: skip
     renderer = Renderer(view, layout)
     outcomes: Counter[str] = Counter()

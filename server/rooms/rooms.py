@@ -13,6 +13,7 @@ from aiortc import RTCIceServer
 from hime_core.bank import ExemplarBank
 from hime_core.compositing.layout import Layout, View
 from hime_core.enhancer import Enhancer, EnhancerConfig
+from hime_core.faces.damage import DamageEstimator
 from server.media.bitrate import Bitrates
 from server.media.encoder import Codec, Encoding, find_h264
 from server.media.session import InvalidOffer, Offer, Session
@@ -54,6 +55,7 @@ class Rooms:
         self._metrics = metrics
         self._engine = engine
         self._detector = detector
+        self._damage: DamageEstimator | None = None  # made with the first enhancer
         self._photos = photos
         self._config = EnhancerConfig(patience=settings.frame_deadline_ms / 1000, references=settings.references)
         self._make_enhancer = enhancer_factory or self._enhancer
@@ -174,7 +176,16 @@ class Rooms:
     def _enhancer(self) -> Enhancer:
         assert self._engine is not None and self._detector is not None
         bank = ExemplarBank(clock=self._clock)
-        return Enhancer(self._engine, self._detector.for_stream(), bank, self._config, self._clock, self._metrics.stage)
+        self._damage = self._damage or DamageEstimator()
+        return Enhancer(
+            self._engine,
+            self._detector.for_stream(),
+            bank,
+            self._config,
+            self._clock,
+            self._metrics.stage,
+            self._damage,
+        )
 
     async def _keep_house(self) -> None:
         last_stats = last_sweep = self._clock()
