@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from hime_core.bank import ExemplarBank, cut_exemplar
+from hime_core.bank import ExemplarBank
 from hime_core.coding import CodingDecoder
 from hime_core.compositing.render import Renderer
 from hime_core.engine import BatchingEngine, build_engine
@@ -34,6 +34,7 @@ from hime_core.evaluation.clips import clips_in
 from hime_core.evaluation.metrics import Figures, Meter, mean_figures
 from hime_core.evaluation.perceptual import Identity, Lpips
 from hime_core.evaluation.store import write_json
+from hime_core.exemplar import cut_exemplar
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
 from hime_core.picture import Picture

@@ -14,9 +14,9 @@ from hime_core.compositing.layout import Layout, View
 from hime_core.errors import InputError
 
 if TYPE_CHECKING:
-    from hime_core.bank import Exemplar
     from hime_core.evaluation.command import EvaluateOptions
     from hime_core.evaluation.tables import TableOptions
+    from hime_core.exemplar import Exemplar
     from hime_core.faces.detector import Detector
 
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hime_core.bank import Exemplar, ExemplarBank
+from hime_core.bank import ExemplarBank
 from hime_core.banks import StreamBanks
 from hime_core.coding import Coding
 from hime_core.compositing.detail import Patch, difference, luma_of
 from hime_core.compositing.layout import enlargement
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
+from hime_core.exemplar import Exemplar
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import LR_SIDES, FaceSquare, Headshot, crop, face_square, headshot_of, resized

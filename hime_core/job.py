@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from hime_core.bank import Exemplar
 from hime_core.compositing.detail import Patch
+from hime_core.exemplar import Exemplar
 from hime_core.faces.geometry import FaceSquare, Headshot
 from hime_core.faces.tracker import TrackedFace
 from hime_core.picture import Picture

@@ -11,13 +11,14 @@ import av
 import numpy as np
 from PIL import Image, ImageOps
 
-from hime_core.bank import Exemplar, ExemplarBank
+from hime_core.bank import ExemplarBank
 from hime_core.coding import Coding, CodingDecoder
 from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
 from hime_core.engine import Engine
 from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.errors import InputError
+from hime_core.exemplar import Exemplar
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import Detector, MtcnnDetector, ScanningDetector
 from hime_core.photos import UnusablePhoto, exemplar_from_photo

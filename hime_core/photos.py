@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from hime_core.bank import Exemplar, cut_exemplar, inside, plausible
+from hime_core.exemplar import Exemplar, cut_exemplar, inside, plausible
 from hime_core.faces.detector import Detection, Detector
 from hime_core.faces.geometry import headshot_of
 

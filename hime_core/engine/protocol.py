@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hime_core.bank import Exemplar
+from hime_core.exemplar import Exemplar
 
 
 @dataclass(frozen=True, eq=False)

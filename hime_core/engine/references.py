@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 import cv2
 import numpy as np
 
-from hime_core.bank import Exemplar
 from hime_core.engine.protocol import FaceRequest
+from hime_core.exemplar import Exemplar
 from hime_core.registration import Registration, luma, similarity
 
 STEP = math.log(1.1)  # prepared sizes lie 10 % apart

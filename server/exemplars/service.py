@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from hime_core.bank import Exemplar, ExemplarBank
+from hime_core.bank import ExemplarBank
+from hime_core.exemplar import Exemplar
 from hime_core.faces.geometry import Box
 from server.exemplars.store import PhotoStore, StorageError, StoredPhoto, StoreFull
 from server.exemplars.upload import Photo, read_photo

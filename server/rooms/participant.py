@@ -10,9 +10,9 @@ from typing import Any
 
 import cv2
 
-from hime_core.bank import Exemplar
 from hime_core.compositing.layout import Layout, View
 from hime_core.enhancer import Enhancer
+from hime_core.exemplar import Exemplar
 from hime_core.faces.geometry import crop
 from server.media.encoder import Encoding
 from server.media.pipeline import VideoPipeline

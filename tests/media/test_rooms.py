@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from hime_core.bank import Exemplar
+from hime_core.exemplar import Exemplar
 from hime_core.faces.geometry import Headshot
 from tests.media.helpers import MovingVideo, Peer, Tone, serving, until
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hime_core.bank import Exemplar
+from hime_core.exemplar import Exemplar
 from hime_core.faces.geometry import LR_SIDES, Headshot
 from hime_core.gate import OPENS, Gate, Verdict, lr_side
 

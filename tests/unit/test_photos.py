@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from hime_core.bank import LONGEST_SIDE
+from hime_core.exemplar import LONGEST_SIDE
 from hime_core.faces.detector import Detection, MtcnnDetector
 from hime_core.faces.geometry import Box, headshot_of
 from hime_core.photos import UnusablePhoto, exemplar_from_photo
