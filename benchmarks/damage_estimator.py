@@ -3,7 +3,7 @@
     python -m benchmarks.damage_estimator train --data HEADSHOTS/train --clips CLIPS --exclude NAMES --out FILE
     python -m benchmarks.damage_estimator measure --clips CLIPS --only NAMES [--weights FILE]
 
-Training takes about ten minutes on one core, of which making the faces is half. Measuring sends clips at given sizes and
+Training takes about ten minutes on one core, half of it to make the faces. Measuring sends clips at given sizes and
 rates, and estimates each as received and as coded again by x264 at crf 12. The truth is told twice: by the bitstream's
 step, and as the step of VP8 that makes the error that there is. Five estimates, five frames apart, are averaged as a
 gate may.
