@@ -55,7 +55,8 @@ def target(samples: np.ndarray) -> np.ndarray:
     """What the network is to say of samples of TYPES: log2 of VP8's step, H264's counted AS_VP8.
 
     The coarser of both codings; a rescaled face's in proportion to its size, as a step takes less of a larger face;
-    within STEPS. Trained on `equivalent` instead, it told coarse VP8 from fine less surely: hime_core/weights/faces/damage.md.
+    within STEPS. Trained on `equivalent` instead, it told coarse VP8 from fine less surely:
+    hime_core/weights/faces/damage.md.
     """
     first = samples["step"] * np.take(AS_VP8, samples["codec"]) * samples["scale"]
     return np.log2(np.clip(np.maximum(first, samples["again"]), *STEPS)).astype(np.float32)
