@@ -57,7 +57,7 @@ def main() -> None:
     one.add_argument("--exclude", default="", help="clips that are held out, by name")
     one.add_argument("--photos", type=int, default=4000, help="times a photo is coded")
     one.add_argument("--runs", type=int, default=36, help="times each clip is sent")
-    one.add_argument("--steps", type=int, default=2300)
+    one.add_argument("--steps", type=int, default=2600)
     one.add_argument("--seed", type=int, default=1)
     one.add_argument("--out", type=Path, default=WEIGHTS)
     one.set_defaults(run=train)

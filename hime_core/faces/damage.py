@@ -64,11 +64,11 @@ class DamageEstimator:
         self._network.eval().to(memory_format=torch.channels_last)
 
     def step(self, luma: np.ndarray) -> float:
-        """The step with which VP8 would have taken as much from the face, in grey levels as coding.Coding.step, 4..142.
+        """The quantizer step that the face seems to have been coded with, in grey levels as coding.Coding.step, 4..142.
 
         luma: of the face's square at the frame's own scale, uint8 (n, n); its middle 128 pixels are looked at. Single
-        estimates scatter; take the mean over some frames. Blur and noise alone are no damage. By the error that was
-        made: what rate control mostly skips is worse than the bitstream's step tells, above all in H264.
+        estimates scatter; take the mean over some frames. Blur and noise alone are no damage. H264's steps count
+        1.5 times, as they take more than VP8's; what rate control mostly skips reads as worse than its own step.
         """
         with torch.inference_mode(), one_thread():
             x = prepared(torch.from_numpy(middle(luma))[None])

@@ -8,7 +8,7 @@ from hime_core.faces.damage import LARGEST, STEPS, WEIGHTS, DamageEstimator, mid
 from hime_core.model.checkpoint import CheckpointError, find_weights
 from hime_core.picture import Picture
 from hime_core.training.codec import CODECS, transmit
-from hime_core.training.damage import PER_DOUBLING, TYPES, equivalent, photo_faces, target
+from hime_core.training.damage import TYPES, photo_faces, target
 
 THRESHOLD = 24.0
 FINE, COARSE = {"vp8": 10, "h264": 20}, {"vp8": 56, "h264": 44}  # steps of 7 and 6, of 92 and 101
@@ -96,11 +96,9 @@ def test_weights_that_are_none_are_refused(tmp_path):
 
 def test_targets_count_what_took_most():
     samples = np.zeros(4, TYPES)
-    one = 2 ** float(equivalent(np.float32(1.0)))
-    samples["scale"], samples["error"] = (1, 0.5, 2, 1), (0, 2, 2, 1)
-    samples["again"] = (0, 4, 4, 50)
-    more = 2**PER_DOUBLING * one
-    np.testing.assert_allclose(2 ** target(samples), (STEPS[0], more / 2, more * 2, 50), rtol=1e-4)
+    samples["scale"] = (1, 0.5, 1, 1)
+    samples["step"], samples["codec"], samples["again"] = (0, 32, 32, 8), (0, 0, 1, 0), (0, 4, 4, 16)
+    np.testing.assert_allclose(2 ** target(samples), (STEPS[0], 16, 48, 16), rtol=1e-5)
 
 
 def test_samples_are_the_same_for_a_seed(tmp_path):
