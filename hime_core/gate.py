@@ -23,6 +23,7 @@ AS_LARGE, LARGER = 1.2, 1.7  # times the face's pixels that its exemplars have: 
 # Quantizer steps for a square of 160 pixels: nothing to gain up to the one, all from the other on. In proportion to the
 # square, as the same step takes more from a smaller face.
 FINE_STEP, COARSE_STEP, STEP_SQUARE = 18.0, 36.0, 160.0
+TRACES = 1.5  # quantizer steps for one that the picture's traces speak of: they tell of less than was taken
 AS_COARSE, COARSER = 1.3, 2.0  # times the exemplars' step: nothing to gain from them, and all
 OPENS, SHUTS = 0.3, 0.05  # strengths between which the gate stays as it is
 MEASURE_EVERY = 5  # frames between measurements of what a face shows
@@ -79,10 +80,11 @@ class Gate:
         return BETTER * self._of(track).resolved
 
     def step(self, track: int, step: float | None) -> float | None:
-        """The step of a face: the bitstream's, or that of the picture's traces where it is coarser. None where neither
-        is known."""
+        """The step of a face: the bitstream's, or the one by the picture's traces where that is coarser. None where
+        neither is known."""
         traces = self._of(track).traces
-        return max((one for one in (step, traces) if one is not None), default=None)
+        found = (step, None if traces is None else TRACES * traces)
+        return max((one for one in found if one is not None), default=None)
 
     def judge(
         self,

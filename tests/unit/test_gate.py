@@ -7,7 +7,7 @@ import pytest
 
 from hime_core.exemplar import Exemplar
 from hime_core.faces.geometry import LR_SIDES, Headshot
-from hime_core.gate import OPENS, Gate, Verdict, lr_side
+from hime_core.gate import OPENS, TRACES, Gate, Verdict, lr_side
 
 IMAGE, POINTS = np.zeros((8, 8, 3), np.uint8), np.zeros((5, 2), np.float32)
 SHARP = Exemplar("a", IMAGE, Headshot(4, 4, 200), POINTS, 1.0, 0.0, 0.5, "call", 1, 0.0, resolved=200.0, step=8.0)
@@ -87,9 +87,9 @@ def test_traces_in_the_picture_count_where_the_bitstream_says_less():
     gate = Gate()
     for frame in range(0, 100, 5):
         assert gate.measures(1, frame)
-        gate.measured(1, frame, 150.0, traces=70.0)
+        gate.measured(1, frame, 150.0, traces=40.0)
         assert not gate.measures(1, frame + 1)
-    assert gate.step(1, 4.0) == pytest.approx(70.0)
+    assert gate.step(1, 4.0) == pytest.approx(TRACES * 40.0)
     assert gate.step(1, 90.0) == 90.0
     assert settled(160, 4.0, gate=gate).strength == 1.0
 
