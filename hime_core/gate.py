@@ -22,7 +22,7 @@ SMALL, LARGE = 80.0, 128.0  # squares that gain from whatever exemplars, and tha
 AS_LARGE, LARGER = 1.2, 1.7  # times the face's pixels that its exemplars have: nothing to gain by that, and all
 # Quantizer steps for a square of 160 pixels: nothing to gain up to the one, all from the other on. In proportion to the
 # square, as the same step takes more from a smaller face.
-FINE_STEP, COARSE_STEP, STEP_SQUARE = 18.0, 36.0, 160.0
+FINE_STEP, COARSE_STEP, STEP_SQUARE = 20.0, 38.0, 160.0
 TRACES = 1.5  # quantizer steps for one that the picture's traces speak of: they tell of less than was taken
 AS_COARSE, COARSER = 1.3, 2.0  # times the exemplars' step: nothing to gain from them, and all
 OPENS, SHUTS = 0.3, 0.05  # strengths between which the gate stays as it is

