@@ -24,8 +24,8 @@ FEWEST = 8  # headshots of a clip that is kept
 
 @dataclass(frozen=True)
 class CutOptions:
-    """shots: at most of a clip; smallest, largest: side of a headshot in pixels, larger ones are reduced; sharpest: as faces.quality has it, at least;
-    inside: share of the headshot that must lie within the frame."""
+    """shots: at most of a clip; smallest, largest: side of a headshot in pixels, larger ones are reduced; sharpest: as
+    faces.quality has it, at least; inside: share of the headshot that must lie within the frame."""
 
     shots: int = 120
     smallest: int = 128

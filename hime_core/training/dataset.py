@@ -89,11 +89,12 @@ class PairOptions:
         if scale == 8:  # whole pictures of 16
             sizes = {"window": 16, "batch": 16, "lr_sides": ((16, 0.75), (24, 0.1), (32, 0.15))}
         elif recipe == "call":  # from 32 on: the runtime takes smaller faces too, but nothing below is recognisable
-            sizes = {"lr_sides": ((32, 0.5), (48, 0.25), (64, 0.25))}
+            sizes = {"lr_sides": ((32, 0.3), (48, 0.2), (64, 0.25), (80, 0.1), (96, 0.15))}
         else:
             sizes = {}
         if recipe == "call":
-            return cls(scale=scale, degraded=0.05, called=0.9, clip_share=0.5, **sizes)
+            counts = (0.35, 0.25, 0.1, 0.3)  # calls are enhanced with the references there are, mostly three
+            return cls(scale=scale, degraded=0.05, called=0.9, clip_share=0.5, counts=counts, **sizes)
         return cls(scale=scale, **sizes)
 
     @property

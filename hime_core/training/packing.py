@@ -14,7 +14,17 @@ import numpy as np
 
 from hime_core.errors import InputError
 from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box
-from hime_core.training.headshots import CLIP_SIDE, PHOTO_SIDE, Person, Shot, count, encode, read_identities, read_photo, resize
+from hime_core.training.headshots import (
+    CLIP_SIDE,
+    PHOTO_SIDE,
+    Person,
+    Shot,
+    count,
+    encode,
+    read_identities,
+    read_photo,
+    resize,
+)
 
 if TYPE_CHECKING:
     from hime_core.faces.detector import MtcnnDetector
