@@ -7,7 +7,8 @@ for headshots of at most 96). The frames go through libvpx or libx264 twice: at 
 from, and at the cell's. In the second half of the clip (from the fourth second on, where it is longer) some frames'
 headshots are cut from the damaged stream, reduced by area to each LR side, and enhanced with three exemplars of 2 to 4
 seconds before and with none (a black reference, as at runtime). Answer, plain picture (bicubic) and truth are compared
-at 256 px. A clip whose own headshot is smaller than a cell's is enlarged, its truth too.
+at 256 px. The truth is what the sender's camera saw before the codec; with --truth clip it is the clip's own picture,
+which has more pixels than the exemplars. A clip whose own headshot is smaller than a cell's is enlarged.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--kbps", type=_numbers, default=(30, 60, 120))
     parser.add_argument("--lr", type=_numbers, default=(32, 48, 64, 96))
     parser.add_argument("--codec", choices=("vp8", "h264"), default="vp8")
+    parser.add_argument("--truth", choices=("sent", "clip"), default="sent")
     parser.add_argument("--targets", type=int, default=4, help="frames measured of a clip")
     parser.add_argument("--json", type=Path, help="all means by cell and clip")
     o = parser.parse_args()
@@ -110,7 +112,10 @@ def measure(
                 if not (0 <= x <= size[0] - native and 0 <= y <= size[1] - native):
                     continue
                 damaged = np.ascontiguousarray(received[index][y : y + native, x : x + native])
-                truth = camera.truth(frames[index], x, y, SIDE)
+                if o.truth == "sent":
+                    truth = _at(np.ascontiguousarray(seen[index][y : y + native, x : x + native]), SIDE)
+                else:
+                    truth = camera.truth(frames[index], x, y, SIDE)
                 points = camera.landmarks(found(index).landmarks) - np.float32((x, y))
                 chosen = tuple(exemplars[i] for b in BEFORE if (i := index - round(b * start)) in exemplars)
                 for lr in (side for side in o.lr if side <= native):

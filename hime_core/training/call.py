@@ -28,11 +28,13 @@ NEAR_QUANTIZERS: dict[Codec, tuple[int, int]] = {"vp8": (10, 58), "h264": (20, 5
 @dataclass(frozen=True)
 class CallOptions:
     """near: share of faces that are sent with more pixels than the network takes and reduced to those afterwards;
+    steady: share of these whose exemplars, and so what there is to be seen, have no more pixels than was sent;
     frames: coded up to the one that is kept, near_frames: of near faces; margin: pixels of surroundings on each side of
     the face, as sent; blur: largest sigma in pixels as sent; noise: largest deviation in grey levels; coarseness: where
     in QUANTIZERS, or in NEAR_QUANTIZERS, from finest 0 to coarsest 1; clean: share left uncompressed."""
 
     near: float = 0.6
+    steady: float = 0.5
     frames: tuple[int, int] = (2, 5)
     near_frames: tuple[int, int] = (2, 8)
     margin: tuple[int, int] = (8, 24)
@@ -51,19 +53,26 @@ CALL = CallOptions()
 KEPT = CallOptions(noise=2.0, coarseness=(0.0, 0.5))  # what an exemplar went through: close faces get bits enough
 
 
+def draw_native(side: int, whole: int, rng: np.random.Generator, options: CallOptions = CALL) -> int | None:
+    """Pixels that a near face is sent with, from side to whole, as often in each octave; None for a far one."""
+    return round(side * (whole / side) ** rng.random()) if rng.random() < options.near else None
+
+
 def call_lr(
-    moments: Sequence[np.ndarray], side: int, rng: np.random.Generator, options: CallOptions = CALL
+    moments: Sequence[np.ndarray],
+    side: int,
+    rng: np.random.Generator,
+    options: CallOptions = CALL,
+    native: int | None = None,
 ) -> np.ndarray:
     """The last of `moments` as the network is given it, (side, side, 3), aligned with it to the pixel.
 
     moments: RGB (S, S, 3), one picture, or consecutive frames of a clip; S at least side. They are moved along a
     smooth path that ends where the last one lies, so that the codec predicts as it does in a call. A far face is sent
-    with `side` pixels; a near one with up to S, large or small, and reduced by area after the codec.
+    with `side` pixels; a near one with `native`, side to S, and reduced by area after the codec.
     """
-    whole, native = moments[-1].shape[0], side
-    near = rng.random() < options.near
-    if near:  # as often between one and two times the side as between two and four
-        native = round(side * (whole / side) ** rng.random())
+    near, whole = native is not None, moments[-1].shape[0]
+    native = native or side
     fewest, most = options.near_frames if near else options.frames
     count = max(len(moments), int(rng.integers(fewest, most + 1)))
     left, right, top, bottom = (int(v) for v in rng.integers(options.margin[0], options.margin[1] + 1, 4))
@@ -94,11 +103,25 @@ def call_lr(
     return face if native == side else cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
 
 
-def call_reference(rgb: np.ndarray, rng: np.random.Generator, options: CallOptions = KEPT) -> np.ndarray:
-    """An exemplar of the call or a photo, the size it has: at times a little soft or noisy, lightly compressed by one
-    frame of a codec at good quality or by JPEG."""
+def softened(rgb: np.ndarray, native: int) -> np.ndarray:
+    """What is left of a square picture in `native` pixels, at the size it had."""
     side = rgb.shape[0]
-    if rng.random() < 0.45:  # a headshot of fewer pixels than the network takes, enlarged
+    if native >= side:
+        return rgb
+    small = cv2.resize(rgb, (native, native), interpolation=cv2.INTER_AREA)
+    return np.asarray(Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def call_reference(
+    rgb: np.ndarray, rng: np.random.Generator, options: CallOptions = KEPT, native: int | None = None
+) -> np.ndarray:
+    """An exemplar of the call or a photo, the size it has: at times a little soft or noisy, lightly compressed by one
+    frame of a codec at good quality or by JPEG. native: of a call in which the person stays about where he is."""
+    side = rgb.shape[0]
+    if native:
+        native = min(side, round(native * rng.uniform(0.9, 1.15))) & ~1
+        rgb = cv2.resize(rgb, (native, native), interpolation=cv2.INTER_AREA)
+    elif rng.random() < 0.45:  # a headshot of fewer pixels than the network takes, enlarged
         least = min(0.95, max(0.25, FEWEST / side))
         native = int(side * least * (0.95 / least) ** rng.random()) & ~1
         rgb = cv2.resize(rgb, (native, native), interpolation=cv2.INTER_AREA)
