@@ -33,6 +33,7 @@ from hime_core.faces.geometry import Headshot, headshot_of
 from hime_core.model.checkpoint import load_weights
 from hime_core.model.hime import Hime
 from hime_core.picture import Picture
+from hime_core.training.codec import Codec
 
 WIDTH, HEIGHT = 320, 180
 FRAMES, FIRST, EVERY = 240, 60, 20
@@ -103,22 +104,28 @@ def measure(
 
 
 class Camera:
-    """A camera far away: the clip reduced until a headshot has `lr` pixels, in the middle of a small frame."""
+    """A camera far away: the clip brought to where a headshot has `lr` pixels, in the middle of a frame of `size`."""
 
-    def __init__(self, headshot: Headshot, lr: int, shape: tuple[int, ...]) -> None:
-        self._lr = lr
+    def __init__(
+        self, headshot: Headshot, lr: int, shape: tuple[int, ...], size: tuple[int, int] = (WIDTH, HEIGHT)
+    ) -> None:
+        self._lr, self._frame = lr, size
         self._size = tuple(round(length * lr / headshot.side) for length in (shape[1], shape[0]))
         self._scale = np.array([self._size[0] / shape[1], self._size[1] / shape[0]])
         centre = np.array([headshot.cx + 0.5, headshot.cy + 0.5]) * self._scale
-        self._shift = np.round(np.array([WIDTH, HEIGHT]) / 2 - centre).astype(int)
+        self._shift = np.round(np.array(size) / 2 - centre).astype(int)
 
     def frame(self, rgb: np.ndarray) -> np.ndarray:
-        small = cv2.resize(rgb, self._size, interpolation=cv2.INTER_AREA)
+        method = cv2.INTER_AREA if self._size[0] <= rgb.shape[1] else cv2.INTER_CUBIC
+        small = cv2.resize(rgb, self._size, interpolation=method)
         shift = np.float32([[1, 0, self._shift[0]], [0, 1, self._shift[1]]])
-        return cv2.warpAffine(small, shift, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
+        return cv2.warpAffine(small, shift, self._frame, borderMode=cv2.BORDER_REPLICATE)
 
     def landmarks(self, points: np.ndarray) -> np.ndarray:
         return ((points + 0.5) * self._scale - 0.5 + self._shift).astype(np.float32)
+
+    def detection(self, found: Detection) -> Detection:
+        return found.moved(float(self._scale.mean()), *self._shift.astype(float).tolist())
 
     def corner(self, headshot: Headshot) -> tuple[int, int]:
         centre = np.array([headshot.cx + 0.5, headshot.cy + 0.5]) * self._scale + self._shift
@@ -132,7 +139,8 @@ class Camera:
         border = round(right - left)
         padded = cv2.copyMakeBorder(rgb, border, border, border, border, cv2.BORDER_REPLICATE)
         box = (left + border, top + border, right + border, bottom + border)
-        return np.asarray(Image.fromarray(padded).resize((side, side), Image.Resampling.BOX, box=box))
+        kernel = Image.Resampling.BOX if right - left >= side else Image.Resampling.BICUBIC
+        return np.asarray(Image.fromarray(padded).resize((side, side), kernel, box=box))
 
 
 def read(path: Path) -> list[np.ndarray]:
@@ -152,20 +160,25 @@ def face(rgb: np.ndarray, detector: MtcnnDetector) -> Detection | None:
     return max(faces, key=lambda f: f.box.height).moved(rgb.shape[1] / small.shape[1], 0, 0) if faces else None
 
 
-def send(frames: list[np.ndarray], rate: int) -> list[np.ndarray]:
+def send(frames: list[np.ndarray], rate: int, codec: Codec = "vp8") -> list[np.ndarray]:
     """RGB of the frames as they arrive, 30 a second, at a bitrate in bit/s."""
-    context = av.CodecContext.create("libvpx", "w")
-    context.width, context.height, context.pix_fmt, context.bit_rate = WIDTH, HEIGHT, "yuv420p", rate
-    context.time_base, context.framerate, context.gop_size = Fraction(1, 30), Fraction(30), 3000
-    limits = {"minrate": rate, "maxrate": rate, "bufsize": rate, "qmin": 2, "qmax": 56}
-    options = {"deadline": "realtime", "cpu-used": -6, "lag-in-frames": 0, **limits}
+    context = av.CodecContext.create({"vp8": "libvpx", "h264": "libx264"}[codec], "w")
+    context.height, context.width = frames[0].shape[:2]
+    context.pix_fmt, context.bit_rate, context.gop_size, context.thread_count = "yuv420p", rate, 3000, 1
+    context.time_base, context.framerate = Fraction(1, 30), Fraction(30)
+    options = {"maxrate": rate, "bufsize": rate}
+    if codec == "vp8":
+        options |= {"minrate": rate, "qmin": 2, "qmax": 56, "deadline": "realtime", "cpu-used": -6, "lag-in-frames": 0}
+    else:
+        options |= {"preset": "veryfast", "tune": "zerolatency", "profile": "baseline"}
     context.options = {name: str(value) for name, value in options.items()}
-    decoder, received = av.CodecContext.create("vp8", "r"), []
+    decoder, received = av.CodecContext.create(codec, "r"), []
     for number, rgb in enumerate(frames):
         frame = Picture.from_rgb(rgb).to_frame()
         frame.pts, frame.time_base = number, Fraction(1, 30)
         for packet in context.encode(frame):
             received += decoder.decode(packet)
+    received += decoder.decode(None)
     return [Picture.from_frame(frame).rgb() for frame in received]
 
 

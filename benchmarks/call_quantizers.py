@@ -1,10 +1,11 @@
 """Which constant quantizers leave a face as far from its source as a call's rate control does.
 
-    python -m benchmarks.call_quantizers CLIPS [--short]
+    python -m benchmarks.call_quantizers CLIPS [--short] [--headshots 96,160,240]
 
 Clips of people at some distance are reduced to the area of 320x180 and 640x360 and encoded at 60 to 600 kbit/s; the
 luma PSNR of the face in the settled second half is compared with what constant quantizers give. The range seen is what
-`hime_core.training.call.QUANTIZERS` draws from.
+`hime_core.training.call.QUANTIZERS` draws from. With --headshots the clips are brought to where the headshot has as
+many pixels, in 640x360 or 320x180 as in benchmarks/damaged_faces.py, at 20 to 300 kbit/s: NEAR_QUANTIZERS.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import av
 import cv2
 import numpy as np
 
+from benchmarks.call_checkpoints import Camera
+from benchmarks.damaged_faces import LARGE, SMALL
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import Headshot, headshot_of
 from hime_core.picture import Picture
@@ -25,7 +28,8 @@ from hime_core.training.codec import CODECS, Codec, transmit
 
 AREAS = (320 * 180, 640 * 360)
 RATES = (60_000, 100_000, 200_000, 400_000, 600_000)
-STEPS = {"vp8": (2, 10, 20, 30, 40, 50, 60), "h264": (10, 16, 22, 28, 34, 40, 46)}
+NEAR_RATES = (20_000, 30_000, 60_000, 120_000, 300_000)
+STEPS = {"vp8": (2, 10, 20, 30, 40, 50, 60, 63), "h264": (10, 16, 22, 28, 34, 40, 46, 51)}
 FRAMES = 90
 LARGEST = 0.45  # headshot's side over the shorter side of the frame
 
@@ -34,19 +38,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path)
     parser.add_argument("--short", action="store_true", help="one clip")
+    parser.add_argument("--headshots", default="", help="sides of near faces, pixels")
     arguments = parser.parse_args()
+    near = [int(side) for side in arguments.headshots.split(",") if side]
     detector, seen = MtcnnDetector(), defaultdict(list)
     for path in sorted(p for p in arguments.clips.iterdir() if p.suffix in (".mp4", ".mkv", ".mov")):
         frames = read(path)
-        headshot = find(frames[len(frames) // 2], detector) if frames else None
+        headshot = find(frames[len(frames) // 2], detector, 10 if near else LARGEST) if frames else None
         if headshot is None:
             continue
-        for area in AREAS:
+        rates = NEAR_RATES if near else RATES
+        for size in near or AREAS:
+            sent = brought(frames, headshot, size) if near else reduced(frames, headshot, size)
             for codec in CODECS:
-                found = equivalents(frames, headshot, area, codec)
+                found = equivalents(*sent, codec, rates)
                 seen[codec] += found
-                text = " ".join(f"{rate // 1000}k:{q:.0f}" for rate, q in zip(RATES, found, strict=True))
-                print(f"{path.stem:20} {area} px {codec:5} {text}", flush=True)
+                text = " ".join(f"{rate // 1000}k:{q:.0f}" for rate, q in zip(rates, found, strict=True))
+                print(f"{path.stem:20} {size} px {codec:5} {text}", flush=True)
         if arguments.short:
             break
     for codec, values in seen.items():
@@ -63,15 +71,15 @@ def read(path: Path) -> list[np.ndarray]:
     return frames
 
 
-def find(rgb: np.ndarray, detector: MtcnnDetector) -> Headshot | None:
+def find(rgb: np.ndarray, detector: MtcnnDetector, largest: float) -> Headshot | None:
     """The headshot that is surest, where it leaves room around it as in a call."""
     faces = detector.detect(rgb)
     headshot = headshot_of(faces[0].box) if faces else None
-    return headshot if headshot and headshot.side < LARGEST * min(rgb.shape[:2]) else None
+    return headshot if headshot and headshot.side < largest * min(rgb.shape[:2]) else None
 
 
-def equivalents(frames: list[np.ndarray], headshot: Headshot, area: int, codec: Codec) -> list[float]:
-    """For each of RATES the quantizer that gives the face the same PSNR."""
+def reduced(frames: list[np.ndarray], headshot: Headshot, area: int) -> tuple[list[np.ndarray], slice, slice]:
+    """The clip at an area in pixels, and where the headshot lies in it."""
     height, width = frames[0].shape[:2]
     scale = (area / (height * width)) ** 0.5
     size = (int(width * scale) & ~1, int(height * scale) & ~1)
@@ -81,6 +89,20 @@ def equivalents(frames: list[np.ndarray], headshot: Headshot, area: int, codec: 
         slice(max(0, int((centre - half) * scale)), int((centre + half) * scale))
         for centre in (headshot.cy, headshot.cx)
     )
+    return small, rows, columns
+
+
+def brought(frames: list[np.ndarray], headshot: Headshot, side: int) -> tuple[list[np.ndarray], slice, slice]:
+    """The clip laid into a call's frame where its headshot has `side` pixels, and where it lies there."""
+    camera = Camera(headshot, side, frames[0].shape, SMALL if side <= 96 else LARGE)
+    x, y = (max(0, v) for v in camera.corner(headshot))
+    return [camera.frame(frame) for frame in frames], slice(y, y + side), slice(x, x + side)
+
+
+def equivalents(
+    small: list[np.ndarray], rows: slice, columns: slice, codec: Codec, rates: tuple[int, ...]
+) -> list[float]:
+    """For each rate the quantizer that gives the face the same PSNR."""
     lumas = [Picture.from_rgb(frame).y for frame in small]
 
     def quality(received: list[np.ndarray]) -> float:
@@ -91,7 +113,7 @@ def equivalents(frames: list[np.ndarray], headshot: Headshot, area: int, codec: 
         return float(np.mean(10 * np.log10(255**2 / np.maximum(errors, 1e-3))))
 
     constant = [quality([Picture.from_rgb(f).y for f in transmit(small, codec, q)]) for q in STEPS[codec]]
-    return [float(np.interp(-quality(send(small, codec, rate)), -np.array(constant), STEPS[codec])) for rate in RATES]
+    return [float(np.interp(-quality(send(small, codec, rate)), -np.array(constant), STEPS[codec])) for rate in rates]
 
 
 def send(frames: list[np.ndarray], codec: Codec, rate: int) -> list[np.ndarray]:

@@ -1,10 +1,11 @@
-"""Pictures as a call delivers them: the far face after camera, resizing and codec, and exemplars lightly compressed.
+"""Pictures as a call delivers them: the face after camera, resizing and codec, and exemplars lightly compressed.
 
 Every function takes and gives uint8 and draws all that is random from the generator it is given.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,69 +21,109 @@ KERNELS = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.BILI
 # clips at 320x180 and 640x360 and 60 to 600 kbit/s: benchmarks/call_quantizers.py. Steady from the first frame on, they
 # look like the middle of a call, where rate control would take seconds to settle after its keyframe.
 QUANTIZERS: dict[Codec, tuple[int, int]] = {"vp8": (4, 54), "h264": (14, 42)}
+# The same for headshots of 96 to 240 pixels at 20 to 300 kbit/s (--headshots 96,160,240).
+NEAR_QUANTIZERS: dict[Codec, tuple[int, int]] = {"vp8": (10, 58), "h264": (20, 50)}
 
 
 @dataclass(frozen=True)
 class CallOptions:
-    """frames: coded up to the one that is kept; margin: pixels of surroundings on each side of the face, LR;
-    blur: largest sigma in LR pixels; noise: largest deviation in grey levels; coarseness: where in QUANTIZERS, from
-    finest 0 to coarsest 1; clean: share left uncompressed."""
+    """near: share of faces that are sent with more pixels than the network takes and reduced to those afterwards;
+    steady: share of these whose exemplars, and so what there is to be seen, have no more pixels than was sent;
+    frames: coded up to the one that is kept, near_frames: of near faces; margin: pixels of surroundings on each side of
+    the face, as sent; blur: largest sigma in pixels as sent; noise: largest deviation in grey levels; coarseness: where
+    in QUANTIZERS, or in NEAR_QUANTIZERS, from finest 0 to coarsest 1; clean: share left uncompressed."""
 
+    near: float = 0.6
+    steady: float = 0.5
     frames: tuple[int, int] = (2, 5)
+    near_frames: tuple[int, int] = (2, 8)
     margin: tuple[int, int] = (8, 24)
     blur: float = 0.7
     noise: float = 3.0
     coarseness: tuple[float, float] = (0.0, 1.0)
     clean: float = 0.05
 
-    def quantizer(self, codec: Codec, rng: np.random.Generator) -> int:
-        finest, coarsest = QUANTIZERS[codec]
+    def quantizer(self, codec: Codec, rng: np.random.Generator, near: bool = False) -> int:
+        finest, coarsest = (NEAR_QUANTIZERS if near else QUANTIZERS)[codec]
         return round(finest + (coarsest - finest) * rng.uniform(*self.coarseness))
 
 
+FEWEST = 72  # pixels of an exemplar's headshot
 CALL = CallOptions()
 KEPT = CallOptions(noise=2.0, coarseness=(0.0, 0.5))  # what an exemplar went through: close faces get bits enough
 
 
-def call_lr(
-    moments: Sequence[np.ndarray], side: int, rng: np.random.Generator, options: CallOptions = CALL
-) -> np.ndarray:
-    """The last of `moments` as the relay's decoder gives it, (side, side, 3), aligned with it to the pixel.
+def draw_native(side: int, whole: int, rng: np.random.Generator, options: CallOptions = CALL) -> int | None:
+    """Pixels that a near face is sent with, from side to whole, as often in each octave; None for a far one."""
+    return round(side * (whole / side) ** rng.random()) if rng.random() < options.near else None
 
-    moments: RGB (S, S, 3), one picture, or consecutive frames of a clip; S a multiple of side. They are moved along a
-    smooth path that ends where the last one lies, so that the codec predicts as it does in a call.
+
+def call_lr(
+    moments: Sequence[np.ndarray],
+    side: int,
+    rng: np.random.Generator,
+    options: CallOptions = CALL,
+    native: int | None = None,
+) -> np.ndarray:
+    """The last of `moments` as the network is given it, (side, side, 3), aligned with it to the pixel.
+
+    moments: RGB (S, S, 3), one picture, or consecutive frames of a clip; S at least side. They are moved along a
+    smooth path that ends where the last one lies, so that the codec predicts as it does in a call. A far face is sent
+    with `side` pixels; a near one with `native`, side to S, and reduced by area after the codec.
     """
-    scale = moments[-1].shape[0] // side
-    count = max(len(moments), int(rng.integers(options.frames[0], options.frames[1] + 1)))
+    near, whole = native is not None, moments[-1].shape[0]
+    native = native or side
+    fewest, most = options.near_frames if near else options.frames
+    count = max(len(moments), int(rng.integers(fewest, most + 1)))
     left, right, top, bottom = (int(v) for v in rng.integers(options.margin[0], options.margin[1] + 1, 4))
-    right, bottom = right + (left + right + side) % 2, bottom + (top + bottom + side) % 2
+    right, bottom = right + (left + right + native) % 2, bottom + (top + bottom + native) % 2
+    size = (native + left + right, native + top + bottom)
     kernel = KERNELS[rng.integers(len(KERNELS))]
     sigma = options.blur * rng.uniform(0.3, 1.0) if rng.random() < 0.4 else 0.0
     noise = _Noise(rng, options.noise)
-    canvases = [_surround(m, [v * scale for v in (top, bottom, left, right)]) for m in moments]
-    path = _path(count, side * scale, rng)
+    scale = whole / native
+    borders = [math.ceil(v * scale) for v in (top, bottom, left, right)]
+    x, y = borders[2] - left * scale, borders[0] - top * scale
+    seen = (x, y, x + size[0] * scale, y + size[1] * scale)  # of a canvas, in its pixels
+    canvases = [_surround(m, borders) for m in moments]
+    path = _path(count, whole, rng)
     frames = []
     for number, move in enumerate(path):
         canvas = canvases[max(0, number - count + len(moments))]
         if number < count - 1:
-            size = canvas.shape[1::-1]
-            canvas = cv2.warpAffine(canvas, _about_centre(move, size), size, borderMode=cv2.BORDER_REPLICATE)
-        small = Image.fromarray(canvas).resize((canvas.shape[1] // scale, canvas.shape[0] // scale), kernel)
-        frame = np.asarray(small)
+            extent = canvas.shape[1::-1]
+            canvas = cv2.warpAffine(canvas, _about_centre(move, extent), extent, borderMode=cv2.BORDER_REPLICATE)
+        frame = np.asarray(Image.fromarray(canvas).resize(size, kernel, seen))
         frame = noise.add(blur(frame, sigma) if sigma else frame)
         frames.append(np.ascontiguousarray(frame))
     if rng.random() >= options.clean:
         codec = CODECS[rng.integers(len(CODECS))]
-        frames = transmit(frames, codec, options.quantizer(codec, rng))
-    return np.ascontiguousarray(frames[-1][top : top + side, left : left + side])
+        frames = transmit(frames, codec, options.quantizer(codec, rng, near))
+    face = np.ascontiguousarray(frames[-1][top : top + native, left : left + native])
+    return face if native == side else cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
 
 
-def call_reference(rgb: np.ndarray, rng: np.random.Generator, options: CallOptions = KEPT) -> np.ndarray:
-    """An exemplar of the call or a photo, the size it has: at times a little soft or noisy, lightly compressed by one
-    frame of a codec at good quality or by JPEG."""
+def softened(rgb: np.ndarray, native: int) -> np.ndarray:
+    """What is left of a square picture in `native` pixels, at the size it had."""
     side = rgb.shape[0]
-    if rng.random() < 0.3:  # a headshot of fewer pixels than the network takes, enlarged
-        native = int(side * rng.uniform(0.55, 0.95)) & ~1
+    if native >= side:
+        return rgb
+    small = cv2.resize(rgb, (native, native), interpolation=cv2.INTER_AREA)
+    return np.asarray(Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def call_reference(
+    rgb: np.ndarray, rng: np.random.Generator, options: CallOptions = KEPT, native: int | None = None
+) -> np.ndarray:
+    """An exemplar of the call or a photo, the size it has: at times a little soft or noisy, lightly compressed by one
+    frame of a codec at good quality or by JPEG. native: of a call in which the person stays about where he is."""
+    side = rgb.shape[0]
+    if native:
+        native = min(side, round(native * rng.uniform(0.9, 1.15))) & ~1
+        rgb = cv2.resize(rgb, (native, native), interpolation=cv2.INTER_AREA)
+    elif rng.random() < 0.45:  # a headshot of fewer pixels than the network takes, enlarged
+        least = min(0.95, max(0.25, FEWEST / side))
+        native = int(side * least * (0.95 / least) ** rng.random()) & ~1
         rgb = cv2.resize(rgb, (native, native), interpolation=cv2.INTER_AREA)
     if rng.random() < 0.5:
         rgb = _Noise(rng, options.noise).add(rgb)

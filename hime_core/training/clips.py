@@ -14,7 +14,7 @@ from hime_core.errors import InputError
 from hime_core.faces.detector import Detection, MtcnnDetector, ScanningDetector
 from hime_core.faces.geometry import Headshot, crop, headshot_of
 from hime_core.faces.quality import sharpness
-from hime_core.training.headshots import PHOTO_SIDE, Person, Shot, encode
+from hime_core.training.headshots import CLIP_SIDE, Person, Shot, encode
 from hime_core.training.packing import read_pack, write_pack
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
@@ -24,11 +24,12 @@ FEWEST = 8  # headshots of a clip that is kept
 
 @dataclass(frozen=True)
 class CutOptions:
-    """shots: at most of a clip; smallest: side of a headshot in pixels; sharpest: as faces.quality has it, at least;
-    inside: share of the headshot that must lie within the frame."""
+    """shots: at most of a clip; smallest, largest: side of a headshot in pixels, larger ones are reduced; sharpest: as
+    faces.quality has it, at least; inside: share of the headshot that must lie within the frame."""
 
     shots: int = 120
     smallest: int = 128
+    largest: int = CLIP_SIDE
     sharpest: float = 0.4
     inside: float = 0.55
 
@@ -109,8 +110,8 @@ def _cut(rgb: np.ndarray, face: Detection, frame: int, options: CutOptions) -> S
     picture = crop(rgb, x, y, side)
     if sharpness(picture) < options.sharpest:
         return None
-    if side > PHOTO_SIDE:
-        picture = cv2.resize(picture, (PHOTO_SIDE, PHOTO_SIDE), interpolation=cv2.INTER_AREA)
+    if side > options.largest:
+        picture = cv2.resize(picture, (options.largest, options.largest), interpolation=cv2.INTER_AREA)
     landmarks = ((face.landmarks + 0.5 - (x, y)) / side).astype(np.float32)
     return Shot(encode(picture), landmarks, frame, picture.shape[0])
 

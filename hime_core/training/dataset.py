@@ -89,11 +89,12 @@ class PairOptions:
         if scale == 8:  # whole pictures of 16
             sizes = {"window": 16, "batch": 16, "lr_sides": ((16, 0.75), (24, 0.1), (32, 0.15))}
         elif recipe == "call":  # from 32 on: the runtime takes smaller faces too, but nothing below is recognisable
-            sizes = {"lr_sides": ((32, 0.5), (48, 0.25), (64, 0.25))}
+            sizes = {"lr_sides": ((32, 0.3), (48, 0.2), (64, 0.25), (80, 0.1), (96, 0.15))}
         else:
             sizes = {}
         if recipe == "call":
-            return cls(scale=scale, degraded=0.05, called=0.9, clip_share=0.5, **sizes)
+            counts = (0.35, 0.25, 0.1, 0.3)  # calls are enhanced with the references there are, mostly three
+            return cls(scale=scale, degraded=0.05, called=0.9, clip_share=0.5, counts=counts, **sizes)
         return cls(scale=scale, **sizes)
 
     @property
@@ -175,7 +176,11 @@ class PairDataset(Dataset):
         scale = o.scale * (2 if o.finer and 2 * o.scale * side <= PHOTO_SIDE else 1)
         box = self._box(photo.shape[0], side * scale, rng)
         hr = _framed(photo, side * scale, box)
-        lr = self._lr(target, hr, side, box, flip, rng)
+        lr, native = self._lr(target, hr, side, box, flip, rng)
+        if native:
+            from hime_core.training.call import softened
+
+            hr = softened(hr, native)
         if points is not None:
             points = (points - box[:2]) / np.float32(box[2])
             points = points + np.float32(o.landmark_error) * rng.standard_normal((5, 2), np.float32)
@@ -190,7 +195,7 @@ class PairDataset(Dataset):
         found = np.zeros((references, 1, window * scale, window * scale), np.uint8)
         for number in range(references):
             mirror = not flip if o.flips == "uneven" and rng.random() < 0.5 else flip
-            reference = self._reference(target, mirror, side * scale, points, rng)
+            reference = self._reference(target, mirror, side * scale, points, native, rng)
             if reference is None:
                 continue
             reference = reference[y * scale : (y + outer) * scale, x * scale : (x + outer) * scale]
@@ -251,16 +256,19 @@ class PairDataset(Dataset):
 
     def _lr(
         self, target: int, hr: np.ndarray, side: int, box: np.ndarray, flip: bool, rng: np.random.Generator
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, int | None]:
+        """The LR picture, and how many pixels the call has of the face at most, where that matters."""
         o = self.options
         kind = rng.random()
         if kind < o.called:
-            from hime_core.training.call import call_lr  # codecs: only where they are used
+            from hime_core.training.call import CALL, call_lr, draw_native  # codecs: only where they are used
 
             before = [_framed(self._look(i, flip)[0], hr.shape[0], box) for i in self._moments(target)]
-            return call_lr([*before, hr], side, rng)
+            native = draw_native(side, hr.shape[0], rng)
+            lr = call_lr([*before, hr], side, rng, native=native)
+            return lr, native if rng.random() < CALL.steady else None
         lr = np.asarray(Image.fromarray(hr).resize((side, side), Image.Resampling.BICUBIC))
-        return degrade_lr(lr, rng) if kind < o.called + o.degraded else lr
+        return degrade_lr(lr, rng) if kind < o.called + o.degraded else lr, None
 
     def _moments(self, target: int) -> list[int]:
         """Up to two shots of the same clip just before."""
@@ -287,9 +295,17 @@ class PairDataset(Dataset):
         return within if len(within) else all_of[gaps >= max(1, min(low, gaps.max()))]
 
     def _reference(
-        self, target: int, flip: bool, side: int, points: np.ndarray | None, rng: np.random.Generator
+        self,
+        target: int,
+        flip: bool,
+        side: int,
+        points: np.ndarray | None,
+        native: int | None,
+        rng: np.random.Generator,
     ) -> np.ndarray | None:
-        """A reference's luma, uint8 (side, side), laid over the target by its landmarks; None for a blank one."""
+        """A reference's luma, uint8 (side, side), laid over the target by its landmarks; None for a blank one.
+
+        native: as `call_reference` has it."""
         o = self.options
         others = self._others(target)
         kind = rng.random() * (o.self_share + o.other_share + o.wrong_share + o.blank_share)
@@ -312,7 +328,7 @@ class PairDataset(Dataset):
         if o.called:
             from hime_core.training.call import call_reference
 
-            picture = luma(call_reference(rgb, rng))
+            picture = luma(call_reference(rgb, rng, native=native))
         elif o.degraded:
             picture = degrade_reference(luma(rgb), rng)
         else:

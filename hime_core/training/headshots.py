@@ -14,6 +14,7 @@ from hime_core.errors import InputError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 PHOTO_SIDE = 256
+CLIP_SIDE = 384  # largest of a headshot from a clip: what LR 96 needs at x4
 
 
 @dataclass(frozen=True, eq=False)

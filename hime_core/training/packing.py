@@ -14,7 +14,17 @@ import numpy as np
 
 from hime_core.errors import InputError
 from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box
-from hime_core.training.headshots import PHOTO_SIDE, Person, Shot, count, encode, read_identities, read_photo, resize
+from hime_core.training.headshots import (
+    CLIP_SIDE,
+    PHOTO_SIDE,
+    Person,
+    Shot,
+    count,
+    encode,
+    read_identities,
+    read_photo,
+    resize,
+)
 
 if TYPE_CHECKING:
     from hime_core.faces.detector import MtcnnDetector
@@ -23,7 +33,10 @@ FORMAT = "hime-headshots-1"
 INDEX = "index.json"
 MIB = 1 << 20
 # Side and WebP quality, best first.
-LADDER = (*((256, q) for q in (95, 92, 88, 84, 80, 75, 70)), *((s, 75) for s in (224, 192, 160, 128)), (128, 60))
+LADDER = (
+    *((CLIP_SIDE, q) for q in (95, 90, 85, 80)), *((256, q) for q in (95, 92, 88, 84, 80, 75, 70)),
+    *((s, 75) for s in (224, 192, 160, 128)), (128, 60),
+)  # fmt: skip
 CLIP_SHARE = 0.4  # of all shots, at most: moments of one clip resemble each other
 _SAMPLE = 96  # shots that a size is estimated from
 
@@ -87,7 +100,7 @@ def pack(
         archive = _archive(packed)
         if len(archive) <= limit:
             _write(archive, target)
-            side, quality = rung or (PHOTO_SIDE, None)
+            side, quality = rung or (max(shot.side for person in packed for shot in person.shots), None)
             return Packed(target, len(packed), count(packed), side, quality, len(archive), tuple(unreadable))
     raise InputError(f"{count(people)} headshots do not fit into {mib:g} MiB; give more room, or fewer photos")
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -5,10 +7,10 @@ from PIL import Image
 from skimage import data
 
 from hime_core.picture import Picture
-from hime_core.training.call import KERNELS, CallOptions, call_lr, call_reference
+from hime_core.training.call import KERNELS, CallOptions, call_lr, call_reference, draw_native, softened
 from hime_core.training.codec import CODECS, transmit
 
-FINE = CallOptions(frames=(4, 4), blur=0.0, noise=0.0, coarseness=(0.0, 0.0), clean=0.0)
+FINE = CallOptions(frames=(4, 4), blur=0.0, noise=0.0, coarseness=(0.0, 0.0), clean=0.0, near_frames=(3, 8))
 
 
 def headshot(side: int) -> np.ndarray:
@@ -55,6 +57,51 @@ def test_at_fine_quality_a_calls_picture_lies_exactly_on_the_plain_one(side, sca
         inner = np.s_[1:-1, 1:-1]
         for shift in ((0, 1), (1, 0), (0, -1), (-1, 0)):
             assert right > 6 + max(psnr(gray[inner], np.roll(p, shift, (0, 1))[inner]) for p in grays)
+
+
+@pytest.mark.parametrize(("side", "whole"), [(32, 128), (48, 192), (64, 250), (96, 384), (96, 96)])
+def test_a_face_sent_with_more_pixels_lies_exactly_on_its_reduction(side, whole):
+    hr = headshot(whole)
+    plain = cv2.cvtColor(cv2.resize(hr, (side, side), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    inner = np.s_[1:-1, 1:-1]
+    for seed in range(4):
+        native = draw_native(side, whole, np.random.default_rng(seed), replace(FINE, near=1.0))
+        assert side <= native <= whole
+        lr = call_lr([hr], side, np.random.default_rng(seed), FINE, native)
+        assert lr.shape == (side, side, 3)
+        gray = cv2.cvtColor(lr, cv2.COLOR_RGB2GRAY)
+        right = psnr(gray[inner], plain[inner])
+        assert right > 30
+        for shift in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+            assert right > 4 + psnr(gray[inner], np.roll(plain, shift, (0, 1))[inner])
+
+
+def test_reduction_takes_damage_away_that_a_far_face_keeps():
+    """At one quantizer of VP8 the face sent with four times the pixels is the better one once reduced."""
+    hr = headshot(256)
+    plain = cv2.resize(hr, (64, 64), interpolation=cv2.INTER_AREA)
+    far = transmit([plain], "vp8", 40)[-1]
+    near = cv2.resize(transmit([hr], "vp8", 40)[-1], (64, 64), interpolation=cv2.INTER_AREA)
+    assert psnr(near, plain) > 3 + psnr(far, plain)
+    coarse = replace(FINE, coarseness=(1.0, 1.0))
+    sent = [np.mean([psnr(call_lr([hr], 64, np.random.default_rng(seed), coarse, native), plain) for seed in range(6)])
+            for native in (64, 128, 256)]  # fmt: skip
+    assert sent[0] + 1 < sent[1] < sent[2] - 1
+
+
+def test_a_steady_calls_exemplar_has_no_more_detail_than_was_sent():
+    hr = headshot(256)
+    soft = softened(hr, 80)
+    assert psnr(soft, cv2.resize(cv2.resize(hr, (80, 80), interpolation=cv2.INTER_AREA), (256, 256))) > 30
+    assert softened(hr, 256) is hr
+
+    def detail(rgb: np.ndarray) -> float:
+        return float(
+            cv2.Laplacian(cv2.GaussianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (0, 0), 1.0), cv2.CV_32F).std()
+        )
+
+    steady = np.mean([detail(call_reference(hr, np.random.default_rng(seed), native=80)) for seed in range(6)])
+    assert steady < 0.8 * np.mean([detail(call_reference(hr, np.random.default_rng(seed))) for seed in range(6)])
 
 
 def test_a_calls_picture_is_the_same_for_a_seed_and_shows_the_last_moment():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import av
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ from hime_core.training import clips, packing
 from hime_core.training.celebamask import IDENTITIES, IMAGES, MAPPING
 from hime_core.training.dataset import PairDataset, PairOptions
 from hime_core.training.degradations import degrade_lr, degrade_reference, jpeg, relight, turn, turn_with
-from hime_core.training.headshots import Person, Shot, count, encode, mirrored, read_identities, read_people
+from hime_core.training.headshots import CLIP_SIDE, Person, Shot, count, encode, mirrored, read_identities, read_people
 from hime_core.training.packing import MIB, pack, read_pack
 
 MARKS = np.float32([[0.38, 0.45], [0.6, 0.44], [0.5, 0.57], [0.41, 0.68], [0.59, 0.67]])
@@ -90,6 +92,19 @@ def test_pairs_have_their_shapes_and_share_a_number_of_references(photos, recipe
         counts.add(one["references"].shape[0])
     assert counts <= {0, 1, 2, 3}
     assert len(counts) > 1
+
+
+def test_call_pairs_take_the_largest_lr_sides_where_a_shot_has_the_pixels():
+    def sides(native: int) -> set[int]:
+        moments = tuple(Shot(encode(picture(i, native)), MARKS, 15 * i, native) for i in range(4))
+        options = replace(PairOptions.for_recipe("call", 4).whole(), batch=1)
+        pairs = PairDataset([Person("clip", moments, clip=True)], options, seed=1, length=100)
+        found = [pairs[i] for i in range(24)]
+        assert all(s["hr"].shape[-1] == 4 * s["lr"].shape[-1] == s["references"].shape[-1] for s in found)
+        return {s["lr"].shape[-1] for s in found}
+
+    assert sides(CLIP_SIDE) == {32, 48, 64, 80, 96}
+    assert sides(256) == {32, 48, 64}
 
 
 @pytest.mark.parametrize("recipe", ["rec", "call"])
@@ -222,7 +237,7 @@ def test_clips_are_cut_once_into_close_headshots(videos, tmp_path, monkeypatch):
     assert len(frames) >= 15
     for shot in people[0].shots:
         assert shot.rgb().shape == (shot.side, shot.side, 3)
-        assert 128 <= shot.side <= 256
+        assert 128 <= shot.side <= CLIP_SIDE
         eyes, mouth = shot.landmarks[:2].mean(0), shot.landmarks[3:].mean(0)
         assert 0.3 < eyes[0] < 0.7
         assert 0.3 < eyes[1] < mouth[1] < 0.8
