@@ -1,7 +1,8 @@
 """What the enhancer makes of faces by size and bitrate, and whether its gate is right: never worse than plain.
 
     python -m benchmarks.gate CLIPS --critics WEIGHTS [--only NAMES] [--headshots 96,128,160,240] [--kbps 30,60,120]
-        [--codec VP8] [--tight] [--photos] [--silent] [--references 3] [--weights NAME] [--sheet DIR] [--json OUT]
+        [--codec VP8] [--tight] [--photos] [--silent] [--always] [--references 3] [--weights NAME] [--sheet DIR]
+        [--json OUT]
 
 Each clip is reduced until its face has a headshot of so many pixels, laid into a frame of 640x360 (320x180 up to 96
 px), and sent at 1 Mbit/s first, then at the low rate. The relay's own encoder, detector, bank, gate, network and
@@ -9,15 +10,16 @@ renderer work as in a call, but wait for each other, so that a busy machine give
 enhanced view at 1280x720 are compared with the clip itself, both as headshots of 256 px.
 --tight: the frame is hardly larger than the headshot, so that all bits go to it; --photos: three photos of the clip's
 first seconds, at its own resolution, are in the bank; --silent: nobody says how frames were coded, as in a file that
-was encoded again. Rows give the mean quantizer step at the low rate, plain and gain in PSNR, LPIPS as a share of
-plain's, the gain in identity, and outcomes.
+was encoded again; --always: what the gate would have to decide on: faces are enhanced in full whatever they have lost,
+and "best" is the strength at which the error would have been least. Rows give the mean quantizer step at the low rate,
+plain and gain in PSNR, LPIPS as a share of plain's, the gain in identity, and outcomes.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
@@ -34,9 +36,10 @@ from hime_core.evaluation.clips import clips_in
 from hime_core.evaluation.metrics import Figures, Meter, mean_figures
 from hime_core.evaluation.perceptual import Identity, Lpips
 from hime_core.evaluation.store import write_json
-from hime_core.exemplar import cut_exemplar
+from hime_core.exemplar import Exemplar, cut_exemplar
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
+from hime_core.gate import Gate, Verdict, lr_side
 from hime_core.picture import Picture
 from server.proof.plan import Timing
 from server.proof.scene import Clip, Scene, Unusable, cut, framed, moved, read_clip, stage
@@ -54,6 +57,14 @@ class Cell:
     steps: list[float]
     outcomes: Counter[str]
     pictures: list[np.ndarray]
+    best: list[float] = field(default_factory=list)
+
+
+class Open(Gate):
+    """Lets every face pass that has exemplars."""
+
+    def judge(self, track: int, side: int, exemplars: tuple[Exemplar, ...], *rest) -> Verdict:
+        return Verdict(lr_side(side, heavy=True), 1.0) if exemplars else Verdict(None, reason="no_exemplar")
 
 
 def main() -> None:
@@ -67,6 +78,7 @@ def main() -> None:
     parser.add_argument("--tight", action="store_true")
     parser.add_argument("--photos", action="store_true")
     parser.add_argument("--silent", action="store_true")
+    parser.add_argument("--always", action="store_true")
     parser.add_argument("--references", type=int, default=3)
     parser.add_argument("--weights", default="auto")
     parser.add_argument("--sheet", type=Path, help="folder for faces: plain, enhanced, truth")
@@ -107,7 +119,15 @@ def measure(clip: Clip, side: int, kbps: int, engine: BatchingEngine, meter: Met
     scene = stage(clip, framed(clip, width, height, side), TIMING)
     bank = ExemplarBank(clock=lambda: now)
     config = EnhancerConfig(patience=None, references=o.references)
-    enhancer = Enhancer(engine, ScanningDetector(), bank, config, clock=lambda: now, damage=DamageEstimator())
+    enhancer = Enhancer(
+        engine,
+        ScanningDetector(),
+        bank,
+        config,
+        clock=lambda: now,
+        damage=DamageEstimator(),
+        gate=Open() if o.always else Gate(),
+    )
     for exemplar in photos_of(clip) if o.photos else ():
         bank.add_photo(exemplar)
     renderers = [Renderer(view, "upscale") for view in ("original", "enhanced")]
@@ -128,6 +148,8 @@ def measure(clip: Clip, side: int, kbps: int, engine: BatchingEngine, meter: Met
         plain, better = (cut(view.rgb(), moved(face, scale)) for view in views)
         truth = scene.truth(number, face)
         cell.rows.append(meter.measure({"plain": plain, "enhanced": better}, truth))
+        added, wanted = better.astype(float) - plain, truth.astype(float) - plain
+        cell.best.append(float((added * wanted).sum() / max(1.0, np.square(added).sum())))
         cell.pictures.append(np.hstack([plain, better, truth]))
     enhancer.close()
     return cell
@@ -163,6 +185,7 @@ def figures(cell: Cell) -> dict:
         "psnr_gain": better["psnr"] - plain["psnr"],
         "lpips_share": better["lpips"] / plain["lpips"],
         "identity_gain": better["identity"] - plain["identity"],
+        "best": float(np.mean(cell.best)),
         "outcomes": dict(cell.outcomes),
     }
 
@@ -172,7 +195,7 @@ def show(name: str, row: dict) -> None:
     print(
         f"{name:38} step {row['step']:5.1f}  PSNR {plain['psnr']:.2f} {row['psnr_gain']:+.2f}  "
         f"LPIPS {plain['lpips']:.4f} x {row['lpips_share']:.2f}  identity {plain['identity']:.3f} "
-        f"{row['identity_gain']:+.3f}  {row['outcomes']}",
+        f"{row['identity_gain']:+.3f}  best {row['best']:.2f}  {row['outcomes']}",
         flush=True,
     )
 

@@ -69,15 +69,17 @@ class Enhancer:
         clock: Callable[[], float] = time.monotonic,
         on_stage: Callable[[str, float], None] = lambda stage, seconds: None,
         damage: DamageEstimator | None = None,
+        gate: Gate | None = None,
     ) -> None:
-        """damage: reads what a codec took from the picture itself; without it, only the bitstream tells."""
+        """damage: reads what a codec took from the picture itself; without it, only the bitstream tells. gate: another
+        than the usual one."""
         self.bank = bank
         self._damage = damage
         self._engine, self._config = engine, config
         self._clock, self._on_stage = clock, on_stage
         self._watch = FaceWatch(detector, config.detect_every, config.patience is None, self._stage)
         self._steady = SteadyDetail(config.carry_for, config.fade, config.steadiness)
-        self._gate = Gate()
+        self._gate = gate or Gate()
         self._banks = StreamBanks(bank, engine.forget)
         self._stream = object()  # its name at the engine
         self._frame = 0

@@ -44,7 +44,7 @@ HR is the photo by Pillow's BOX, LR and bicubic by Pillow's BICUBIC, all in 8 bi
 RGB in [0, 1], LPIPS is v0.1 over AlexNet, identity the cosine of InceptionResnetV1 embeddings with the truth's. "Inner
 face" is the square of half the headshot's side around the face box's centre. The people, photos and references are the
 same for every method and number of references. Milliseconds are medians of processor time on a CPU, registration of the
-references included.
+references included. What calls gain, with the codec and the gate in between, is in [calls.md](calls.md).
 """
 NOTES = {
     "1": """MACs are counted by torch's FlopCounterMode (half its FLOPs) on the network with three references: those of
