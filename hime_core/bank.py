@@ -12,7 +12,7 @@ from uuid import uuid4
 import cv2
 import numpy as np
 
-from hime_core.exemplar import Exemplar, cut_exemplar, inside, plausible, roll_degrees
+from hime_core.exemplar import CLEAN_STEP, Exemplar, cut_exemplar, inside, kept, plausible, roll_degrees
 from hime_core.faces.geometry import Headshot, crop, headshot_of
 from hime_core.faces.quality import yaw_degrees
 from hime_core.faces.tracker import TrackedFace
@@ -26,7 +26,7 @@ OUTDONE = 0.75  # exemplars below go as soon as ENOUGH others are above GOOD
 ENOUGH = 3
 # Measured: faces in real calls 0.45–1.2; the same blurred by motion, below 0.3.
 MIN_SHARPNESS = 0.3
-CLEAN_STEP = 12.0  # quantizer step up to which a codec leaves a face as it is
+AS_FINE = 2.0  # times the finest step of the exemplars: those that were coded more coarsely are not used beside them
 MAX_YAW = 35.0
 MAX_ROLL = 35.0
 MIN_SCORE = 0.9
@@ -89,7 +89,7 @@ class ExemplarBank:
         if reason is None:
             now = self._clock()
             exemplar = cut_exemplar(image, face.box, face.landmarks, uuid4().hex, "call", frame, now)
-            exemplar = replace(exemplar, resolved=exemplar.resolved * _kept(step), step=step)
+            exemplar = replace(exemplar, resolved=exemplar.resolved * kept(step), step=step)
             reason = "blurred" if exemplar.sharpness < MIN_SHARPNESS else None
         with self._lock:
             if exemplar is not None and reason is None:
@@ -145,7 +145,7 @@ class ExemplarBank:
         must have. The choice is steady: an exemplar in use stays until another one matches clearly better.
         """
         with self._lock:
-            usable = [entry for entry in self._entries if entry.exemplar.resolved >= least]
+            usable = _fine([entry for entry in self._entries if entry.exemplar.resolved >= least])
             if not usable:
                 return ()
             found = [entry.exemplar for entry in usable]
@@ -218,10 +218,11 @@ class ExemplarBank:
             del self._entries[min(own[:-1] or own, key=worth)]
 
 
-def _kept(step: float | None) -> float:
-    """The share of its resolution that a face keeps, as far as the quantizer tells: what looks like detail in a picture
-    that was quantized coarsely is in part the codec's own."""
-    return 1.0 if step is None else min(1.0, (CLEAN_STEP / max(step, 1e-3)) ** 0.15)
+def _fine(entries: list[_Entry]) -> list[_Entry]:
+    """Those that were coded about as finely as the finest."""
+    steps = [entry.exemplar.step or CLEAN_STEP for entry in entries]
+    coarsest = AS_FINE * max(CLEAN_STEP, min(steps, default=0.0))
+    return [entry for entry, step in zip(entries, steps, strict=True) if step <= coarsest]
 
 
 def _too_soon(frame: int, before: int | None, interval: int) -> bool:

@@ -12,6 +12,7 @@ from hime_core.faces.geometry import Box, Headshot, crop, headshot_of
 from hime_core.faces.quality import brightness, resolved, sharpness, yaw_degrees
 
 LONGEST_SIDE = 768
+CLEAN_STEP = 12.0  # quantizer step up to which a codec leaves a face as it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,3 +116,9 @@ def plausible(landmarks: np.ndarray, box: Box) -> bool:
     apart = float(np.hypot(*(mouth - eyes))) / box.height
     ordered = landmarks[0, 0] < landmarks[1, 0] and landmarks[3, 0] < landmarks[4, 0]
     return bool((inner > -0.15).all() and (inner < 1.15).all() and ordered and 0.2 < apart < 0.65)
+
+
+def kept(step: float | None) -> float:
+    """The share of its resolution that a face keeps, as far as the quantizer tells: what looks like detail in a picture
+    that was quantized coarsely is in part the codec's own."""
+    return 1.0 if step is None else min(1.0, (CLEAN_STEP / max(step, 1e-3)) ** 0.25)

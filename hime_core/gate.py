@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hime_core.exemplar import Exemplar
+from hime_core.exemplar import Exemplar, kept
 from hime_core.faces.geometry import LR_SIDES
 
 BETTER = 0.9  # times a face's resolved pixels that an exemplar must have to be used for it: less adds nothing
@@ -77,7 +77,8 @@ class Gate:
 
     def least(self, track: int) -> float:
         """Resolved pixels that an exemplar of the face must have at least."""
-        return BETTER * self._of(track).resolved
+        state = self._of(track)
+        return BETTER * state.resolved * kept(state.step)
 
     def step(self, track: int, step: float | None) -> float | None:
         """The step of a face: the bitstream's, or the one by the picture's traces where that is coarser. None where
@@ -140,7 +141,7 @@ def _by_step(step: float | None, side: int, exemplars: tuple[Exemplar, ...]) -> 
     if step is None:
         return 0.0
     worth = _ramp(math.log(max(step, 1e-3) * STEP_SQUARE / side), math.log(FINE_STEP), math.log(COARSE_STEP))
-    theirs = max((e.step for e in exemplars if e.step is not None), default=None)
+    theirs = min((e.step for e in exemplars if e.step is not None), default=None)
     return worth if theirs is None else min(worth, _ramp(step / max(theirs, 1e-3), AS_COARSE, COARSER))
 
 

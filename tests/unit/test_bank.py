@@ -185,6 +185,14 @@ def test_exemplars_that_show_too_little_are_not_chosen(bank):
     assert bank.select(LANDMARKS, 0.0, 0.5, 32, 4, least=300.0) == ()
 
 
+def test_coarsely_coded_exemplars_are_not_used_beside_finer_ones(bank):
+    bank.add_photo(replace(exemplar("coarse"), step=70.0))
+    assert [e.id for e in bank.select(LANDMARKS, 0.0, 0.5, 32, 4)] == ["coarse"]
+    bank.add_photo(replace(exemplar("fine"), step=10.0))
+    bank.add_photo(replace(exemplar("middling"), step=20.0))
+    assert {e.id for e in bank.select(LANDMARKS, 0.0, 0.5, 32, 4)} == {"fine", "middling"}
+
+
 def test_photos_outlive_the_call(bank, portrait, clock):
     for i in range(3):
         bank.add_photo(exemplar(f"photo-{i}", source="photo"))
