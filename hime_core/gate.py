@@ -23,7 +23,7 @@ AS_LARGE, LARGER = 1.2, 1.7  # times the face's pixels that its exemplars have: 
 # Quantizer steps for a square of 160 pixels: nothing to gain up to the one, all from the other on. In proportion to the
 # square, as the same step takes more from a smaller face.
 FINE_STEP, COARSE_STEP, STEP_SQUARE = 20.0, 38.0, 160.0
-TRACES = 1.5  # quantizer steps for one that the picture's traces speak of: they tell of less than was taken
+TRACES = 2.4  # quantizer steps for one that the picture's traces speak of: they tell of less than was taken
 AS_COARSE, COARSER = 1.3, 2.0  # times the exemplars' step: nothing to gain from them, and all
 OPENS, SHUTS = 0.3, 0.05  # strengths between which the gate stays as it is
 MEASURE_EVERY = 5  # frames between measurements of what a face shows

@@ -87,9 +87,9 @@ def test_traces_in_the_picture_count_where_the_bitstream_says_less():
     gate = Gate()
     for frame in range(0, 100, 5):
         assert gate.measures(1, frame)
-        gate.measured(1, frame, 150.0, traces=40.0)
+        gate.measured(1, frame, 150.0, traces=30.0)
         assert not gate.measures(1, frame + 1)
-    assert gate.step(1, 4.0) == pytest.approx(TRACES * 40.0)
+    assert gate.step(1, 4.0) == pytest.approx(TRACES * 30.0)
     assert gate.step(1, 90.0) == 90.0
     assert settled(160, 4.0, gate=gate).strength == 1.0
 
