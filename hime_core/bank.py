@@ -124,6 +124,10 @@ class ExemplarBank:
             self._entries = [e for e in self._entries if e.exemplar.source == "photo"]
             self._admitted = self._tried = self._last = None
 
+    @property
+    def empty(self) -> bool:
+        return not self._entries
+
     def exemplars(self) -> list[Exemplar]:
         """What is in the bank, oldest first."""
         with self._lock:

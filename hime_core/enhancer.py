@@ -19,11 +19,11 @@ from hime_core.compositing.detail import Patch, difference, luma_of
 from hime_core.compositing.layout import enlargement
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
-from hime_core.exemplar import Exemplar
+from hime_core.exemplar import Exemplar, resolution_of
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import LR_SIDES, FaceSquare, Headshot, crop, face_square, headshot_of, resized
-from hime_core.faces.quality import resolved, yaw_degrees
+from hime_core.faces.quality import yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
 from hime_core.gate import Gate
@@ -128,7 +128,11 @@ class Enhancer:
             job.bypasses.append("error")
         elif not faces:
             job.bypasses.append("no_face")
+        self._gate.keep(face.track for face in faces)
+        if any(self._gate.looks(face.track, self._frame) for face in faces):
+            rgb()  # now, as its time is not selection's
         with self._stage("select"):
+            self._measure(job, rgb)
             self._feed(rgb, faces, job.step)
             job.eligible = tuple(self._eligible(job, rgb))
         job.watched = watched
@@ -142,14 +146,20 @@ class Enhancer:
         with self._stage("convert"):
             return picture.rgb()
 
+    def _measure(self, job: Job, rgb: Callable[[], np.ndarray]) -> None:
+        """Now and then, what the faces show and what a codec has left in them."""
+        for face, headshot in zip(job.faces, job.headshots, strict=True):
+            if headshot.side <= LARGEST and self._gate.measures(face.track, self._frame):
+                traces = self._damage.step(luma(_cut(rgb(), face_square(headshot)))) if self._damage else None
+                self._gate.measured(face.track, self._frame, resolution_of(rgb(), headshot), traces)
+
     def _feed(self, rgb: Callable[[], np.ndarray], faces: tuple[TrackedFace, ...], step: float | None) -> None:
         self._banks.keep([face.track for face in faces])
         for face in faces:
             self._banks.of(face.track).offer(rgb, face, self._frame, self._gate.step(face.track, step))
 
     def _eligible(self, job: Job, rgb: Callable[[], np.ndarray]) -> list[Eligible]:
-        """The faces to enhance, notes why the others are not."""
-        self._gate.keep(face.track for face in job.faces)
+        """The faces to enhance; notes why the others are not."""
         found = []
         for face, headshot in zip(job.faces, job.headshots, strict=True):
             eligible, reason = self._considered(job, face, headshot, rgb)
@@ -171,15 +181,11 @@ class Enhancer:
         if headshot.side > LARGEST:
             return None, "too_large"
         track, square, bank = face.track, face_square(headshot), self._banks.of(face.track)
-        known = self._config.references > 0 and bool(bank.exemplars())
-        image = None
-        if self._gate.measures(track, self._frame):
-            image = _cut(rgb(), square)
-            traces = self._damage.step(luma(image)) if self._damage else None
-            self._gate.measured(track, self._frame, _resolved(image, square, headshot), traces)
+        known = self._config.references > 0 and not bank.empty
+        carrying = luma_of(job.picture.y, square)
         exemplars: tuple[Exemplar, ...] = ()
         if known:
-            light = float(crop(job.picture.y, square.x, square.y, square.side).mean()) / 255
+            light = (float(carrying.mean()) - 16) / 219  # of limited-range luma
             exemplars = bank.select(
                 face.landmarks, yaw_degrees(face.landmarks), light, min(square.side, LR_SIDES[-1]),
                 self._engine.scale, self._config.references, self._gate.least(track),
@@ -190,8 +196,7 @@ class Enhancer:
         verdict = self._gate.judge(track, square.side, exemplars, known, job.step, shown)
         if verdict.side is None:
             return None, verdict.reason
-        image = _cut(rgb(), square) if image is None else image
-        carrying = luma_of(job.picture.y, square)
+        image = _cut(rgb(), square)
         return Eligible(face, square, image, carrying, exemplars, verdict.side, verdict.strength), ""
 
     def _ask(self, job: Job) -> None:
@@ -300,13 +305,6 @@ def _added(face: Eligible, sr: np.ndarray) -> np.ndarray:
 
 def _cut(rgb: np.ndarray, square: FaceSquare) -> np.ndarray:
     return crop(rgb, square.x, square.y, square.side)
-
-
-def _resolved(image: np.ndarray, square: FaceSquare, headshot: Headshot) -> float:
-    """What a face shows, by its square, which is larger than the headshot."""
-    margin = round((square.side - headshot.side) / 2)
-    inner = image[margin:-margin, margin:-margin] if margin and 4 * margin < square.side else image
-    return resolved(luma(inner))
 
 
 def _error(future: Future[np.ndarray]) -> BaseException | None:
