@@ -26,13 +26,13 @@ import cv2
 import numpy as np
 
 from benchmarks.people import person_of
-from hime_core.bank import ExemplarBank
 from hime_core.compositing.render import Renderer
 from hime_core.engine import BatchingEngine, FaceRequest, Overload, build_engine
 from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.evaluation.metrics import psnr
 from hime_core.evaluation.warp import Flow, warp_error
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
+from hime_core.people.people import People
 from hime_core.picture import Picture
 from tests.media.portrait import CLOSE_FRAMES, FPS, WALK_FRAMES, Person, Portrait, face_region, truth
 
@@ -84,7 +84,7 @@ def views(engine, config: EnhancerConfig, shown: list[Picture]) -> dict[str, lis
     """RGB windows of the plain and the enhanced view, frame by frame; outcomes counted."""
     now = [0.0]
     enhancer = Enhancer(
-        engine, ScanningDetector(MtcnnDetector()), ExemplarBank(clock=lambda: now[0]), config, clock=lambda: now[0]
+        engine, ScanningDetector(MtcnnDetector()), People(clock=lambda: now[0]), config, clock=lambda: now[0]
     )
     renderers = {name: Renderer(name, "upscale") for name in ("original", "enhanced")}
     found: dict[str, list] = {name: [] for name in (*renderers, "outcomes")}

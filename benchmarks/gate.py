@@ -27,7 +27,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from hime_core.bank import ExemplarBank
 from hime_core.coding import CodingDecoder
 from hime_core.compositing.render import Renderer
 from hime_core.engine import BatchingEngine, build_engine
@@ -40,6 +39,7 @@ from hime_core.exemplar import Exemplar, cut_exemplar
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
 from hime_core.gate import Gate, Verdict, lr_side
+from hime_core.people.people import People
 from hime_core.picture import Picture
 from server.proof.plan import Timing
 from server.proof.scene import Clip, Scene, Unusable, cut, framed, moved, read_clip, stage
@@ -117,19 +117,19 @@ def measure(clip: Clip, side: int, kbps: int, engine: BatchingEngine, meter: Met
     """Raises Unusable."""
     width, height = (2 * round(0.6 * side),) * 2 if o.tight else (320, 180) if side <= 96 else (640, 360)
     scene = stage(clip, framed(clip, width, height, side), TIMING)
-    bank = ExemplarBank(clock=lambda: now)
+    people = People(clock=lambda: now)
     config = EnhancerConfig(patience=None, references=o.references)
     enhancer = Enhancer(
         engine,
         ScanningDetector(),
-        bank,
+        people,
         config,
         clock=lambda: now,
         damage=DamageEstimator(),
         gate=Open() if o.always else Gate(),
     )
     for exemplar in photos_of(clip) if o.photos else ():
-        bank.add_photo(exemplar)
+        people.expect("photos").bank.add_photo(exemplar)
     renderers = [Renderer(view, "upscale") for view in ("original", "enhanced")]
     cell, now = Cell([], [], Counter(), []), 0.0
     for number, frame, coding in sent(scene, encode(scene, o.codec, kbps, TIMING), o.codec):

@@ -22,8 +22,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.soak import OneFarFace
-from hime_core.bank import ExemplarBank
 from hime_core.enhancer import Enhancer
+from hime_core.people.people import People
 from tests.media.forwarder import forwarding
 from tests.media.helpers import FakeEnhancer, serving, until
 from tests.media.impaired import ImpairedPeer
@@ -35,7 +35,7 @@ HELD = 0.5  # seconds
 
 
 def engine_of(seconds: float) -> Callable[[], Any]:
-    return lambda: Enhancer(SlowEngine(seconds), OneFarFace(), ExemplarBank())
+    return lambda: Enhancer(SlowEngine(seconds), OneFarFace(), People())
 
 
 @dataclass(frozen=True)

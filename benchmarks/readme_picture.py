@@ -11,12 +11,12 @@ import sys
 import cv2
 import numpy as np
 
-from hime_core.bank import ExemplarBank
 from hime_core.compositing.render import Renderer
 from hime_core.engine import BatchingEngine, build_engine
 from hime_core.enhancer import Enhanced, Enhancer, EnhancerConfig
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import crop, resized
+from hime_core.people.people import People
 from hime_core.picture import Picture
 from server.proof.scene import cut, moved
 from tests.media.portrait import CLOSE_FRAMES, FPS, WALK_FRAMES, Portrait, face_region, truth
@@ -40,13 +40,13 @@ def main(path: str) -> None:
 def far(engine: BatchingEngine) -> list[np.ndarray]:
     portrait, now = Portrait(frames=1), 0.0
     enhancer = Enhancer(
-        engine, ScanningDetector(), ExemplarBank(clock=lambda: now), EnhancerConfig(patience=None), clock=lambda: now
+        engine, ScanningDetector(), People(clock=lambda: now), EnhancerConfig(patience=None), clock=lambda: now
     )
     for number in range(0, LAST + 1):
         now = number / FPS
         frame = enhancer.finish(enhancer.begin(Picture.from_rgb(portrait.shown(number)), now))
     region = face_region(LAST)
-    exemplar = enhancer.bank.exemplars()[0]
+    exemplar = enhancer.people.exemplars()[0]
     half = 0.36 * exemplar.headshot.side  # as much of the headshot as the others show
     x, y = round(exemplar.headshot.cx - half), round(exemplar.headshot.cy - half)
     return [crop(exemplar.image, x, y, round(2 * half)), *(v.rgb()[region] for v in _views(frame)), truth(LAST)[region]]

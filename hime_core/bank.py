@@ -64,10 +64,6 @@ class ExemplarBank:
         self._last: tuple[int, int, Headshot] | None = None
         self._selected: tuple[str, ...] = ()
 
-    def sibling(self) -> ExemplarBank:
-        """An empty bank with the same settings, for another person in the same stream."""
-        return ExemplarBank(self._capacity, self._interval, self._clock)
-
     def offer(
         self, rgb: Callable[[], np.ndarray], face: TrackedFace, frame: int, step: float | None = None
     ) -> Exemplar | None:
@@ -89,7 +85,8 @@ class ExemplarBank:
         if reason is None:
             now = self._clock()
             exemplar = cut_exemplar(image, face.box, face.landmarks, uuid4().hex, "call", frame, now)
-            exemplar = replace(exemplar, resolved=exemplar.resolved * kept(step), step=step)
+            resolved = exemplar.resolved * kept(step)
+            exemplar = replace(exemplar, resolved=resolved, step=step, sighting=face.track)
             reason = "blurred" if exemplar.sharpness < MIN_SHARPNESS else None
         with self._lock:
             if exemplar is not None and reason is None:
@@ -100,8 +97,7 @@ class ExemplarBank:
                 return None
             self._admitted = frame
             self._entries.append(entry)
-            self._drop_outdone()
-            self._trim("call", self._capacity - sum(e.exemplar.source == "photo" for e in self._entries))
+            self._fit()
         return exemplar
 
     def add_photo(self, exemplar: Exemplar) -> None:
@@ -118,11 +114,23 @@ class ExemplarBank:
         with self._lock:
             self._entries = [e for e in self._entries if e.exemplar.id not in gone]
 
-    def clear_call(self) -> None:
-        """Forgets what came from the call, as another person may be in front of the camera; photos stay."""
+    def release(self, sighting: int) -> list[Exemplar]:
+        """Takes out what came from one view of a face, as it was another person's."""
         with self._lock:
-            self._entries = [e for e in self._entries if e.exemplar.source == "photo"]
-            self._admitted = self._tried = self._last = None
+            gone = [e for e in self._entries if e.exemplar.sighting == sighting and e.exemplar.source == "call"]
+            self._entries = [e for e in self._entries if e not in gone]
+        return [entry.exemplar for entry in gone]
+
+    def adopt(self, exemplars: Iterable[Exemplar]) -> list[str]:
+        """Takes exemplars of the call over from another bank; returns the ids of those for which there was no room."""
+        entries = [_entry(exemplar) for exemplar in exemplars]
+        with self._lock:
+            before = [*(e.exemplar.id for e in self._entries), *(e.exemplar.id for e in entries)]
+            self._entries += entries
+            if entries:
+                self._fit()
+            kept_ids = {e.exemplar.id for e in self._entries}
+        return [id for id in before if id not in kept_ids]
 
     @property
     def empty(self) -> bool:
@@ -198,6 +206,11 @@ class ExemplarBank:
             return "poorer"
         novel = float(_differences([*self._entries, entry])[-1].min()) > NOVELTY
         return None if novel else "poorer"
+
+    def _fit(self) -> None:
+        """Makes room after exemplars of the call were added."""
+        self._drop_outdone()
+        self._trim("call", self._capacity - sum(e.exemplar.source == "photo" for e in self._entries))
 
     def _drop_outdone(self) -> None:
         """What was the best in poor times goes when the call has brought enough that is better."""

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hime_core.bank import ExemplarBank
-from hime_core.banks import StreamBanks
 from hime_core.coding import Coding
 from hime_core.compositing.detail import Patch, difference, luma_of
 from hime_core.compositing.layout import enlargement
@@ -24,11 +22,14 @@ from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import LR_SIDES, FaceSquare, Headshot, crop, face_square, headshot_of, resized
 from hime_core.faces.quality import yaw_degrees
+from hime_core.faces.recognition import Recogniser
 from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
 from hime_core.gate import Gate
 from hime_core.job import Eligible, Enhanced, Job, OnDemand, Outcome, Request
 from hime_core.pace import REFERENCES, Pace
+from hime_core.people.people import People
+from hime_core.people.sightings import Sightings
 from hime_core.picture import Picture
 from hime_core.registration import luma
 
@@ -64,23 +65,25 @@ class Enhancer:
         self,
         engine: Engine,
         detector: ScanningDetector,
-        bank: ExemplarBank,
+        people: People,
         config: EnhancerConfig = EnhancerConfig(),
         clock: Callable[[], float] = time.monotonic,
         on_stage: Callable[[str, float], None] = lambda stage, seconds: None,
         damage: DamageEstimator | None = None,
         gate: Gate | None = None,
+        recogniser: Recogniser | None = None,
     ) -> None:
-        """damage: reads what a codec took from the picture itself; without it, only the bitstream tells. gate: another
-        than the usual one."""
-        self.bank = bank
+        """people: who is known already; they outlive the enhancer. damage: reads what a codec took from the picture
+        itself; without it, only the bitstream tells. gate: another than the usual one. recogniser: tells whose face it
+        is; without it exemplars last as long as an unbroken track, and photos go to nobody."""
+        self.people = people
         self._damage = damage
         self._engine, self._config = engine, config
         self._clock, self._on_stage = clock, on_stage
         self._watch = FaceWatch(detector, config.detect_every, config.patience is None, self._stage)
         self._steady = SteadyDetail(config.carry_for, config.fade, config.steadiness)
         self._gate = gate or Gate()
-        self._banks = StreamBanks(bank, engine.forget)
+        self._sightings = Sightings(people, recogniser, config.patience is None, self._stage, clock)
         self._stream = object()  # its name at the engine
         self._frame = 0
         self._looked = -GLANCE_EVERY  # the frame that was last searched for faces
@@ -93,11 +96,11 @@ class Enhancer:
     def forget(self, exemplar_ids: Iterable[str] | None) -> None:
         """Drops exemplars by id; None drops all of them, and the detail that came of them. From any thread."""
         self._dropped = self._dropped or exemplar_ids is None
-        self._banks.forget(exemplar_ids)
+        self.people.forget(exemplar_ids)
 
     def close(self) -> None:
         self._watch.close()
-        self._banks.close()
+        self._sightings.close()
 
     # -- first half: what is in the frame, and what the engine is asked ------------------------------------------
 
@@ -121,7 +124,7 @@ class Enhancer:
             return Job(picture, received, self._clock(), watched=False, bypasses=["unwatched"])
         self._looked = self._frame
         rgb = OnDemand(lambda: self._converted(picture))  # few frames need it
-        faces = self._watch.update(rgb, picture.y)
+        faces = self._sightings.update(self._watch.update(rgb, picture.y), rgb, self._frame)
         step = coding.step if coding else None
         job = Job(picture, received, self._clock(), step, faces, tuple(headshot_of(f.box) for f in faces))
         if self._watch.failed:
@@ -154,9 +157,10 @@ class Enhancer:
                 self._gate.measured(face.track, self._frame, resolution_of(rgb(), headshot), traces)
 
     def _feed(self, rgb: Callable[[], np.ndarray], faces: tuple[TrackedFace, ...], step: float | None) -> None:
-        self._banks.keep([face.track for face in faces])
         for face in faces:
-            self._banks.of(face.track).offer(rgb, face, self._frame, self._gate.step(face.track, step))
+            sighting = self._sightings.of(face.track)
+            if sighting.verdict != "covered":
+                sighting.person.bank.offer(rgb, face, self._frame, self._gate.step(face.track, step))
 
     def _eligible(self, job: Job, rgb: Callable[[], np.ndarray]) -> list[Eligible]:
         """The faces to enhance; notes why the others are not."""
@@ -180,7 +184,7 @@ class Enhancer:
         """The face as it is to be enhanced, or why it is not."""
         if headshot.side > LARGEST:
             return None, "too_large"
-        track, square, bank = face.track, face_square(headshot), self._banks.of(face.track)
+        track, square, bank = face.track, face_square(headshot), self._sightings.of(face.track).person.bank
         known = self._config.references > 0 and not bank.empty
         carrying = luma_of(job.picture.y, square)
         exemplars: tuple[Exemplar, ...] = ()
@@ -190,8 +194,6 @@ class Enhancer:
                 face.landmarks, yaw_degrees(face.landmarks), light, min(square.side, LR_SIDES[-1]),
                 self._engine.scale, self._config.references, self._gate.least(track),
             )  # fmt: skip
-            if len(job.faces) > 1:  # a photo says who the stream's person is, not which of several faces
-                exemplars = tuple(e for e in exemplars if e.source == "call")
         shown = enlargement(job.picture.width, job.picture.height)
         verdict = self._gate.judge(track, square.side, exemplars, known, job.step, shown)
         if verdict.side is None:

@@ -23,6 +23,7 @@ class Exemplar:
     landmarks (5, 2) float32 lie in its pixels. yaw in degrees, light 0..1. frame: the stream's frame number at
     admission, 0 for a photo; time: clock seconds at admission. resolved: pixels across the headshot that carry detail
     (faces.quality.resolved), less what a coarse quantizer is known to have taken; step: that quantizer's, grey levels.
+    sighting: the unbroken view of a face that it was taken from, 0 for a photo.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Exemplar:
     time: float
     resolved: float
     step: float | None = None
+    sighting: int = 0
 
     @property
     def native_px(self) -> int:

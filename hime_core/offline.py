@@ -11,7 +11,6 @@ import av
 import numpy as np
 from PIL import Image, ImageOps
 
-from hime_core.bank import ExemplarBank
 from hime_core.coding import Coding, CodingDecoder
 from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
@@ -21,6 +20,8 @@ from hime_core.errors import InputError
 from hime_core.exemplar import Exemplar
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import Detector, MtcnnDetector, ScanningDetector
+from hime_core.faces.recognition import load_recogniser
+from hime_core.people.people import People
 from hime_core.photos import UnusablePhoto, exemplar_from_photo
 from hime_core.picture import Picture
 from hime_core.training.dataset import PHOTO_SUFFIXES
@@ -72,16 +73,17 @@ def enhance_file(
     """
     detector = MtcnnDetector()
     now = [0.0]
-    bank = ExemplarBank(clock=lambda: now[0])
+    people = People(engine.forget, clock=lambda: now[0])
     for exemplar in exemplars(detector):
-        bank.add_photo(exemplar)
+        people.expect("photos").bank.add_photo(exemplar)
     enhancer = Enhancer(
         engine,
         ScanningDetector(detector),
-        bank,
+        people,
         EnhancerConfig(patience=None),
         clock=lambda: now[0],
         damage=DamageEstimator(),
+        recogniser=load_recogniser(),
     )  # fmt: skip
     renderer = Renderer(view, layout)
     outcomes: Counter[str] = Counter()

@@ -21,6 +21,8 @@ MAX_COASTING = 3  # frames without flow before a track is given up
 MAX_MISSES = 3  # detections in a row that do not see the face before a track is given up
 SAME_FACE = 0.3
 SAME_PICTURE = 0.4
+ALIKE = 0.6  # correlation of a face that flow cannot follow, below which it may be another's
+JUMP = 0.35  # of the box's height between a track and its detection, from which on it may be another face
 HISTORY = 90  # frames: how late a detection may be
 
 LK = {
@@ -32,13 +34,15 @@ LK = {
 
 @dataclass(frozen=True, eq=False)
 class TrackedFace:
-    """A face in the current frame. seen: frames since the last detection that confirmed it, 0 if this very frame."""
+    """A face in the current frame. seen: frames since the last detection that confirmed it, 0 if this very frame.
+    doubts: how often so far the track may have gone over to another face."""
 
     track: int
     box: Box
     landmarks: np.ndarray
     score: float
     seen: int
+    doubts: int = 0
 
 
 @dataclass(eq=False)
@@ -51,6 +55,7 @@ class _Track:
     gain: float = 1.0
     misses: int = 0
     coasting: int = 0
+    doubts: int = 0
     motion: np.ndarray = field(default_factory=lambda: np.eye(3))  # from birth to now
     past: deque[tuple[int, np.ndarray, np.ndarray]] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
@@ -147,6 +152,7 @@ class FaceTracker:
                 track.points[2:].astype(np.float32),
                 track.score,
                 self._frame - track.confirmed,
+                track.doubts,
             )
             for track in self._tracks
         ]
@@ -156,6 +162,7 @@ class FaceTracker:
         motion, alike = flow(before, now, box)
         if motion is None:
             track.coasting += 1
+            track.doubts += alike < ALIKE
             if track.coasting > MAX_COASTING or alike < SAME_PICTURE:
                 return False
             motion = np.eye(3)
@@ -178,6 +185,7 @@ class FaceTracker:
         # detector's noise balance; a large error is drift, or a turned head, and is taken faster.
         track.gain = max(0.15, track.gain / (1 + track.gain))
         track.pending = error * (0.6 if drift > 0.2 else track.gain)
+        track.doubts += drift > JUMP or track.misses > 1
         track.score, track.confirmed, track.misses = score, frame, 0
 
     def _welcome(self, detection: Detection, gray: np.ndarray, frame: int, matched: set[int]) -> None:

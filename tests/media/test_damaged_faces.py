@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from skimage import data
 
-from hime_core.bank import ExemplarBank
 from hime_core.coding import CodingDecoder
 from hime_core.compositing.render import Renderer
 from hime_core.engine import BatchingEngine, build_engine
@@ -23,6 +22,7 @@ from hime_core.enhancer import Enhanced, Enhancer, EnhancerConfig
 from hime_core.evaluation.metrics import psnr
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import Headshot
+from hime_core.people.people import People
 from hime_core.picture import Picture
 from server.media.bitrate import Bitrates
 from server.media.encoder import VideoEncoder
@@ -75,9 +75,9 @@ class Stream:
 
     def __init__(self, engine: BatchingEngine, references: int = 3) -> None:
         self.now = 0.0
-        self.bank = ExemplarBank(clock=lambda: self.now)
+        self.people = People(engine.forget, clock=lambda: self.now)
         config = EnhancerConfig(patience=None, references=references)
-        self.enhancer = Enhancer(engine, ScanningDetector(), self.bank, config, clock=lambda: self.now)
+        self.enhancer = Enhancer(engine, ScanningDetector(), self.people, config, clock=lambda: self.now)
 
     def play(self, shown: Shown, rates: Sequence[int]) -> list[Enhanced]:
         found = []
@@ -132,7 +132,7 @@ def test_a_clear_face_in_720p_is_left_alone(engine) -> None:
     stream, shown = Stream(engine), Shown(1280, 720, 260.0)
     found = stream.play(shown, [3_000_000] * 20)
     assert outcomes(found) == {"passed"} and found[-1].bypasses == ("close",)
-    assert stream.bank.exemplars()
+    assert stream.people.exemplars()
     for result in found[-3:]:
         views = [Renderer(view, "upscale").render(result) for view in ("original", "enhanced")]
         for plane in ("y", "u", "v"):
@@ -145,7 +145,7 @@ def test_a_call_that_starts_poor_recovers_and_has_learned_when_it_gets_poor_agai
     poor, good, again = found[:40], found[40:150], found[-30:]
     assert outcomes(poor[10:]) == {"passed"}  # there is nothing better to go by
     assert good[-1].outcome == "passed" and good[-1].patches == ()
-    assert all(e.step is not None and e.step < 20 for e in stream.bank.exemplars())
+    assert all(e.step is not None and e.step < 20 for e in stream.people.exemplars())
     assert [r.outcome for r in again].count("enhanced") > 20
 
 

@@ -111,11 +111,12 @@ def test_refuses_what_is_blurred_or_in_motion(bank, portrait):
     assert bank.offer(lambda: blurred, face(), 0) is None
     moved = face(box=replace(BOX, x=BOX.x + 25), landmarks=LANDMARKS + np.array([25, 0], np.float32))
     assert bank.offer(lambda: portrait, moved, 6) is not None  # 4 pixels a frame are slow for this face
-    bank.clear_call()
-    bank.offer(lambda: blurred, face(), 10)
-    bank.offer(lambda: blurred, face(), 12)
-    assert bank.offer(lambda: portrait, moved, 13) is None
-    assert dict(bank.refusals) == {"blurred": 2, "moving": 1}
+    assert dict(bank.refusals) == {"blurred": 1}
+    other = ExemplarBank()
+    other.offer(lambda: blurred, face(), 10)
+    other.offer(lambda: blurred, face(), 12)
+    assert other.offer(lambda: portrait, moved, 13) is None
+    assert dict(other.refusals) == {"blurred": 1, "moving": 1}
 
 
 def test_a_refused_face_is_tried_again_before_the_interval_is_over(bank, portrait):
@@ -201,9 +202,21 @@ def test_photos_outlive_the_call(bank, portrait, clock):
         bank.offer(lambda: portrait, face(), frame)
     assert len(bank.exemplars()) == 16
     assert sum(item.source == "photo" for item in bank.exemplars()) == 3
-    bank.clear_call()
-    assert sorted(item.id for item in bank.exemplars()) == ["photo-0", "photo-1", "photo-2"]
-    assert bank.offer(lambda: portrait, face(), 30 * 40) is not None  # the interval starts anew as well
+
+
+def test_what_came_of_one_view_of_a_face_goes_to_another_bank(bank, portrait):
+    for frame in range(3):
+        bank.offer(lambda: portrait, face(track=7), 30 * frame)
+    bank.add_photo(exemplar("photo", source="photo"))
+    bank.offer(lambda: portrait, face(track=8), 90)
+    gone = bank.release(7)
+    assert [item.sighting for item in gone] == [7, 7, 7]
+    assert [(item.source, item.sighting) for item in bank.exemplars()] == [("photo", 0), ("call", 8)]
+    other = ExemplarBank(capacity=2)
+    left_out = other.adopt(gone)
+    assert {item.id for item in other.exemplars()} | set(left_out) == {item.id for item in gone}
+    assert len(other.exemplars()) == 2
+    assert bank.release(7) == [] and other.adopt([]) == []
 
 
 def test_photos_fill_half_the_bank_at_most(bank):
@@ -277,7 +290,7 @@ def test_threads_may_offer_select_and_remove_at_once(portrait):
         lambda i: bank.add_photo(exemplar(f"{i}", source="photo")),
         lambda i: bank.remove([f"{i - 3}"]),
         lambda i: bank.select(LANDMARKS, 0, 0.5, 32, 4),
-        lambda i: bank.clear_call() if i % 10 == 0 else bank.exemplars(),
+        lambda i: bank.release(1) if i % 10 == 0 else bank.exemplars(),
     ]
     threads = [threading.Thread(target=work, args=(job,)) for job in jobs]
     for thread in threads:

@@ -14,6 +14,7 @@ from hime_core.faces.geometry import Box, headshot_of
 from hime_core.job import OnDemand
 from hime_core.picture import Picture
 from tests.unit.enhancer_stage import (
+    BOB,
     CLOSE,
     FAR,
     Clock,
@@ -57,7 +58,7 @@ def test_close_face_feeds_the_bank_and_is_used_when_far(scene, clock):
     close = [step(enhancer, scene, clock) for _ in range(5)]
     assert {r.outcome for r in close} == {"passed"}
     assert close[-1].bypasses == ("close",)
-    assert len(enhancer.bank.exemplars()) == 1
+    assert len(enhancer.people.exemplars()) == 1
     scale = 0.9
     while scale > 0.2:  # walks away
         scale *= 0.96
@@ -65,8 +66,8 @@ def test_close_face_feeds_the_bank_and_is_used_when_far(scene, clock):
         step(enhancer, scene, clock)
     last = step(enhancer, scene, clock)
     assert last.outcome == "enhanced"
-    assert [e.source for e in engine.asked[-1][0].exemplars] == ["call"] * len(enhancer.bank.exemplars())
-    assert last.reference_gap == pytest.approx(clock.now - enhancer.bank.exemplars()[-1].time, abs=3)
+    assert [e.source for e in engine.asked[-1][0].exemplars] == ["call"] * len(enhancer.people.exemplars())
+    assert last.reference_gap == pytest.approx(clock.now - enhancer.people.exemplars()[-1].time, abs=3)
     lr = engine.asked[-1][0].lr
     assert lr.shape[0] in (32, 48, 64)
 
@@ -92,7 +93,7 @@ def test_a_close_face_is_enhanced_while_it_comes_coarsely_coded(scene, clock):
     assert (poor.outcome, poor.bypasses) == ("enhanced", ())
     request = engine.asked[-1][0]
     assert request.lr.shape == (80, 80, 3)  # reduced by area
-    assert [e.id for e in request.exemplars] == [e.id for e in enhancer.bank.exemplars()]
+    assert [e.id for e in request.exemplars] == [e.id for e in enhancer.people.exemplars()]
     (patch,) = poor.patches
     headshot = poor.faces[0].side
     assert patch.side > headshot and patch.difference.shape == (320, 320, 3)
@@ -111,7 +112,7 @@ def test_a_coarse_picture_gains_nothing_from_exemplars_as_coarse(scene, clock):
     enhancer = enhancer_of(engine, scene, clock)
     scene.faces = [CLOSE]
     result = shown(enhancer, scene, clock, coded(90.0), 40)
-    assert enhancer.bank.exemplars()
+    assert enhancer.people.exemplars()
     assert (result.outcome, result.bypasses, engine.asked) == ("passed", ("close",), [])
 
 
@@ -120,7 +121,7 @@ def test_a_call_that_begins_poorly_fills_its_bank_when_it_gets_better(scene, clo
     scene.faces = [CLOSE]
     shown(enhancer, scene, clock, coded(90.0), 40)
     shown(enhancer, scene, clock, coded(8.0), 130)
-    assert {e.step for e in enhancer.bank.exemplars()} == {8.0}
+    assert {e.step for e in enhancer.people.exemplars()} == {8.0}
     assert shown(enhancer, scene, clock, coded(90.0), 20).outcome == "enhanced"
 
 
@@ -158,30 +159,32 @@ def test_frames_that_nobody_sees_the_faces_of_are_glanced_at_and_feed_the_bank(s
     bypasses = [seen_by(watched=False, followed=False) for _ in range(70)]
     assert looks == list(range(1, 71, GLANCE_EVERY))
     assert set(bypasses) == {("close",), ("unwatched",)}
-    assert len(enhancer.bank.exemplars()) == 3  # one in thirty frames, as ever
+    assert len(enhancer.people.exemplars()) == 3  # one in thirty frames, as ever
     looks.clear()
     assert [seen_by(watched=False, followed=True), seen_by(watched=True, followed=False)] == [("close",)] * 2
     assert looks == [71, 72]  # as soon as somebody does, every frame
 
 
 def test_nobody_is_drawn_with_anothers_details(scene, clock):
-    """The first person's exemplars are gone with their track; a second face has a bank of its own."""
+    """Somebody else comes after the first has gone: of that one's exemplars none is used."""
     engine = Engine()
     enhancer = enhancer_of(engine, scene, clock)
     scene.faces = [CLOSE]
     for _ in range(5):
         step(enhancer, scene, clock)
-    taken = {e.id for e in enhancer.bank.exemplars()}
+    taken = {e.id for e in enhancer.people.exemplars()}
     assert taken
     scene.faces = []
     for _ in range(60):
         step(enhancer, scene, clock)
-    scene.faces = [FAR]
+    scene.faces = [(0.2, 300, 150, BOB)]
     for _ in range(20):
         last = step(enhancer, scene, clock)
     assert last.outcome == "enhanced"
-    assert engine.asked[-1][0].exemplars == ()
-    assert taken <= engine.forgotten
+    assert all(request.exemplars == () for request, _ in engine.asked)
+    scene.faces = [CLOSE]
+    step(enhancer, scene, clock)  # the first is not forgotten
+    assert taken <= {e.id for e in enhancer.people.exemplars()}
 
 
 def test_two_faces_are_both_enhanced_each_by_its_own(scene, clock):
@@ -218,14 +221,15 @@ def test_coming_close_fades_the_detail_out(scene, clock):
     assert beyond[-1] == 0
 
 
-def test_closing_forgets_the_faces(scene, clock):
+def test_people_outlive_the_stream_until_they_are_forgotten(scene, clock):
     engine = Engine()
     enhancer = enhancer_of(engine, scene, clock)
     scene.faces = [CLOSE]
     step(enhancer, scene, clock)
-    ids = {e.id for e in enhancer.bank.exemplars()}
+    ids = {e.id for e in enhancer.people.exemplars()}
     enhancer.close()
-    assert ids
+    assert {e.id for e in enhancer.people.exemplars()} == ids  # they may come back
+    enhancer.people.forget(None)
     assert ids <= engine.forgotten
 
 
@@ -235,10 +239,10 @@ def test_forgetting_the_person_leaves_nothing(scene, clock):
     scene.faces = [CLOSE]
     for _ in range(3):
         step(enhancer, scene, clock)
-    ids = {e.id for e in enhancer.bank.exemplars()}
+    ids = {e.id for e in enhancer.people.exemplars()}
     assert ids
     enhancer.forget(None)
-    assert enhancer.bank.exemplars() == []
+    assert enhancer.people.exemplars() == []
     assert ids <= engine.forgotten
     step(enhancer, scene, clock)
     assert all(memory.detail is None for memory in enhancer._steady._memory.values())

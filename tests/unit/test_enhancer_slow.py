@@ -7,10 +7,10 @@ from itertools import cycle
 import numpy as np
 import pytest
 
-from hime_core.bank import ExemplarBank
 from hime_core.engine import FaceRequest, Late, Overload
 from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.pace import Pace, Plan
+from hime_core.people.people import People
 from tests.unit.enhancer_stage import (
     FAR,
     Clock,
@@ -104,7 +104,7 @@ def test_a_detector_that_fails_is_counted_as_an_error(scene, clock):
         def detect(self, rgb, last=()):
             raise RuntimeError("on purpose")
 
-    enhancer = Enhancer(Engine(), Failing(), ExemplarBank(clock=clock), EnhancerConfig(patience=0.1), clock=clock)
+    enhancer = Enhancer(Engine(), Failing(), People(clock=clock), EnhancerConfig(patience=0.1), clock=clock)
     reasons = set()
     for _ in range(20):
         reasons.update(step(enhancer, scene, clock).bypasses)

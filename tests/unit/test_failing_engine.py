@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from hime_core.bank import ExemplarBank
 from hime_core.engine.batching import BatchingEngine
 from hime_core.enhancer import Enhancer
+from hime_core.people.people import People
 from server.media.pipeline import MAX_IN_FLIGHT, VideoPipeline
 from server.observability.metrics import Metrics
 from tests.unit.enhancer_stage import Scene
@@ -46,7 +46,7 @@ class Stream:
         self.metrics, self.scene = Metrics(), Scene()
         self.scene.faces = [FAR]
         self.engine = BatchingEngine(backend)
-        self.pipeline = VideoPipeline(Enhancer(self.engine, self.scene, ExemplarBank()), self.metrics)
+        self.pipeline = VideoPipeline(Enhancer(self.engine, self.scene, People()), self.metrics)
         self.pipeline.views.any = lambda wanted: wanted("enhanced", "upscale")  # as if the enhanced view were watched
         self.sent = 0
         self.fullest = 0
