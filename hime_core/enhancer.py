@@ -26,7 +26,7 @@ from hime_core.faces.recognition import Recogniser
 from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
 from hime_core.gate import Gate
-from hime_core.job import Eligible, Enhanced, Job, OnDemand, Outcome, Request
+from hime_core.job import Eligible, Enhanced, Job, OnDemand, Outcome, Request, SeenFace
 from hime_core.pace import REFERENCES, Pace
 from hime_core.people.people import People
 from hime_core.people.sightings import Sightings
@@ -77,6 +77,7 @@ class Enhancer:
         itself; without it, only the bitstream tells. gate: another than the usual one. recogniser: tells whose face it
         is; without it exemplars last as long as an unbroken track, and photos go to nobody."""
         self.people = people
+        self.seen: tuple[SeenFace, ...] = ()  # of the last frame that was looked at; may be read from any thread
         self._damage = damage
         self._engine, self._config = engine, config
         self._clock, self._on_stage = clock, on_stage
@@ -164,13 +165,18 @@ class Enhancer:
 
     def _eligible(self, job: Job, rgb: Callable[[], np.ndarray]) -> list[Eligible]:
         """The faces to enhance; notes why the others are not."""
-        found = []
+        found, seen = [], []
         for face, headshot in zip(job.faces, job.headshots, strict=True):
             eligible, reason = self._considered(job, face, headshot, rgb)
+            sighting = self._sightings.of(face.track)
             if eligible:
                 found.append(eligible)
             else:
+                reason = "unrecognised" if reason == "no_exemplar" and sighting.verdict != "new" else reason
                 job.bypasses.append(reason)
+            used = len(eligible.exemplars) if eligible else 0
+            seen.append(SeenFace(sighting.person.id, sighting.verdict, round(headshot.side), used, reason or None))
+        self.seen = tuple(seen)
         plan = self.pace.plan([face.side for face in found], job.now)
         job.ask = plan.ask
         return [

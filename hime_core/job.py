@@ -14,6 +14,7 @@ from hime_core.compositing.detail import Patch
 from hime_core.exemplar import Exemplar
 from hime_core.faces.geometry import FaceSquare, Headshot
 from hime_core.faces.tracker import TrackedFace
+from hime_core.people.sightings import Verdict
 from hime_core.picture import Picture
 
 Outcome = Literal["enhanced", "carried", "passed"]
@@ -44,6 +45,19 @@ class Eligible:
     exemplars: tuple[Exemplar, ...]
     side: int  # the LR size that the engine is asked for, at most n
     strength: float  # how much of what the network adds is to be shown, 0..1
+
+
+@dataclass(frozen=True)
+class SeenFace:
+    """What is known of a face in view. person: a people.Person's id; verdict: as people.Sighting has it; side: of the
+    headshot, pixels; exemplars: how many it is enhanced with; reason: why it is not enhanced, as bypasses are
+    counted, None where it is."""
+
+    person: int
+    verdict: Verdict
+    side: int
+    exemplars: int
+    reason: str | None
 
 
 @dataclass(eq=False)

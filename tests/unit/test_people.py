@@ -1,4 +1,4 @@
-"""Exemplars stay with the person: what the enhancer does when people leave, return, swap places and follow each other."""
+"""Exemplars stay with the person: when people leave, return, swap places, and sit down in each other's chairs."""
 
 import gc
 
