@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 from hime_core.faces.recognition import Limits
@@ -17,14 +17,14 @@ def judge(
     scores: Mapping[int, float],
     limits: Limits,
     current: int | None,
-    expected: int | None,
+    expected: Collection[int],
     apart: Callable[[int, int], bool],
 ) -> Judgement:
     """Who a face is: a person's id, a stranger, or unsure.
 
     scores: its likeness to each person who it may be, by id. current: who it was recognised as, which holds until the
-    evidence speaks against it. expected: who was here a moment ago. apart: whether two are different people for sure;
-    a face that is much like both of them is neither's.
+    evidence speaks against it. expected: those who were here a moment ago. apart: whether two are different people
+    for sure; a face that is much like both of them is neither's.
     """
     if not scores:
         return "stranger"
@@ -40,6 +40,6 @@ def judge(
         return best if surely else "stranger"
     if surely:
         return best
-    if best == expected and clear and scores[best] >= limits.other + LIKELY * (limits.same - limits.other):
+    if best in expected and clear and scores[best] >= limits.other + LIKELY * (limits.same - limits.other):
         return best
     return "stranger" if scores[best] < limits.other else "unsure"

@@ -23,8 +23,9 @@ from hime_core.people.people import People, Person
 
 log = logging.getLogger(__name__)
 
-LOOKS = (0, 4, 8, 16, 30, 60, 120)  # frames after a face came into view at which it is looked at, then every LATER
-LATER = 300
+# Frames until the next look at a face of which it is not sure whose it is; the last for all later ones.
+UNSURE = (4, 4, 8, 14, 30, 60)
+SURE = (60, 300)  # and where it is
 BETTER = 1.3  # times as large as it was looked at before: worth another look
 COVERED = 0.05  # share of a box that another covers, from which on one face may be taken for the other
 AGAIN = 1.5  # seconds within which a face that comes back near its place is expected to be the same person's
@@ -45,27 +46,27 @@ class Sighting:
     id: int
     track: int
     person: Person
-    began: int  # frame
     doubts: int = 0
-    expected: Person | None = None  # who was here before the doubt
+    expected: frozenset[int] = frozenset()  # persons who were here a moment ago
     verdict: Verdict = "new"
     looks: int = 0
+    due: int = 0  # frame of the next look
     side: float = 0.0  # of the headshot, the largest that it was looked at
     total: np.ndarray | None = None  # of the embeddings at about that size
     scores: dict[int, float] = field(default_factory=dict)  # by person, of the last look
 
     def is_due(self, frame: int, side: float) -> bool:
         """Whether it is time for a look."""
-        if self.verdict == "covered":
-            return False
-        later = max(0, self.looks - len(LOOKS) + 1)
-        after = LOOKS[min(self.looks, len(LOOKS) - 1)] + LATER * later
-        return frame - self.began >= after or side >= BETTER * self.side > 0
+        return self.verdict != "covered" and (frame >= self.due or side >= BETTER * self.side > 0)
+
+    def looked_at(self, frame: int) -> None:
+        waits = UNSURE if self.verdict == "unsure" else SURE
+        self.due = frame + waits[min(self.looks, len(waits)) - 1]
 
 
 @dataclass(frozen=True, eq=False)
 class _Gone:
-    person: Person
+    persons: frozenset[int]
     box: Box
     time: float
 
@@ -95,6 +96,7 @@ class Sightings:
         self._boxes: dict[int, Box] = {}
         self._gone: list[_Gone] = []
         self._generation = people.generation
+        self._frame = 0
         self._logged = False
 
     def update(
@@ -104,6 +106,7 @@ class Sightings:
 
         rgb: gives the frame, uint8 (height, width, 3), where it is to be looked at.
         """
+        self._frame = frame
         self._let_go(faces)
         if self._generation != self._people.generation:
             self._generation = self._people.generation
@@ -114,7 +117,7 @@ class Sightings:
             if sighting is None:
                 self._begin(face.track, frame, face.doubts, self._returning(face))
             elif face.doubts != sighting.doubts:
-                self._begin(face.track, frame, face.doubts, sighting.expected or sighting.person)
+                self._begin(face.track, frame, face.doubts, self._who(face.track))
         self._cover(faces, frame)
         self._boxes = {face.track: face.box for face in faces}
         if self._pending and self._pending.done():
@@ -142,36 +145,42 @@ class Sightings:
     def _let_go(self, faces: Sequence[TrackedFace]) -> None:
         now, there = self._clock(), {face.track for face in faces}
         for track in set(self._tracks) - there:
+            self._gone.append(_Gone(self._who(track), self._boxes[track], now))
             sighting = self._tracks.pop(track)
-            who = sighting.expected or sighting.person
-            self._gone.append(_Gone(who, self._boxes[track], now))
             self._people.away(sighting.person, sighting.id)
         self._gone = [gone for gone in self._gone if now - gone.time < AGAIN]
 
-    def _begin(self, track: int, frame: int, doubts: int, expected: Person | None = None) -> Sighting:
+    def _begin(self, track: int, frame: int, doubts: int, expected: frozenset[int] = frozenset()) -> Sighting:
         before = self._tracks.get(track)
         id = self._people.next_sighting()
-        sighting = Sighting(id, track, self._people.newcomer(id), frame, doubts, expected)
+        sighting = Sighting(id, track, self._people.newcomer(id), doubts, expected, due=frame)
         self._tracks[track] = sighting
         if before is not None:
             self._people.away(before.person, before.id)
         return sighting
 
-    def _returning(self, face: TrackedFace) -> Person | None:
-        """Who was lost from view near here a moment ago, if nobody else was."""
-        near = [gone.person for gone in self._gone if _near(gone.box, face.box)]
-        return near[0] if len(set(near)) == 1 else None
+    def _returning(self, face: TrackedFace) -> frozenset[int]:
+        """Who was lost from view near here a moment ago."""
+        return frozenset().union(*(gone.persons for gone in self._gone if _near(gone.box, face.box)))
 
     def _cover(self, faces: Sequence[TrackedFace], frame: int) -> None:
-        """Where one face is before another, the tracker may take one for the other."""
-        pairs = itertools.combinations(faces, 2)
-        covered = {face.track for a, b in pairs for face in (a, b) if _covered(a.box, b.box) > COVERED}
+        """Where one face is before another, the tracker may take one for the other: either may be either then."""
+        covering = [(a, b) for a, b in itertools.combinations(faces, 2) if _covered(a.box, b.box) > COVERED]
+        covered = {face.track for pair in covering for face in pair}
+        for a, b in covering:
+            either = frozenset().union(*(self._who(face.track) for face in (a, b)))
+            for face in (a, b):
+                if self._tracks[face.track].verdict != "covered":
+                    self._begin(face.track, frame, face.doubts).verdict = "covered"
+                self._tracks[face.track].expected |= either
         for face in faces:
             sighting = self._tracks[face.track]
-            if face.track in covered and sighting.verdict != "covered":
-                self._begin(face.track, frame, face.doubts, None).verdict = "covered"
-            elif face.track not in covered and sighting.verdict == "covered":
-                self._begin(face.track, frame, face.doubts, None)
+            if face.track not in covered and sighting.verdict == "covered":
+                self._begin(face.track, frame, face.doubts, sighting.expected)
+
+    def _who(self, track: int) -> frozenset[int]:
+        sighting = self._tracks[track]
+        return sighting.expected | {sighting.person.id}
 
     # -- looks -------------------------------------------------------------------------------------------------
 
@@ -190,6 +199,7 @@ class Sightings:
             sighting.side = max(sighting.side, headshot.side)
             total = None if fresh else sighting.total
             sighting.looks += 1
+            sighting.looked_at(frame)
             asked.append(Asked(sighting.id, picture, headshot.side, candidates, total))
         if not asked:
             return
@@ -222,6 +232,7 @@ class Sightings:
             sighting = now[look.sighting]
             sighting.total, sighting.scores = look.total, look.scores
             self._decide(sighting, look)
+            self._tracks[sighting.track].looked_at(self._frame)
 
     def _decide(self, sighting: Sighting, look: Look) -> None:
         assert self._recogniser is not None
@@ -236,7 +247,7 @@ class Sightings:
             free,
             self._recogniser.limits(round(look.side)),
             sighting.person.id,
-            sighting.expected.id if sighting.expected else None,
+            sighting.expected,
             lambda a, b: self._people.apart(people[a], people[b]),
         )
         if found == "unsure":
@@ -245,7 +256,7 @@ class Sightings:
             if sighting.person.id in free:
                 self._correct(sighting, None)
             else:
-                sighting.verdict, sighting.expected = "new", None
+                sighting.verdict, sighting.expected = "new", frozenset()
         elif found != sighting.person.id:
             if found in holders:  # who was taken for this person is not
                 self._correct(holders[found], None)
@@ -254,7 +265,7 @@ class Sightings:
             else:
                 self._people.move(sighting.id, sighting.person, people[found], sighting.id)
                 sighting.person = people[found]
-            sighting.verdict, sighting.expected = "recognised", None
+            sighting.verdict, sighting.expected = "recognised", frozenset()
             self.counts["recognised"] += 1
 
     def _correct(self, sighting: Sighting, right: Person | None) -> Sighting:
@@ -262,7 +273,7 @@ class Sightings:
         that detail that was made with another's exemplars is not carried on."""
         self.counts["corrected"] += 1
         id = self._people.next_sighting()
-        after = replace(sighting, id=id, person=right or self._people.newcomer(id), expected=None, verdict="new")
+        after = replace(sighting, id=id, person=right or self._people.newcomer(id), expected=frozenset(), verdict="new")
         self._tracks[sighting.track] = after
         self._people.move(sighting.id, sighting.person, after.person, id)
         return after
