@@ -9,8 +9,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from hime_core.engine.backends import Backend
-from hime_core.engine.protocol import FaceRequest, Overload
+from hime_core.engine.protocol import Backend, FaceRequest, Overload
 from hime_core.engine.references import ReferenceCutter
 from hime_core.engine.waiting import WaitingRoom, Work
 

@@ -6,9 +6,9 @@ import cv2
 import ncnn
 import numpy as np
 
-from hime_core.engine.backends import cpu_lanes
 from hime_core.engine.ncnn_graph import face_network, head_network, reference_network, trunk_network
 from hime_core.model.hime import Hime
+from hime_core.threads import cpu_lanes
 
 TILE = (16, 32)  # of the map before the last doubling: what is computed from it stays in a core's L2 cache
 HALO = 1  # the tile's neighbours that the two 3x3 convolutions at HR size see

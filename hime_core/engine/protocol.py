@@ -46,6 +46,19 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+class Backend(Protocol):
+    """`infer` may be called from `lanes` threads at once."""
+
+    scale: int
+    max_batch: int  # faces that are best run together
+    lanes: int
+    cutters: int  # threads that cut references for all lanes; 1: each lane does it itself
+
+    def infer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """lr: uint8 (N, L, L, 3); references: luma uint8 (N, R, sL, sL), R at least 1. Returns uint8 (N, sL, sL, 3)."""
+        ...
+
+
 class Overload(RuntimeError):
     """The engine takes no more for now."""
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from hime_core.engine import NcnnBackend
-from hime_core.engine.backends import Backend, OnnxBackend, TorchBackend
+from hime_core.engine import Backend, NcnnBackend, OnnxBackend, TorchBackend
 from hime_core.errors import InputError
 from hime_core.model import alignment
 from hime_core.model.checkpoint import load_weights
