@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 
 from hime_core.compositing.detail import Patch
-from hime_core.exemplar import Exemplar
-from hime_core.faces.geometry import FaceSquare, Headshot
+from hime_core.eligible import Eligible
+from hime_core.faces.geometry import Headshot
 from hime_core.faces.tracker import TrackedFace
 from hime_core.people.sightings import Verdict
 from hime_core.picture import Picture
@@ -32,19 +32,6 @@ class OnDemand:
             if self._made is None:
                 self._made = self._make()
             return self._made
-
-
-@dataclass(frozen=True, eq=False)
-class Eligible:
-    """A face to enhance, in one frame."""
-
-    face: TrackedFace
-    square: FaceSquare
-    image: np.ndarray  # RGB uint8 (n, n, 3): the square
-    luma: np.ndarray  # uint8 (M, M): the square, for carrying (compositing.detail.luma_of)
-    exemplars: tuple[Exemplar, ...]
-    side: int  # the LR size that the engine is asked for, at most n
-    strength: float  # how much of what the network adds is to be shown, 0..1
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,8 @@ from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import Detector, MtcnnDetector, ScanningDetector
 from hime_core.faces.recognition import load_recogniser
 from hime_core.people.people import People
-from hime_core.photos import UnusablePhoto, exemplar_from_photo
+from hime_core.photos import PHOTO_SUFFIXES, UnusablePhoto, exemplar_from_photo
 from hime_core.picture import Picture
-from hime_core.training.dataset import PHOTO_SUFFIXES
 
 MP4_AUDIO = ("aac", "mp3", "opus", "ac3", "flac", "alac")  # kept as they are; others become AAC
 QUALITY = {"crf": "18", "preset": "veryfast"}

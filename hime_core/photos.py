@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
 from hime_core.exemplar import Exemplar, cut_exemplar, inside, plausible
-from hime_core.faces.detector import Detection, Detector
 from hime_core.faces.geometry import headshot_of
 
+if TYPE_CHECKING:
+    from hime_core.faces.detector import Detection, Detector
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MIN_SIDE = 128
 MIN_SHARPNESS = 0.45
 MAX_YAW = 45.0

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hime_core.compositing.detail import Carrier, Detail, Patch, luma_of, patch
+from hime_core.eligible import Eligible
 from hime_core.faces.geometry import FaceSquare, Headshot, face_square
 from hime_core.faces.tracker import TrackedFace
-from hime_core.job import Eligible
 
 INVISIBLE = 0.02  # strength below which nothing is added, so that the plain view's own pixels are shown
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hime_core.errors import InputError
-from hime_core.evaluation.metrics import unit
+from hime_core.evaluation.headshot import unit
 from hime_core.training.losses import correlation_map
 
 WINDOWS = (3, 5, 7)

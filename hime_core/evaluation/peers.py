@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hime_core.errors import InputError
-from hime_core.evaluation.metrics import unit
-from hime_core.evaluation.perceptual import read_state
+from hime_core.evaluation.headshot import unit
+from hime_core.faces.networks import read_state
 
 COMPACT = "realesr_animevideov3_x4_fp16.pth"
 NCNN_PEERS = (

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from hime_core.errors import InputError
-from hime_core.evaluation.metrics import face_square, unit
+from hime_core.evaluation.headshot import face_square, unit
 from hime_core.faces.networks import inception, read_state
 
 ALEXNET, LPIPS_HEADS, IDENTITY = "alexnet_features.pth", "lpips_alex.pth", "inception_resnet_v1_casia_fp16.pt"

@@ -19,7 +19,6 @@ from hime_core.registration import Registration, luma, similarity
 from hime_core.training.degradations import degrade_lr, degrade_reference, relight, tint, turn_with
 from hime_core.training.headshots import (
     PHOTO_SIDE,
-    PHOTO_SUFFIXES,
     Person,
     Shot,
     mirrored,
@@ -28,7 +27,7 @@ from hime_core.training.headshots import (
     resize,
 )
 
-__all__ = ["PHOTO_SIDE", "PHOTO_SUFFIXES", "PairDataset", "PairOptions", "read_identities"]
+__all__ = ["PHOTO_SIDE", "PairDataset", "PairOptions", "read_identities"]
 
 Flips = Literal["even", "uneven", "none"]
 MOMENT = 10  # frames of 1/30 s: shots of a clip this near are coded as one sequence

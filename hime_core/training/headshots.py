@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from hime_core.errors import InputError
+from hime_core.photos import PHOTO_SUFFIXES
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 PHOTO_SIDE = 256
 CLIP_SIDE = 384  # largest of a headshot from a clip: what LR 96 needs at x4
 
