@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 
+from hime_core.arrays import Array
+
 # The step of VP8's luma AC coefficients by quantizer index, RFC 6386 section 14.1. Its transform gives twice what an
 # orthonormal one does.
 _FINE, _COARSE = (*range(4, 58), *range(58, 118, 2), *range(119, 174, 3)), (*range(177, 230, 4), 234, 239, 245, 249)
@@ -90,7 +92,7 @@ class Vp8Steps:
 
     _values: list[int] = field(default_factory=lambda: [0, 0, 0, 0])  # of the segments' quantizer indices
     _absolute: bool = False  # or to be added to the frame's
-    _shares: np.ndarray = field(default_factory=lambda: np.array([1.0, 0.0, 0.0, 0.0]))  # of the segments
+    _shares: Array = field(default_factory=lambda: np.array([1.0, 0.0, 0.0, 0.0]))  # of the segments
 
     def read(self, data: bytes, size: int | None = None) -> float | None:
         """The mean step of the next frame, None where its header cannot be read.

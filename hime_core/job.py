@@ -8,8 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
+from hime_core.arrays import Array
 from hime_core.compositing.detail import Patch
 from hime_core.eligible import Eligible
 from hime_core.faces.geometry import Headshot
@@ -23,11 +22,11 @@ Outcome = Literal["enhanced", "carried", "passed"]
 class OnDemand:
     """A picture that is made when somebody first asks for it, from any thread, and only once."""
 
-    def __init__(self, make: Callable[[], np.ndarray]) -> None:
+    def __init__(self, make: Callable[[], Array]) -> None:
         self._make, self._lock = make, threading.Lock()
-        self._made: np.ndarray | None = None
+        self._made: Array | None = None
 
-    def __call__(self) -> np.ndarray:
+    def __call__(self) -> Array:
         with self._lock:
             if self._made is None:
                 self._made = self._make()
@@ -52,7 +51,7 @@ class Request:
     """Faces of one frame at the engine; the times of the frame's reception, of asking, and of each answer."""
 
     eligible: tuple[Eligible, ...]
-    futures: tuple[Future[np.ndarray], ...]
+    futures: tuple[Future[Array], ...]
     received: float
     asked: float
     answers: list[float] = field(default_factory=list)

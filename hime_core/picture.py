@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange
 
+from hime_core.arrays import Array
+
 CHROMA = np.array([[-0.1482, -0.2910, 0.4392, 128.0], [0.4392, -0.3678, -0.0714, 128.0]])  # BT.601, limited range
 
 
@@ -20,9 +22,9 @@ class Picture:
     y: uint8 (H, W); u, v: uint8 (H/2, W/2); H and W are even.
     """
 
-    y: np.ndarray
-    u: np.ndarray
-    v: np.ndarray
+    y: Array
+    u: Array
+    v: Array
     _memory: list[av.VideoFrame] = field(default_factory=list)  # the frame that the planes lie in, until it is taken
 
     @property
@@ -54,7 +56,7 @@ class Picture:
         return cls(*map(_plane, frame.planes), [frame])
 
     @classmethod
-    def from_rgb(cls, rgb: np.ndarray) -> Picture:
+    def from_rgb(cls, rgb: Array) -> Picture:
         """rgb: uint8 (H, W, 3); an odd last row or column is left off.
 
         Each chroma sample is the mean of its four pixels, as in browsers; OpenCV's own conversion takes one of them.
@@ -65,7 +67,7 @@ class Picture:
         half = cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         return cls(y, *cv2.split(cv2.transform(half, CHROMA)))
 
-    def rgb(self) -> np.ndarray:
+    def rgb(self) -> Array:
         """The frame as uint8 (H, W, 3)."""
         packed = np.concatenate((self.y.reshape(-1), self.u.reshape(-1), self.v.reshape(-1)))
         return cv2.cvtColor(packed.reshape(self.height * 3 // 2, self.width), cv2.COLOR_YUV2RGB_I420)
@@ -84,5 +86,5 @@ class Picture:
         return frame
 
 
-def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
+def _plane(plane: av.video.plane.VideoPlane) -> Array:
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width]

@@ -6,6 +6,7 @@ import cv2
 import ncnn
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.engine.ncnn_graph import face_network, head_network, reference_network, trunk_network
 from hime_core.model.hime import Hime
 from hime_core.threads import cpu_lanes
@@ -28,15 +29,15 @@ class NcnnBackend:
         self._face, self._reference = face_network(model), reference_network(model)
         self._trunk, self._head = trunk_network(model), head_network(model)
 
-    def infer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+    def infer(self, lr: Array, references: Array) -> Array:
         return np.stack([self._one(face, refs) for face, refs in zip(lr, references, strict=True)])
 
-    def _one(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+    def _one(self, lr: Array, references: Array) -> Array:
         face = lr.astype(np.float32) / np.float32(255)
         sr = self.run(face, references.astype(np.float32) / np.float32(255))
         return np.clip(sr * 255 + 0.5, 0, 255).astype(np.uint8)
 
-    def run(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+    def run(self, lr: Array, references: Array) -> Array:
         """lr: RGB float32 (h, w, 3); references: luma float32 (R, s*h, s*w), R at least 1; all in [0, 1].
         Returns I^SR, (s*h, s*w, 3), not clamped."""
         answer = self._answer(lr, references)
@@ -44,7 +45,7 @@ class NcnnBackend:
             return answer
         return (answer + self._answer(lr[:, ::-1].copy(), references[..., ::-1])[:, ::-1]) / 2
 
-    def _answer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+    def _answer(self, lr: Array, references: Array) -> Array:
         matched = ("beside", "query") if self._aggregation == "cofa" else ("beside",)
         f_lr, beside, *query = _run(self._face, {"lr": lr.transpose(2, 0, 1)}, "f_lr", *matched)
         names = ("aligned", "keys")[: len(matched)]
@@ -57,16 +58,14 @@ class NcnnBackend:
         skip = cv2.resize(lr, residual.shape[:0:-1], interpolation=cv2.INTER_CUBIC)  # a = -0.75, as torch has it
         return skip + residual.transpose(1, 2, 0)
 
-    def _aggregate(
-        self, aligned: np.ndarray, keys: np.ndarray | None = None, query: np.ndarray | None = None
-    ) -> np.ndarray:
+    def _aggregate(self, aligned: Array, keys: Array | None = None, query: Array | None = None) -> Array:
         """(R, C, h, w), and with CoFA its g1 and the LR features' g2, to F_a, (C, h, w)."""
         if keys is None or query is None:
             return aligned.mean(axis=0) if self._aggregation == "average" else aligned.max(axis=0)
         mu = 1 / (1 + np.exp(-(keys * query).sum(axis=1, keepdims=True)))  # Eq. 7
         return (mu * aligned).sum(axis=0) / np.maximum(mu.sum(axis=0), 1e-6)  # Eq. 5
 
-    def _reconstruct(self, fused: np.ndarray) -> np.ndarray:
+    def _reconstruct(self, fused: Array) -> Array:
         if self._head is None:
             return _run(self._trunk, {"fused": fused}, "residual")[0]
         (rising,) = _run(self._trunk, {"fused": fused}, "rising")
@@ -85,13 +84,13 @@ class NcnnBackend:
         return residual
 
 
-def unshuffled(luma: np.ndarray, factor: int) -> np.ndarray:
+def unshuffled(luma: Array, factor: int) -> Array:
     """Space to depth: (f*h, f*w) to (f*f, h, w)."""
     height, width = luma.shape[0] // factor, luma.shape[1] // factor
     return luma.reshape(height, factor, width, factor).transpose(1, 3, 0, 2).reshape(factor**2, height, width)
 
 
-def _run(network: ncnn.Net, inputs: dict[str, np.ndarray], *outputs: str) -> list[np.ndarray]:
+def _run(network: ncnn.Net, inputs: dict[str, Array], *outputs: str) -> list[Array]:
     """Outputs in the network's order: one that is needed later is dropped as soon as it has been read."""
     extractor = network.create_extractor()
     kept = {name: np.ascontiguousarray(value, np.float32) for name, value in inputs.items()}  # ncnn.Mat borrows them

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 
+from hime_core.arrays import Array
 from hime_core.engine.onnx_graph import build_graph
 from hime_core.model.hime import Hime
 from hime_core.threads import cpu_lanes
@@ -26,10 +27,10 @@ class OnnxBackend:
             build_graph(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
-    def infer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+    def infer(self, lr: Array, references: Array) -> Array:
         return np.stack([self._one(face, refs) for face, refs in zip(lr, references, strict=True)])
 
-    def _one(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+    def _one(self, lr: Array, references: Array) -> Array:
         face = lr.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
         refs = references[:, None].astype(np.float32) / np.float32(255)
         sr = self._answer(face, refs)
@@ -37,7 +38,7 @@ class OnnxBackend:
             sr = (sr + self._answer(face[..., ::-1], refs[..., ::-1])[..., ::-1]) / 2
         return np.clip(sr.transpose(1, 2, 0) * 255 + 0.5, 0, 255).astype(np.uint8)
 
-    def _answer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+    def _answer(self, lr: Array, references: Array) -> Array:
         """The graph's: (1, 3, h, w) and (R, 1, s*h, s*w) to (3, s*h, s*w)."""
         inputs = {"lr": np.ascontiguousarray(lr), "references": np.ascontiguousarray(references)}
         return self._session.run(None, inputs)[0][0]

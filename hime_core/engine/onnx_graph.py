@@ -14,6 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from hime_core.arrays import Array
 from hime_core.model.aggregation import AverageAggregation, ContentConditionedAggregation, MaxAggregation
 from hime_core.model.alignment import DeformableStep, ReferenceFeatureAlignment
 from hime_core.model.blocks import PixelShuffleUp, ResidualBlock
@@ -109,7 +110,7 @@ def _reconstruct(graph: _Graph, tail: Reconstructor | DirectReconstructor, fused
     return graph.module(tail.out, x)
 
 
-def bicubic_taps(scale: int) -> np.ndarray:
+def bicubic_taps(scale: int) -> Array:
     """Weights of the pixels -2..2 around an LR pixel for each of its sub-pixels, (scale, 5): Keys' kernel with
     a = -0.75, as torch and OpenCV have it."""
     away = np.abs(np.arange(-2, 3) - ((np.arange(scale) + 0.5) / scale - 0.5)[:, None])
@@ -130,7 +131,7 @@ class _Graph:
         self._nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output
 
-    def constant(self, value: np.ndarray | Tensor) -> str:
+    def constant(self, value: Array | Tensor) -> str:
         array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
         name = f"w{len(self._weights)}"
         self._weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from hime_core.arrays import Array
 from hime_core.model.hime import Hime
 
 CUDA_BATCH = 16
@@ -58,7 +58,7 @@ class TorchBackend:
         self._lock = threading.Lock()
 
     @torch.inference_mode()
-    def infer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+    def infer(self, lr: Array, references: Array) -> Array:
         if not self._cuda:
             torch.set_num_threads(1)  # more collapse as soon as another load runs beside them
             return self._forward(torch.from_numpy(lr), torch.from_numpy(references)).numpy()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from hime_core.arrays import Array
 from hime_core.engine import Backend, NcnnBackend, OnnxBackend, TorchBackend
 from hime_core.errors import InputError
 from hime_core.model import alignment
@@ -29,7 +30,7 @@ WARM_UP = 2
 class TorchvisionBackend(TorchBackend):
     """PyTorch on a CPU with torchvision's kernel for the deformable convolution, as most write it."""
 
-    def infer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+    def infer(self, lr: Array, references: Array) -> Array:
         with patch.object(alignment, "modulated_deform_conv", _by_torchvision):
             return super().infer(lr, references)
 

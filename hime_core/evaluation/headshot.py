@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
+from hime_core.arrays import Array
 from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT
 
 
@@ -18,12 +18,12 @@ def face_square(side: int, share: float) -> tuple[int, int, int]:
     return (side - inner) // 2, round((side - inner) / 2 + below), inner
 
 
-def inner_face(headshot: np.ndarray) -> np.ndarray:
+def inner_face(headshot: Array) -> Array:
     """Eyes, nose and mouth: the square of half the headshot's side around the box's centre."""
     x, y, side = face_square(headshot.shape[0], 0.5)
     return headshot[y : y + side, x : x + side]
 
 
-def unit(image: np.ndarray) -> torch.Tensor:
+def unit(image: Array) -> torch.Tensor:
     """uint8 (H, W, 3) to float (1, 3, H, W) in [0, 1]."""
     return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255.0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from hime_core.arrays import Array
 from hime_core.evaluation.headshot import inner_face, unit
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ Figures = dict[str, float | None]
 FIGURES = ("psnr", "psnr_inner", "ssim", "lpips", "identity")
 
 
-def psnr(image: np.ndarray, truth: np.ndarray) -> float:
+def psnr(image: Array, truth: Array) -> float:
     """dB over the whole picture."""
     return float(peak_signal_noise_ratio(unit(image), unit(truth), data_range=1.0))
 
 
-def ssim(image: np.ndarray, truth: np.ndarray) -> float:
+def ssim(image: Array, truth: Array) -> float:
     """SSIM with torchmetrics' defaults."""
     return float(structural_similarity_index_measure(unit(image), unit(truth), data_range=1.0))
 
@@ -34,7 +35,7 @@ class Meter:
     def __init__(self, lpips: Lpips | None = None, identity: Identity | None = None) -> None:
         self.lpips, self.identity = lpips, identity
 
-    def measure(self, images: Mapping[str, np.ndarray], truth: np.ndarray) -> dict[str, Figures]:
+    def measure(self, images: Mapping[str, Array], truth: Array) -> dict[str, Figures]:
         names, stack = list(images), list(images.values())
         lpips = self.lpips.distances(stack, truth) if self.lpips else [None] * len(stack)
         identity = self.identity.similarities(stack, truth) if self.identity else [None] * len(stack)

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from hime_core.arrays import Array
+
 LABEL = 16  # pixels
 
 
@@ -17,7 +19,7 @@ class Sheet:
         self._chosen = {i * total // rows for i in range(rows)}
         self._seen, self._rows, self._names = 0, [], []
 
-    def add(self, truth: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
+    def add(self, truth: Array, pictures: dict[str, Array]) -> None:
         """uint8 (side, side, 3) each."""
         if self._seen in self._chosen:
             self._names = [*("HIME" if name == "model" else name for name in pictures), "truth"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
+
 INCONSISTENT = 0.5  # pixels between a point and its way there and back
 
 
@@ -14,7 +16,7 @@ class Flow:
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
-    def between(self, before: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def between(self, before: Array, now: Array) -> tuple[Array, Array]:
         """before, now: uint8 (H, W), of the sharp film. Returns maps (H, W, 2), the place in `before` of each pixel of
         `now`, and mask (H, W), whether the flow there and the flow back agree."""
         back, forth = self._dis.calc(now, before, None), self._dis.calc(before, now, None)
@@ -24,7 +26,7 @@ class Flow:
         return maps, np.hypot(returned[..., 0], returned[..., 1]) < INCONSISTENT
 
 
-def warp_error(before: np.ndarray, now: np.ndarray, maps: np.ndarray, mask: np.ndarray) -> float:
+def warp_error(before: Array, now: Array, maps: Array, mask: Array) -> float:
     """Mean absolute luma difference, grey levels, between a frame and the one before it moved onto it.
 
     before, now: RGB uint8 (H, W, 3); maps, mask: as of `Flow.between`. NaN where the mask is empty.

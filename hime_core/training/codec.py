@@ -7,8 +7,8 @@ from fractions import Fraction
 from typing import Literal
 
 import av
-import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.picture import Picture
 
 Codec = Literal["vp8", "h264"]
@@ -22,7 +22,7 @@ _VP8 = {
 _H264 = {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "x264-params": "no-deblock=0"}
 
 
-def transmit(frames: Sequence[np.ndarray], codec: Codec, quantizer: int) -> list[np.ndarray]:
+def transmit(frames: Sequence[Array], codec: Codec, quantizer: int) -> list[Array]:
     """The frames, RGB uint8 (H, W, 3) of one even size, as their receiver sees them.
 
     The first is a keyframe, the others are predicted from those before.

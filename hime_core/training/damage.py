@@ -15,6 +15,7 @@ import av
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.coding import Coding, CodingDecoder
 from hime_core.faces.damage import LARGEST, STEPS
 from hime_core.faces.detector import MtcnnDetector
@@ -47,11 +48,11 @@ TYPES = np.dtype([("luma", np.uint8, (LARGEST, LARGEST)), ("step", np.float32), 
 class Shown:
     """Frames of a clip, RGB with at most about SIDES[1] pixels of headshot, and where that is at first."""
 
-    frames: Sequence[np.ndarray]
+    frames: Sequence[Array]
     headshot: Headshot
 
 
-def target(samples: np.ndarray) -> np.ndarray:
+def target(samples: Array) -> Array:
     """What the network is to say of samples of TYPES: log2 of VP8's step, H264's counted AS_VP8.
 
     The coarser of both codings; a rescaled face's in proportion to its size, as a step takes less of a larger face;
@@ -62,7 +63,7 @@ def target(samples: np.ndarray) -> np.ndarray:
     return np.log2(np.clip(np.maximum(first, samples["again"]), *STEPS)).astype(np.float32)
 
 
-def equivalent(error: np.ndarray) -> np.ndarray:
+def equivalent(error: Array) -> Array:
     """log2 of the step of VP8 that takes an error (error_of) from a photo."""
     return AT_ONE + PER_DOUBLING * np.log2(np.maximum(error, 0.1))
 
@@ -113,7 +114,7 @@ def constant_options(codec: Codec, quantizer: int) -> dict[str, object]:
     return {"qp": quantizer}
 
 
-def photo_faces(photos: Sequence[Path], count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def photo_faces(photos: Sequence[Path], count: int, rng: np.random.Generator) -> Iterator[Array]:
     """`count` times two samples of TYPES from headshots that move a little."""
     for _ in range(count):
         rgb = cv2.imread(str(photos[rng.integers(len(photos))]))[..., ::-1]
@@ -132,7 +133,7 @@ def photo_faces(photos: Sequence[Path], count: int, rng: np.random.Generator) ->
         yield from _samples(taken, codec, options | _preset(codec, rng), [len(taken) - 1], rng)
 
 
-def clip_faces(path: Path, detector: MtcnnDetector, runs: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def clip_faces(path: Path, detector: MtcnnDetector, runs: int, rng: np.random.Generator) -> Iterator[Array]:
     """Samples of TYPES from a clip that was sent `runs` times over a path of some rate."""
     shown = list(read_shown(path, detector))
     for run in range(runs if shown else 0):
@@ -148,7 +149,7 @@ def clip_faces(path: Path, detector: MtcnnDetector, runs: int, rng: np.random.Ge
 
 def read_shown(path: Path, detector: MtcnnDetector, parts: int = 4, after: int = 0) -> Iterator[Shown]:
     """Up to `parts` of RUN frames each in which there is a face at first, from frame `after` on."""
-    part: list[np.ndarray] = []
+    part: list[Array] = []
     headshot, given, scale = None, 0, 1.0
     with av.open(str(path)) as container:
         for number, frame in enumerate(container.decode(video=0)):
@@ -170,7 +171,7 @@ def read_shown(path: Path, detector: MtcnnDetector, parts: int = 4, after: int =
         yield Shown(part, Headshot(headshot.cx * scale, headshot.cy * scale, headshot.side * scale))
 
 
-def laid(shown: Shown, side: float, size: tuple[int, int], rng: np.random.Generator) -> Iterator[np.ndarray]:
+def laid(shown: Shown, side: float, size: tuple[int, int], rng: np.random.Generator) -> Iterator[Array]:
     """The clip in frames of `size` with a headshot of `side` pixels about in their middle."""
     scale = side / shown.headshot.side
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -183,14 +184,14 @@ def laid(shown: Shown, side: float, size: tuple[int, int], rng: np.random.Genera
         yield cv2.warpAffine(small, move, size, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _find(rgb: np.ndarray, detector: MtcnnDetector) -> Headshot | None:
+def _find(rgb: Array, detector: MtcnnDetector) -> Headshot | None:
     scale = min(1.0, 480 / max(rgb.shape[:2]))
     small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
     faces = [face.moved(1 / scale, 0, 0) for face in detector.detect(small, min_face=32)]
     return headshot_of(max(faces, key=lambda face: face.box.height).box) if faces else None
 
 
-def _camera(frames: Sequence[np.ndarray], rng: np.random.Generator) -> list[Picture]:
+def _camera(frames: Sequence[Array], rng: np.random.Generator) -> list[Picture]:
     """What a camera makes of a scene, none of which is a codec's damage: blur, sharpening, noise, JPEG of its own."""
     blur = rng.uniform(0.4, 1.8) if rng.random() < 0.3 else 0.0
     sharpen = rng.uniform(0.3, 1.2) if rng.random() < 0.2 else 0.0
@@ -209,7 +210,7 @@ def _camera(frames: Sequence[np.ndarray], rng: np.random.Generator) -> list[Pict
     return taken
 
 
-def noisy(image: np.ndarray, sigma: float, grain: float, rng: np.random.Generator) -> np.ndarray:
+def noisy(image: Array, sigma: float, grain: float, rng: np.random.Generator) -> Array:
     """With noise of `sigma` grey levels that is white, or smoothed over `grain` pixels."""
     cv2.setRNGSeed(int(rng.integers(1 << 31)))
     noise = np.empty(image.shape, np.float32)
@@ -228,7 +229,7 @@ def _preset(codec: Codec, rng: np.random.Generator) -> dict[str, object]:
 
 def _samples(
     taken: list[Picture], codec: Codec, options: dict[str, object], at: Sequence[int], rng: np.random.Generator
-) -> Iterator[np.ndarray]:
+) -> Iterator[Array]:
     """Of each of the frames `at`, one sample as it was received and one as it was sent on."""
     unharmed = rng.random() < UNHARMED
     received = [(picture, None) for picture in taken] if unharmed else coded(taken, codec, options)
@@ -254,7 +255,7 @@ def cut(picture: Picture) -> Picture:
     return Picture(picture.y[rows, columns], picture.u[half_rows, half_columns], picture.v[half_rows, half_columns])
 
 
-def _sent_on(window: list[Picture], rng: np.random.Generator) -> tuple[np.ndarray, float, float]:
+def _sent_on(window: list[Picture], rng: np.random.Generator) -> tuple[Array, float, float]:
     """The luma of the last picture after rescaling, noise and fine coding; the scale, and the last coding's step."""
     scale = 1.0
     if rng.random() < 0.35:
@@ -288,7 +289,7 @@ def _sent_on(window: list[Picture], rng: np.random.Generator) -> tuple[np.ndarra
     return sent[-1][0].y, scale, sent[-1][1].step
 
 
-def _face(luma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _face(luma: Array, rng: np.random.Generator) -> Array:
     """LARGEST pixels about the middle, anywhere on the codec's grid."""
     luma = cv2.copyMakeBorder(
         luma, *[max(0, LARGEST - luma.shape[0]), 0, max(0, LARGEST - luma.shape[1]), 0], cv2.BORDER_REFLECT
@@ -297,7 +298,7 @@ def _face(luma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return luma[y : y + LARGEST, x : x + LARGEST]
 
 
-def error_of(sent: np.ndarray, received: np.ndarray) -> float:
+def error_of(sent: Array, received: Array) -> float:
     """Root mean square, grey levels, over the middle, of what is not the finest noise."""
     margin = [side // 6 for side in sent.shape]
     difference = cv2.GaussianBlur(received.astype(np.float32) - sent, (0, 0), 0.8)

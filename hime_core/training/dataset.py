@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from hime_core.arrays import Array
 from hime_core.errors import InputError
 from hime_core.registration import Registration, luma, similarity
 from hime_core.training.degradations import degrade_lr, degrade_reference, relight, tint, turn_with
@@ -148,7 +149,7 @@ class PairDataset(Dataset):
         self._person_of = np.repeat(np.arange(len(people)), [len(person.shots) for person in people])
         self._first = np.cumsum([0] + [len(person.shots) for person in people])
         self._chances = np.cumsum(self._weights())
-        self._decoded: tuple[int, np.ndarray] | None = None
+        self._decoded: tuple[int, Array] | None = None
         self._registration: Registration | None = None
 
     def __len__(self) -> int:
@@ -215,7 +216,7 @@ class PairDataset(Dataset):
         other.options = self.options.whole()
         return other
 
-    def _weights(self) -> np.ndarray:
+    def _weights(self) -> Array:
         """Each shot's chance to be a target: clips together clip_share; photos by how many others their person has."""
         o = self.options
         clip = np.array([self.people[p].clip for p in self._person_of])
@@ -228,7 +229,7 @@ class PairDataset(Dataset):
                 weights[mask] *= share / weights[mask].sum()
         return weights / weights.sum()
 
-    def _look(self, index: int, flip: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def _look(self, index: int, flip: bool) -> tuple[Array, Array | None]:
         """A shot and its landmarks in shares of its side."""
         shot = self.photos[index]
         if self._decoded is None or self._decoded[0] != index:  # a target is often its own reference
@@ -245,7 +246,7 @@ class PairDataset(Dataset):
         shares = np.array([p for _, p in fitting])
         return int(rng.choice([s for s, _ in fitting], p=shares / shares.sum()))
 
-    def _box(self, native: int, side: int, rng: np.random.Generator) -> np.ndarray:
+    def _box(self, native: int, side: int, rng: np.random.Generator) -> Array:
         """What of a shot is the target: its left, top and side, in shares of the shot's."""
         least = max(side / native, 1 - self.options.zoom)
         if rng.random() < 0.5 or least >= 1:
@@ -254,8 +255,8 @@ class PairDataset(Dataset):
         return np.float32([*rng.uniform(0, 1 - share, 2), share])
 
     def _lr(
-        self, target: int, hr: np.ndarray, side: int, box: np.ndarray, flip: bool, rng: np.random.Generator
-    ) -> tuple[np.ndarray, int | None]:
+        self, target: int, hr: Array, side: int, box: Array, flip: bool, rng: np.random.Generator
+    ) -> tuple[Array, int | None]:
         """The LR picture, and how many pixels the call has of the face at most, where that matters."""
         o = self.options
         kind = rng.random()
@@ -282,7 +283,7 @@ class PairDataset(Dataset):
             frame = self.photos[index].frame
         return found[::-1]
 
-    def _others(self, target: int) -> np.ndarray:
+    def _others(self, target: int) -> Array:
         """Shots of the same person; of a clip those within the gap, or as far away as there are."""
         person = self._person_of[target]
         all_of = np.arange(self._first[person], self._first[person + 1])
@@ -298,10 +299,10 @@ class PairDataset(Dataset):
         target: int,
         flip: bool,
         side: int,
-        points: np.ndarray | None,
+        points: Array | None,
         native: int | None,
         rng: np.random.Generator,
-    ) -> np.ndarray | None:
+    ) -> Array | None:
         """A reference's luma, uint8 (side, side), laid over the target by its landmarks; None for a blank one.
 
         native: as `call_reference` has it."""
@@ -338,7 +339,7 @@ class PairDataset(Dataset):
         return cv2.warpAffine(picture, move, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _framed(rgb: np.ndarray, side: int, box: np.ndarray) -> np.ndarray:
+def _framed(rgb: Array, side: int, box: Array) -> Array:
     """The square `box` of a picture, (left, top, side) in shares of its own side, brought to (side, side)."""
     if box[2] == 1:
         return resize(rgb, side)
@@ -347,5 +348,5 @@ def _framed(rgb: np.ndarray, side: int, box: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize((side, side), Image.Resampling.BICUBIC, area))
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
+def _tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))

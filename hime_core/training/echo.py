@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hime_core.arrays import Array
 from hime_core.training.dataset import PairOptions
 from hime_core.training.vary import Variation, as_variation, draw_variation, levels, relit, shrunk, warped
 
@@ -72,7 +73,7 @@ class EchoPool:
             "references": _windows(references, corners * o.scale, o.window * o.scale).unsqueeze(2),
         }
 
-    def _sent(self, numbers: np.ndarray) -> Tensor:
+    def _sent(self, numbers: Array) -> Tensor:
         """All in one copy that does not wait for the device."""
         tensor = torch.from_numpy(numbers)
         return (tensor.pin_memory() if self._device.type == "cuda" else tensor).to(self._device, non_blocking=True)
