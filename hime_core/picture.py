@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import cast
 
 import av
 import cv2
 import numpy as np
 from av.video.reformatter import ColorRange
 
-from hime_core.arrays import Array
+from hime_core.arrays import U8, Array
 
 CHROMA = np.array([[-0.1482, -0.2910, 0.4392, 128.0], [0.4392, -0.3678, -0.0714, 128.0]])  # BT.601, limited range
 
@@ -25,15 +26,16 @@ class Picture:
     y: Array
     u: Array
     v: Array
-    _memory: list[av.VideoFrame] = field(default_factory=list)  # the frame that the planes lie in, until it is taken
+    # The frame that the planes lie in, until it is taken.
+    _memory: list[av.VideoFrame] = field(default_factory=list, kw_only=True)
 
     @property
     def width(self) -> int:
-        return self.y.shape[1]
+        return int(self.y.shape[1])
 
     @property
     def height(self) -> int:
-        return self.y.shape[0]
+        return int(self.y.shape[0])
 
     @classmethod
     def from_frame(cls, frame: av.VideoFrame) -> Picture:
@@ -53,7 +55,7 @@ class Picture:
     def blank(cls, width: int, height: int) -> Picture:
         """Planes to be filled, in memory that to_frame() gives without a copy."""
         frame = av.VideoFrame(width, height, "yuv420p")
-        return cls(*map(_plane, frame.planes), [frame])
+        return cls(*map(_plane, frame.planes), _memory=[frame])
 
     @classmethod
     def from_rgb(cls, rgb: Array) -> Picture:
@@ -81,10 +83,15 @@ class Picture:
             return self._memory.pop()
         frame = av.VideoFrame(self.width, self.height, "yuv420p")
         for source, plane in zip((self.y, self.u, self.v), frame.planes, strict=True):
-            target = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-            target[:, : source.shape[1]] = source
+            _lines(plane)[:, : source.shape[1]] = source
         return frame
 
 
-def _plane(plane: av.video.plane.VideoPlane) -> Array:
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
+def _plane(plane: av.video.plane.VideoPlane) -> U8:
+    return _lines(plane)[:, : plane.width]
+
+
+def _lines(plane: av.video.plane.VideoPlane) -> U8:
+    """Everything in a plane's memory, (height, line_size)."""
+    memory = cast("memoryview[int]", plane)  # it is a buffer, which its annotations leave out
+    return np.frombuffer(memory, np.uint8).reshape(-1, plane.line_size)

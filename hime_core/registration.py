@@ -14,7 +14,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from hime_core.arrays import Array
+from hime_core.arrays import NOTHING, Array
 
 FLOW_UPSCALE = 2  # flow is sought on LR luma enlarged by this ...
 FLOW_SIDE = 96  # ... up to this side: more pixels of the same face take longer, and find hardly more
@@ -26,7 +26,7 @@ class Registration:
     """Dense registration of exemplars to LR faces. Not thread-safe: one per thread."""
 
     def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._dis.setFinestScale(0)
         self._dis.setPatchSize(8)
         self._dis.setPatchStride(3)
@@ -45,7 +45,7 @@ class Registration:
         coarse = cv2.resize(reference, (width, height), interpolation=cv2.INTER_AREA)
         target = cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC)
         source = cv2.resize(_match(coarse, lr), size, interpolation=cv2.INTER_CUBIC)
-        flow = self._dis.calc(target, source, None)
+        flow: Array = self._dis.calc(target, source, NOTHING)
         np.clip(flow, -MAX_FLOW_LR * up, MAX_FLOW_LR * up, out=flow)
         return flow
 
@@ -56,7 +56,7 @@ class Registration:
         scale = width / flow.shape[1]
         flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
         moved = cv2.scaleAdd(flow, scale, _places(height, width))
-        return cv2.remap(reference, moved, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(reference, moved, NOTHING, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 @lru_cache(maxsize=16)

@@ -64,7 +64,7 @@ def difference(sr: Array, plain: Array) -> Array:
     sr, plain: RGB uint8 (D, D, 3). Returns float32 (D, D, 3).
     """
     side = sr.shape[0]
-    added = cv2.transform(cv2.subtract(sr, plain, dtype=cv2.CV_32F), RGB_TO_YCC)
+    added: Array = cv2.transform(cv2.subtract(sr, plain, dtype=cv2.CV_32F), RGB_TO_YCC)
     cells = cv2.resize(added, (LOCAL_MEAN_CELLS, LOCAL_MEAN_CELLS), interpolation=cv2.INTER_AREA)
     added -= cv2.resize(cells, (side, side), interpolation=cv2.INTER_LINEAR)
     return added
@@ -118,12 +118,12 @@ class Carrier:
         # The same way back, at the detail's own resolution.
         map_x, map_y = (back[i, 0] * map_x + back[i, 1] * map_y + back[i, 2] for i in (0, 1))
         scale = detail.difference.shape[0] / detail.luma.shape[0]
-        maps = [
+        map_x, map_y = (
             (cv2.resize(m.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR) + 0.5) * scale - 0.5
             for m in (map_x, map_y)
-        ]
+        )
         carried = cv2.remap(
-            detail.difference, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0)
+            detail.difference, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0)
         )
         return carried, cv2.resize(trust, (size, size), interpolation=cv2.INTER_LINEAR)[..., None]
 

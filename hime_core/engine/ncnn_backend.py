@@ -61,9 +61,11 @@ class NcnnBackend:
     def _aggregate(self, aligned: Array, keys: Array | None = None, query: Array | None = None) -> Array:
         """(R, C, h, w), and with CoFA its g1 and the LR features' g2, to F_a, (C, h, w)."""
         if keys is None or query is None:
-            return aligned.mean(axis=0) if self._aggregation == "average" else aligned.max(axis=0)
+            plain: Array = aligned.mean(axis=0) if self._aggregation == "average" else aligned.max(axis=0)
+            return plain
         mu = 1 / (1 + np.exp(-(keys * query).sum(axis=1, keepdims=True)))  # Eq. 7
-        return (mu * aligned).sum(axis=0) / np.maximum(mu.sum(axis=0), 1e-6)  # Eq. 5
+        weighted: Array = (mu * aligned).sum(axis=0) / np.maximum(mu.sum(axis=0), 1e-6)  # Eq. 5
+        return weighted
 
     def _reconstruct(self, fused: Array) -> Array:
         if self._head is None:

@@ -7,7 +7,7 @@ aggregation. ncnn knows no batches and takes any size. Networks with flow guidan
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from hime_core.model.aggregation import ContentConditionedAggregation
-from hime_core.model.alignment import DeformableStep
+from hime_core.model.alignment import ConvStep, DeformableStep
 from hime_core.model.blocks import PixelShuffleUp, ResidualBlock
 from hime_core.model.hime import Hime, Reconstructor
 
@@ -52,7 +52,7 @@ def reference_network(model: Hime) -> ncnn.Net:
     for step in model.alignment.steps:
         if isinstance(step, DeformableStep):
             features = graph.deformable(step, features, guide)
-        else:
+        elif isinstance(step, ConvStep):
             features = graph.module(step.conv, graph.add("Concat", [features, guide]))
     aligned = graph.add("Noop", [features], output="aligned")
     if isinstance(model.aggregation, ContentConditionedAggregation):
@@ -94,7 +94,7 @@ class _Layer:
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    parameters: dict[int, object] = field(default_factory=dict)
+    parameters: Mapping[int, object] = field(default_factory=dict)
     weights: bytes = b""
 
 
@@ -112,7 +112,7 @@ class Graph:
         self,
         kind: str,
         inputs: Sequence[str],
-        parameters: dict[int, object] | None = None,
+        parameters: Mapping[int, object] | None = None,
         weights: bytes = b"",
         output: str | None = None,
     ) -> str:
@@ -125,7 +125,7 @@ class Graph:
         weight: Tensor,
         bias: Tensor | None,
         x: str,
-        activation: dict[int, object] | None = None,
+        activation: Mapping[int, object] | None = None,
         output: str | None = None,
         kind: str = "Convolution",
         beside: Sequence[str] = (),
@@ -134,10 +134,10 @@ class Graph:
         kernel = weight.shape[-1]
         parameters = {0: weight.shape[0], 1: kernel, 4: kernel // 2, 5: int(bias is not None), 6: weight.numel()}
         weights = FLOAT32 + _bytes(weight) + (_bytes(bias) if bias is not None else b"")
-        return self.add(kind, [x, *beside], parameters | (activation or {}), weights, output)
+        return self.add(kind, [x, *beside], {**parameters, **(activation or {})}, weights, output)
 
     def module(
-        self, module: nn.Module, x: str, output: str | None = None, activation: dict[int, object] | None = None
+        self, module: nn.Module, x: str, output: str | None = None, activation: Mapping[int, object] | None = None
     ) -> str:
         """A module of one input and one output, and an activation behind it. Raises TypeError for one that is unknown
         here."""

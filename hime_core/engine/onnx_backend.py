@@ -41,4 +41,5 @@ class OnnxBackend:
     def _answer(self, lr: Array, references: Array) -> Array:
         """The graph's: (1, 3, h, w) and (R, 1, s*h, s*w) to (3, s*h, s*w)."""
         inputs = {"lr": np.ascontiguousarray(lr), "references": np.ascontiguousarray(references)}
-        return self._session.run(None, inputs)[0][0]
+        sr: Array = self._session.run(None, inputs)[0][0]
+        return sr

@@ -40,7 +40,8 @@ class ReferenceCutter:
 
     def references(self, request: FaceRequest) -> Array:
         """Luma uint8 (R, scale*L, scale*L), R at least 1: black where there is no exemplar."""
-        return self.stacks([request])[0]
+        stack: Array = self.stacks([request])[0]
+        return stack
 
     def stacks(self, requests: Sequence[FaceRequest]) -> Array:
         """Those of requests that are alike in LR size and number of exemplars, (N, R, scale*L, scale*L)."""
@@ -86,14 +87,15 @@ class ReferenceCutter:
     def _register(self, cut: Array, lr_luma: Array) -> Array:
         if not hasattr(self._local, "registration"):
             self._local.registration = Registration()
-        return self._local.registration.register(cut, lr_luma)
+        registration: Registration = self._local.registration
+        return registration.register(cut, lr_luma)
 
     def _prepare(self, exemplar: Exemplar, rescale: float) -> Prepared:
         """The exemplar's luma, reduced by area where the canvas is coarser than it is, as warping would alias."""
         step = min(0, round(math.log(rescale) / STEP))
         with self._lock:
             # The last used is the last in order, of exemplars and of sizes.
-            sizes = self._prepared[exemplar] = self._prepared.pop(exemplar, None) or OrderedDict()
+            sizes = self._prepared[exemplar] = self._prepared.pop(exemplar, OrderedDict())
             found = sizes.get(step)
             if found is not None:
                 sizes.move_to_end(step)

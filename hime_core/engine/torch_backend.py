@@ -7,12 +7,16 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from hime_core.arrays import Array
 from hime_core.model.hime import Hime
+
+if TYPE_CHECKING:
+    from torch.cuda import _POOL_HANDLE
 
 CUDA_BATCH = 16
 CUDA_LANES = 4  # cutting references takes CPU time: several batches are prepared beside the one that computes
@@ -54,7 +58,7 @@ class TorchBackend:
             self._model.to(memory_format=torch.channels_last)
             self._arrivals, self._computing, self._departures = (torch.cuda.Stream() for _ in range(3))
         self._graphs: dict[tuple[torch.Size, torch.Size], _Graph | None] = {}
-        self._memory = None  # of all graphs: one runs at a time
+        self._memory: _POOL_HANDLE | None = None  # of all graphs: one runs at a time
         self._lock = threading.Lock()
 
     @torch.inference_mode()
@@ -117,7 +121,8 @@ class TorchBackend:
         # Without autocast's cache: its copies of the weights would belong to one recording.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._cuda, cache_enabled=False):
             face = lr.permute(0, 3, 1, 2).float().div_(255.0)  # channels last as it is
-            sr = self._model(face if self._cuda else face.contiguous(), references.unsqueeze(2).float().div_(255.0))
+            refs = references.unsqueeze(2).float().div_(255.0)
+            sr: Tensor = self._model(face if self._cuda else face.contiguous(), refs)
         out = sr.float().mul(255.0).add_(0.5).clamp_(0, 255).to(torch.uint8)
         return out.permute(0, 2, 3, 1).contiguous()
 

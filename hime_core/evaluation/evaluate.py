@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from hime_core.arrays import Array
 from hime_core.errors import InputError
 from hime_core.evaluation.lists import Item
 from hime_core.evaluation.metrics import Figures, Meter, mean_figures
 from hime_core.evaluation.peers import Peer
+from hime_core.evaluation.store import Record
 from hime_core.model.count import multiply_accumulates, parameter_count
 from hime_core.model.hime import Hime
 from hime_core.registration import Registration, luma
@@ -49,7 +52,7 @@ class Evaluation:
 
     def run(
         self, items: Iterable[Item], show: Callable[[Array, Pictures], None] = lambda truth, pictures: None
-    ) -> dict:
+    ) -> Record:
         """Means over the items: {"model": {...}, "bicubic": {...}, "gain_db": ...}. show: given each item's truth and
         pictures. Raises InputError."""
         rows: list[dict[str, Figures]] = []
@@ -60,7 +63,7 @@ class Evaluation:
         means = {name: mean_figures([row[name] for row in rows]) for name in rows[0]}
         model, bicubic = means.pop("model"), means.pop("bicubic")
         references = 1 if self.refs == "blank" else 3 if self.refs == "wrong" else int(self.refs)
-        found = {
+        found: Record = {
             "images": len(rows),
             "scale": self.model.config.scale,
             "lr": self.lr_side,
@@ -94,7 +97,7 @@ class Evaluation:
         photos = [luma(self.photo(name)) for name in item.references]
         pictures = {"bicubic": plain, "model": self._timed("model", lambda: self._enhance(lr, photos))}
         for peer in self._peers:
-            pictures[peer.name] = self._timed(peer.name, lambda peer=peer: peer.upscale(lr))
+            pictures[peer.name] = self._timed(peer.name, partial(peer.upscale, lr))
         return truth, pictures
 
     def photo(self, name: str) -> Array:
@@ -132,7 +135,8 @@ def infer(model: Hime, lr: Array, references: Array | None) -> Array:
     """One face. lr: uint8 (L, L, 3); references: luma uint8 (R, sL, sL) or None. Returns uint8 (sL, sL, 3)."""
     x = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].float() / 255.0
     refs = None if references is None else torch.from_numpy(references)[None, :, None].float() / 255.0
-    return (model(x, refs)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    sr: Tensor = model(x, refs)[0]
+    return (sr.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
 def _difference(a: Figures, b: Figures, name: str) -> float:

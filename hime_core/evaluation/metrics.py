@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from hime_core.arrays import Array
@@ -25,7 +26,9 @@ def psnr(image: Array, truth: Array) -> float:
 
 def ssim(image: Array, truth: Array) -> float:
     """SSIM with torchmetrics' defaults."""
-    return float(structural_similarity_index_measure(unit(image), unit(truth), data_range=1.0))
+    found = structural_similarity_index_measure(unit(image), unit(truth), data_range=1.0)
+    assert isinstance(found, Tensor)
+    return float(found)
 
 
 class Meter:

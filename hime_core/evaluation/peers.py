@@ -107,7 +107,7 @@ class Compact:
     def gmacs(self, lr_side: int) -> float:
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             self._network(torch.zeros(1, 3, lr_side, lr_side))
-        return counter.get_total_flops() / 2e9
+        return float(counter.get_total_flops() / 2e9)
 
 
 class Ncnn:

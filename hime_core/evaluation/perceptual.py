@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from hime_core.arrays import Array
 from hime_core.errors import InputError
@@ -51,7 +52,8 @@ class Lpips:
     @torch.inference_mode()
     def distances(self, images: Sequence[Array], truth: Array) -> list[float]:
         batch = torch.cat([unit(image) for image in images])
-        return self._network(batch, unit(truth).expand_as(batch), normalize=True).flatten().tolist()
+        found: Tensor = self._network(batch, unit(truth).expand_as(batch), normalize=True)
+        return [float(distance) for distance in found.flatten()]
 
 
 class Identity:

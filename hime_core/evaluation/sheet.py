@@ -17,7 +17,9 @@ class Sheet:
 
     def __init__(self, total: int, rows: int = 8) -> None:
         self._chosen = {i * total // rows for i in range(rows)}
-        self._seen, self._rows, self._names = 0, [], []
+        self._seen = 0
+        self._rows: list[Array] = []
+        self._names: list[str] = []
 
     def add(self, truth: Array, pictures: dict[str, Array]) -> None:
         """uint8 (side, side, 3) each."""

@@ -40,7 +40,8 @@ class DamageNetwork(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.layers(x)
         spread = (features.var((2, 3), unbiased=False) + 1e-4).sqrt()
-        return self.head(torch.cat([features.mean((2, 3)), spread], 1))[:, 0] + 4.0
+        log_step: torch.Tensor = self.head(torch.cat([features.mean((2, 3)), spread], 1))[:, 0] + 4.0
+        return log_step
 
 
 def prepared(luma: torch.Tensor) -> torch.Tensor:

@@ -248,7 +248,7 @@ def _normalised(rgb: Array) -> torch.Tensor:
 
 
 def _crops(image: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
-    crops = roi_align(image, [boxes], size, sampling_ratio=-1, aligned=True)
+    crops: torch.Tensor = roi_align(image, [boxes], size, sampling_ratio=-1, aligned=True)
     return crops.contiguous(memory_format=torch.channels_last)
 
 

@@ -34,7 +34,7 @@ def resolved(headshot_luma: Array) -> float:
     contrast = float(_inner(image).std()) + 1.0  # of a flat picture too
     for found, typical in zip(spread, TYPICAL_OCTAVES, strict=True):
         octaves += min(MOST, found / contrast / typical)
-    return 16 * 2.0**octaves
+    return float(16 * 2.0**octaves)
 
 
 def sharpness(headshot_rgb: Array) -> float:

@@ -7,11 +7,12 @@ import weakref
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import cv2
 import numpy as np
 
-from hime_core.arrays import Array
+from hime_core.arrays import NOTHING, Array
 from hime_core.faces.detector import Detection
 from hime_core.faces.geometry import Box, crop, iou
 
@@ -26,11 +27,13 @@ ALIKE = 0.6  # correlation of a face that flow cannot follow, below which it may
 JUMP = 0.35  # of the box's height between a track and its detection, from which on it may be another face
 HISTORY = 90  # frames: how late a detection may be
 
-LK = {
-    "winSize": (15, 15),
-    "maxLevel": 3,
-    "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02),
-}
+lucas_kanade = partial(
+    cv2.calcOpticalFlowPyrLK,
+    nextPts=NOTHING,
+    winSize=(15, 15),
+    maxLevel=3,
+    criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +179,7 @@ class FaceTracker:
         track.motion = motion @ track.motion
         track.past.append((self._frame, track.motion, track.points))
         x, y = _box(track.points).centre
-        return 0 <= x <= now.shape[1] and 0 <= y <= now.shape[0]
+        return bool(0 <= x <= now.shape[1] and 0 <= y <= now.shape[0])
 
     def _pull(self, track: _Track, measured: Array, score: float, frame: int) -> None:
         error = measured - track.points
@@ -255,8 +258,8 @@ def _similarity(old: Array, new: Array, mask: Array) -> Array | None:
     corners = cv2.goodFeaturesToTrack(old, 40, 0.02, 4, mask=mask)
     if corners is None or len(corners) < MIN_POINTS:
         return None
-    there, found, _ = cv2.calcOpticalFlowPyrLK(old, new, corners, None, **LK)
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(new, old, there, None, **LK)
+    there, found, _ = lucas_kanade(old, new, corners)
+    back, found_back, _ = lucas_kanade(new, old, there)
     returned = np.abs(back - corners).reshape(-1, 2).max(1) < 0.7
     good = returned & (found.ravel() == 1) & (found_back.ravel() == 1)
     if good.sum() < max(MIN_POINTS, 0.3 * len(corners)):

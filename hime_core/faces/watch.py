@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from hime_core.arrays import Array
 from hime_core.faces.detector import IDLE, LARGE, Detection, ScanningDetector
+from hime_core.faces.geometry import Box
 from hime_core.faces.tracker import FaceTracker, TrackedFace
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class FaceWatch:
         if self._worker:
             self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def _detect(self, rgb: Callable[[], Array], last: tuple) -> list[Detection]:
+    def _detect(self, rgb: Callable[[], Array], last: tuple[Box, ...]) -> list[Detection]:
         start, image = self._clock(), rgb()
         try:
             with self._timed("detect"):

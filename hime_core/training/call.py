@@ -160,9 +160,9 @@ def _surround(rgb: Array, borders: Sequence[int]) -> Array:
     top, bottom, left, right = borders
     height, width = rgb.shape[:2]
     tiny = cv2.resize(rgb, (16, 16), interpolation=cv2.INTER_AREA)
-    pads = [max(1, round(16 * v / height)) for v in borders]
-    tiny = cv2.copyMakeBorder(tiny, *pads, cv2.BORDER_REFLECT_101)
-    canvas = cv2.resize(tiny, (width + left + right, height + top + bottom), interpolation=cv2.INTER_LINEAR)
+    above, below, before, behind = (max(1, round(16 * v / height)) for v in borders)
+    tiny = cv2.copyMakeBorder(tiny, above, below, before, behind, cv2.BORDER_REFLECT_101)
+    canvas: Array = cv2.resize(tiny, (width + left + right, height + top + bottom), interpolation=cv2.INTER_LINEAR)
     canvas[top : top + height, left : left + width] = rgb
     return canvas
 

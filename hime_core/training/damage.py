@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
@@ -21,7 +22,8 @@ from hime_core.faces.damage import LARGEST, STEPS
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import Headshot, headshot_of
 from hime_core.picture import Picture
-from hime_core.training.codec import CODECS, Codec
+from hime_core.training.codec import CODECS, ENCODERS, Codec
+from hime_core.training.degradations import decoded
 
 FPS = 30
 SETTLED = 30  # frames of a call that are left out: rate control is still finding its quantizer
@@ -60,7 +62,8 @@ def target(samples: Array) -> Array:
     hime_core/weights/faces/damage.md.
     """
     first = samples["step"] * np.take(AS_VP8, samples["codec"]) * samples["scale"]
-    return np.log2(np.clip(np.maximum(first, samples["again"]), *STEPS)).astype(np.float32)
+    wanted: Array = np.log2(np.clip(np.maximum(first, samples["again"]), *STEPS))
+    return wanted.astype(np.float32)
 
 
 def equivalent(error: Array) -> Array:
@@ -70,15 +73,15 @@ def equivalent(error: Array) -> Array:
 
 def coded(pictures: Sequence[Picture], codec: Codec, options: dict[str, object]) -> list[tuple[Picture, Coding]]:
     """The pictures as they are received, and how each was coded. options: of the encoder, realtime where not said."""
-    context = av.CodecContext.create({"vp8": "libvpx", "h264": "libx264"}[codec], "w")
+    context = av.CodecContext.create(ENCODERS[codec], "w")
     context.width, context.height, context.pix_fmt = pictures[0].width, pictures[0].height, "yuv420p"
     context.time_base, context.framerate = Fraction(1, FPS), Fraction(FPS)
     context.gop_size, context.thread_count = 3000, 1
-    realtime = {
+    realtime: dict[Codec, dict[str, object]] = {
         "vp8": {"deadline": "realtime", "cpu-used": -7, "lag-in-frames": 0},
         "h264": {"preset": "veryfast", "tune": "zerolatency", "profile": "baseline"},
-    }[codec]
-    settings = realtime | options
+    }
+    settings = realtime[codec] | options
     if "b" in settings:
         context.bit_rate = int(str(settings.pop("b")))
     if "qmin" in settings:
@@ -117,7 +120,7 @@ def constant_options(codec: Codec, quantizer: int) -> dict[str, object]:
 def photo_faces(photos: Sequence[Path], count: int, rng: np.random.Generator) -> Iterator[Array]:
     """`count` times two samples of TYPES from headshots that move a little."""
     for _ in range(count):
-        rgb = cv2.imread(str(photos[rng.integers(len(photos))]))[..., ::-1]
+        rgb = decoded(photos[int(rng.integers(len(photos)))].read_bytes())[..., ::-1]
         side = int(rng.integers(LARGEST, min(SIDES[1], rgb.shape[0]) + 1)) & ~1
         rgb = cv2.resize(np.ascontiguousarray(rgb), (side, side), interpolation=cv2.INTER_AREA)
         if rng.random() < 0.5:
@@ -205,7 +208,7 @@ def _camera(frames: Sequence[Array], rng: np.random.Generator) -> list[Picture]:
             rgb = cv2.addWeighted(rgb, 1 + sharpen, cv2.GaussianBlur(rgb, (0, 0), 1.2), -sharpen, 0)
         rgb = noisy(rgb, noise, grain, rng) if noise else rgb
         if quality:
-            rgb = cv2.imdecode(cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+            rgb = decoded(cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
         taken.append(Picture.from_rgb(rgb))
     return taken
 
@@ -214,7 +217,7 @@ def noisy(image: Array, sigma: float, grain: float, rng: np.random.Generator) ->
     """With noise of `sigma` grey levels that is white, or smoothed over `grain` pixels."""
     cv2.setRNGSeed(int(rng.integers(1 << 31)))
     noise = np.empty(image.shape, np.float32)
-    cv2.randn(noise, 0, sigma)
+    cv2.randn(noise, cast(Array, 0), cast(Array, sigma))  # numbers do; in colour they are the first channel's
     if grain:
         noise = cv2.GaussianBlur(noise, (0, 0), grain) * np.float32(1 + 2.2 * grain)
     return cv2.add(image, noise, dtype=cv2.CV_8U)
@@ -223,7 +226,7 @@ def noisy(image: Array, sigma: float, grain: float, rng: np.random.Generator) ->
 def _preset(codec: Codec, rng: np.random.Generator) -> dict[str, object]:
     if codec == "vp8":
         return {"cpu-used": -int(rng.integers(6, 9))}
-    ultrafast = {"preset": "ultrafast", "x264-params": f"no-deblock={int(rng.random() < 0.3)}"}
+    ultrafast: dict[str, object] = {"preset": "ultrafast", "x264-params": f"no-deblock={int(rng.random() < 0.3)}"}
     return ultrafast if rng.random() < 0.5 else {"preset": "veryfast"}
 
 
@@ -232,6 +235,7 @@ def _samples(
 ) -> Iterator[Array]:
     """Of each of the frames `at`, one sample as it was received and one as it was sent on."""
     unharmed = rng.random() < UNHARMED
+    received: Sequence[tuple[Picture, Coding | None]]
     received = [(picture, None) for picture in taken] if unharmed else coded(taken, codec, options)
     for last in at:
         window = [cut(picture) for picture, _ in received[max(0, last - KEPT + 1) : last + 1]]
@@ -275,6 +279,8 @@ def _sent_on(window: list[Picture], rng: np.random.Generator) -> tuple[Array, fl
     if rng.random() < 0.25:
         sigma, grain = rng.uniform(0.5, 3.0), rng.choice((0.0, 0.6))
         window = [Picture(noisy(w.y, sigma, grain, rng), w.u, w.v) for w in window]
+    again: Codec
+    options: dict[str, object]
     way = rng.random()
     if way < 0.4:
         again, options = "h264", {"crf": int(rng.integers(10, 21)), "preset": "veryfast"}
@@ -282,7 +288,7 @@ def _sent_on(window: list[Picture], rng: np.random.Generator) -> tuple[Array, fl
         again, options = "vp8", constant_options("vp8", int(rng.integers(2, 17)))
     elif way < 0.85:
         encoded = cv2.imencode(".jpg", window[-1].y, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(90, 98))])[1]
-        return cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), scale, 0.0
+        return decoded(encoded, cv2.IMREAD_GRAYSCALE), scale, 0.0
     else:
         return window[-1].y, scale, 0.0
     sent = coded(window, again, options)
@@ -291,9 +297,8 @@ def _sent_on(window: list[Picture], rng: np.random.Generator) -> tuple[Array, fl
 
 def _face(luma: Array, rng: np.random.Generator) -> Array:
     """LARGEST pixels about the middle, anywhere on the codec's grid."""
-    luma = cv2.copyMakeBorder(
-        luma, *[max(0, LARGEST - luma.shape[0]), 0, max(0, LARGEST - luma.shape[1]), 0], cv2.BORDER_REFLECT
-    )
+    below, right = (max(0, LARGEST - side) for side in luma.shape)
+    luma = cv2.copyMakeBorder(luma, below, 0, right, 0, cv2.BORDER_REFLECT)
     y, x = (int(np.clip((side - LARGEST) // 2 + rng.integers(-12, 13), 0, side - LARGEST)) for side in luma.shape)
     return luma[y : y + LARGEST, x : x + LARGEST]
 

@@ -31,7 +31,16 @@ from hime_core.training.headshots import (
 __all__ = ["PHOTO_SIDE", "PairDataset", "PairOptions", "read_identities"]
 
 Flips = Literal["even", "uneven", "none"]
+FLIPS: tuple[Flips, ...] = ("even", "uneven", "none")
 MOMENT = 10  # frames of 1/30 s: shots of a clip this near are coded as one sequence
+
+
+def parse_flips(text: str) -> Flips:
+    """Raises InputError for a word that is none of FLIPS."""
+    for flips in FLIPS:
+        if flips == text:
+            return flips
+    raise InputError(f"flips {text!r} are not available; choose one of: {', '.join(FLIPS)}")
 
 
 @dataclass(frozen=True)
@@ -78,24 +87,22 @@ class PairOptions:
     flips: Flips = "even"
 
     def __post_init__(self) -> None:
-        if self.flips not in ("even", "uneven", "none"):
-            raise InputError(f"flips {self.flips!r} are not available; choose one of: even, uneven, none")
+        parse_flips(self.flips)
         if self.window and min(side for side, _ in self.lr_sides) < self.window:
             raise InputError(f"windows of {self.window} pixels do not fit into LR pictures of {self.lr_sides}")
 
     @classmethod
     def for_recipe(cls, recipe: str, scale: int) -> PairOptions:
         """What `rec`, `perceptual` and `call` are trained on at a scale."""
+        options = cls(scale=scale)
         if scale == 8:  # whole pictures of 16
-            sizes = {"window": 16, "batch": 16, "lr_sides": ((16, 0.75), (24, 0.1), (32, 0.15))}
+            options = replace(options, window=16, batch=16, lr_sides=((16, 0.75), (24, 0.1), (32, 0.15)))
         elif recipe == "call":  # from 32 on: the runtime takes smaller faces too, but nothing below is recognisable
-            sizes = {"lr_sides": ((32, 0.3), (48, 0.2), (64, 0.25), (80, 0.1), (96, 0.15))}
-        else:
-            sizes = {}
+            options = replace(options, lr_sides=((32, 0.3), (48, 0.2), (64, 0.25), (80, 0.1), (96, 0.15)))
         if recipe == "call":
             counts = (0.35, 0.25, 0.1, 0.3)  # calls are enhanced with the references there are, mostly three
-            return cls(scale=scale, degraded=0.05, called=0.9, clip_share=0.5, counts=counts, **sizes)
-        return cls(scale=scale, **sizes)
+            options = replace(options, degraded=0.05, called=0.9, clip_share=0.5, counts=counts)
+        return options
 
     @property
     def varies(self) -> bool:
@@ -110,14 +117,14 @@ class PairOptions:
     @classmethod
     def paper(cls, scale: int) -> PairOptions:
         """Section 4 to the letter: clean LR, three raw photos of the person, who has at least two others at hand."""
-        sizes = {"window": 16, "batch": 16, "lr_sides": ((16, 1.0),)} if scale == 8 else {"lr_sides": ((32, 1.0),)}
-        return cls(
-            scale=scale, counts=(0, 0, 0, 1), self_share=0, other_share=1, wrong_share=0, blank_share=0, lone=0,
-            clip_share=0, registered=False, zoom=0, varied=0, **sizes,
+        options = cls(
+            scale=scale, lr_sides=((32, 1.0),), counts=(0, 0, 0, 1), self_share=0, other_share=1, wrong_share=0,
+            blank_share=0, lone=0, clip_share=0, registered=False, zoom=0, varied=0,
         )  # fmt: skip
+        return replace(options, window=16, batch=16, lr_sides=((16, 1.0),)) if scale == 8 else options
 
 
-class PairDataset(Dataset):
+class PairDataset(Dataset[dict[str, torch.Tensor]]):
     """Sample number i is always the same for one seed, so that training resumes where it stopped.
 
     A sample is {"lr": (3, w, w), "hr": (3, s*w, s*w), "references": (R, 1, s*w, s*w)}, uint8, R from 0.
@@ -227,7 +234,8 @@ class PairDataset(Dataset):
         for mask, share in ((clip, o.clip_share), (~clip, 1 - o.clip_share)):
             if clip.any() and not clip.all() and weights[mask].any():
                 weights[mask] *= share / weights[mask].sum()
-        return weights / weights.sum()
+        chances: Array = weights / weights.sum()
+        return chances
 
     def _look(self, index: int, flip: bool) -> tuple[Array, Array | None]:
         """A shot and its landmarks in shares of its side."""
@@ -250,9 +258,9 @@ class PairDataset(Dataset):
         """What of a shot is the target: its left, top and side, in shares of the shot's."""
         least = max(side / native, 1 - self.options.zoom)
         if rng.random() < 0.5 or least >= 1:
-            return np.float32([0, 0, 1])
+            return np.array([0, 0, 1], np.float32)
         share = rng.uniform(least, 1)
-        return np.float32([*rng.uniform(0, 1 - share, 2), share])
+        return np.array([*rng.uniform(0, 1 - share, 2), share], np.float32)
 
     def _lr(
         self, target: int, hr: Array, side: int, box: Array, flip: bool, rng: np.random.Generator
@@ -288,7 +296,8 @@ class PairDataset(Dataset):
         person = self._person_of[target]
         all_of = np.arange(self._first[person], self._first[person + 1])
         if not self.people[person].clip:
-            return all_of[all_of != target]
+            others: Array = all_of[all_of != target]
+            return others
         gaps = np.array([abs(self.photos[i].frame - self.photos[target].frame) for i in all_of])
         low, high = self.options.gap
         within = all_of[(gaps >= low) & (gaps <= high)]

@@ -27,8 +27,16 @@ def blur(image: Array, sigma: float) -> Array:
 def jpeg(image: Array, quality: int) -> Array:
     """JPEG with 4:2:0 chroma, quality 1..100: block artefacts of the kind that video keyframes have."""
     _, data = cv2.imencode(".jpg", image[..., ::-1] if image.ndim == 3 else image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    return decoded[..., ::-1] if image.ndim == 3 else decoded
+    found = decoded(data, cv2.IMREAD_UNCHANGED)
+    return found[..., ::-1] if image.ndim == 3 else found
+
+
+def decoded(data: bytes | Array, form: int = cv2.IMREAD_COLOR) -> Array:
+    """The picture of an image file's bytes, uint8; form: of OpenCV's. Raises ValueError where there is none."""
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), form)
+    if picture is None:
+        raise ValueError("a picture cannot be decoded; its file is damaged")
+    return picture
 
 
 def relight(image: Array, rng: np.random.Generator) -> Array:
@@ -79,8 +87,8 @@ def turn_with(
     angle = rng.uniform(-TURN, TURN) * strength
     scale = np.exp(rng.uniform(-GROWTH, GROWTH) * strength)
     shift = (rng.uniform(-SHIFT, SHIFT, 2) * strength * width).astype(np.float32)
-    field = rng.normal(0.0, FIELD * width * strength, (KNOTS, KNOTS, 2)).astype(np.float32)
-    field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+    knots = rng.normal(0.0, FIELD * width * strength, (KNOTS, KNOTS, 2)).astype(np.float32)
+    field = cv2.resize(knots, (width, height), interpolation=cv2.INTER_CUBIC)
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
     xs, ys = xs - width / 2, ys - height / 2
     cos, sin = np.float32(np.cos(angle) * scale), np.float32(np.sin(angle) * scale)
@@ -89,7 +97,8 @@ def turn_with(
     turned = cv2.remap(image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     if landmarks is None:
         return turned, None
-    size = np.float32([width, height])
+    size = np.array([width, height], np.float32)
     # The map goes from the turned picture back to the image; points go the other way.
-    back = (landmarks * size - size / 2 - shift) @ np.float32([[cos, -sin], [sin, cos]]) / scale**2
+    turned_back = np.array([[cos, -sin], [sin, cos]], np.float32)
+    back = (landmarks * size - size / 2 - shift) @ turned_back / scale**2
     return turned, ((back + size / 2) / size).astype(np.float32)
