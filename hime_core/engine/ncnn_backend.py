@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+
 import cv2
 import ncnn
 import numpy as np
 
 from hime_core.arrays import Array
-from hime_core.engine.ncnn_graph import face_network, head_network, reference_network, trunk_network
-from hime_core.model.hime import Hime
+from hime_core.engine.ncnn_graph import face_network, flow_network, head_network, reference_network, trunk_network
+from hime_core.model.alignment import TAPS
+from hime_core.model.flow import LEVELS, MULTIPLE, FlowEstimator
+from hime_core.model.hime import LUMA, Hime
 from hime_core.threads import cpu_lanes
 
 TILE = (16, 32)  # of the map before the last doubling: what is computed from it stays in a core's L2 cache
@@ -16,18 +21,18 @@ HALO = 1  # the tile's neighbours that the two 3x3 convolutions at HR size see
 
 
 class NcnnBackend:
-    """One CPU thread a face; Winograd convolutions. Not for networks with flow guidance."""
+    """One CPU thread a face; Winograd convolutions."""
 
     max_batch = cutters = 1
 
     def __init__(self, model: Hime) -> None:
-        if model.flow is not None:
-            raise ValueError("a network with flow guidance has no form in ncnn here")
         self.scale = model.config.scale
         self.lanes = cpu_lanes()
         self._aggregation, self._mirrored = model.config.aggregation, model.config.mirrored
         self._face, self._reference = face_network(model), reference_network(model)
         self._trunk, self._head = trunk_network(model), head_network(model)
+        self._flow = None if model.flow is None else Flow(model.flow)
+        self._taps = model.config.groups * TAPS
 
     def infer(self, lr: Array, references: Array) -> Array:
         return np.stack([self._one(face, refs) for face, refs in zip(lr, references, strict=True)])
@@ -49,14 +54,24 @@ class NcnnBackend:
         matched = ("beside", "query") if self._aggregation == "cofa" else ("beside",)
         f_lr, beside, *query = _run(self._face, {"lr": lr.transpose(2, 0, 1)}, "f_lr", *matched)
         names = ("aligned", "keys")[: len(matched)]
-        found = [
-            _run(self._reference, {"reference": unshuffled(reference, self.scale), "beside": beside}, *names)
-            for reference in references
-        ]
+        found = [_run(self._reference, {"beside": beside, **inputs}, *names) for inputs in self._inputs(lr, references)]
         fused = f_lr + self._aggregate(*(np.stack(maps) for maps in zip(*found, strict=True)), *query)
         residual = self._reconstruct(fused)
         skip = cv2.resize(lr, residual.shape[:0:-1], interpolation=cv2.INTER_CUBIC)  # a = -0.75, as torch has it
         return skip + residual.transpose(1, 2, 0)
+
+    def _inputs(self, lr: Array, references: Array) -> Iterator[dict[str, Array]]:
+        """What the network is given of each reference."""
+        target = self._flow.enlarged(lr @ np.array(LUMA, np.float32)) if self._flow else None
+        for reference in references:
+            inputs = {"reference": unshuffled(reference, self.scale)}
+            if self._flow and target is not None:
+                height, width = lr.shape[:2]
+                small = cv2.resize(reference, (width, height), interpolation=cv2.INTER_AREA)
+                flow = self._flow.between(target, self._flow.enlarged(small))[:, :height, :width]
+                places, reach = _grid(height, width)
+                inputs |= {"grid": places + flow * reach, "shift": np.tile(flow[::-1], (self._taps, 1, 1))}
+            yield inputs
 
     def _aggregate(self, aligned: Array, keys: Array | None = None, query: Array | None = None) -> Array:
         """(R, C, h, w), and with CoFA its g1 and the LR features' g2, to F_a, (C, h, w)."""
@@ -84,6 +99,44 @@ class NcnnBackend:
                     :, (y - top) * factor : (bottom - top) * factor, (x - left) * factor : (right - left) * factor
                 ]
         return residual
+
+
+class Flow:
+    """FlowEstimator, in ncnn."""
+
+    def __init__(self, estimator: FlowEstimator) -> None:
+        self._upscale = estimator.upscale
+        self._network = flow_network(estimator)
+
+    def enlarged(self, luma: Array) -> Array:
+        """float32 (h, w) in [0, 1] to (1, H, W): sides grown to what SpyNet takes, then times `upscale`."""
+        multiple = MULTIPLE // self._upscale
+        below, right = (-side % multiple for side in luma.shape)
+        padded = cv2.copyMakeBorder(luma, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        size = (padded.shape[1] * self._upscale, padded.shape[0] * self._upscale)
+        return cv2.resize(padded, size, interpolation=cv2.INTER_CUBIC)[None]
+
+    def between(self, target: Array, source: Array) -> Array:
+        """Of two `enlarged` pictures: where the target's content lies in the source, float32 (2, h, w) as (x, y), in
+        pixels of the size before they were enlarged."""
+        inputs = {"target": target, "source": source}
+        _, height, width = target.shape
+        for level in range(1, LEVELS):
+            shrunk = LEVELS - 1 - level
+            inputs[f"places{level}"], inputs[f"reach{level}"] = _grid(height >> shrunk, width >> shrunk)
+        (flow,) = _run(self._network, inputs, "flow")
+        k = self._upscale
+        means: Array = flow.reshape(2, height // k, k, width // k, k).mean(axis=(2, 4)) / k
+        return means
+
+
+@lru_cache(maxsize=64)
+def _grid(height: int, width: int) -> tuple[Array, Array]:
+    """Each pixel's place, float32 (2, h, w), (x, y) with -1 and 1 at the centres of the outermost pixels; and what one
+    pixel is of that, (2, 1, 1). Not to be written to."""
+    reach = np.array([2 / max(width - 1, 1), 2 / max(height - 1, 1)], np.float32)[:, None, None]
+    ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
+    return np.stack((xs, ys)) * reach - 1, reach
 
 
 def unshuffled(luma: Array, factor: int) -> Array:

@@ -62,8 +62,7 @@ def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = 
         cv2.setNumThreads(1)
         backends["torchvision"] = TorchvisionBackend(model, device)
         backends["onnx"] = OnnxBackend(model)
-        if model.flow is None:
-            backends["ncnn"] = NcnnBackend(model)
+        backends["ncnn"] = NcnnBackend(model)
     clock = time.process_time if device == "cpu" else time.perf_counter
     rng = np.random.default_rng(0)
     for side in sides:
