@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -59,7 +59,7 @@ def enhance(
     """Enhance the faces in a video file; its sound is kept."""
     from hime_core import commands
 
-    commands.enhance(source, target, exemplars, layout, compare, weights, json)
+    commands.enhance(source, target, exemplars=exemplars, layout=layout, compare=compare, weights=weights, as_json=json)
 
 
 @app.command()
@@ -115,15 +115,41 @@ def train(
     from hime_core.training.command import TrainSettings, parse_losses, parse_sides
     from hime_core.training.command import train as run
 
-    names = tuple(name for name in exclude.split(",") if name)
     run(
         TrainSettings(
-            data, out, recipe, variant, scale, steps, mirrored, minutes, resume, seed, threads, rate,
-            parse_losses(losses) if losses else None, init, teacher, vgg, spynet, clips, names,
-            alignment, aggregation, flips, registered, batch, echoes, workers, critic_rate, critic,
-            iterations, varied, parse_sides(sides) if sides else None,
+            data=data,
+            out=out,
+            recipe=recipe,
+            variant=variant,
+            scale=scale,
+            steps=steps,
+            mirrored=mirrored,
+            minutes=minutes,
+            iterations=iterations,
+            resume=resume,
+            init=init,
+            teacher=teacher,
+            clips=clips,
+            exclude=_names(exclude),
+            vgg=vgg,
+            spynet=spynet,
+            losses=parse_losses(losses) if losses else None,
+            alignment=alignment,
+            aggregation=aggregation,
+            flips=flips,
+            registered=registered,
+            rate=rate,
+            seed=seed,
+            threads=threads,
+            batch=batch,
+            echoes=echoes,
+            workers=workers,
+            critic_rate=critic_rate,
+            critic=critic,
+            varied=varied,
+            lr_sides=parse_sides(sides) if sides else None,
         )
-    )  # fmt: skip
+    )
 
 
 @app.command()
@@ -139,7 +165,7 @@ def pack(
     """Write a training set, with faces' landmarks, into one file of a given size."""
     from hime_core import commands
 
-    commands.pack(data, out, mib, clips, tuple(name for name in exclude.split(",") if name), cache, json)
+    commands.pack(data, out, mib, clips=clips, exclude=_names(exclude), cache=cache, as_json=json)
 
 
 @app.command()
@@ -174,14 +200,34 @@ def evaluate(
     from hime_core.evaluation.tables import TableOptions
 
     if table or report:
-        names = tuple(name for name in only.split(",") if name)
-        settings = TableOptions(data, runs, train, clips, names, lpips, peers, weights, limit, iterations, vgg)
-        commands.tables(table, settings, report, json)
+        settings = TableOptions(
+            data=data,
+            runs=runs,
+            train=train,
+            clips=clips,
+            only=_names(only),
+            lpips=lpips,
+            peers=peers,
+            weights=weights,
+            limit=limit,
+            iterations=iterations,
+            vgg=vgg,
+        )
+        commands.tables(table, settings, report=report, target=json)
     else:
         chosen = EvaluateOptions(
-            data, scale, lr, refs, weights or f"small-x{scale}-rec", list, limit, lpips, peers, sheet
-        )  # fmt: skip
-        commands.evaluate(chosen, json)
+            data=data,
+            scale=scale,
+            lr=lr,
+            refs=refs,
+            weights=weights or f"small-x{scale}-rec",
+            list_file=list,
+            limit=limit,
+            lpips=lpips,
+            peers=peers,
+            sheet=sheet,
+        )
+        commands.evaluate(chosen, target=json)
 
 
 @app.command()
@@ -193,7 +239,7 @@ def bench(
     """Measure what a face costs here, by LR size, references and batch."""
     from hime_core import commands
 
-    commands.bench(device, weights, json)
+    commands.bench(device=device, weights=weights, target=json)
 
 
 @app.command()
@@ -228,24 +274,22 @@ def prove(
     from server.proof.command import prove as run
 
     matrix = plan.Matrix(
-        plan.parse_kbps(kbps),
-        plan.parse_sizes(sizes),
-        plan.parse_codecs(codecs),
-        plan.parse_headshots(headshots) if headshots else None,
+        kbps=plan.parse_kbps(kbps),
+        sizes=plan.parse_sizes(sizes),
+        codecs=plan.parse_codecs(codecs),
+        headshots=plan.parse_headshots(headshots) if headshots else None,
     )
-    names = tuple(name.strip() for name in only.split(",") if name.strip())
-    counts = plan.parse_exemplars(exemplars)
     options = ProveOptions(
-        clips,
-        out,
-        names,
-        matrix,
-        plan.Timing(keyframe=keyframe, speed=speed),
-        counts,
-        plan.parse_layout(layout),
-        weights,
-        critics,
-        peers,
+        clips=clips,
+        out=out,
+        only=_names(only),
+        matrix=matrix,
+        timing=plan.Timing(keyframe=keyframe, speed=speed),
+        exemplars=plan.parse_exemplars(exemplars),
+        layout=plan.parse_layout(layout),
+        weights=weights,
+        critics=critics,
+        peers=peers,
         short=short,
     )
     raise typer.Exit(run(options, json))
@@ -267,7 +311,12 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def fail(message: str) -> None:
+def _names(text: str) -> tuple[str, ...]:
+    """What is given by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def fail(message: str) -> NoReturn:
     print("hime:", " ".join(message.split()), file=sys.stderr)
     sys.exit(2)
 

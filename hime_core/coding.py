@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple, cast
 
 import av
 import numpy as np
+from av.sidedata.encparams import VideoEncParams
+
+from hime_core.arrays import Array
 
 # The step of VP8's luma AC coefficients by quantizer index, RFC 6386 section 14.1. Its transform gives twice what an
 # orthonormal one does.
@@ -35,6 +39,13 @@ class Coding:
         return 8 * self.bytes / self.macroblocks
 
 
+class _Sent(NamedTuple):
+    """What a packet tells of the frame in it."""
+
+    step: float | None
+    bytes: int
+
+
 class CodingDecoder:
     """Decodes one stream, and tells of each frame how it was coded."""
 
@@ -46,7 +57,7 @@ class CodingDecoder:
         if context.name == "h264":
             context.options = context.options | {"export_side_data": "venc_params"}
 
-    def decode(self, packet: av.Packet | None) -> list[tuple[av.VideoFrame, Coding | None]]:
+    def decode(self, packet: av.Packet[av.VideoStream] | None) -> list[tuple[av.VideoFrame, Coding | None]]:
         """The frames that are finished by a packet, or by the end of the stream.
 
         None with a frame where its coding is not known: other codecs, and headers that cannot be read. Raises
@@ -56,11 +67,11 @@ class CodingDecoder:
             step = None
             if self._context.name == "vp8":
                 step = self._vp8.read(bytes(memoryview(packet)[: _HEADER + 10]), packet.size)
-            packet.opaque = step, packet.size
+            packet.opaque = _Sent(step, packet.size)
         return [(frame, self._coding(frame)) for frame in self._context.decode(packet)]
 
     def _coding(self, frame: av.VideoFrame) -> Coding | None:
-        step, size = frame.opaque or (None, 0)
+        step, size = frame.opaque if isinstance(frame.opaque, _Sent) else (None, 0)
         if self._context.name == "h264":
             step = h264_step(frame)
         if step is None or not size:
@@ -74,12 +85,13 @@ def h264_step(frame: av.VideoFrame) -> float | None:
     It is 0.625 at QP 0, and six more double it. Deeper samples have a QP that counts from further below.
     """
     exported = frame.side_data.get("VIDEO_ENC_PARAMS")
-    if exported is None or not exported.nb_blocks:
+    if not isinstance(exported, VideoEncParams) or not exported.nb_blocks:
         return None
     # AVVideoEncParams: blocks of src_x, src_y, width, height, delta_qp, 32 bits each. PyAV's qp_map() takes 40 times as
     # long at 720p.
     first, stride = exported.blocks_offset // 4 + 4, exported.block_size // 4
-    above = np.frombuffer(exported, np.int32)[first : first + stride * exported.nb_blocks : stride]
+    memory = cast("memoryview[int]", exported)  # it is a buffer, which its annotations leave out
+    above = np.frombuffer(memory, np.int32)[first : first + stride * exported.nb_blocks : stride]
     qp = exported.qp + above - 6 * (frame.format.components[0].bits - 8)
     return float(0.625 * np.exp2(qp / 6).mean())
 
@@ -90,7 +102,7 @@ class Vp8Steps:
 
     _values: list[int] = field(default_factory=lambda: [0, 0, 0, 0])  # of the segments' quantizer indices
     _absolute: bool = False  # or to be added to the frame's
-    _shares: np.ndarray = field(default_factory=lambda: np.array([1.0, 0.0, 0.0, 0.0]))  # of the segments
+    _shares: Array = field(default_factory=lambda: np.array([1.0, 0.0, 0.0, 0.0]))  # of the segments
 
     def read(self, data: bytes, size: int | None = None) -> float | None:
         """The mean step of the next frame, None where its header cannot be read.

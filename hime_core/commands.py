@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from hime_core.compositing.layout import Layout, View
+from hime_core.compositing.layout import View, parse_layout
 from hime_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 
 def enhance(
-    source: Path, target: Path, exemplars: Path | None, layout: str, compare: bool, weights: str, as_json: bool
+    source: Path, target: Path, *, exemplars: Path | None, layout: str, compare: bool, weights: str, as_json: bool
 ) -> None:
     from hime_core import offline
     from hime_core.engine import build_engine
 
-    if layout not in get_args(Layout):
-        raise InputError(f"--layout {layout}: it must be one of {', '.join(get_args(Layout))}")
+    arrangement = parse_layout(layout)
     if not target.parent.is_dir():
         raise InputError(f"{target.parent} is not a folder; give a path in one that exists")
     if target.is_dir():
@@ -53,7 +52,13 @@ def enhance(
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("frames", total=total)
             outcomes = offline.enhance_file(
-                source, target, engine, view, cast(Layout, layout), photos, lambda: bar.advance(task)
+                source,
+                target,
+                engine,
+                view=view,
+                layout=arrangement,
+                exemplars=photos,
+                advance=lambda: bar.advance(task),
             )
     finally:
         engine.close()
@@ -62,7 +67,14 @@ def enhance(
 
 
 def pack(
-    data: Path, out: Path, mib: float, clips: Path | None, exclude: tuple[str, ...], cache: Path | None, as_json: bool
+    data: Path,
+    out: Path,
+    mib: float,
+    *,
+    clips: Path | None,
+    exclude: tuple[str, ...],
+    cache: Path | None,
+    as_json: bool,
 ) -> None:
     from hime_core.training.packing import pack as run
 
@@ -75,7 +87,7 @@ def pack(
                 stages[stage] = bar.add_task(stage, total=total)
             bar.update(stages[stage], completed=done)
 
-        packed = run(data, out, mib, clips, exclude, cache, advance)
+        packed = run(data, out, mib, clips=clips, exclude=exclude, cache=cache, advance=advance)
     if as_json:
         print(json.dumps({**asdict(packed), "path": str(packed.path)}))
         return
@@ -88,7 +100,7 @@ def pack(
     )
 
 
-def evaluate(options: EvaluateOptions, target: Path | None) -> None:
+def evaluate(options: EvaluateOptions, *, target: Path | None) -> None:
     from hime_core.evaluation.command import evaluate as run
     from hime_core.evaluation.command import summary
     from hime_core.evaluation.store import write_json
@@ -100,7 +112,7 @@ def evaluate(options: EvaluateOptions, target: Path | None) -> None:
     print(summary(result))
 
 
-def tables(table: str | None, options: TableOptions, report: Path | None, target: Path | None) -> None:
+def tables(table: str | None, options: TableOptions, *, report: Path | None, target: Path | None) -> None:
     from hime_core.evaluation.report import chosen, make_tables, render, write_report
     from hime_core.evaluation.store import write_json
     from hime_core.evaluation.table import from_dict
@@ -126,7 +138,7 @@ def check_folders(*targets: Path | None) -> None:
             raise InputError(f"{target} is a folder; give a file")
 
 
-def bench(device: str | None, weights: str, target: Path | None) -> None:
+def bench(*, device: str | None, weights: str, target: Path | None) -> None:
     import torch
 
     from hime_core.evaluation import bench as measure

@@ -8,6 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.faces.geometry import Box, Headshot, crop, headshot_of
 from hime_core.faces.quality import brightness, resolved, sharpness, yaw_degrees
 
@@ -27,9 +28,9 @@ class Exemplar:
     """
 
     id: str
-    image: np.ndarray
+    image: Array
     headshot: Headshot
-    landmarks: np.ndarray
+    landmarks: Array
     sharpness: float
     yaw: float
     light: float
@@ -46,9 +47,9 @@ class Exemplar:
 
 
 def cut_exemplar(
-    rgb: np.ndarray,
+    rgb: Array,
     box: Box,
-    landmarks: np.ndarray,
+    landmarks: Array,
     id: str,
     source: Literal["call", "photo"],
     frame: int,
@@ -85,7 +86,7 @@ def cut_exemplar(
     )
 
 
-def resolution_of(rgb: np.ndarray, headshot: Headshot) -> float:
+def resolution_of(rgb: Array, headshot: Headshot) -> float:
     """The pixels across a headshot in a picture that carry detail (faces.quality.resolved)."""
     side = max(1, round(headshot.side))
     square = crop(rgb, round(headshot.cx - side / 2), round(headshot.cy - side / 2), side)
@@ -103,13 +104,13 @@ def inside(box: Box, width: int, height: int) -> bool:
     )
 
 
-def roll_degrees(landmarks: np.ndarray) -> float:
+def roll_degrees(landmarks: Array) -> float:
     """How far the head leans to a side: the angle between the eyes-to-mouth line and the vertical, degrees."""
     x, y = landmarks[3:].mean(0) - landmarks[:2].mean(0)
     return float(np.degrees(np.arctan2(-x, y)))
 
 
-def plausible(landmarks: np.ndarray, box: Box) -> bool:
+def plausible(landmarks: Array, box: Box) -> bool:
     """Whether five landmarks can be those of the face in a box."""
     if not np.isfinite(landmarks).all():
         return False

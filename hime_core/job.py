@@ -8,11 +8,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
+from hime_core.arrays import Array
 from hime_core.compositing.detail import Patch
-from hime_core.exemplar import Exemplar
-from hime_core.faces.geometry import FaceSquare, Headshot
+from hime_core.eligible import Eligible
+from hime_core.faces.geometry import Headshot
 from hime_core.faces.tracker import TrackedFace
 from hime_core.people.sightings import Verdict
 from hime_core.picture import Picture
@@ -23,28 +22,15 @@ Outcome = Literal["enhanced", "carried", "passed"]
 class OnDemand:
     """A picture that is made when somebody first asks for it, from any thread, and only once."""
 
-    def __init__(self, make: Callable[[], np.ndarray]) -> None:
+    def __init__(self, make: Callable[[], Array]) -> None:
         self._make, self._lock = make, threading.Lock()
-        self._made: np.ndarray | None = None
+        self._made: Array | None = None
 
-    def __call__(self) -> np.ndarray:
+    def __call__(self) -> Array:
         with self._lock:
             if self._made is None:
                 self._made = self._make()
             return self._made
-
-
-@dataclass(frozen=True, eq=False)
-class Eligible:
-    """A face to enhance, in one frame."""
-
-    face: TrackedFace
-    square: FaceSquare
-    image: np.ndarray  # RGB uint8 (n, n, 3): the square
-    luma: np.ndarray  # uint8 (M, M): the square, for carrying (compositing.detail.luma_of)
-    exemplars: tuple[Exemplar, ...]
-    side: int  # the LR size that the engine is asked for, at most n
-    strength: float  # how much of what the network adds is to be shown, 0..1
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,7 @@ class Request:
     """Faces of one frame at the engine; the times of the frame's reception, of asking, and of each answer."""
 
     eligible: tuple[Eligible, ...]
-    futures: tuple[Future[np.ndarray], ...]
+    futures: tuple[Future[Array], ...]
     received: float
     asked: float
     answers: list[float] = field(default_factory=list)

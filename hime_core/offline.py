@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -22,9 +23,8 @@ from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import Detector, MtcnnDetector, ScanningDetector
 from hime_core.faces.recognition import load_recogniser
 from hime_core.people.people import People
-from hime_core.photos import UnusablePhoto, exemplar_from_photo
+from hime_core.photos import PHOTO_SUFFIXES, UnusablePhoto, exemplar_from_photo
 from hime_core.picture import Picture
-from hime_core.training.dataset import PHOTO_SUFFIXES
 
 MP4_AUDIO = ("aac", "mp3", "opus", "ac3", "flac", "alac")  # kept as they are; others become AAC
 QUALITY = {"crf": "18", "preset": "veryfast"}
@@ -136,22 +136,24 @@ def _transcode(
     decoder = CodingDecoder(video.codec_context)
     with av.open(str(path), "w") as target:
         out = target.add_stream("libx264", rate=rate, options=QUALITY)
-        out.codec_context.time_base = video.time_base
+        time_base = out.codec_context.time_base = video.time_base or 1 / rate
         sounds = {audio: _audio_stream(target, audio) for audio in source.streams.audio}
         # The container is begun by the first packet it gets, and must know the picture's size by then.
-        sized, waiting, count = False, [], 0
-        for packet in source.demux([video, *sounds]):
+        sized, count = False, 0
+        waiting: list[av.Packet[av.AudioStream]] = []
+        for packet in source.demux([video, *sounds]):  # whose annotations do not tell streams apart
             if packet.stream is video:
-                for frame, coding in decoder.decode(packet):
+                for frame, coding in decoder.decode(cast("av.Packet[av.VideoStream]", packet)):
                     if frame.pts is None:  # a bare stream: its frames come at its rate
-                        frame.time_base, frame.pts = video.time_base, round(count / rate / video.time_base)
+                        frame.time_base, frame.pts = time_base, round(count / rate / time_base)
                     count += 1
                     shown = enhanced(frame, coding)
                     if not sized:
                         out.width, out.height, out.pix_fmt, sized = shown.width, shown.height, "yuv420p", True
                     target.mux(out.encode(shown.reformat(width=out.width, height=out.height)))
             elif packet.dts is not None:
-                waiting += _sound(packet, sounds[packet.stream])
+                heard = cast("av.Packet[av.AudioStream]", packet)
+                waiting += _sound(heard, sounds[heard.stream])
             if sized and waiting:
                 target.mux(waiting)
                 waiting = []
@@ -169,7 +171,7 @@ def _audio_stream(target: av.container.OutputContainer, audio: av.AudioStream) -
     return target.add_stream("aac", rate=audio.codec_context.sample_rate)
 
 
-def _sound(packet: av.Packet, sound: av.AudioStream) -> Iterator[av.Packet]:
+def _sound(packet: av.Packet[av.AudioStream], sound: av.AudioStream) -> Iterator[av.Packet[av.AudioStream]]:
     if packet.stream.codec_context.name in MP4_AUDIO:
         packet.stream = sound
         yield packet

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.exemplar import Exemplar, cut_exemplar, inside, plausible
-from hime_core.faces.detector import Detection, Detector
 from hime_core.faces.geometry import headshot_of
 
+if TYPE_CHECKING:
+    from hime_core.faces.detector import Detection, Detector
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MIN_SIDE = 128
 MIN_SHARPNESS = 0.45
 MAX_YAW = 45.0
@@ -20,7 +26,7 @@ class UnusablePhoto(ValueError):
     """A photo that cannot be an exemplar; the message says why, and what would be right."""
 
 
-def exemplar_from_photo(rgb: np.ndarray, detector: Detector, id: str, time: float) -> Exemplar:
+def exemplar_from_photo(rgb: Array, detector: Detector, id: str, time: float) -> Exemplar:
     """The exemplar of the largest face in a (height, width, 3) uint8 photo.
 
     Raises UnusablePhoto when there is no face, more than one of similar size, or when it is too small, cut off,
@@ -58,7 +64,7 @@ def exemplar_from_photo(rgb: np.ndarray, detector: Detector, id: str, time: floa
     return exemplar
 
 
-def _faces(rgb: np.ndarray, detector: Detector) -> list[Detection]:
+def _faces(rgb: Array, detector: Detector) -> list[Detection]:
     """Faces found on a copy of bounded size: a face that is too small there is too small altogether."""
     height, width = rgb.shape[:2]
     scale = min(1.0, SEARCHED_SIDE / max(height, width))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import cast
 
 import av
 import cv2
 import numpy as np
 from av.video.reformatter import ColorRange
+
+from hime_core.arrays import U8, Array
 
 CHROMA = np.array([[-0.1482, -0.2910, 0.4392, 128.0], [0.4392, -0.3678, -0.0714, 128.0]])  # BT.601, limited range
 
@@ -20,18 +23,19 @@ class Picture:
     y: uint8 (H, W); u, v: uint8 (H/2, W/2); H and W are even.
     """
 
-    y: np.ndarray
-    u: np.ndarray
-    v: np.ndarray
-    _memory: list[av.VideoFrame] = field(default_factory=list)  # the frame that the planes lie in, until it is taken
+    y: Array
+    u: Array
+    v: Array
+    # The frame that the planes lie in, until it is taken.
+    _memory: list[av.VideoFrame] = field(default_factory=list, kw_only=True)
 
     @property
     def width(self) -> int:
-        return self.y.shape[1]
+        return int(self.y.shape[1])
 
     @property
     def height(self) -> int:
-        return self.y.shape[0]
+        return int(self.y.shape[0])
 
     @classmethod
     def from_frame(cls, frame: av.VideoFrame) -> Picture:
@@ -51,10 +55,10 @@ class Picture:
     def blank(cls, width: int, height: int) -> Picture:
         """Planes to be filled, in memory that to_frame() gives without a copy."""
         frame = av.VideoFrame(width, height, "yuv420p")
-        return cls(*map(_plane, frame.planes), [frame])
+        return cls(*map(_plane, frame.planes), _memory=[frame])
 
     @classmethod
-    def from_rgb(cls, rgb: np.ndarray) -> Picture:
+    def from_rgb(cls, rgb: Array) -> Picture:
         """rgb: uint8 (H, W, 3); an odd last row or column is left off.
 
         Each chroma sample is the mean of its four pixels, as in browsers; OpenCV's own conversion takes one of them.
@@ -65,7 +69,7 @@ class Picture:
         half = cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         return cls(y, *cv2.split(cv2.transform(half, CHROMA)))
 
-    def rgb(self) -> np.ndarray:
+    def rgb(self) -> Array:
         """The frame as uint8 (H, W, 3)."""
         packed = np.concatenate((self.y.reshape(-1), self.u.reshape(-1), self.v.reshape(-1)))
         return cv2.cvtColor(packed.reshape(self.height * 3 // 2, self.width), cv2.COLOR_YUV2RGB_I420)
@@ -79,10 +83,15 @@ class Picture:
             return self._memory.pop()
         frame = av.VideoFrame(self.width, self.height, "yuv420p")
         for source, plane in zip((self.y, self.u, self.v), frame.planes, strict=True):
-            target = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-            target[:, : source.shape[1]] = source
+            _lines(plane)[:, : source.shape[1]] = source
         return frame
 
 
-def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
+def _plane(plane: av.video.plane.VideoPlane) -> U8:
+    return _lines(plane)[:, : plane.width]
+
+
+def _lines(plane: av.video.plane.VideoPlane) -> U8:
+    """Everything in a plane's memory, (height, line_size)."""
+    memory = cast("memoryview[int]", plane)  # it is a buffer, which its annotations leave out
+    return np.frombuffer(memory, np.uint8).reshape(-1, plane.line_size)

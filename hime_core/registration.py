@@ -14,6 +14,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from hime_core.arrays import NOTHING, Array
+
 FLOW_UPSCALE = 2  # flow is sought on LR luma enlarged by this ...
 FLOW_SIDE = 96  # ... up to this side: more pixels of the same face take longer, and find hardly more
 MAX_TURN = math.radians(40)
@@ -24,14 +26,14 @@ class Registration:
     """Dense registration of exemplars to LR faces. Not thread-safe: one per thread."""
 
     def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._dis.setFinestScale(0)
         self._dis.setPatchSize(8)
         self._dis.setPatchStride(3)
         # Half of the preset's: a seventh of the time less, and references are worth as much as before.
         self._dis.setGradientDescentIterations(8)
 
-    def flow(self, reference: np.ndarray, lr: np.ndarray) -> np.ndarray:
+    def flow(self, reference: Array, lr: Array) -> Array:
         """Where each LR pixel's content lies in the reference.
 
         reference: luma uint8 (s*h, s*w); lr: luma uint8 (h, w).
@@ -43,22 +45,22 @@ class Registration:
         coarse = cv2.resize(reference, (width, height), interpolation=cv2.INTER_AREA)
         target = cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC)
         source = cv2.resize(_match(coarse, lr), size, interpolation=cv2.INTER_CUBIC)
-        flow = self._dis.calc(target, source, None)
+        flow: Array = self._dis.calc(target, source, NOTHING)
         np.clip(flow, -MAX_FLOW_LR * up, MAX_FLOW_LR * up, out=flow)
         return flow
 
-    def register(self, reference: np.ndarray, lr: np.ndarray) -> np.ndarray:
+    def register(self, reference: Array, lr: Array) -> Array:
         """The reference moved onto the LR picture's content; uint8 (s*h, s*w), as `flow` takes them."""
         height, width = reference.shape
         flow = self.flow(reference, lr)
         scale = width / flow.shape[1]
         flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
         moved = cv2.scaleAdd(flow, scale, _places(height, width))
-        return cv2.remap(reference, moved, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(reference, moved, NOTHING, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 @lru_cache(maxsize=16)
-def _places(height: int, width: int) -> np.ndarray:
+def _places(height: int, width: int) -> Array:
     """Every pixel's own place, float32 (H, W, 2) as (x, y); not to be written to."""
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
     places = np.stack((xs, ys), axis=-1)
@@ -66,18 +68,18 @@ def _places(height: int, width: int) -> np.ndarray:
     return places
 
 
-def _match(image: np.ndarray, to: np.ndarray) -> np.ndarray:
+def _match(image: Array, to: Array) -> Array:
     """`image` with the mean and contrast of `to`, so that flow sees shapes and not lighting."""
     gain = float(to.std()) / max(float(image.std()), 1.0)
     return cv2.convertScaleAbs(image, alpha=gain, beta=float(to.mean()) - gain * float(image.mean()))
 
 
-def luma(rgb: np.ndarray) -> np.ndarray:
+def luma(rgb: Array) -> Array:
     """uint8 (H, W, 3) to uint8 (H, W), BT.601 as in the network's HR extractor."""
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
 
 
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def similarity(source: Array, target: Array) -> Array:
     """The rotation, scale and shift (2, 3) that brings points to points in the least squares (Umeyama, 1991).
 
     Turns over 40 degrees and points without extent are mistakes of the detector: then only scale and shift count.

@@ -13,6 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.faces.geometry import FaceSquare, crop, resized
 from hime_core.registration import Registration, similarity
 
@@ -35,9 +36,9 @@ class Detail:
     landmarks: float32 (5, 2), in frame px; square: where; time: when its frame was received.
     """
 
-    difference: np.ndarray
-    luma: np.ndarray
-    landmarks: np.ndarray
+    difference: Array
+    luma: Array
+    landmarks: Array
     square: FaceSquare
     time: float
 
@@ -49,28 +50,28 @@ class Patch:
     x: int
     y: int
     side: int
-    difference: np.ndarray
+    difference: Array
 
 
-def luma_of(y: np.ndarray, square: FaceSquare) -> np.ndarray:
+def luma_of(y: Array, square: FaceSquare) -> Array:
     """What detail is carried by: the frame's Y, uint8 (H, W), in a square, uint8 (M, M), M at most LARGEST_LUMA."""
     return resized(crop(y, square.x, square.y, square.side), min(square.side, LARGEST_LUMA))
 
 
-def difference(sr: np.ndarray, plain: np.ndarray) -> np.ndarray:
+def difference(sr: Array, plain: Array) -> Array:
     """Y, Cb, Cr of the enhanced face less the plain one, without local mean.
 
     sr, plain: RGB uint8 (D, D, 3). Returns float32 (D, D, 3).
     """
     side = sr.shape[0]
-    added = cv2.transform(cv2.subtract(sr, plain, dtype=cv2.CV_32F), RGB_TO_YCC)
+    added: Array = cv2.transform(cv2.subtract(sr, plain, dtype=cv2.CV_32F), RGB_TO_YCC)
     cells = cv2.resize(added, (LOCAL_MEAN_CELLS, LOCAL_MEAN_CELLS), interpolation=cv2.INTER_AREA)
     added -= cv2.resize(cells, (side, side), interpolation=cv2.INTER_LINEAR)
     return added
 
 
 @lru_cache(maxsize=16)
-def mask(side: int) -> np.ndarray:
+def mask(side: int) -> Array:
     """float32 (side, side, 1): 1 inside, falling smoothly to 0 at the border."""
     ramp = np.clip((np.arange(side) + 0.5) / (FEATHER * side), 0, 1)
     ramp = np.minimum(ramp, ramp[::-1])
@@ -78,7 +79,7 @@ def mask(side: int) -> np.ndarray:
     return np.outer(edge, edge)[..., None]
 
 
-def patch(square: FaceSquare, added: np.ndarray, strength: float) -> Patch:
+def patch(square: FaceSquare, added: Array, strength: float) -> Patch:
     return Patch(square.x, square.y, square.side, added * (mask(added.shape[0]) * np.float32(strength)))
 
 
@@ -89,8 +90,8 @@ class Carrier:
         self._registration = Registration()
 
     def carry(
-        self, detail: Detail, luma: np.ndarray, landmarks: np.ndarray, square: FaceSquare, size: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, detail: Detail, luma: Array, landmarks: Array, square: FaceSquare, size: int | None = None
+    ) -> tuple[Array, Array]:
         """The detail as it fits a later frame: moved by the landmarks' similarity and dense flow.
 
         luma: of the later frame's square (`luma_of`), uint8 (M', M'); size: D' of what is returned, the detail's own
@@ -117,16 +118,16 @@ class Carrier:
         # The same way back, at the detail's own resolution.
         map_x, map_y = (back[i, 0] * map_x + back[i, 1] * map_y + back[i, 2] for i in (0, 1))
         scale = detail.difference.shape[0] / detail.luma.shape[0]
-        maps = [
+        map_x, map_y = (
             (cv2.resize(m.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR) + 0.5) * scale - 0.5
             for m in (map_x, map_y)
-        ]
+        )
         carried = cv2.remap(
-            detail.difference, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0)
+            detail.difference, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0)
         )
         return carried, cv2.resize(trust, (size, size), interpolation=cv2.INTER_LINEAR)[..., None]
 
 
-def _inside(landmarks: np.ndarray, square: FaceSquare, side: int) -> np.ndarray:
+def _inside(landmarks: Array, square: FaceSquare, side: int) -> Array:
     """Landmarks of the frame in pixels of the square at a side."""
     return (landmarks.astype(np.float64) - (square.x, square.y) + 0.5) * (side / square.side) - 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from hime_core.errors import InputError
 from hime_core.faces.geometry import Headshot
 
 Layout = Literal["upscale", "zoom", "native"]
@@ -22,6 +23,14 @@ ZOOM_LIMIT = 4.0  # the crop is no smaller than a quarter of the frame's width a
 ZOOM_REST = 0.10  # changes below this share of the crop are not followed ...
 ZOOM_SETTLED = 0.02  # ... until one is larger; then the crop moves until it is this near
 ZOOM_PACE = 0.12  # of the way left, per frame
+
+
+def parse_layout(text: str) -> Layout:
+    """Raises InputError for a word that is none of LAYOUTS."""
+    for layout in LAYOUTS:
+        if layout == text:
+            return layout
+    raise InputError(f"--layout {text}: it must be one of {', '.join(LAYOUTS)}")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.compositing.detail import Patch
 from hime_core.compositing.layout import USUAL_WIDTH, Layout, Placement, View, Zoom, upscaled
 from hime_core.faces.geometry import Headshot
@@ -98,7 +99,7 @@ def _add_chroma(picture: Picture, patch: Patch, placement: Placement) -> None:
         _add(plane, patch, patch.difference[..., channel : channel + 1], placement, 2)
 
 
-def _place_plane(plane: np.ndarray, placed: np.ndarray, placement: Placement, subsampling: int) -> None:
+def _place_plane(plane: Array, placed: Array, placement: Placement, subsampling: int) -> None:
     """Fills the plane `placed`."""
     size = placed.shape[1], placed.shape[0]
     if placement.left == 0 and placement.top == 0:
@@ -119,7 +120,7 @@ def _place_plane(plane: np.ndarray, placed: np.ndarray, placement: Placement, su
     cv2.warpAffine(plane, matrix, size, placed, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _add(plane: np.ndarray, patch: Patch, added: np.ndarray, placement: Placement, subsampling: int) -> None:
+def _add(plane: Array, patch: Patch, added: Array, placement: Placement, subsampling: int) -> None:
     """Adds one channel of a patch to one plane, in place."""
     scale = placement.scale / subsampling  # plane pixels per frame pixel
     left = (patch.x - placement.left) * scale

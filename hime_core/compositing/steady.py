@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.compositing.detail import Carrier, Detail, Patch, luma_of, patch
+from hime_core.eligible import Eligible
 from hime_core.faces.geometry import FaceSquare, Headshot, face_square
 from hime_core.faces.tracker import TrackedFace
-from hime_core.job import Eligible
 
 INVISIBLE = 0.02  # strength below which nothing is added, so that the plain view's own pixels are shown
 
@@ -43,12 +44,12 @@ class SteadyDetail:
         for track in set(self._memory) - set(tracks):
             del self._memory[track]
 
-    def late(self, face: Eligible, added: np.ndarray, received: float) -> None:
+    def late(self, face: Eligible, added: Array, received: float) -> None:
         """An answer for a frame that has left: what is carried from now on. added: its `difference`."""
         if memory := self._memory.get(face.face.track):
             memory.detail = _detail(face, added, received)
 
-    def fresh(self, face: Eligible, added: np.ndarray, now: float, patience: float) -> Patch:
+    def fresh(self, face: Eligible, added: Array, now: float, patience: float) -> Patch:
         """The patch of a face just enhanced. added: its `difference`, which is written to; patience: seconds beyond
         carry_for that detail may be old."""
         memory = self._memory.setdefault(face.face.track, _Memory(time=now))
@@ -68,7 +69,7 @@ class SteadyDetail:
             return None
         return patch(face.square, carried[0] * carried[1], self._strength(memory, now, face.strength))
 
-    def fading(self, face: TrackedFace, headshot: Headshot, y: np.ndarray, now: float, patience: float) -> Patch | None:
+    def fading(self, face: TrackedFace, headshot: Headshot, y: Array, now: float, patience: float) -> Patch | None:
         """The patch of a face that is no longer to be enhanced: its last detail, while it fades away.
 
         y: the frame's luma, uint8 (H, W)."""
@@ -87,13 +88,13 @@ class SteadyDetail:
     def _carried(
         self,
         memory: _Memory,
-        landmarks: np.ndarray,
+        landmarks: Array,
         square: FaceSquare,
-        luma: np.ndarray,
+        luma: Array,
         now: float,
         patience: float,
         size: int | None = None,
-    ) -> tuple[np.ndarray, np.ndarray] | None:
+    ) -> tuple[Array, Array] | None:
         detail = memory.detail
         if detail is None:
             return None
@@ -111,5 +112,5 @@ class SteadyDetail:
         return memory.strength
 
 
-def _detail(face: Eligible, added: np.ndarray, time: float) -> Detail:
+def _detail(face: Eligible, added: Array, time: float) -> Detail:
     return Detail(added, face.luma, face.face.landmarks, face.square, time)

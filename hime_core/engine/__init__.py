@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from hime_core.engine.backends import Backend, OnnxBackend, TorchBackend
 from hime_core.engine.batching import BatchingEngine
 from hime_core.engine.ncnn_backend import NcnnBackend
-from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
+from hime_core.engine.onnx_backend import OnnxBackend
+from hime_core.engine.protocol import Backend, Engine, FaceRequest, Late, Overload
+from hime_core.engine.torch_backend import TorchBackend
 from hime_core.faces.geometry import LR_SIDES
 from hime_core.model.checkpoint import DEFAULT_WEIGHTS, load_weights
 from hime_core.model.hime import Hime

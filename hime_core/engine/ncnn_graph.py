@@ -1,13 +1,13 @@
 """HIME as ncnn networks, whose Winograd convolutions take about half of the usual ones' time on a CPU.
 
 Written out by hand, as the network is cut at its seams: what is computed once a face, once a reference, and after the
-aggregation. ncnn knows no batches and takes any size. Networks with flow guidance have no form here.
+aggregation. ncnn knows no batches and takes any size.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -18,14 +18,19 @@ import numpy as np
 from torch import Tensor, nn
 
 from hime_core.model.aggregation import ContentConditionedAggregation
-from hime_core.model.alignment import DeformableStep
+from hime_core.model.alignment import ConvStep, DeformableStep
 from hime_core.model.blocks import PixelShuffleUp, ResidualBlock
+from hime_core.model.flow import FlowEstimator
 from hime_core.model.hime import Hime, Reconstructor
 
 MAGIC = 7767517  # the first line of ncnn's param files
 FLOAT32 = np.uint32(0).tobytes()  # the tag before weights
 RELU, LEAKY = {9: 1}, {9: 2, -23310: "1,0.1"}  # activations that a convolution takes along
-ADD = {0: 0}
+ADD, MULTIPLY = {0: 0}, {0: 2}
+HALVE = {0: 1, 1: 2, 2: 2}  # pooling: the mean of 2x2
+DOUBLE = {0: 2, 1: 2.0, 2: 2.0, 6: 1}  # bilinear, corners aligned
+TWICE = {0: 2, 1: 1, 2: 2.0}
+WARP = {0: 1, 1: 2, 2: 1, 3: 1}  # bilinear, the border goes on, corners aligned, grid (2, h, w)
 
 
 def face_network(model: Hime) -> ncnn.Net:
@@ -40,19 +45,49 @@ def face_network(model: Hime) -> ncnn.Net:
     return graph.load()
 
 
+def flow_network(estimator: FlowEstimator) -> ncnn.Net:
+    """SpyNet: target and source, (1, H, W) luma in [0, 1], sides multiples of 32, to flow, (2, H, W), (x, y) pixels.
+    places1 to places5, from the second coarsest level on: each pixel's own place, (2, h, w), (x, y) in [-1, 1]; reach1
+    to reach5: what one pixel is of that, (2, 1, 1)."""
+    graph, net = Graph(), estimator.spynet
+    pyramids = []
+    for picture in ("target", "source"):
+        levels = [graph.normalised(graph.input(picture), net.mean.flatten(), net.deviation.flatten())]
+        for _ in net.levels[1:]:
+            levels.insert(0, graph.add("Pooling", [levels[0]], HALVE))
+        pyramids.append(levels)
+    flow = None
+    for number, (level, goal, moved) in enumerate(zip(net.levels, *pyramids, strict=True)):
+        if flow is None:
+            flow = graph.add("BinaryOp", graph.slice(goal, [2, 1])[:1], {0: 2, 1: 1, 2: 0.0})
+        else:
+            flow = graph.add("BinaryOp", [graph.add("Interp", [flow], DOUBLE)], TWICE)
+            shift = graph.add("BinaryOp", [flow, graph.input(f"reach{number}")], MULTIPLY)
+            grid = graph.add("BinaryOp", [graph.input(f"places{number}"), shift], ADD)
+            moved = graph.add("GridSample", [moved, grid], WARP)
+        correction = graph.module(level, graph.add("Concat", [goal, moved, flow]))
+        flow = graph.add("BinaryOp", [flow, correction], ADD, output="flow" if level is net.levels[-1] else None)
+    return graph.load()
+
+
 def reference_network(model: Hime) -> ncnn.Net:
     """reference (s*s, h, w), luma, space to depth, and beside to aligned, F^refA (C, h, w); and with CoFA to keys,
-    g1(F^refA) of Eq. 7."""
+    g1(F^refA) of Eq. 7. With flow guidance also of grid, (2, h, w), where each pixel's content lies in the reference,
+    (x, y) in [-1, 1], and shift, (2*groups*9, h, w), the same as (y, x) pixels from where it is, for every tap."""
     graph = Graph()
     reference, beside = graph.input("reference"), graph.input("beside")
-    features = graph.module(model.hr_extractor.blocks, graph.module(model.hr_extractor.conv, reference))
+    features = warped = graph.module(model.hr_extractor.blocks, graph.module(model.hr_extractor.conv, reference))
+    shift = None
+    if model.flow is not None:
+        warped, shift = graph.add("GridSample", [features, graph.input("grid")], WARP), graph.input("shift")
     half, _ = _halves(model.alignment.fuse)
-    guide = graph.add("BinaryOp", [graph.convolution(half, None, features), beside], ADD)
+    guide = graph.add("BinaryOp", [graph.convolution(half, None, warped), beside], ADD)
     guide = graph.module(model.alignment.guide, guide)
     for step in model.alignment.steps:
         if isinstance(step, DeformableStep):
-            features = graph.deformable(step, features, guide)
-        else:
+            features = graph.deformable(step, features, guide, shift)
+            shift = None
+        elif isinstance(step, ConvStep):
             features = graph.module(step.conv, graph.add("Concat", [features, guide]))
     aligned = graph.add("Noop", [features], output="aligned")
     if isinstance(model.aggregation, ContentConditionedAggregation):
@@ -94,7 +129,7 @@ class _Layer:
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    parameters: dict[int, object] = field(default_factory=dict)
+    parameters: Mapping[int, object] = field(default_factory=dict)
     weights: bytes = b""
 
 
@@ -112,7 +147,7 @@ class Graph:
         self,
         kind: str,
         inputs: Sequence[str],
-        parameters: dict[int, object] | None = None,
+        parameters: Mapping[int, object] | None = None,
         weights: bytes = b"",
         output: str | None = None,
     ) -> str:
@@ -125,7 +160,7 @@ class Graph:
         weight: Tensor,
         bias: Tensor | None,
         x: str,
-        activation: dict[int, object] | None = None,
+        activation: Mapping[int, object] | None = None,
         output: str | None = None,
         kind: str = "Convolution",
         beside: Sequence[str] = (),
@@ -134,10 +169,10 @@ class Graph:
         kernel = weight.shape[-1]
         parameters = {0: weight.shape[0], 1: kernel, 4: kernel // 2, 5: int(bias is not None), 6: weight.numel()}
         weights = FLOAT32 + _bytes(weight) + (_bytes(bias) if bias is not None else b"")
-        return self.add(kind, [x, *beside], parameters | (activation or {}), weights, output)
+        return self.add(kind, [x, *beside], {**parameters, **(activation or {})}, weights, output)
 
     def module(
-        self, module: nn.Module, x: str, output: str | None = None, activation: dict[int, object] | None = None
+        self, module: nn.Module, x: str, output: str | None = None, activation: Mapping[int, object] | None = None
     ) -> str:
         """A module of one input and one output, and an activation behind it. Raises TypeError for one that is unknown
         here."""
@@ -160,11 +195,18 @@ class Graph:
                 return self.module(module[-1], x, output)
         raise TypeError(f"{type(module).__name__} has no form in ncnn here")
 
-    def deformable(self, step: DeformableStep, features: str, guide: str) -> str:
-        """Eq. 4, a layer for each group, as ncnn's has one only, and their sum."""
+    def normalised(self, x: str, mean: Tensor, deviation: Tensor) -> str:
+        """(1, h, w) to a channel for each mean and deviation."""
+        weight = (1 / deviation)[:, None, None, None]
+        return self.convolution(weight, -mean / deviation, x)
+
+    def deformable(self, step: DeformableStep, features: str, guide: str, shift: str | None = None) -> str:
+        """Eq. 4, a layer for each group, as ncnn's has one only, and their sum. shift: to be added to the offsets."""
         groups, taps = step.groups, 9
         heads = self.module(step.offset_head, guide)
         offsets, masks = self.slice(heads, [2 * taps * groups, taps * groups])
+        if shift is not None:
+            offsets = self.add("BinaryOp", [offsets, shift], ADD)
         masks = self.add("Sigmoid", [masks])
         parts = [
             self.slice(x, [size] * groups)

@@ -14,9 +14,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from hime_core.arrays import Array
 from hime_core.model.aggregation import AverageAggregation, ContentConditionedAggregation, MaxAggregation
-from hime_core.model.alignment import DeformableStep, ReferenceFeatureAlignment
-from hime_core.model.blocks import PixelShuffleUp, ResidualBlock
+from hime_core.model.alignment import ConvStep, DeformableStep, ReferenceFeatureAlignment
+from hime_core.model.blocks import PixelShuffleUp, ResidualBlock, bias_of
 from hime_core.model.flow import MULTIPLE, FlowEstimator
 from hime_core.model.hime import LUMA, DirectReconstructor, Hime, Reconstructor
 
@@ -77,7 +78,7 @@ def _align(graph: _Graph, alignment: ReferenceFeatureAlignment, features: str, f
     for step in alignment.steps:
         if isinstance(step, DeformableStep):
             features = graph.deformable(step, features, guide, flow)
-        else:
+        elif isinstance(step, ConvStep):
             features = graph.module(step.conv, graph.add("Concat", [features, guide], axis=1))
         flow = None
     return features
@@ -109,7 +110,7 @@ def _reconstruct(graph: _Graph, tail: Reconstructor | DirectReconstructor, fused
     return graph.module(tail.out, x)
 
 
-def bicubic_taps(scale: int) -> np.ndarray:
+def bicubic_taps(scale: int) -> Array:
     """Weights of the pixels -2..2 around an LR pixel for each of its sub-pixels, (scale, 5): Keys' kernel with
     a = -0.75, as torch and OpenCV have it."""
     away = np.abs(np.arange(-2, 3) - ((np.arange(scale) + 0.5) / scale - 0.5)[:, None])
@@ -125,12 +126,12 @@ class _Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
 
-    def add(self, operator: str, inputs: Sequence[str], output: str | None = None, **attributes) -> str:
+    def add(self, operator: str, inputs: Sequence[str], output: str | None = None, **attributes: object) -> str:
         output = output or f"v{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output
 
-    def constant(self, value: np.ndarray | Tensor) -> str:
+    def constant(self, value: Array | Tensor) -> str:
         array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
         name = f"w{len(self._weights)}"
         self._weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
@@ -146,12 +147,12 @@ class _Graph:
         """A module of one input and one output. Raises TypeError for one that is unknown here."""
         match module:
             case nn.Conv2d():
-                weights = [self.constant(module.weight), self.constant(module.bias)]
+                weights = [self.constant(module.weight), self.constant(bias_of(module))]
                 return self.add("Conv", [x, *weights], pads=[*module.padding, *module.padding])
             case ResidualBlock():
                 inner = self.add("Relu", [self.module(module.conv1, x)])
                 return self.add("Add", [x, self.module(module.conv2, inner)])
-            case PixelShuffleUp() if module[0].kernel_size == (1, 1):
+            case PixelShuffleUp() if module.conv.kernel_size == (1, 1):
                 return self.shuffle_up(module, x)
             case nn.Sequential():
                 for part in module:
@@ -166,8 +167,8 @@ class _Graph:
     def shuffle_up(self, up: PixelShuffleUp, x: str) -> str:
         """1x1 convolution and PixelShuffle as one transposed convolution whose kernel is its stride: DepthToSpace alone
         takes longer. Its bias cannot differ by sub-pixel, so that is the weight of a further channel, of ones."""
-        conv, factor = up[0], up[1].upscale_factor
-        weight = torch.cat((conv.weight[:, :, 0, 0], conv.bias[:, None]), dim=1)
+        conv, factor = up.conv, up.factor
+        weight = torch.cat((conv.weight[:, :, 0, 0], bias_of(conv)[:, None]), dim=1)
         weight = weight.reshape(-1, factor, factor, conv.in_channels + 1).permute(3, 0, 1, 2)
         padded = self.add("Pad", [x, self.integers([0, 0, 0, 0, 0, 1, 0, 0]), self.floats(1.0)])
         return self.add("ConvTranspose", [padded, self.constant(weight)], strides=[factor, factor])
@@ -182,8 +183,8 @@ class _Graph:
         for channel in range(channels):
             weight[channel, :, :, channel] = taps[:, None, :, None] * taps[None, :, None, :]
         padded = self.add("Pad", [x, self.integers([0, 0, 2, 2, 0, 0, 2, 2])], mode="edge")
-        weight = weight.reshape(channels * scale**2, channels, 5, 5)
-        return self.pixel_shuffle(self.add("Conv", [padded, self.constant(weight)]), scale)
+        kernels = self.constant(weight.reshape(channels * scale**2, channels, 5, 5))
+        return self.pixel_shuffle(self.add("Conv", [padded, kernels]), scale)
 
     def slice(self, x: str, start: int, end: int, axis: int = 1) -> str:
         return self.add("Slice", [x, self.integers([start]), self.integers([end]), self.integers([axis])])

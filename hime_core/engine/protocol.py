@@ -8,8 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
+from hime_core.arrays import Array
 from hime_core.exemplar import Exemplar
 
 
@@ -22,8 +21,8 @@ class FaceRequest:
     for a fair share; deadline: a face not taken up by then, in the engine's clock seconds, is refused with `Late`.
     """
 
-    lr: np.ndarray
-    landmarks: np.ndarray
+    lr: Array
+    landmarks: Array
     exemplars: tuple[Exemplar, ...]
     stream: Hashable = None
     deadline: float = math.inf
@@ -32,7 +31,7 @@ class FaceRequest:
 class Engine(Protocol):
     scale: int
 
-    def submit(self, requests: Sequence[FaceRequest]) -> list[Future[np.ndarray]]:
+    def submit(self, requests: Sequence[FaceRequest]) -> list[Future[Array]]:
         """Queues the faces of one frame; each result is RGB uint8 (scale*L, scale*L, 3).
 
         A future may carry an exception, or be cancelled before its face is taken up.
@@ -44,6 +43,19 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Backend(Protocol):
+    """`infer` may be called from `lanes` threads at once."""
+
+    scale: int
+    max_batch: int  # faces that are best run together
+    lanes: int
+    cutters: int  # threads that cut references for all lanes; 1: each lane does it itself
+
+    def infer(self, lr: Array, references: Array) -> Array:
+        """lr: uint8 (N, L, L, 3); references: luma uint8 (N, R, sL, sL), R at least 1. Returns uint8 (N, sL, sL, 3)."""
+        ...
 
 
 class Overload(RuntimeError):

@@ -12,13 +12,14 @@ from weakref import WeakKeyDictionary
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.engine.protocol import FaceRequest
 from hime_core.exemplar import Exemplar
 from hime_core.registration import Registration, luma, similarity
 
 STEP = math.log(1.1)  # prepared sizes lie 10 % apart
 
-Prepared = tuple[np.ndarray, float]  # luma, and its scale against the exemplar's image
+Prepared = tuple[Array, float]  # luma, and its scale against the exemplar's image
 
 
 class ReferenceCutter:
@@ -37,11 +38,12 @@ class ReferenceCutter:
         self._lock = threading.Lock()
         self._prepared: WeakKeyDictionary[Exemplar, OrderedDict[int, Prepared]] = WeakKeyDictionary()
 
-    def references(self, request: FaceRequest) -> np.ndarray:
+    def references(self, request: FaceRequest) -> Array:
         """Luma uint8 (R, scale*L, scale*L), R at least 1: black where there is no exemplar."""
-        return self.stacks([request])[0]
+        stack: Array = self.stacks([request])[0]
+        return stack
 
-    def stacks(self, requests: Sequence[FaceRequest]) -> np.ndarray:
+    def stacks(self, requests: Sequence[FaceRequest]) -> Array:
         """Those of requests that are alike in LR size and number of exemplars, (N, R, scale*L, scale*L)."""
         side, count = requests[0].lr.shape[0] * self.scale, len(requests[0].exemplars)
         if not count:
@@ -49,7 +51,7 @@ class ReferenceCutter:
         lumas = [luma(request.lr) for request in requests]
         which = [(n, exemplar) for n, request in enumerate(requests) for exemplar in request.exemplars]
 
-        def cut(one: tuple[int, Exemplar]) -> np.ndarray:
+        def cut(one: tuple[int, Exemplar]) -> Array:
             n, exemplar = one
             return self._reference(exemplar, requests[n].landmarks, side, lumas[n])
 
@@ -68,7 +70,7 @@ class ReferenceCutter:
             for exemplar in [exemplar for exemplar in self._prepared if exemplar.id in gone]:
                 del self._prepared[exemplar]
 
-    def _reference(self, exemplar: Exemplar, landmarks: np.ndarray, side: int, lr_luma: np.ndarray) -> np.ndarray:
+    def _reference(self, exemplar: Exemplar, landmarks: Array, side: int, lr_luma: Array) -> Array:
         target = (landmarks.astype(np.float64) + 0.5) * self.scale - 0.5
         to_canvas = similarity(exemplar.landmarks.astype(np.float64), target)
         rescale = math.hypot(to_canvas[0, 0], to_canvas[1, 0])
@@ -82,17 +84,18 @@ class ReferenceCutter:
         cut = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return self._register(cut, lr_luma)
 
-    def _register(self, cut: np.ndarray, lr_luma: np.ndarray) -> np.ndarray:
+    def _register(self, cut: Array, lr_luma: Array) -> Array:
         if not hasattr(self._local, "registration"):
             self._local.registration = Registration()
-        return self._local.registration.register(cut, lr_luma)
+        registration: Registration = self._local.registration
+        return registration.register(cut, lr_luma)
 
     def _prepare(self, exemplar: Exemplar, rescale: float) -> Prepared:
         """The exemplar's luma, reduced by area where the canvas is coarser than it is, as warping would alias."""
         step = min(0, round(math.log(rescale) / STEP))
         with self._lock:
             # The last used is the last in order, of exemplars and of sizes.
-            sizes = self._prepared[exemplar] = self._prepared.pop(exemplar, None) or OrderedDict()
+            sizes = self._prepared[exemplar] = self._prepared.pop(exemplar, OrderedDict())
             found = sizes.get(step)
             if found is not None:
                 sizes.move_to_end(step)

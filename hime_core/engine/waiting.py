@@ -9,8 +9,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-import numpy as np
-
+from hime_core.arrays import Array
 from hime_core.engine.protocol import FaceRequest, Late
 
 REMEMBERED = 1024  # streams whose last turn is known
@@ -19,7 +18,7 @@ REMEMBERED = 1024  # streams whose last turn is known
 @dataclass(frozen=True, eq=False)
 class Work:
     request: FaceRequest
-    future: Future[np.ndarray]
+    future: Future[Array]
     queued: float
 
     @property
@@ -61,7 +60,7 @@ class WaitingRoom:
     def closed(self) -> bool:
         return self._closed
 
-    def put(self, request: FaceRequest, future: Future[np.ndarray]) -> bool:
+    def put(self, request: FaceRequest, future: Future[Array]) -> bool:
         """Takes a face in, or returns False when there is no room, or it is closed."""
         with self._changed:
             if self._closed or self._count >= self.capacity:

@@ -30,7 +30,7 @@ class Ablation:
 
     @property
     def registered(self) -> bool:
-        return self.changes.get("registered", True)
+        return bool(self.changes.get("registered", True))
 
 
 BASE = Ablation("base")
@@ -87,7 +87,7 @@ class Runs:
 
     def machine(self, ablation: Ablation) -> str:
         """What a run at hand was trained on."""
-        return json.loads((self._folder / ablation.name / "options.json").read_text()).get("machine", "")
+        return str(json.loads((self._folder / ablation.name / "options.json").read_text()).get("machine", ""))
 
     def _train(self, ablation: Ablation, out: Path) -> None:
         if self._data is None:

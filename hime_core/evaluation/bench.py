@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from unittest.mock import patch
 
 import cv2
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from hime_core.engine import NcnnBackend
-from hime_core.engine.backends import Backend, OnnxBackend, TorchBackend
+from hime_core.arrays import Array
+from hime_core.engine import Backend, NcnnBackend, OnnxBackend, TorchBackend
 from hime_core.errors import InputError
+from hime_core.evaluation.store import Record
 from hime_core.model import alignment
 from hime_core.model.checkpoint import load_weights
 from hime_core.model.count import multiply_accumulates, parameter_count
@@ -30,7 +32,7 @@ WARM_UP = 2
 class TorchvisionBackend(TorchBackend):
     """PyTorch on a CPU with torchvision's kernel for the deformable convolution, as most write it."""
 
-    def infer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+    def infer(self, lr: Array, references: Array) -> Array:
         with patch.object(alignment, "modulated_deform_conv", _by_torchvision):
             return super().infer(lr, references)
 
@@ -38,10 +40,11 @@ class TorchvisionBackend(TorchBackend):
 def _by_torchvision(
     x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int
 ) -> Tensor:
-    return deform_conv2d(x, offset, weight, bias, padding=1, mask=mask)
+    out: Tensor = deform_conv2d(x, offset, weight, bias, padding=1, mask=mask)
+    return out
 
 
-def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = SIDES) -> Iterator[dict]:
+def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = SIDES) -> Iterator[Record]:
     """One row a setting: milliseconds per face of every backend for the device, medians over interleaved rounds, so
     that what else runs on the machine meets all of them alike. On a CPU, one thread and processor time, and PyTorch
     with both forms of its deformable convolution: `torch`, the faster one, and `torchvision`, that package's kernel.
@@ -59,8 +62,7 @@ def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = 
         cv2.setNumThreads(1)
         backends["torchvision"] = TorchvisionBackend(model, device)
         backends["onnx"] = OnnxBackend(model)
-        if model.flow is None:
-            backends["ncnn"] = NcnnBackend(model)
+        backends["ncnn"] = NcnnBackend(model)
     clock = time.process_time if device == "cpu" else time.perf_counter
     rng = np.random.default_rng(0)
     for side in sides:
@@ -69,7 +71,7 @@ def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = 
                 lr = rng.integers(0, 256, (batch, side, side, 3), np.uint8)
                 large = side * model.config.scale
                 refs = rng.integers(0, 256, (batch, count, large, large), np.uint8)
-                calls = [lambda b=b, lr=lr, refs=refs: b.infer(lr, refs) for b in backends.values()]
+                calls = [partial(backend.infer, lr, refs) for backend in backends.values()]
                 seconds = dict(zip(backends, medians(calls, rounds, clock), strict=True))
                 yield {
                     "lr": side,
@@ -95,17 +97,17 @@ def stages(sides: tuple[int, ...] = SIDES, rounds: int = 10) -> dict[str, float]
         # Flow takes as long as its input needs: smooth pictures, as faces are.
         large = cv2.GaussianBlur(rng.integers(0, 256, (4 * side, 4 * side), np.uint8), (0, 0), 4)
         small = cv2.resize(large, (side, side), interpolation=cv2.INTER_AREA)
-        call = [lambda large=large, small=small: registration.register(large, small)]
-        found[f"register_lr{side}"] = 1e3 * medians(call, rounds, time.process_time)[0]
+        call = partial(registration.register, large, small)
+        found[f"register_lr{side}"] = 1e3 * medians([call], rounds, time.process_time)[0]
     return found
 
 
-def machine(weights: str, device: str) -> dict:
+def machine(weights: str, device: str) -> Record:
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     return {"weights": weights, "device": device, "machine": name, "params": parameter_count(load_weights(weights))}
 
 
-def medians(calls: list[Callable[[], object]], rounds: int, clock: Callable[[], float]) -> list[float]:
+def medians(calls: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], float]) -> list[float]:
     """Median seconds of each call; the calls take turns."""
     taken: list[list[float]] = [[] for _ in calls]
     for number in range(rounds + WARM_UP):

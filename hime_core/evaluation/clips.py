@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from hime_core.arrays import Array
 from hime_core.engine import FaceRequest
 from hime_core.engine.references import ReferenceCutter
 from hime_core.errors import InputError
@@ -25,7 +26,7 @@ TARGET_EVERY = 30  # frames
 MAX_TARGETS = 12
 NEAR = 30  # frames between a target and the nearest of its own references
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
-Face = tuple[np.ndarray, Detection]  # a frame, RGB uint8 (H, W, 3), and the largest face in it
+Face = tuple[Array, Detection]  # a frame, RGB uint8 (H, W, 3), and the largest face in it
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +34,9 @@ class Target:
     """truth: uint8 (s*L, s*L, 3); lr: uint8 (L, L, 3); landmarks (5, 2) in LR pixels."""
 
     index: int
-    truth: np.ndarray
-    lr: np.ndarray
-    landmarks: np.ndarray
+    truth: Array
+    lr: Array
+    landmarks: Array
 
 
 def clips_in(folder: Path, only: Sequence[str] = ()) -> list[Path]:
@@ -52,7 +53,7 @@ def clips_in(folder: Path, only: Sequence[str] = ()) -> list[Path]:
 class LandmarksOnly(ReferenceCutter):
     """References laid over by their landmarks and left there: what flow adds is missing."""
 
-    def _register(self, cut: np.ndarray, lr_luma: np.ndarray) -> np.ndarray:
+    def _register(self, cut: Array, lr_luma: Array) -> Array:
         return cut
 
 

@@ -14,6 +14,7 @@ from hime_core.evaluation.metrics import Meter
 from hime_core.evaluation.peers import build_peers
 from hime_core.evaluation.perceptual import Identity, Lpips
 from hime_core.evaluation.sheet import Sheet
+from hime_core.evaluation.store import Record
 from hime_core.model.checkpoint import load_weights
 
 REFS = ("0", "1", "2", "3", "blank", "wrong")
@@ -36,7 +37,7 @@ class EvaluateOptions:
     sheet: Path | None = None
 
 
-def evaluate(options: EvaluateOptions) -> dict:
+def evaluate(options: EvaluateOptions) -> Record:
     """The contents of OUT.json. Raises InputError."""
     o = options
     if o.refs not in REFS:
@@ -65,7 +66,7 @@ def evaluate(options: EvaluateOptions) -> dict:
     return {**result, "weights": o.weights, "skipped": skipped}
 
 
-def summary(result: dict) -> str:
+def summary(result: Record) -> str:
     """What a reader of the terminal wants to know."""
     rows = {"bicubic": result["bicubic"], "HIME": {**result["model"], **_cost(result)}}
     rows |= result.get("peers", {})
@@ -80,5 +81,5 @@ def summary(result: dict) -> str:
     return "\n".join(lines)
 
 
-def _cost(result: dict) -> dict:
+def _cost(result: Record) -> Record:
     return {name: result[name] for name in ("ms_per_face", "params", "gmacs")}

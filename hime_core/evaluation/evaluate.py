@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
+from hime_core.arrays import Array
 from hime_core.errors import InputError
 from hime_core.evaluation.lists import Item
 from hime_core.evaluation.metrics import Figures, Meter, mean_figures
 from hime_core.evaluation.peers import Peer
+from hime_core.evaluation.store import Record
 from hime_core.model.count import multiply_accumulates, parameter_count
 from hime_core.model.hime import Hime
 from hime_core.registration import Registration, luma
 
-Pictures = dict[str, np.ndarray]  # "bicubic", "model" and each peer's by name, uint8 (side, side, 3)
+Pictures = dict[str, Array]  # "bicubic", "model" and each peer's by name, uint8 (side, side, 3)
 
 
 class Evaluation:
@@ -47,8 +51,8 @@ class Evaluation:
         self._seconds: dict[str, list[float]] = {}
 
     def run(
-        self, items: Iterable[Item], show: Callable[[np.ndarray, Pictures], None] = lambda truth, pictures: None
-    ) -> dict:
+        self, items: Iterable[Item], show: Callable[[Array, Pictures], None] = lambda truth, pictures: None
+    ) -> Record:
         """Means over the items: {"model": {...}, "bicubic": {...}, "gain_db": ...}. show: given each item's truth and
         pictures. Raises InputError."""
         rows: list[dict[str, Figures]] = []
@@ -59,7 +63,7 @@ class Evaluation:
         means = {name: mean_figures([row[name] for row in rows]) for name in rows[0]}
         model, bicubic = means.pop("model"), means.pop("bicubic")
         references = 1 if self.refs == "blank" else 3 if self.refs == "wrong" else int(self.refs)
-        found = {
+        found: Record = {
             "images": len(rows),
             "scale": self.model.config.scale,
             "lr": self.lr_side,
@@ -84,7 +88,7 @@ class Evaluation:
             }
         return found
 
-    def pictures(self, item: Item) -> tuple[np.ndarray, Pictures]:
+    def pictures(self, item: Item) -> tuple[Array, Pictures]:
         """The truth, uint8 (side, side, 3), and what is made of its LR picture."""
         truth = self.photo(item.target)
         small = Image.fromarray(truth).resize((self.lr_side, self.lr_side), Image.Resampling.BICUBIC)
@@ -93,10 +97,10 @@ class Evaluation:
         photos = [luma(self.photo(name)) for name in item.references]
         pictures = {"bicubic": plain, "model": self._timed("model", lambda: self._enhance(lr, photos))}
         for peer in self._peers:
-            pictures[peer.name] = self._timed(peer.name, lambda peer=peer: peer.upscale(lr))
+            pictures[peer.name] = self._timed(peer.name, partial(peer.upscale, lr))
         return truth, pictures
 
-    def photo(self, name: str) -> np.ndarray:
+    def photo(self, name: str) -> Array:
         path = self.data / name
         try:
             with Image.open(path) as image:
@@ -104,7 +108,7 @@ class Evaluation:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InputError(f"{path} is not a readable photo: {error}") from error
 
-    def _enhance(self, lr: np.ndarray, photos: list[np.ndarray]) -> np.ndarray:
+    def _enhance(self, lr: Array, photos: list[Array]) -> Array:
         references = None
         if self.refs == "blank":
             references = np.zeros((1, self.side, self.side), np.uint8)
@@ -115,7 +119,7 @@ class Evaluation:
             references = np.stack(photos)
         return infer(self.model, lr, references)
 
-    def _timed(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    def _timed(self, name: str, make: Callable[[], Array]) -> Array:
         start = time.process_time()
         made = make()
         self._seconds.setdefault(name, []).append(time.process_time() - start)
@@ -127,11 +131,12 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def infer(model: Hime, lr: np.ndarray, references: np.ndarray | None) -> np.ndarray:
+def infer(model: Hime, lr: Array, references: Array | None) -> Array:
     """One face. lr: uint8 (L, L, 3); references: luma uint8 (R, sL, sL) or None. Returns uint8 (sL, sL, 3)."""
     x = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].float() / 255.0
     refs = None if references is None else torch.from_numpy(references)[None, :, None].float() / 255.0
-    return (model(x, refs)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    sr: Tensor = model(x, refs)[0]
+    return (sr.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
 def _difference(a: Figures, b: Figures, name: str) -> float:

@@ -8,14 +8,15 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from hime_core.arrays import Array
 from hime_core.errors import InputError
-from hime_core.evaluation.metrics import unit
+from hime_core.evaluation.headshot import unit
 from hime_core.training.losses import correlation_map
 
 WINDOWS = (3, 5, 7)
 
 
-def correlation_picture(image: np.ndarray, window: int) -> np.ndarray:
+def correlation_picture(image: Array, window: int) -> Array:
     """M_cor of a uint8 (H, W, 3) picture, its k*k channels summed: how alike a pixel and those around it are. From
     blue (little, fine texture) to red (much, smooth), uint8 (H, W, 3)."""
     alike = correlation_map(unit(image), window, 1)[0].sum(dim=0).numpy()

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT
+from hime_core.arrays import Array
+from hime_core.evaluation.headshot import inner_face, unit
 
 if TYPE_CHECKING:
     from hime_core.evaluation.perceptual import Identity, Lpips
@@ -18,30 +19,16 @@ Figures = dict[str, float | None]
 FIGURES = ("psnr", "psnr_inner", "ssim", "lpips", "identity")
 
 
-def psnr(image: np.ndarray, truth: np.ndarray) -> float:
+def psnr(image: Array, truth: Array) -> float:
     """dB over the whole picture."""
     return float(peak_signal_noise_ratio(unit(image), unit(truth), data_range=1.0))
 
 
-def ssim(image: np.ndarray, truth: np.ndarray) -> float:
+def ssim(image: Array, truth: Array) -> float:
     """SSIM with torchmetrics' defaults."""
-    return float(structural_similarity_index_measure(unit(image), unit(truth), data_range=1.0))
-
-
-def face_square(side: int, share: float) -> tuple[int, int, int]:
-    """The square around the detector's box centre in a headshot: left, top and side in pixels.
-
-    side: of the headshot; share: of its side, at most 0.96.
-    """
-    inner = round(side * share)
-    below = CENTRE_ABOVE_BOX / SIDE_PER_BOX_HEIGHT * side  # the headshot's centre lies above the box's
-    return (side - inner) // 2, round((side - inner) / 2 + below), inner
-
-
-def inner_face(headshot: np.ndarray) -> np.ndarray:
-    """Eyes, nose and mouth: the square of half the headshot's side around the box's centre."""
-    x, y, side = face_square(headshot.shape[0], 0.5)
-    return headshot[y : y + side, x : x + side]
+    found = structural_similarity_index_measure(unit(image), unit(truth), data_range=1.0)
+    assert isinstance(found, Tensor)
+    return float(found)
 
 
 class Meter:
@@ -51,7 +38,7 @@ class Meter:
     def __init__(self, lpips: Lpips | None = None, identity: Identity | None = None) -> None:
         self.lpips, self.identity = lpips, identity
 
-    def measure(self, images: Mapping[str, np.ndarray], truth: np.ndarray) -> dict[str, Figures]:
+    def measure(self, images: Mapping[str, Array], truth: Array) -> dict[str, Figures]:
         names, stack = list(images), list(images.values())
         lpips = self.lpips.distances(stack, truth) if self.lpips else [None] * len(stack)
         identity = self.identity.similarities(stack, truth) if self.identity else [None] * len(stack)
@@ -73,8 +60,3 @@ def mean_figures(rows: list[Figures]) -> Figures:
         name: None if any(row[name] is None for row in rows) else float(np.mean([row[name] for row in rows]))
         for name in FIGURES
     }
-
-
-def unit(image: np.ndarray) -> torch.Tensor:
-    """uint8 (H, W, 3) to float (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255.0

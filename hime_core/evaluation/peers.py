@@ -17,9 +17,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from hime_core.arrays import Array
 from hime_core.errors import InputError
-from hime_core.evaluation.metrics import unit
-from hime_core.evaluation.perceptual import read_state
+from hime_core.evaluation.headshot import unit
+from hime_core.faces.networks import read_state
 
 COMPACT = "realesr_animevideov3_x4_fp16.pth"
 NCNN_PEERS = (
@@ -34,7 +35,7 @@ class Peer(Protocol):
     name: str
     params: int
 
-    def upscale(self, lr: np.ndarray) -> np.ndarray:
+    def upscale(self, lr: Array) -> Array:
         """RGB uint8 (L, L, 3) to (scale*L, scale*L, 3)."""
         ...
 
@@ -60,7 +61,7 @@ class Resampling:
     def __init__(self, name: str, kernel: Image.Resampling, scale: int) -> None:
         self.name, self._kernel, self._scale = name, kernel, scale
 
-    def upscale(self, lr: np.ndarray) -> np.ndarray:
+    def upscale(self, lr: Array) -> Array:
         side = lr.shape[0] * self._scale
         return np.asarray(Image.fromarray(lr).resize((side, side), self._kernel))
 
@@ -100,13 +101,13 @@ class Compact:
         self.params = sum(p.numel() for p in self._network.parameters())
 
     @torch.inference_mode()
-    def upscale(self, lr: np.ndarray) -> np.ndarray:
+    def upscale(self, lr: Array) -> Array:
         return _to_uint8(self._network(unit(lr))[0].numpy())
 
     def gmacs(self, lr_side: int) -> float:
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             self._network(torch.zeros(1, 3, lr_side, lr_side))
-        return counter.get_total_flops() / 2e9
+        return float(counter.get_total_flops() / 2e9)
 
 
 class Ncnn:
@@ -128,7 +129,7 @@ class Ncnn:
             raise InputError(f"the package {package} holds no model {model}; install another version of it")
         self.params, self._macs_per_pixel = count_ncnn(Path(f"{files}.param").read_text())
 
-    def upscale(self, lr: np.ndarray) -> np.ndarray:
+    def upscale(self, lr: Array) -> Array:
         # ncnn.Mat does not own what it is made of, and an extractor needs its network: names keep both alive.
         planes = np.ascontiguousarray(lr.transpose(2, 0, 1), np.float32) / 255
         extractor = self._net.create_extractor()
@@ -161,6 +162,6 @@ def count_ncnn(param: str) -> tuple[int, float]:
     return params, macs
 
 
-def _to_uint8(planes: np.ndarray) -> np.ndarray:
+def _to_uint8(planes: Array) -> Array:
     """(3, H, W) in [0, 1] to uint8 (H, W, 3)."""
     return np.ascontiguousarray((planes.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0))

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
+from hime_core.arrays import Array
 from hime_core.errors import InputError
-from hime_core.evaluation.metrics import face_square, unit
+from hime_core.evaluation.headshot import face_square, unit
 from hime_core.faces.networks import inception, read_state
 
 ALEXNET, LPIPS_HEADS, IDENTITY = "alexnet_features.pth", "lpips_alex.pth", "inception_resnet_v1_casia_fp16.pt"
@@ -48,9 +50,10 @@ class Lpips:
             raise InputError(f"{folder}: {ALEXNET} and {LPIPS_HEADS} are not those of LPIPS v0.1: {error}") from error
 
     @torch.inference_mode()
-    def distances(self, images: Sequence[np.ndarray], truth: np.ndarray) -> list[float]:
+    def distances(self, images: Sequence[Array], truth: Array) -> list[float]:
         batch = torch.cat([unit(image) for image in images])
-        return self._network(batch, unit(truth).expand_as(batch), normalize=True).flatten().tolist()
+        found: Tensor = self._network(batch, unit(truth).expand_as(batch), normalize=True)
+        return [float(distance) for distance in found.flatten()]
 
 
 class Identity:
@@ -63,14 +66,14 @@ class Identity:
         self._network = inception(folder / IDENTITY)
 
     @torch.inference_mode()
-    def similarities(self, images: Sequence[np.ndarray], truth: np.ndarray) -> list[float]:
+    def similarities(self, images: Sequence[Array], truth: Array) -> list[float]:
         """Cosines, -1..1."""
         faces = torch.cat([unit(self._face(image)) for image in (truth, *images)])
         first, *rest = self._network(faces * (255 / 128) - 127.5 / 128)  # embeddings are of unit length
         return [float(first @ other) for other in rest]
 
     @staticmethod
-    def _face(headshot: np.ndarray) -> np.ndarray:
+    def _face(headshot: Array) -> Array:
         x, y, side = face_square(headshot.shape[0], IDENTITY_SHARE)
         face = Image.fromarray(headshot[y : y + side, x : x + side])
         return np.asarray(face.resize((IDENTITY_SIDE, IDENTITY_SIDE), Image.Resampling.BICUBIC))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hime_core.errors import InputError
 from hime_core.evaluation.maps import write_maps
-from hime_core.evaluation.store import Store, write_json
+from hime_core.evaluation.store import Record, Store, write_json
 from hime_core.evaluation.table import Table, as_dict, from_dict
 from hime_core.evaluation.tables import TABLES, TableOptions, Tables, where
 
@@ -72,7 +72,7 @@ pixels of their own than the truth are left out.""",
 }
 
 
-def make_tables(names: list[str], options: TableOptions) -> dict[str, list[dict]]:
+def make_tables(names: list[str], options: TableOptions) -> dict[str, list[Record]]:
     """Measures tables into the runs folder. Raises InputError; what was measured until then is kept."""
     found = {}
     for name in names:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from hime_core.arrays import Array
+
 LABEL = 16  # pixels
 
 
@@ -15,9 +17,11 @@ class Sheet:
 
     def __init__(self, total: int, rows: int = 8) -> None:
         self._chosen = {i * total // rows for i in range(rows)}
-        self._seen, self._rows, self._names = 0, [], []
+        self._seen = 0
+        self._rows: list[Array] = []
+        self._names: list[str] = []
 
-    def add(self, truth: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
+    def add(self, truth: Array, pictures: dict[str, Array]) -> None:
         """uint8 (side, side, 3) each."""
         if self._seen in self._chosen:
             self._names = [*("HIME" if name == "model" else name for name in pictures), "truth"]

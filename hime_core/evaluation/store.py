@@ -10,8 +10,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
+
+Record = dict[str, Any]  # figures and what they were measured from, as JSON holds them
 
 
 class Store:
@@ -20,9 +23,9 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.used: list[dict] = []  # the files that `get` answered from, or wrote
+        self.used: list[Record] = []  # the files that `get` answered from, or wrote
 
-    def get(self, name: str, inputs: dict, measure: Callable[[], dict]) -> dict:
+    def get(self, name: str, inputs: Record, measure: Callable[[], Record]) -> Record:
         """The figures of that name and those inputs (anything JSON can hold), measured where they are not at hand."""
         path = self.folder / f"{name}.json"
         inputs = json.loads(json.dumps(inputs))
@@ -30,7 +33,8 @@ class Store:
             kept = json.loads(path.read_text())
             if kept["inputs"] == inputs:
                 self.used.append(kept)
-                return kept["figures"]
+                found: Record = kept["figures"]
+                return found
         start = time.monotonic()
         figures = measure()
         kept = {"inputs": inputs, "seconds": time.monotonic() - start, "machine": machine(), "figures": figures}
@@ -38,7 +42,7 @@ class Store:
         self.used.append(kept)
         return figures
 
-    def read(self, name: str) -> dict | None:
+    def read(self, name: str) -> Record | None:
         """The whole file of that name, or None."""
         path = self.folder / f"{name}.json"
         return json.loads(path.read_text()) if path.is_file() else None

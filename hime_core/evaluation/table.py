@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 Cells = dict[str, float]
 
@@ -13,7 +14,7 @@ class Row:
     """ours, paper: figures by column."""
 
     name: str
-    ours: dict[str, float | None] = field(default_factory=dict)
+    ours: Mapping[str, float | None] = field(default_factory=dict)
     paper: Cells = field(default_factory=dict)
 
 
@@ -27,10 +28,10 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def as_dict(tables: Sequence[Table]) -> list[dict]:
+def as_dict(tables: Sequence[Table]) -> list[dict[str, Any]]:
     return [asdict(table) for table in tables]
 
 
-def from_dict(tables: Sequence[dict]) -> list[Table]:
+def from_dict(tables: Sequence[dict[str, Any]]) -> list[Table]:
     """What `as_dict` made, read back."""
     return [Table(t["title"], t["what"], tuple(t["columns"]), tuple(Row(**row) for row in t["rows"])) for t in tables]

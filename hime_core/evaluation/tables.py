@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from hime_core.evaluation.lists import MOST, Item, draw_list, native_sides, of_a
 from hime_core.evaluation.metrics import FIGURES, Meter
 from hime_core.evaluation.peers import build_peers
 from hime_core.evaluation.perceptual import Identity, Lpips
-from hime_core.evaluation.store import Store, digest
+from hime_core.evaluation.store import Record, Store, digest
 from hime_core.evaluation.table import Cells, Row, Table
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.model.build import build
@@ -61,7 +61,7 @@ class Tables:
         self._runs = ablations.Runs(options.runs / "ablations", options.train, options.iterations, options.vgg)
 
     def make(self, name: str) -> list[Table]:
-        return getattr(self, TABLES[name])()
+        return TABLES[name](self)
 
     def quality(self) -> list[Table]:
         """Table 1, at each of its settings, and beside it what our networks cost."""
@@ -116,6 +116,7 @@ class Tables:
     def gaps(self) -> list[Table]:
         """Table 5, and what references give on clips."""
         tables, gains = [], []
+        of_gains = ("psnr_gain", "psnr_inner_gain", "lpips", "identity")
         for name in self._checkpoints(4):
             means = self.clips(name)
             rows = [
@@ -131,8 +132,7 @@ class Tables:
                 Row(f"{_label(name)}, {label}", _gains(means["counts"][count], bicubic))
                 for count, label in COUNTS.items()
             ]
-        columns = ("psnr_gain", "psnr_inner_gain", "lpips", "identity")
-        return [*tables, Table("Clips: gain over bicubic", "checkpoint, references", columns, tuple(gains))]
+        return [*tables, Table("Clips: gain over bicubic", "checkpoint, references", of_gains, tuple(gains))]
 
     def losses(self) -> list[Table]:
         return [self._trained("losses", ablations.LOSSES, {})]
@@ -149,7 +149,7 @@ class Tables:
         ]
 
     def photos(self, weights: str, lr: int, refs: str, label: str = "", registered: bool = True,
-               peers: bool = False, one_pass: bool = False) -> dict:  # fmt: skip
+               peers: bool = False, one_pass: bool = False) -> Record:  # fmt: skip
         """OUT.json's figures of one setting; one_pass: of a mirrored network without its second look."""
         peers = peers and self.options.peers is not None
         path = find_weights(weights)
@@ -164,7 +164,7 @@ class Tables:
         inputs = self._inputs(path) | {"items": _digest(items), "lr": lr, "refs": refs, "registered": registered,
                                        "peers": peers, "one_pass": one_pass}  # fmt: skip
 
-        def measure() -> dict:
+        def measure() -> Record:
             others = build_peers(self.options.peers, model.config.scale) if peers and self.options.peers else []
             evaluation = Evaluation(
                 model, self.options.data, lr, int(refs) if refs.isdigit() else refs, self._meter, others, registered
@@ -174,14 +174,14 @@ class Tables:
         name = f"{label or _label(weights)}-lr{lr}-refs-{refs}" + ("-one-pass" if one_pass else "")
         return self.store.get(name, inputs, measure)
 
-    def clips(self, weights: str) -> dict:
+    def clips(self, weights: str) -> Record:
         """{"clips": number, "gaps": {...}, "counts": {...}}: means over clips of figures by setting."""
         if self.options.clips is None:
             raise InputError("--table 5 is measured on clips; give --clips DIR, a folder of videos")
         paths = clips_in(self.options.clips, self.options.only)
         inputs = self._inputs(find_weights(weights)) | {"clips": [path.name for path in paths]}
 
-        def measure() -> dict:
+        def measure() -> Record:
             evaluation = ClipEvaluation(load_weights(weights), 32, self._meter, self._detector)
             by_gap, by_count = [], []
             for path, other in track([*zip(paths, [*paths[1:], paths[0]], strict=True)], description=_label(weights)):
@@ -197,7 +197,7 @@ class Tables:
         paths = clips_in(self.options.clips, self.options.only) if self.options.clips else []
         inputs = self._inputs(weights) | {"clips": [path.name for path in paths], "registered": run.registered}
 
-        def measure() -> dict:
+        def measure() -> Record:
             model = load_weights(str(weights))
             cutter = (ReferenceCutter if run.registered else LandmarksOnly)(model.config.scale)
             evaluation = ClipEvaluation(model, ablations.LR_SIDE, Meter(), self._detector, cutter)
@@ -207,7 +207,7 @@ class Tables:
 
         return self.store.get(f"{run.name}-clips", inputs, measure) if paths else {}
 
-    def _with_faces(self, by_clip: list[dict]) -> list[dict]:
+    def _with_faces(self, by_clip: list[Record]) -> list[Record]:
         """Figures of the clips that had any. Raises InputError."""
         found = [row for row in by_clip if row]
         if not found:
@@ -254,7 +254,7 @@ class Tables:
         names = [given] if given else sorted((p.stem for p in WEIGHTS.glob("*.safetensors")), key=_order)
         return [name for name in names if load_weights(name).config.scale == scale]
 
-    def _inputs(self, weights: Path) -> dict:
+    def _inputs(self, weights: Path) -> Record:
         o = self.options
         return {"weights": digest(weights), "data": where(o.data), "lpips": bool(o.lpips), "identity": bool(o.peers)}
 
@@ -269,15 +269,15 @@ class Tables:
 
 
 # What `--table` takes, and who makes it.
-TABLES = {
-    "1": Tables.quality.__name__,
-    "2": Tables.alignment.__name__,
-    "3": Tables.aggregation.__name__,
-    "4": Tables.references.__name__,
-    "5": Tables.gaps.__name__,
-    "6": Tables.losses.__name__,
-    "7": Tables.flips.__name__,
-    "8": Tables.windows.__name__,
+TABLES: dict[str, Callable[[Tables], list[Table]]] = {
+    "1": Tables.quality,
+    "2": Tables.alignment,
+    "3": Tables.aggregation,
+    "4": Tables.references,
+    "5": Tables.gaps,
+    "6": Tables.losses,
+    "7": Tables.flips,
+    "8": Tables.windows,
 }
 
 
@@ -302,25 +302,26 @@ def _digest(items: list[Item]) -> str:
     return hashlib.sha256(repr([(i.target, i.references) for i in items]).encode()).hexdigest()[:16]
 
 
-def _only(figures: dict, names: Sequence[str]) -> dict:
+def _only(figures: Record, names: Sequence[str]) -> Record:
     return {name: figures[name] for name in names if name in figures}
 
 
-def _cost_and_quality(figures: dict) -> dict:
-    return figures["model"] | _only(figures, ("params", "gmacs", "ms_per_face"))
+def _cost_and_quality(figures: Record) -> Record:
+    quality: Record = figures["model"]
+    return quality | _only(figures, ("params", "gmacs", "ms_per_face"))
 
 
-def _millions(figures: dict) -> dict:
+def _millions(figures: Record) -> Record:
     return figures | {"params": figures["params"] / 1e6} if figures.get("params") else figures
 
 
-def _gains(model: dict, bicubic: dict) -> dict:
+def _gains(model: Record, bicubic: Record) -> Record:
     return {f"{name}_gain": model[name] - bicubic[name] for name in ("psnr", "psnr_inner")} | _only(
         model, ("lpips", "identity")
     )
 
 
-def _mean(rows: list[dict[str, dict]]) -> dict[str, dict]:
+def _mean(rows: list[Record]) -> dict[str, Record]:
     """Means over clips of figures by setting."""
     return {
         setting: {

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from hime_core.arrays import Array
 from hime_core.threads import one_thread
 
 WEIGHTS = Path(__file__).parent.parent / "weights" / "faces" / "damage.safetensors"
@@ -39,7 +40,8 @@ class DamageNetwork(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.layers(x)
         spread = (features.var((2, 3), unbiased=False) + 1e-4).sqrt()
-        return self.head(torch.cat([features.mean((2, 3)), spread], 1))[:, 0] + 4.0
+        log_step: torch.Tensor = self.head(torch.cat([features.mean((2, 3)), spread], 1))[:, 0] + 4.0
+        return log_step
 
 
 def prepared(luma: torch.Tensor) -> torch.Tensor:
@@ -63,7 +65,7 @@ class DamageEstimator:
         self._network.load_state_dict(load_file(weights))
         self._network.eval().to(memory_format=torch.channels_last)
 
-    def step(self, luma: np.ndarray) -> float:
+    def step(self, luma: Array) -> float:
         """The quantizer step that the face seems to have been coded with, in grey levels as coding.Coding.step, 4..142.
 
         luma: of the face's square at the frame's own scale, uint8 (n, n); its middle 128 pixels are looked at. Single
@@ -76,7 +78,7 @@ class DamageEstimator:
         return float(np.clip(2.0**log_step, *STEPS))
 
 
-def middle(luma: np.ndarray) -> np.ndarray:
+def middle(luma: Array) -> Array:
     """The middle LARGEST pixels of (h, w), continued to SMALLEST where there are fewer."""
     height, width = (min(side, LARGEST) for side in luma.shape)
     top, left = (luma.shape[0] - height) // 2, (luma.shape[1] - width) // 2

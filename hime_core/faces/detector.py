@@ -12,6 +12,7 @@ import torch
 from facenet_pytorch import MTCNN
 from torchvision.ops import nms, roi_align
 
+from hime_core.arrays import Array
 from hime_core.faces.geometry import Box, crop, iou
 from hime_core.faces.tiles import Turns
 from hime_core.threads import one_thread
@@ -33,7 +34,7 @@ class Detection:
     """A face: box in pixels, landmarks (5, 2) float32 (eyes, nose, mouth corners; left to right), score 0..1."""
 
     box: Box
-    landmarks: np.ndarray
+    landmarks: Array
     score: float
 
     def moved(self, scale: float, x: float, y: float) -> Detection:
@@ -45,7 +46,7 @@ class Detection:
 
 
 class Detector(Protocol):
-    def detect(self, rgb: np.ndarray) -> list[Detection]:
+    def detect(self, rgb: Array) -> list[Detection]:
         """Faces in a (height, width, 3) uint8 image, best score first; blocking, called from worker threads."""
         ...
 
@@ -68,7 +69,7 @@ class MtcnnDetector:
 
     def detect(
         self,
-        rgb: np.ndarray,
+        rgb: Array,
         min_face: float | None = None,
         max_face: float = float("inf"),
         candidates: int = 64,
@@ -82,7 +83,7 @@ class MtcnnDetector:
             boxes = self._refine(image, boxes)
             return self._decide(image, boxes[: max(4, candidates // 4)])
 
-    def refine(self, rgb: np.ndarray, box: Box) -> Detection | None:
+    def refine(self, rgb: Array, box: Box) -> Detection | None:
         """The face that `box` shows to within about a tenth of its size, by the third network alone, or None.
 
         The mean over three sizes of crop: steadier than one.
@@ -97,7 +98,7 @@ class MtcnnDetector:
                 return None
             return _detection(boxes.mean(0), landmarks.mean(0), scores.mean())
 
-    def _propose(self, rgb: np.ndarray, min_face: float, max_face: float, limit: int) -> torch.Tensor:
+    def _propose(self, rgb: Array, min_face: float, max_face: float, limit: int) -> torch.Tensor:
         height, width = rgb.shape[:2]
         found = []
         scale = 12 / min_face
@@ -166,7 +167,7 @@ class ScanningDetector:
         """Another schedule over the same networks: one per stream."""
         return ScanningDetector(self.detector, self._every)
 
-    def detect(self, rgb: np.ndarray, last: Sequence[Box] = ()) -> list[Detection]:
+    def detect(self, rgb: Array, last: Sequence[Box] = ()) -> list[Detection]:
         """Faces in a (height, width, 3) uint8 frame; `last`: where they are thought to be. One thread at a time.
 
         In frames with a side of more than 640 pixels, every tile is searched within ten calls.
@@ -186,21 +187,21 @@ class ScanningDetector:
                 found += [face] if (face := self._search(rgb, box)) else []
         return distinct(found)
 
-    def _scan(self, rgb: np.ndarray) -> list[Box]:
+    def _scan(self, rgb: Array) -> list[Box]:
         height, width = rgb.shape[:2]
         scale = min(1.0, COPY_WIDTH / width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         copy = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
         return [face.moved(width / size[0], 0, 0).box for face in self.detector.detect(copy)]
 
-    def _scan_tiles(self, rgb: np.ndarray, known: Sequence[Box]) -> list[Box]:
+    def _scan_tiles(self, rgb: Array, known: Sequence[Box]) -> list[Box]:
         return [
             face.moved(tile.scale, tile.x, tile.y).box
             for tile in self._turns.next(rgb, known)
             for face in self.detector.detect(tile.cut(rgb, known), min_face=FAR_FACE, max_face=FAR_FACE)
         ]
 
-    def _look(self, rgb: np.ndarray, box: Box) -> Detection | None:
+    def _look(self, rgb: Array, box: Box) -> Detection | None:
         window, (x, y, scale) = _window(rgb, box)
         inside = Box((box.x - x) / scale, (box.y - y) / scale, box.width / scale, box.height / scale)
         face = self.detector.refine(window, inside)
@@ -208,7 +209,7 @@ class ScanningDetector:
             return self._search(rgb, box)
         return face.moved(scale, x, y)
 
-    def _search(self, rgb: np.ndarray, box: Box) -> Detection | None:
+    def _search(self, rgb: Array, box: Box) -> Detection | None:
         window, (x, y, scale) = _window(rgb, box)
         faces = self.detector.detect(window, min_face=WINDOW / 5, max_face=WINDOW, candidates=16)
         if not faces:
@@ -217,7 +218,7 @@ class ScanningDetector:
         return best.moved(scale, x, y)
 
 
-def _window(rgb: np.ndarray, box: Box) -> tuple[np.ndarray, tuple[int, int, float]]:
+def _window(rgb: Array, box: Box) -> tuple[Array, tuple[int, int, float]]:
     """The surroundings of a box brought to WINDOW pixels: the picture, its place (x, y) and scale in the frame."""
     side = max(8, round(2.5 * max(box.width, box.height)))
     x, y = (round(centre - side / 2) for centre in box.centre)
@@ -241,13 +242,13 @@ def _nested(a: Box, b: Box) -> bool:
     return max(0.0, width) * max(0.0, height) > 0.7 * min(a.width * a.height, b.width * b.height)
 
 
-def _normalised(rgb: np.ndarray) -> torch.Tensor:
+def _normalised(rgb: Array) -> torch.Tensor:
     image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
     return (image.float() - 127.5) / 128
 
 
 def _crops(image: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
-    crops = roi_align(image, [boxes], size, sampling_ratio=-1, aligned=True)
+    crops: torch.Tensor = roi_align(image, [boxes], size, sampling_ratio=-1, aligned=True)
     return crops.contiguous(memory_format=torch.channels_last)
 
 

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
+
+from hime_core.arrays import Array
 
 SIDE_PER_BOX_HEIGHT = 1.69
 CENTRE_ABOVE_BOX = 0.03
@@ -63,7 +64,7 @@ def face_square(headshot: Headshot) -> FaceSquare:
     return FaceSquare(round(headshot.cx - side / 2), round(headshot.cy - side / 2), side)
 
 
-def resized(image: np.ndarray, side: int) -> np.ndarray:
+def resized(image: Array, side: int) -> Array:
     """A square image (n, n[, channels]) at (side, side): by area where that is smaller, else bicubic."""
     if image.shape[0] == side:
         return image
@@ -71,7 +72,7 @@ def resized(image: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(image, (side, side), interpolation=method)
 
 
-def crop(image: np.ndarray, x: int, y: int, side: int) -> np.ndarray:
+def crop(image: Array, x: int, y: int, side: int) -> Array:
     """The square (side, side[, channels]) from (x, y), edge pixels replicated past the border."""
     height, width = image.shape[:2]
     left, top = max(0, -x), max(0, -y)

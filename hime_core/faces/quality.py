@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.faces.geometry import resized
 
 SHARPNESS_SIDE = 128
@@ -15,7 +16,7 @@ TYPICAL_OCTAVES = (0.099, 0.154, 0.226, 0.314)
 MOST = 1.3  # of what is typical: more is noise or a fine pattern, and tells of no more resolution
 
 
-def resolved(headshot_luma: np.ndarray) -> float:
+def resolved(headshot_luma: Array) -> float:
     """The pixels across a headshot, uint8 (side, side), that carry detail: about its side for a typical sharp
     photograph, less where it is blurred or flattened by a codec.
 
@@ -33,10 +34,10 @@ def resolved(headshot_luma: np.ndarray) -> float:
     contrast = float(_inner(image).std()) + 1.0  # of a flat picture too
     for found, typical in zip(spread, TYPICAL_OCTAVES, strict=True):
         octaves += min(MOST, found / contrast / typical)
-    return 16 * 2.0**octaves
+    return float(16 * 2.0**octaves)
 
 
-def sharpness(headshot_rgb: np.ndarray) -> float:
+def sharpness(headshot_rgb: Array) -> float:
     """How much detail a headshot (side, side, 3) has at 128 pixels: 1 is a typical sharp photograph.
 
     The energy of second derivatives at 128 pixels over that at 64, along the axis that has less of it, so that
@@ -51,26 +52,26 @@ def sharpness(headshot_rgb: np.ndarray) -> float:
     return _curvature(fine, 3) / (_curvature(coarse, 5) + 0.05) / TYPICAL_RATIO
 
 
-def _inner(image: np.ndarray) -> np.ndarray:
+def _inner(image: Array) -> Array:
     """The face, without the background around it."""
     margin = image.shape[0] // 5
     return image[margin:-margin, margin:-margin]
 
 
-def _centre(gray: np.ndarray, side: int) -> np.ndarray:
+def _centre(gray: Array, side: int) -> Array:
     # The face without the background, whose detail says nothing about it.
     method = cv2.INTER_AREA if gray.shape[0] > side else cv2.INTER_CUBIC
     margin = side // 5
     return cv2.resize(gray, (side, side), interpolation=method)[margin:-margin, margin:-margin].astype(np.float32)
 
 
-def _curvature(gray: np.ndarray, size: int) -> float:
+def _curvature(gray: Array, size: int) -> float:
     axes = ((2, 0), (0, 2))
     weight = {3: 16, 5: 256}[size]
     return min(float(np.square(cv2.Sobel(gray, cv2.CV_32F, *axis, ksize=size)).mean()) for axis in axes) / weight
 
 
-def yaw_degrees(landmarks: np.ndarray) -> float:
+def yaw_degrees(landmarks: Array) -> float:
     """How far the head is turned, from (5, 2) landmarks: about -90..90, 0 frontal, positive towards the right edge.
 
     The nose stands out of the line between eyes and mouth by about 0.55 of the distance between the eyes; turning by
@@ -84,6 +85,6 @@ def yaw_degrees(landmarks: np.ndarray) -> float:
     return float(np.degrees(np.arctan2((landmarks[2] - middle) @ across, 0.55 * width)))
 
 
-def brightness(rgb: np.ndarray) -> float:
+def brightness(rgb: Array) -> float:
     """Mean luma (BT.601) of an RGB image, 0..1."""
     return float(np.asarray(rgb).reshape(-1, 3).mean(0) @ (0.299, 0.587, 0.114) / 255)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.faces.geometry import Box
 
 SIDE = 520  # of a tile at most, in pixels of its octave: fewer cuts, so less is searched twice
@@ -42,7 +43,7 @@ class Tile:
         """Frame pixels per searched pixel."""
         return self.width / self.size[0]
 
-    def cut(self, rgb: np.ndarray, known: Sequence[Box] = ()) -> np.ndarray:
+    def cut(self, rgb: Array, known: Sequence[Box] = ()) -> Array:
         """Its part of a (height, width, 3) uint8 frame at `size`, with gray where faces are known already."""
         part = rgb[self.y : self.y + self.height, self.x : self.x + self.width]
         if (self.width, self.height) != self.size:
@@ -96,11 +97,11 @@ class Turns:
     def __init__(self) -> None:
         self._shape: tuple[int, ...] = ()
         self._tiles: tuple[Tile, ...] = ()
-        self._seen: list[np.ndarray] = []  # each tile's cells when it was last searched
+        self._seen: list[Array] = []  # each tile's cells when it was last searched
         self._waited: list[int] = []  # calls
         self._share = self._credit = 0.0  # pixels: of every call, and not used up yet
 
-    def next(self, rgb: np.ndarray, known: Sequence[Box] = ()) -> list[Tile]:
+    def next(self, rgb: Array, known: Sequence[Box] = ()) -> list[Tile]:
         """The tiles to search in a (height, width, 3) uint8 frame; none that faces in `known` fill.
 
         A call's share of pixels is a SWEEP-th of all tiles', or the largest tile's; what is left over is carried to
@@ -123,7 +124,7 @@ class Turns:
         self._credit = min(self._credit, self._share)
         return chosen
 
-    def _start(self, shape: tuple[int, ...], cells: np.ndarray) -> None:
+    def _start(self, shape: tuple[int, ...], cells: Array) -> None:
         self._shape, self._tiles = shape, tiles_of(shape[1], shape[0])
         self._seen = [cells[tile.cells()] for tile in self._tiles]
         self._waited = [0] * len(self._tiles)
@@ -131,14 +132,14 @@ class Turns:
         self._share = max([sum(sizes) / SWEEP, *sizes])
         self._credit = 0.0
 
-    def _claim(self, index: int, cells: np.ndarray) -> int:
+    def _claim(self, index: int, cells: Array) -> int:
         change = cells[self._tiles[index].cells()] - self._seen[index]
         change -= np.median(change)  # a camera that sets its exposure moves nothing
         changed = np.count_nonzero(np.abs(change) > CHANGE) >= CHANGED_CELLS
         return self._waited[index] + (HEAD_START if changed else 0)
 
 
-def _cells(rgb: np.ndarray) -> np.ndarray:
+def _cells(rgb: Array) -> Array:
     size = tuple(max(1, -(-side // CELL)) for side in rgb.shape[1::-1])
     return cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).astype(np.float32)
 

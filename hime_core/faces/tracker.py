@@ -7,10 +7,12 @@ import weakref
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import cv2
 import numpy as np
 
+from hime_core.arrays import NOTHING, Array
 from hime_core.faces.detector import Detection
 from hime_core.faces.geometry import Box, crop, iou
 
@@ -25,11 +27,13 @@ ALIKE = 0.6  # correlation of a face that flow cannot follow, below which it may
 JUMP = 0.35  # of the box's height between a track and its detection, from which on it may be another face
 HISTORY = 90  # frames: how late a detection may be
 
-LK = {
-    "winSize": (15, 15),
-    "maxLevel": 3,
-    "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02),
-}
+lucas_kanade = partial(
+    cv2.calcOpticalFlowPyrLK,
+    nextPts=NOTHING,
+    winSize=(15, 15),
+    maxLevel=3,
+    criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,7 @@ class TrackedFace:
 
     track: int
     box: Box
-    landmarks: np.ndarray
+    landmarks: Array
     score: float
     seen: int
     doubts: int = 0
@@ -48,18 +52,18 @@ class TrackedFace:
 @dataclass(eq=False)
 class _Track:
     id: int
-    points: np.ndarray  # (7, 2): the box's top left and bottom right corner, then the landmarks; pixel centres
+    points: Array  # (7, 2): the box's top left and bottom right corner, then the landmarks; pixel centres
     score: float
     confirmed: int  # the frame that the last detection was made on
-    pending: np.ndarray  # (7, 2): correction still to be applied
+    pending: Array  # (7, 2): correction still to be applied
     gain: float = 1.0
     misses: int = 0
     coasting: int = 0
     doubts: int = 0
-    motion: np.ndarray = field(default_factory=lambda: np.eye(3))  # from birth to now
-    past: deque[tuple[int, np.ndarray, np.ndarray]] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    motion: Array = field(default_factory=lambda: np.eye(3))  # from birth to now
+    past: deque[tuple[int, Array, Array]] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
-    def at(self, frame: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def at(self, frame: int) -> tuple[Array, Array] | None:
         """The track's motion and points at a frame, if it lived then."""
         return next(((motion, points) for index, motion, points in reversed(self.past) if index == frame), None)
 
@@ -78,12 +82,12 @@ class FaceTracker:
 
     def __init__(self) -> None:
         self._frame = 0
-        self._gray: np.ndarray | None = None
-        self._frames: deque[tuple[int, weakref.ref[np.ndarray]]] = deque(maxlen=HISTORY)
+        self._gray: Array | None = None
+        self._frames: deque[tuple[int, weakref.ref[Array]]] = deque(maxlen=HISTORY)
         self._tracks: list[_Track] = []
         self._next = 1
 
-    def update(self, gray: np.ndarray) -> list[TrackedFace]:
+    def update(self, gray: Array) -> list[TrackedFace]:
         """The known faces in a new frame, (height, width) uint8.
 
         Its size may change, as senders change it when their uplink or processor is short; another shape starts afresh.
@@ -97,7 +101,7 @@ class FaceTracker:
             self._tracks = [track for track in self._tracks if self._follow(track, before, gray)]
         return self._faces()
 
-    def correct(self, detections: Iterable[Detection], gray: np.ndarray) -> list[TrackedFace]:
+    def correct(self, detections: Iterable[Detection], gray: Array) -> list[TrackedFace]:
         """The faces in the current frame, after detections that were made on `gray`, an earlier argument of update.
 
         Detections on a frame that is unknown by now, or of another size, are ignored.
@@ -129,7 +133,7 @@ class FaceTracker:
         self._tracks = [track for track in self._tracks if track.misses < MAX_MISSES]
         return self._faces()
 
-    def _resized(self, before: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    def _resized(self, before: Array, shape: tuple[int, ...]) -> Array | None:
         """The last frame at the new size, and the tracks with it; None where the picture's shape has changed."""
         self._frames.clear()
         scale = np.array([shape[1] / before.shape[1], shape[0] / before.shape[0]])
@@ -157,7 +161,7 @@ class FaceTracker:
             for track in self._tracks
         ]
 
-    def _follow(self, track: _Track, before: np.ndarray, now: np.ndarray) -> bool:
+    def _follow(self, track: _Track, before: Array, now: Array) -> bool:
         box = _box(track.points)
         motion, alike = flow(before, now, box)
         if motion is None:
@@ -175,9 +179,9 @@ class FaceTracker:
         track.motion = motion @ track.motion
         track.past.append((self._frame, track.motion, track.points))
         x, y = _box(track.points).centre
-        return 0 <= x <= now.shape[1] and 0 <= y <= now.shape[0]
+        return bool(0 <= x <= now.shape[1] and 0 <= y <= now.shape[0])
 
-    def _pull(self, track: _Track, measured: np.ndarray, score: float, frame: int) -> None:
+    def _pull(self, track: _Track, measured: Array, score: float, frame: int) -> None:
         error = measured - track.points
         height = track.points[1, 1] - track.points[0, 1]
         drift = float(np.sqrt(np.square(error[:2]).sum(1).mean())) / height
@@ -188,10 +192,10 @@ class FaceTracker:
         track.doubts += drift > JUMP or track.misses > 1
         track.score, track.confirmed, track.misses = score, frame, 0
 
-    def _welcome(self, detection: Detection, gray: np.ndarray, frame: int, matched: set[int]) -> None:
+    def _welcome(self, detection: Detection, gray: Array, frame: int, matched: set[int]) -> None:
         """A face that no track had at that time: carried to now by one long step of flow, and followed from there."""
         assert self._gray is not None
-        motion: np.ndarray | None = np.eye(3)
+        motion: Array | None = np.eye(3)
         if frame != self._frame:
             motion, _ = flow(gray, self._gray, detection.box)
         if motion is None:
@@ -210,7 +214,7 @@ class FaceTracker:
         self._tracks.append(track)
 
 
-def flow(before: np.ndarray, now: np.ndarray, box: Box) -> tuple[np.ndarray | None, float]:
+def flow(before: Array, now: Array, box: Box) -> tuple[Array | None, float]:
     """How the face in `box` moves from one gray frame to another of the same size.
 
     Returns a similarity, (3, 3), in frame pixels, or None where too few corners agree on one; and how alike the two
@@ -232,12 +236,12 @@ def flow(before: np.ndarray, now: np.ndarray, box: Box) -> tuple[np.ndarray | No
     return to_frame @ motion @ np.linalg.inv(to_frame), 1.0
 
 
-def _window(gray: np.ndarray, x: int, y: int, side: int) -> np.ndarray:
+def _window(gray: Array, x: int, y: int, side: int) -> Array:
     method = cv2.INTER_AREA if side > WINDOW else cv2.INTER_LINEAR
     return cv2.resize(crop(gray, x, y, side), (WINDOW, WINDOW), interpolation=method)
 
 
-def _face_mask(box: Box, x: int, y: int, side: int, shape: tuple[int, ...]) -> np.ndarray:
+def _face_mask(box: Box, x: int, y: int, side: int, shape: tuple[int, ...]) -> Array:
     """Where in the window to look for corners: inside the face, less what lies outside the frame."""
     scale = WINDOW / side
     mask = np.zeros((WINDOW, WINDOW), np.uint8)
@@ -250,12 +254,12 @@ def _face_mask(box: Box, x: int, y: int, side: int, shape: tuple[int, ...]) -> n
     return mask
 
 
-def _similarity(old: np.ndarray, new: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+def _similarity(old: Array, new: Array, mask: Array) -> Array | None:
     corners = cv2.goodFeaturesToTrack(old, 40, 0.02, 4, mask=mask)
     if corners is None or len(corners) < MIN_POINTS:
         return None
-    there, found, _ = cv2.calcOpticalFlowPyrLK(old, new, corners, None, **LK)
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(new, old, there, None, **LK)
+    there, found, _ = lucas_kanade(old, new, corners)
+    back, found_back, _ = lucas_kanade(new, old, there)
     returned = np.abs(back - corners).reshape(-1, 2).max(1) < 0.7
     good = returned & (found.ravel() == 1) & (found_back.ravel() == 1)
     if good.sum() < max(MIN_POINTS, 0.3 * len(corners)):
@@ -269,23 +273,23 @@ def _similarity(old: np.ndarray, new: np.ndarray, mask: np.ndarray) -> np.ndarra
     return np.vstack([affine, [0, 0, 1]])
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def _correlation(a: Array, b: Array) -> float:
     a, b = a.astype(np.float32) - a.mean(), b.astype(np.float32) - b.mean()
     return float((a * b).sum() / (np.sqrt((a * a).sum() * (b * b).sum()) + 1e-6))
 
 
-def _points(detection: Detection) -> np.ndarray:
+def _points(detection: Detection) -> Array:
     box = detection.box
     corners = np.array([[box.x, box.y], [box.x + box.width, box.y + box.height]]) - 0.5
     return np.vstack([corners, detection.landmarks]).astype(float)
 
 
-def _box(points: np.ndarray) -> Box:
+def _box(points: Array) -> Box:
     (left, top), (right, bottom) = points[:2] + 0.5
     return Box(float(left), float(top), float(right - left), float(bottom - top))
 
 
-def _moved(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
+def _moved(points: Array, motion: Array) -> Array:
     """Points moved by a similarity; the two box corners as an upright box, which scales and shifts but never turns."""
     moved = points @ motion[:2, :2].T + motion[:2, 2]
     half = (points[1] - points[0]) / 2 * np.hypot(motion[0, 0], motion[1, 0])

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
-import numpy as np
-
+from hime_core.arrays import Array
 from hime_core.faces.detector import IDLE, LARGE, Detection, ScanningDetector
+from hime_core.faces.geometry import Box
 from hime_core.faces.tracker import FaceTracker, TrackedFace
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class FaceWatch:
         self._detector, self._every, self._timed = detector, every, timed
         self._tracker = FaceTracker()
         self._worker = None if in_step else ThreadPoolExecutor(1, "hime-detect")
-        self._pending: tuple[Future[list[Detection]], np.ndarray] | None = None
+        self._pending: tuple[Future[list[Detection]], Array] | None = None
         self._clock = clock
         self._wait = 0  # frames until the detector's next turn
         self._rest = 0.0  # the time before which there is none
@@ -47,7 +47,7 @@ class FaceWatch:
         self._logged = False
         self.failed = False  # whether the detector raised an exception the last time
 
-    def update(self, rgb: Callable[[], np.ndarray], gray: np.ndarray) -> tuple[TrackedFace, ...]:
+    def update(self, rgb: Callable[[], Array], gray: Array) -> tuple[TrackedFace, ...]:
         """The faces in the next frame. rgb: gives it as uint8 (H, W, 3), called from any thread, where it is to be
         searched; gray: uint8 (H, W), a change of size starts anew."""
         with self._timed("track"):
@@ -75,7 +75,7 @@ class FaceWatch:
         if self._worker:
             self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def _detect(self, rgb: Callable[[], np.ndarray], last: tuple) -> list[Detection]:
+    def _detect(self, rgb: Callable[[], Array], last: tuple[Box, ...]) -> list[Detection]:
         start, image = self._clock(), rgb()
         try:
             with self._timed("detect"):

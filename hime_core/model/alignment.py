@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hime_core.model.blocks import bias_of
 from hime_core.model.deform import modulated_deform_conv
 from hime_core.model.flow import warp
 
@@ -20,7 +21,7 @@ class DeformableStep(nn.Module):
         self.offset_head = nn.Conv2d(width, groups * TAPS * 3, 3, padding=1)
         # Zero offsets, half-open masks: at the start this is an ordinary convolution.
         nn.init.zeros_(self.offset_head.weight)
-        nn.init.zeros_(self.offset_head.bias)
+        nn.init.zeros_(bias_of(self.offset_head))
         self.weight = nn.Parameter(torch.empty(width, width, 3, 3))
         self.bias = nn.Parameter(torch.zeros(width))
         nn.init.kaiming_uniform_(self.weight, a=1.0)
@@ -49,7 +50,8 @@ class ConvStep(nn.Module):
         self.conv = nn.Conv2d(2 * width, width, 3, padding=1)
 
     def forward(self, features: Tensor, guide: Tensor, flow: None = None) -> Tensor:
-        return self.conv(torch.cat((features, guide), dim=1))
+        mixed: Tensor = self.conv(torch.cat((features, guide), dim=1))
+        return mixed
 
 
 class ReferenceFeatureAlignment(nn.Module):

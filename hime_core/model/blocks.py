@@ -17,10 +17,11 @@ class ResidualBlock(nn.Module):
         for conv in (self.conv1, self.conv2):
             nn.init.kaiming_normal_(conv.weight)
             conv.weight.data.mul_(0.1)
-            nn.init.zeros_(conv.bias)
+            nn.init.zeros_(bias_of(conv))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(torch.relu(self.conv1(x)))
+        residual: Tensor = self.conv2(torch.relu(self.conv1(x)))
+        return x + residual
 
 
 def residual_blocks(count: int, width: int) -> nn.Sequential:
@@ -33,8 +34,21 @@ class PixelShuffleUp(nn.Sequential):
     def __init__(self, width: int, out: int, factor: int, kernel: int = 1) -> None:
         conv = nn.Conv2d(width, out * factor**2, kernel, padding=kernel // 2)
         icnr_(conv.weight, factor)
-        nn.init.zeros_(conv.bias)
+        nn.init.zeros_(bias_of(conv))
         super().__init__(conv, nn.PixelShuffle(factor))
+        self.factor = factor
+
+    @property
+    def conv(self) -> nn.Conv2d:
+        conv = self[0]
+        assert isinstance(conv, nn.Conv2d)
+        return conv
+
+
+def bias_of(conv: nn.Conv2d) -> Tensor:
+    """The bias of a convolution that has one."""
+    assert conv.bias is not None
+    return conv.bias
 
 
 def icnr_(weight: Tensor, factor: int) -> None:

@@ -28,4 +28,4 @@ def multiply_accumulates(model: Hime, lr_side: int, references: int) -> float:
     )
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         ghost(lr, refs)
-    return counter.get_total_flops() / 2e9
+    return float(counter.get_total_flops() / 2e9)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hime_core.model.blocks import bias_of
+
 LEVELS = 6
 MULTIPLE = 2 ** (LEVELS - 1)  # SpyNet's input sides are multiples of it
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as the published weights want them
@@ -33,6 +35,9 @@ class SpyNet(nn.Module):
 
     Flow starts at zero: the last convolution of each level does.
     """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +71,7 @@ def _level() -> nn.Sequential:
     last = layers[-2]
     assert isinstance(last, nn.Conv2d)
     nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    nn.init.zeros_(bias_of(last))
     return nn.Sequential(*layers[:-1])
 
 

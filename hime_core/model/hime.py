@@ -75,7 +75,8 @@ class HrFeatureExtractor(nn.Module):
         self.blocks = residual_blocks(blocks, width)
 
     def forward(self, luma: Tensor) -> Tensor:
-        return self.blocks(self.conv(self.unshuffle(luma)))
+        features: Tensor = self.blocks(self.conv(self.unshuffle(luma)))
+        return features
 
 
 class Reconstructor(nn.Module):
@@ -96,7 +97,8 @@ class Reconstructor(nn.Module):
         x = self.blocks(fused) + fused
         x = F.leaky_relu(self.up1(x), 0.1)
         x = F.leaky_relu(self.up2(x), 0.1)
-        return self.out(F.leaky_relu(self.conv(x), 0.1))
+        residual: Tensor = self.out(F.leaky_relu(self.conv(x), 0.1))
+        return residual
 
 
 class DirectReconstructor(nn.Module):
@@ -106,10 +108,11 @@ class DirectReconstructor(nn.Module):
         super().__init__()
         self.blocks = residual_blocks(blocks, width)
         self.out = PixelShuffleUp(width, 3, scale, kernel=3)
-        self.out[0].weight.data.mul_(0.1)  # near the bicubic picture at the start
+        self.out.conv.weight.data.mul_(0.1)  # near the bicubic picture at the start
 
     def forward(self, fused: Tensor) -> Tensor:
-        return self.out(self.blocks(fused) + fused)
+        residual: Tensor = self.out(self.blocks(fused) + fused)
+        return residual
 
 
 class Hime(nn.Module):
@@ -153,12 +156,14 @@ class Hime(nn.Module):
         if features is not None and features.shape[1]:
             fused = f_lr + self.aggregate(features, f_lr, self.reference_flow(lr, references))
         skip = F.interpolate(lr, scale_factor=self.config.scale, mode="bicubic", align_corners=False)
-        return skip + self.reconstructor(fused)
+        residual: Tensor = self.reconstructor(fused)
+        return skip + residual
 
     def encode_references(self, references: Tensor) -> Tensor:
         """References to features: (N, R, 3 or 1, s*h, s*w) to F^ref, (N, R, C, h, w)."""
-        features = self.hr_extractor(to_luma(references.flatten(0, 1)))
-        return features.unflatten(0, references.shape[:2])
+        features: Tensor = self.hr_extractor(to_luma(references.flatten(0, 1)))
+        by_face: Tensor = features.unflatten(0, references.shape[:2])
+        return by_face
 
     def reference_flow(self, lr: Tensor, references: Tensor | None) -> Tensor | None:
         """o of Eq. 2 for every reference, (N*R, 2, h, w); None in a network without flow guidance."""
@@ -167,14 +172,16 @@ class Hime(nn.Module):
         if references is None:
             raise ValueError("flow-guided alignment needs the references beside their features")
         small = F.avg_pool2d(to_luma(references.flatten(0, 1)), self.config.scale)  # I^refL
-        return self.flow(to_luma(lr).repeat_interleave(references.shape[1], dim=0), small)
+        flow: Tensor = self.flow(to_luma(lr).repeat_interleave(references.shape[1], dim=0), small)
+        return flow
 
     def aggregate(self, features: Tensor, f_lr: Tensor, flow: Tensor | None = None) -> Tensor:
         """Alignment of every reference, then aggregation: (N, R, C, h, w), (N, C, h, w), (N*R, 2, h, w) or None to
         F_a, (N, C, h, w)."""
         beside = f_lr.repeat_interleave(features.shape[1], dim=0)
         aligned = self.alignment(features.flatten(0, 1), beside, flow)
-        return self.aggregation(aligned.unflatten(0, features.shape[:2]), f_lr)
+        aggregated: Tensor = self.aggregation(aligned.unflatten(0, features.shape[:2]), f_lr)
+        return aggregated
 
     def _check(self, lr: Tensor, references: Tensor | None) -> None:
         if lr.ndim != 4 or lr.shape[1] != 3 or 0 in lr.shape:
@@ -199,5 +206,5 @@ def to_luma(images: Tensor) -> Tensor:
     """(N, 3, H, W) RGB, or (N, 1, H, W) as it is, to (N, 1, H, W)."""
     if images.shape[1] == 1:
         return images
-    red, green, blue = images.split(1, dim=1)
+    red, green, blue = images.chunk(3, dim=1)
     return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from hime_core.arrays import Array
 from hime_core.training.codec import CODECS, Codec, transmit
 from hime_core.training.degradations import blur, jpeg
 
@@ -59,12 +60,12 @@ def draw_native(side: int, whole: int, rng: np.random.Generator, options: CallOp
 
 
 def call_lr(
-    moments: Sequence[np.ndarray],
+    moments: Sequence[Array],
     side: int,
     rng: np.random.Generator,
     options: CallOptions = CALL,
     native: int | None = None,
-) -> np.ndarray:
+) -> Array:
     """The last of `moments` as the network is given it, (side, side, 3), aligned with it to the pixel.
 
     moments: RGB (S, S, 3), one picture, or consecutive frames of a clip; S at least side. They are moved along a
@@ -103,7 +104,7 @@ def call_lr(
     return face if native == side else cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
 
 
-def softened(rgb: np.ndarray, native: int) -> np.ndarray:
+def softened(rgb: Array, native: int) -> Array:
     """What is left of a square picture in `native` pixels, at the size it had."""
     side = rgb.shape[0]
     if native >= side:
@@ -113,8 +114,8 @@ def softened(rgb: np.ndarray, native: int) -> np.ndarray:
 
 
 def call_reference(
-    rgb: np.ndarray, rng: np.random.Generator, options: CallOptions = KEPT, native: int | None = None
-) -> np.ndarray:
+    rgb: Array, rng: np.random.Generator, options: CallOptions = KEPT, native: int | None = None
+) -> Array:
     """An exemplar of the call or a photo, the size it has: at times a little soft or noisy, lightly compressed by one
     frame of a codec at good quality or by JPEG. native: of a call in which the person stays about where he is."""
     side = rgb.shape[0]
@@ -145,7 +146,7 @@ class _Noise:
         self._sigma = largest * rng.uniform(0.1, 1.0) if rng.random() < 0.7 else 0.0
         self._smooth = rng.random() < 0.5
 
-    def add(self, image: np.ndarray) -> np.ndarray:
+    def add(self, image: Array) -> Array:
         if not self._sigma:
             return image
         grain = self._rng.standard_normal(image.shape, np.float32)
@@ -154,19 +155,19 @@ class _Noise:
         return cv2.add(image, grain * np.float32(self._sigma), dtype=cv2.CV_8U)
 
 
-def _surround(rgb: np.ndarray, borders: Sequence[int]) -> np.ndarray:
+def _surround(rgb: Array, borders: Sequence[int]) -> Array:
     """The picture within (top, bottom, left, right) pixels of a background like its own edges, out of focus."""
     top, bottom, left, right = borders
     height, width = rgb.shape[:2]
     tiny = cv2.resize(rgb, (16, 16), interpolation=cv2.INTER_AREA)
-    pads = [max(1, round(16 * v / height)) for v in borders]
-    tiny = cv2.copyMakeBorder(tiny, *pads, cv2.BORDER_REFLECT_101)
-    canvas = cv2.resize(tiny, (width + left + right, height + top + bottom), interpolation=cv2.INTER_LINEAR)
+    above, below, before, behind = (max(1, round(16 * v / height)) for v in borders)
+    tiny = cv2.copyMakeBorder(tiny, above, below, before, behind, cv2.BORDER_REFLECT_101)
+    canvas: Array = cv2.resize(tiny, (width + left + right, height + top + bottom), interpolation=cv2.INTER_LINEAR)
     canvas[top : top + height, left : left + width] = rgb
     return canvas
 
 
-def _path(count: int, side: int, rng: np.random.Generator) -> np.ndarray:
+def _path(count: int, side: int, rng: np.random.Generator) -> Array:
     """(count, 4): shift x, y in pixels, turn in radians, logarithm of the scale; a drift and a tremor, 0 at the end."""
     step = np.array([0.004 * side, 0.004 * side, 0.004, 0.002]) * rng.uniform(0.0, 2.0)
     drift = rng.standard_normal(4) * step
@@ -174,7 +175,7 @@ def _path(count: int, side: int, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([-np.cumsum(moves[::-1], axis=0)[::-1], np.zeros((1, 4))])
 
 
-def _about_centre(move: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _about_centre(move: Array, size: tuple[int, int]) -> Array:
     x, y, turn, log_scale = move
     matrix = cv2.getRotationMatrix2D(((size[0] - 1) / 2, (size[1] - 1) / 2), np.degrees(turn), float(np.exp(log_scale)))
     matrix[:, 2] += (x, y)

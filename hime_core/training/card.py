@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -44,7 +45,7 @@ def machine() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
 
 
-def _command(options: dict) -> str:
+def _command(options: dict[str, Any]) -> str:
     """The command line that began the run, without what is its default."""
     parts = ["hime train", f"--data {options['data']}", "--out RUN"]
     for name in ("recipe", "variant", "scale", "steps", "minutes", "iterations", "init", "teacher", "clips",

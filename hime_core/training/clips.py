@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.errors import InputError
 from hime_core.faces.detector import Detection, MtcnnDetector, ScanningDetector
 from hime_core.faces.geometry import Headshot, crop, headshot_of
@@ -101,7 +102,7 @@ def cut_clip(path: Path, detector: MtcnnDetector, options: CutOptions) -> Iterat
         return
 
 
-def _cut(rgb: np.ndarray, face: Detection, frame: int, options: CutOptions) -> Shot | None:
+def _cut(rgb: Array, face: Detection, frame: int, options: CutOptions) -> Shot | None:
     headshot = headshot_of(face.box)
     side = round(headshot.side)
     if side < options.smallest or _inside(headshot, *rgb.shape[1::-1]) < options.inside:

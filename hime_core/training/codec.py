@@ -7,12 +7,13 @@ from fractions import Fraction
 from typing import Literal
 
 import av
-import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.picture import Picture
 
 Codec = Literal["vp8", "h264"]
 CODECS: tuple[Codec, ...] = ("vp8", "h264")
+ENCODERS: dict[Codec, Literal["libvpx", "libx264"]] = {"vp8": "libvpx", "h264": "libx264"}
 _RATE = 25  # frames per second that bit rates refer to
 _VP8 = {
     "deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "partitions": "0", "static-thresh": "1",
@@ -22,7 +23,7 @@ _VP8 = {
 _H264 = {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "x264-params": "no-deblock=0"}
 
 
-def transmit(frames: Sequence[np.ndarray], codec: Codec, quantizer: int) -> list[np.ndarray]:
+def transmit(frames: Sequence[Array], codec: Codec, quantizer: int) -> list[Array]:
     """The frames, RGB uint8 (H, W, 3) of one even size, as their receiver sees them.
 
     The first is a keyframe, the others are predicted from those before.
@@ -44,7 +45,7 @@ def transmit(frames: Sequence[np.ndarray], codec: Codec, quantizer: int) -> list
 
 
 def _encoder(width: int, height: int, codec: Codec, quantizer: int) -> av.VideoCodecContext:
-    context = av.CodecContext.create({"vp8": "libvpx", "h264": "libx264"}[codec], "w")
+    context = av.CodecContext.create(ENCODERS[codec], "w")
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
     context.time_base, context.framerate, context.thread_count = Fraction(1, _RATE), Fraction(_RATE), 1
     context.gop_size = 3000
@@ -57,6 +58,6 @@ def _encoder(width: int, height: int, codec: Codec, quantizer: int) -> av.VideoC
 
 
 def _decoder(codec: Codec) -> av.VideoCodecContext:
-    context = av.CodecContext.create({"vp8": "vp8", "h264": "h264"}[codec], "r")
+    context = av.CodecContext.create(codec, "r")
     context.thread_count = 1
     return context

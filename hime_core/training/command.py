@@ -8,7 +8,7 @@ import signal
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -80,7 +80,7 @@ class TrainSettings:
 def parse_losses(text: str) -> LossWeights:
     """LossWeights from "rec=1,per=0.01,window=3"; what is not named is nothing. Raises InputError."""
     kinds = {field.name: int if field.name in ("window", "dilation") else float for field in fields(LossWeights)}
-    found: dict[str, float] = {"rec": 0.0}
+    found: dict[str, Any] = {"rec": 0.0}
     try:
         for part in text.split(","):
             name, value = part.split("=")
@@ -120,6 +120,7 @@ def train(settings: TrainSettings) -> None:
 
     torch.manual_seed(s.seed)
     s = on_device(s, torch.cuda.is_available())
+    assert s.workers is not None and s.echoes is not None
     losses = s.losses or RECIPES[s.recipe]
     model = build_model(s)
     pairs = build_pairs(s)
@@ -184,11 +185,17 @@ def build_model(s: TrainSettings) -> Hime:
 
 
 def build_pairs(s: TrainSettings) -> PairDataset:
-    from hime_core.training.dataset import PairDataset, PairOptions
+    from hime_core.training.dataset import PairDataset, PairOptions, parse_flips
 
-    given = {"batch": s.batch, "varied": s.varied, "lr_sides": s.lr_sides}
-    given = {name: value for name, value in given.items() if value is not None}
-    options = replace(PairOptions.for_recipe(s.recipe, s.scale), flips=s.flips, registered=s.registered, **given)
+    options = PairOptions.for_recipe(s.recipe, s.scale)
+    options = replace(
+        options,
+        flips=parse_flips(s.flips),
+        registered=s.registered,
+        batch=options.batch if s.batch is None else s.batch,
+        varied=options.varied if s.varied is None else s.varied,
+        lr_sides=options.lr_sides if s.lr_sides is None else s.lr_sides,
+    )
     if s.echoes and s.echoes > 1:  # where processors make no windows, whole pictures and more references cost little
         window = min(side for side, _ in options.lr_sides)
         options = replace(options, window=window, counts=(0.35, 0.3, 0.1, 0.25))
@@ -201,7 +208,7 @@ def _vgg(s: TrainSettings, losses: LossWeights) -> VggFeatures | None:
     return load_vgg(s.vgg) if losses.per else None
 
 
-def _known(s: TrainSettings) -> dict | None:
+def _known(s: TrainSettings) -> dict[str, Any] | None:
     if s.critic is None:
         return None
     import pickle
@@ -209,7 +216,7 @@ def _known(s: TrainSettings) -> dict | None:
     import torch
 
     try:
-        known = torch.load(s.critic, map_location="cpu", weights_only=True)["objective"]
+        known: dict[str, Any] = torch.load(s.critic, map_location="cpu", weights_only=True)["objective"]
     except (OSError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{s.critic} is no run's state ({error}); give RUN/state.pt of `hime train`") from error
     if not known:

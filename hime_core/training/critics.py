@@ -19,6 +19,9 @@ BLOCK_ENDS = {16: (2, 7, 14, 21, 28), 19: (2, 7, 16, 25, 34)}
 class VggFeatures(nn.Module):
     """RGB (N, 3, H, W) in [0, 1] to features before the ReLU, at the last convolutions of the first `blocks` blocks."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, features: nn.Sequential, depth: int, blocks: int = 4) -> None:
         super().__init__()
         self.taps = BLOCK_ENDS[depth][:blocks]
@@ -79,4 +82,5 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(4 * width, 1, 3, padding=1))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.layers(image)
+        logits: Tensor = self.layers(image)
+        return logits

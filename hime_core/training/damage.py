@@ -10,17 +10,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.coding import Coding, CodingDecoder
 from hime_core.faces.damage import LARGEST, STEPS
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import Headshot, headshot_of
 from hime_core.picture import Picture
-from hime_core.training.codec import CODECS, Codec
+from hime_core.training.codec import CODECS, ENCODERS, Codec
+from hime_core.training.degradations import decoded
 
 FPS = 30
 SETTLED = 30  # frames of a call that are left out: rate control is still finding its quantizer
@@ -47,11 +50,11 @@ TYPES = np.dtype([("luma", np.uint8, (LARGEST, LARGEST)), ("step", np.float32), 
 class Shown:
     """Frames of a clip, RGB with at most about SIDES[1] pixels of headshot, and where that is at first."""
 
-    frames: Sequence[np.ndarray]
+    frames: Sequence[Array]
     headshot: Headshot
 
 
-def target(samples: np.ndarray) -> np.ndarray:
+def target(samples: Array) -> Array:
     """What the network is to say of samples of TYPES: log2 of VP8's step, H264's counted AS_VP8.
 
     The coarser of both codings; a rescaled face's in proportion to its size, as a step takes less of a larger face;
@@ -59,25 +62,26 @@ def target(samples: np.ndarray) -> np.ndarray:
     hime_core/weights/faces/damage.md.
     """
     first = samples["step"] * np.take(AS_VP8, samples["codec"]) * samples["scale"]
-    return np.log2(np.clip(np.maximum(first, samples["again"]), *STEPS)).astype(np.float32)
+    wanted: Array = np.log2(np.clip(np.maximum(first, samples["again"]), *STEPS))
+    return wanted.astype(np.float32)
 
 
-def equivalent(error: np.ndarray) -> np.ndarray:
+def equivalent(error: Array) -> Array:
     """log2 of the step of VP8 that takes an error (error_of) from a photo."""
     return AT_ONE + PER_DOUBLING * np.log2(np.maximum(error, 0.1))
 
 
 def coded(pictures: Sequence[Picture], codec: Codec, options: dict[str, object]) -> list[tuple[Picture, Coding]]:
     """The pictures as they are received, and how each was coded. options: of the encoder, realtime where not said."""
-    context = av.CodecContext.create({"vp8": "libvpx", "h264": "libx264"}[codec], "w")
+    context = av.CodecContext.create(ENCODERS[codec], "w")
     context.width, context.height, context.pix_fmt = pictures[0].width, pictures[0].height, "yuv420p"
     context.time_base, context.framerate = Fraction(1, FPS), Fraction(FPS)
     context.gop_size, context.thread_count = 3000, 1
-    realtime = {
+    realtime: dict[Codec, dict[str, object]] = {
         "vp8": {"deadline": "realtime", "cpu-used": -7, "lag-in-frames": 0},
         "h264": {"preset": "veryfast", "tune": "zerolatency", "profile": "baseline"},
-    }[codec]
-    settings = realtime | options
+    }
+    settings = realtime[codec] | options
     if "b" in settings:
         context.bit_rate = int(str(settings.pop("b")))
     if "qmin" in settings:
@@ -113,10 +117,10 @@ def constant_options(codec: Codec, quantizer: int) -> dict[str, object]:
     return {"qp": quantizer}
 
 
-def photo_faces(photos: Sequence[Path], count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def photo_faces(photos: Sequence[Path], count: int, rng: np.random.Generator) -> Iterator[Array]:
     """`count` times two samples of TYPES from headshots that move a little."""
     for _ in range(count):
-        rgb = cv2.imread(str(photos[rng.integers(len(photos))]))[..., ::-1]
+        rgb = decoded(photos[int(rng.integers(len(photos)))].read_bytes())[..., ::-1]
         side = int(rng.integers(LARGEST, min(SIDES[1], rgb.shape[0]) + 1)) & ~1
         rgb = cv2.resize(np.ascontiguousarray(rgb), (side, side), interpolation=cv2.INTER_AREA)
         if rng.random() < 0.5:
@@ -132,7 +136,7 @@ def photo_faces(photos: Sequence[Path], count: int, rng: np.random.Generator) ->
         yield from _samples(taken, codec, options | _preset(codec, rng), [len(taken) - 1], rng)
 
 
-def clip_faces(path: Path, detector: MtcnnDetector, runs: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def clip_faces(path: Path, detector: MtcnnDetector, runs: int, rng: np.random.Generator) -> Iterator[Array]:
     """Samples of TYPES from a clip that was sent `runs` times over a path of some rate."""
     shown = list(read_shown(path, detector))
     for run in range(runs if shown else 0):
@@ -148,7 +152,7 @@ def clip_faces(path: Path, detector: MtcnnDetector, runs: int, rng: np.random.Ge
 
 def read_shown(path: Path, detector: MtcnnDetector, parts: int = 4, after: int = 0) -> Iterator[Shown]:
     """Up to `parts` of RUN frames each in which there is a face at first, from frame `after` on."""
-    part: list[np.ndarray] = []
+    part: list[Array] = []
     headshot, given, scale = None, 0, 1.0
     with av.open(str(path)) as container:
         for number, frame in enumerate(container.decode(video=0)):
@@ -170,7 +174,7 @@ def read_shown(path: Path, detector: MtcnnDetector, parts: int = 4, after: int =
         yield Shown(part, Headshot(headshot.cx * scale, headshot.cy * scale, headshot.side * scale))
 
 
-def laid(shown: Shown, side: float, size: tuple[int, int], rng: np.random.Generator) -> Iterator[np.ndarray]:
+def laid(shown: Shown, side: float, size: tuple[int, int], rng: np.random.Generator) -> Iterator[Array]:
     """The clip in frames of `size` with a headshot of `side` pixels about in their middle."""
     scale = side / shown.headshot.side
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -183,14 +187,14 @@ def laid(shown: Shown, side: float, size: tuple[int, int], rng: np.random.Genera
         yield cv2.warpAffine(small, move, size, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _find(rgb: np.ndarray, detector: MtcnnDetector) -> Headshot | None:
+def _find(rgb: Array, detector: MtcnnDetector) -> Headshot | None:
     scale = min(1.0, 480 / max(rgb.shape[:2]))
     small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
     faces = [face.moved(1 / scale, 0, 0) for face in detector.detect(small, min_face=32)]
     return headshot_of(max(faces, key=lambda face: face.box.height).box) if faces else None
 
 
-def _camera(frames: Sequence[np.ndarray], rng: np.random.Generator) -> list[Picture]:
+def _camera(frames: Sequence[Array], rng: np.random.Generator) -> list[Picture]:
     """What a camera makes of a scene, none of which is a codec's damage: blur, sharpening, noise, JPEG of its own."""
     blur = rng.uniform(0.4, 1.8) if rng.random() < 0.3 else 0.0
     sharpen = rng.uniform(0.3, 1.2) if rng.random() < 0.2 else 0.0
@@ -204,16 +208,16 @@ def _camera(frames: Sequence[np.ndarray], rng: np.random.Generator) -> list[Pict
             rgb = cv2.addWeighted(rgb, 1 + sharpen, cv2.GaussianBlur(rgb, (0, 0), 1.2), -sharpen, 0)
         rgb = noisy(rgb, noise, grain, rng) if noise else rgb
         if quality:
-            rgb = cv2.imdecode(cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+            rgb = decoded(cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
         taken.append(Picture.from_rgb(rgb))
     return taken
 
 
-def noisy(image: np.ndarray, sigma: float, grain: float, rng: np.random.Generator) -> np.ndarray:
+def noisy(image: Array, sigma: float, grain: float, rng: np.random.Generator) -> Array:
     """With noise of `sigma` grey levels that is white, or smoothed over `grain` pixels."""
     cv2.setRNGSeed(int(rng.integers(1 << 31)))
     noise = np.empty(image.shape, np.float32)
-    cv2.randn(noise, 0, sigma)
+    cv2.randn(noise, cast(Array, 0), cast(Array, sigma))  # numbers do; in colour they are the first channel's
     if grain:
         noise = cv2.GaussianBlur(noise, (0, 0), grain) * np.float32(1 + 2.2 * grain)
     return cv2.add(image, noise, dtype=cv2.CV_8U)
@@ -222,15 +226,16 @@ def noisy(image: np.ndarray, sigma: float, grain: float, rng: np.random.Generato
 def _preset(codec: Codec, rng: np.random.Generator) -> dict[str, object]:
     if codec == "vp8":
         return {"cpu-used": -int(rng.integers(6, 9))}
-    ultrafast = {"preset": "ultrafast", "x264-params": f"no-deblock={int(rng.random() < 0.3)}"}
+    ultrafast: dict[str, object] = {"preset": "ultrafast", "x264-params": f"no-deblock={int(rng.random() < 0.3)}"}
     return ultrafast if rng.random() < 0.5 else {"preset": "veryfast"}
 
 
 def _samples(
     taken: list[Picture], codec: Codec, options: dict[str, object], at: Sequence[int], rng: np.random.Generator
-) -> Iterator[np.ndarray]:
+) -> Iterator[Array]:
     """Of each of the frames `at`, one sample as it was received and one as it was sent on."""
     unharmed = rng.random() < UNHARMED
+    received: Sequence[tuple[Picture, Coding | None]]
     received = [(picture, None) for picture in taken] if unharmed else coded(taken, codec, options)
     for last in at:
         window = [cut(picture) for picture, _ in received[max(0, last - KEPT + 1) : last + 1]]
@@ -254,7 +259,7 @@ def cut(picture: Picture) -> Picture:
     return Picture(picture.y[rows, columns], picture.u[half_rows, half_columns], picture.v[half_rows, half_columns])
 
 
-def _sent_on(window: list[Picture], rng: np.random.Generator) -> tuple[np.ndarray, float, float]:
+def _sent_on(window: list[Picture], rng: np.random.Generator) -> tuple[Array, float, float]:
     """The luma of the last picture after rescaling, noise and fine coding; the scale, and the last coding's step."""
     scale = 1.0
     if rng.random() < 0.35:
@@ -274,6 +279,8 @@ def _sent_on(window: list[Picture], rng: np.random.Generator) -> tuple[np.ndarra
     if rng.random() < 0.25:
         sigma, grain = rng.uniform(0.5, 3.0), rng.choice((0.0, 0.6))
         window = [Picture(noisy(w.y, sigma, grain, rng), w.u, w.v) for w in window]
+    again: Codec
+    options: dict[str, object]
     way = rng.random()
     if way < 0.4:
         again, options = "h264", {"crf": int(rng.integers(10, 21)), "preset": "veryfast"}
@@ -281,23 +288,22 @@ def _sent_on(window: list[Picture], rng: np.random.Generator) -> tuple[np.ndarra
         again, options = "vp8", constant_options("vp8", int(rng.integers(2, 17)))
     elif way < 0.85:
         encoded = cv2.imencode(".jpg", window[-1].y, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(90, 98))])[1]
-        return cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), scale, 0.0
+        return decoded(encoded, cv2.IMREAD_GRAYSCALE), scale, 0.0
     else:
         return window[-1].y, scale, 0.0
     sent = coded(window, again, options)
     return sent[-1][0].y, scale, sent[-1][1].step
 
 
-def _face(luma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _face(luma: Array, rng: np.random.Generator) -> Array:
     """LARGEST pixels about the middle, anywhere on the codec's grid."""
-    luma = cv2.copyMakeBorder(
-        luma, *[max(0, LARGEST - luma.shape[0]), 0, max(0, LARGEST - luma.shape[1]), 0], cv2.BORDER_REFLECT
-    )
+    below, right = (max(0, LARGEST - side) for side in luma.shape)
+    luma = cv2.copyMakeBorder(luma, below, 0, right, 0, cv2.BORDER_REFLECT)
     y, x = (int(np.clip((side - LARGEST) // 2 + rng.integers(-12, 13), 0, side - LARGEST)) for side in luma.shape)
     return luma[y : y + LARGEST, x : x + LARGEST]
 
 
-def error_of(sent: np.ndarray, received: np.ndarray) -> float:
+def error_of(sent: Array, received: Array) -> float:
     """Root mean square, grey levels, over the middle, of what is not the finest noise."""
     margin = [side // 6 for side in sent.shape]
     difference = cv2.GaussianBlur(received.astype(np.float32) - sent, (0, 0), 0.8)

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from hime_core.arrays import Array
 from hime_core.errors import InputError
 from hime_core.registration import Registration, luma, similarity
 from hime_core.training.degradations import degrade_lr, degrade_reference, relight, tint, turn_with
 from hime_core.training.headshots import (
     PHOTO_SIDE,
-    PHOTO_SUFFIXES,
     Person,
     Shot,
     mirrored,
@@ -28,10 +28,19 @@ from hime_core.training.headshots import (
     resize,
 )
 
-__all__ = ["PHOTO_SIDE", "PHOTO_SUFFIXES", "PairDataset", "PairOptions", "read_identities"]
+__all__ = ["PHOTO_SIDE", "PairDataset", "PairOptions", "read_identities"]
 
 Flips = Literal["even", "uneven", "none"]
+FLIPS: tuple[Flips, ...] = ("even", "uneven", "none")
 MOMENT = 10  # frames of 1/30 s: shots of a clip this near are coded as one sequence
+
+
+def parse_flips(text: str) -> Flips:
+    """Raises InputError for a word that is none of FLIPS."""
+    for flips in FLIPS:
+        if flips == text:
+            return flips
+    raise InputError(f"flips {text!r} are not available; choose one of: {', '.join(FLIPS)}")
 
 
 @dataclass(frozen=True)
@@ -78,24 +87,22 @@ class PairOptions:
     flips: Flips = "even"
 
     def __post_init__(self) -> None:
-        if self.flips not in ("even", "uneven", "none"):
-            raise InputError(f"flips {self.flips!r} are not available; choose one of: even, uneven, none")
+        parse_flips(self.flips)
         if self.window and min(side for side, _ in self.lr_sides) < self.window:
             raise InputError(f"windows of {self.window} pixels do not fit into LR pictures of {self.lr_sides}")
 
     @classmethod
     def for_recipe(cls, recipe: str, scale: int) -> PairOptions:
         """What `rec`, `perceptual` and `call` are trained on at a scale."""
+        options = cls(scale=scale)
         if scale == 8:  # whole pictures of 16
-            sizes = {"window": 16, "batch": 16, "lr_sides": ((16, 0.75), (24, 0.1), (32, 0.15))}
+            options = replace(options, window=16, batch=16, lr_sides=((16, 0.75), (24, 0.1), (32, 0.15)))
         elif recipe == "call":  # from 32 on: the runtime takes smaller faces too, but nothing below is recognisable
-            sizes = {"lr_sides": ((32, 0.3), (48, 0.2), (64, 0.25), (80, 0.1), (96, 0.15))}
-        else:
-            sizes = {}
+            options = replace(options, lr_sides=((32, 0.3), (48, 0.2), (64, 0.25), (80, 0.1), (96, 0.15)))
         if recipe == "call":
             counts = (0.35, 0.25, 0.1, 0.3)  # calls are enhanced with the references there are, mostly three
-            return cls(scale=scale, degraded=0.05, called=0.9, clip_share=0.5, counts=counts, **sizes)
-        return cls(scale=scale, **sizes)
+            options = replace(options, degraded=0.05, called=0.9, clip_share=0.5, counts=counts)
+        return options
 
     @property
     def varies(self) -> bool:
@@ -110,14 +117,14 @@ class PairOptions:
     @classmethod
     def paper(cls, scale: int) -> PairOptions:
         """Section 4 to the letter: clean LR, three raw photos of the person, who has at least two others at hand."""
-        sizes = {"window": 16, "batch": 16, "lr_sides": ((16, 1.0),)} if scale == 8 else {"lr_sides": ((32, 1.0),)}
-        return cls(
-            scale=scale, counts=(0, 0, 0, 1), self_share=0, other_share=1, wrong_share=0, blank_share=0, lone=0,
-            clip_share=0, registered=False, zoom=0, varied=0, **sizes,
+        options = cls(
+            scale=scale, lr_sides=((32, 1.0),), counts=(0, 0, 0, 1), self_share=0, other_share=1, wrong_share=0,
+            blank_share=0, lone=0, clip_share=0, registered=False, zoom=0, varied=0,
         )  # fmt: skip
+        return replace(options, window=16, batch=16, lr_sides=((16, 1.0),)) if scale == 8 else options
 
 
-class PairDataset(Dataset):
+class PairDataset(Dataset[dict[str, torch.Tensor]]):
     """Sample number i is always the same for one seed, so that training resumes where it stopped.
 
     A sample is {"lr": (3, w, w), "hr": (3, s*w, s*w), "references": (R, 1, s*w, s*w)}, uint8, R from 0.
@@ -149,7 +156,7 @@ class PairDataset(Dataset):
         self._person_of = np.repeat(np.arange(len(people)), [len(person.shots) for person in people])
         self._first = np.cumsum([0] + [len(person.shots) for person in people])
         self._chances = np.cumsum(self._weights())
-        self._decoded: tuple[int, np.ndarray] | None = None
+        self._decoded: tuple[int, Array] | None = None
         self._registration: Registration | None = None
 
     def __len__(self) -> int:
@@ -216,7 +223,7 @@ class PairDataset(Dataset):
         other.options = self.options.whole()
         return other
 
-    def _weights(self) -> np.ndarray:
+    def _weights(self) -> Array:
         """Each shot's chance to be a target: clips together clip_share; photos by how many others their person has."""
         o = self.options
         clip = np.array([self.people[p].clip for p in self._person_of])
@@ -227,9 +234,10 @@ class PairDataset(Dataset):
         for mask, share in ((clip, o.clip_share), (~clip, 1 - o.clip_share)):
             if clip.any() and not clip.all() and weights[mask].any():
                 weights[mask] *= share / weights[mask].sum()
-        return weights / weights.sum()
+        chances: Array = weights / weights.sum()
+        return chances
 
-    def _look(self, index: int, flip: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def _look(self, index: int, flip: bool) -> tuple[Array, Array | None]:
         """A shot and its landmarks in shares of its side."""
         shot = self.photos[index]
         if self._decoded is None or self._decoded[0] != index:  # a target is often its own reference
@@ -246,17 +254,17 @@ class PairDataset(Dataset):
         shares = np.array([p for _, p in fitting])
         return int(rng.choice([s for s, _ in fitting], p=shares / shares.sum()))
 
-    def _box(self, native: int, side: int, rng: np.random.Generator) -> np.ndarray:
+    def _box(self, native: int, side: int, rng: np.random.Generator) -> Array:
         """What of a shot is the target: its left, top and side, in shares of the shot's."""
         least = max(side / native, 1 - self.options.zoom)
         if rng.random() < 0.5 or least >= 1:
-            return np.float32([0, 0, 1])
+            return np.array([0, 0, 1], np.float32)
         share = rng.uniform(least, 1)
-        return np.float32([*rng.uniform(0, 1 - share, 2), share])
+        return np.array([*rng.uniform(0, 1 - share, 2), share], np.float32)
 
     def _lr(
-        self, target: int, hr: np.ndarray, side: int, box: np.ndarray, flip: bool, rng: np.random.Generator
-    ) -> tuple[np.ndarray, int | None]:
+        self, target: int, hr: Array, side: int, box: Array, flip: bool, rng: np.random.Generator
+    ) -> tuple[Array, int | None]:
         """The LR picture, and how many pixels the call has of the face at most, where that matters."""
         o = self.options
         kind = rng.random()
@@ -283,12 +291,13 @@ class PairDataset(Dataset):
             frame = self.photos[index].frame
         return found[::-1]
 
-    def _others(self, target: int) -> np.ndarray:
+    def _others(self, target: int) -> Array:
         """Shots of the same person; of a clip those within the gap, or as far away as there are."""
         person = self._person_of[target]
         all_of = np.arange(self._first[person], self._first[person + 1])
         if not self.people[person].clip:
-            return all_of[all_of != target]
+            others: Array = all_of[all_of != target]
+            return others
         gaps = np.array([abs(self.photos[i].frame - self.photos[target].frame) for i in all_of])
         low, high = self.options.gap
         within = all_of[(gaps >= low) & (gaps <= high)]
@@ -299,10 +308,10 @@ class PairDataset(Dataset):
         target: int,
         flip: bool,
         side: int,
-        points: np.ndarray | None,
+        points: Array | None,
         native: int | None,
         rng: np.random.Generator,
-    ) -> np.ndarray | None:
+    ) -> Array | None:
         """A reference's luma, uint8 (side, side), laid over the target by its landmarks; None for a blank one.
 
         native: as `call_reference` has it."""
@@ -339,7 +348,7 @@ class PairDataset(Dataset):
         return cv2.warpAffine(picture, move, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _framed(rgb: np.ndarray, side: int, box: np.ndarray) -> np.ndarray:
+def _framed(rgb: Array, side: int, box: Array) -> Array:
     """The square `box` of a picture, (left, top, side) in shares of its own side, brought to (side, side)."""
     if box[2] == 1:
         return resize(rgb, side)
@@ -348,5 +357,5 @@ def _framed(rgb: np.ndarray, side: int, box: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize((side, side), Image.Resampling.BICUBIC, area))
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
+def _tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hime_core.arrays import Array
 from hime_core.training.dataset import PairOptions
 from hime_core.training.vary import Variation, as_variation, draw_variation, levels, relit, shrunk, warped
 
@@ -46,16 +47,17 @@ class EchoPool:
     def draw(self, step: int) -> Sample:
         """A batch as PairDataset's loader gives them: windows of one LR size with one number of references."""
         o = self._options
+        assert o.window is not None  # what `put` gets is whole, what is drawn is not
         rng = np.random.default_rng((self._seed, step))
         sides = sorted(self._kept)
         fill = np.array([self._taken[side] for side in sides], float)
         side = int(rng.choice(sides, p=fill / fill.sum()))
         count = int(rng.choice(4, p=np.array(o.counts) / sum(o.counts)))
         chosen = rng.integers(min(self._taken[side], self._size), size=o.batch)
-        corners = rng.integers(0, side - o.window + 1, (o.batch, 2))
-        order = rng.permuted(np.tile(np.arange(3), (o.batch, 1)), axis=1)[:, :count]
+        windows = rng.integers(0, side - o.window + 1, (o.batch, 2))
+        orders = rng.permuted(np.tile(np.arange(3), (o.batch, 1)), axis=1)[:, :count]
         mirrored = rng.random(o.batch) < (0.5 if o.flips != "none" else 0)
-        numbers = self._sent(np.column_stack([chosen, mirrored, corners, order]))
+        numbers = self._sent(np.column_stack([chosen, mirrored, windows, orders]))
         which, mirror, corners, order = numbers[:, 0], numbers[:, 1] > 0, numbers[:, 2:4], numbers[:, 4:]
 
         kept = self._kept[side]
@@ -72,7 +74,7 @@ class EchoPool:
             "references": _windows(references, corners * o.scale, o.window * o.scale).unsqueeze(2),
         }
 
-    def _sent(self, numbers: np.ndarray) -> Tensor:
+    def _sent(self, numbers: Array) -> Tensor:
         """All in one copy that does not wait for the device."""
         tensor = torch.from_numpy(numbers)
         return (tensor.pin_memory() if self._device.type == "cuda" else tensor).to(self._device, non_blocking=True)

@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from hime_core.arrays import Array
 from hime_core.errors import InputError
+from hime_core.photos import PHOTO_SUFFIXES
+from hime_core.training.degradations import decoded
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 PHOTO_SIDE = 256
 CLIP_SIDE = 384  # largest of a headshot from a clip: what LR 96 needs at x4
 
@@ -26,15 +28,21 @@ class Shot:
     """
 
     data: bytes | Path
-    landmarks: np.ndarray | None = None
+    landmarks: Array | None = None
     frame: int = 0
     side: int = PHOTO_SIDE
 
-    def rgb(self) -> np.ndarray:
+    def rgb(self) -> Array:
         """uint8 (side, side, 3). Raises InputError when a file has become unreadable."""
         if isinstance(self.data, Path):
             return _read(self.data, self.side)
-        return cv2.imdecode(np.frombuffer(self.data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        return decoded(self.data, cv2.IMREAD_COLOR_RGB)
+
+    @property
+    def encoded(self) -> bytes:
+        """The encoded picture of a shot that lies in memory."""
+        assert isinstance(self.data, bytes)
+        return self.data
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,22 +92,21 @@ def read_photo(path: Path) -> Shot:
             fits = image.size == (PHOTO_SIDE, PHOTO_SIDE)
         if not fits:
             return Shot(path)
-        shot = Shot(path.read_bytes())
-        if cv2.imdecode(np.frombuffer(shot.data, np.uint8), cv2.IMREAD_COLOR_RGB) is None:
-            raise OSError("its picture is damaged")
-    except (OSError, Image.DecompressionBombError) as error:
+        data = path.read_bytes()
+        decoded(data)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is not a readable photo: {error}") from error
-    return shot
+    return Shot(data)
 
 
-def resize(rgb: np.ndarray, side: int) -> np.ndarray:
+def resize(rgb: Array, side: int) -> Array:
     """A picture brought to (side, side) by Pillow's BOX, as evaluation does."""
     if rgb.shape[:2] == (side, side):
         return np.ascontiguousarray(rgb)
     return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize((side, side), Image.Resampling.BOX))
 
 
-def encode(rgb: np.ndarray, suffix: str = ".jpg", quality: int = 95) -> bytes:
+def encode(rgb: Array, suffix: str = ".jpg", quality: int = 95) -> bytes:
     """JPEG with full chroma, or WebP."""
     options = {
         ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality,
@@ -109,16 +116,16 @@ def encode(rgb: np.ndarray, suffix: str = ".jpg", quality: int = 95) -> bytes:
     return cv2.imencode(suffix, np.ascontiguousarray(rgb[..., ::-1]), options[suffix])[1].tobytes()
 
 
-def mirrored(landmarks: np.ndarray) -> np.ndarray:
+def mirrored(landmarks: Array) -> Array:
     """Landmarks of the picture seen in a mirror: left and right change places."""
-    return (np.float32([1, 0]) + np.float32([-1, 1]) * landmarks)[[1, 0, 2, 4, 3]]
+    return (np.array([1, 0], np.float32) + np.array([-1, 1], np.float32) * landmarks)[[1, 0, 2, 4, 3]]
 
 
 def count(people: Sequence[Person]) -> int:
     return sum(len(person.shots) for person in people)
 
 
-def _read(path: Path, side: int) -> np.ndarray:
+def _read(path: Path, side: int) -> Array:
     try:
         with Image.open(path) as image:
             return np.array(resize(np.asarray(image.convert("RGB")), side))

@@ -31,7 +31,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "multiple": multiple, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # it takes no closure
         for group in self.param_groups:
             alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
@@ -42,7 +42,7 @@ class Muon(torch.optim.Optimizer):
 
     def _step(self, parameters: list[nn.Parameter], lr: Tensor | float, momentum: float) -> None:
         """All parameters of one shape at once: a batch of small matrices."""
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for parameter in parameters:
             if "average" not in self.state[parameter]:
                 self.state[parameter]["average"] = torch.zeros_like(parameter)
@@ -51,7 +51,7 @@ class Muon(torch.optim.Optimizer):
         moves = torch._foreach_lerp(gradients, averages, momentum)  # Nesterov's
         directions = orthogonal(torch.stack(moves).flatten(2))
         steps = directions.mul_(lr * (-0.2 * max(directions.shape[1:]) ** 0.5))
-        torch._foreach_add_(parameters, [step.view_as(p) for step, p in zip(steps, parameters, strict=True)])
+        torch._foreach_add_(tuple(parameters), [step.view_as(p) for step, p in zip(steps, parameters, strict=True)])
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

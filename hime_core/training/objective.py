@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class Critics:
 
     vgg: VggFeatures | None = None
     teacher: Hime | None = None
-    known: dict | None = None
+    known: dict[str, Any] | None = None
 
 
 class Objective:
@@ -97,18 +98,19 @@ class Objective:
     def _judged(self, pictures: Tensor) -> Tensor:
         assert self.discriminator is not None
         with self._reduced():
-            return self.discriminator(pictures).float()
+            logits: Tensor = self.discriminator(pictures)
+            return logits.float()
 
     def _reduced(self) -> torch.autocast:
         # Without the cache: the discriminator's weights change between two looks at it.
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16, cache_enabled=False)
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         if self.discriminator is None:
             return {}
         return {"discriminator": self.discriminator.state_dict(), "optimizer": self.optimizer.state_dict()}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             restore(self.optimizer, state["optimizer"])

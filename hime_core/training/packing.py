@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -186,9 +186,9 @@ def _estimate(people: Sequence[Person], rung: tuple[int, int] | None) -> float:
     """Bytes of the whole, a little too few rather than too many: the archive itself decides."""
     shots = [shot for person in people for shot in person.shots]
     if rung is None:
-        return float(sum(len(shot.data) for shot in shots))
+        return float(sum(len(shot.encoded) for shot in shots))
     chosen = [shots[i] for i in np.linspace(0, len(shots) - 1, min(_SAMPLE, len(shots))).astype(int)]
-    return 0.95 * len(shots) * float(np.mean([len(_reduced(shot, *rung).data) for shot in chosen]))
+    return 0.95 * len(shots) * float(np.mean([len(_reduced(shot, *rung).encoded) for shot in chosen]))
 
 
 def _archive(people: Iterable[Person]) -> bytes:
@@ -197,8 +197,8 @@ def _archive(people: Iterable[Person]) -> bytes:
         for p, person in enumerate(people):
             entries = []
             for s, shot in enumerate(person.shots):
-                name = f"{p:05}/{s:04}{'.webp' if shot.data[:4] == b'RIFF' else '.jpg'}"
-                archive.writestr(zipfile.ZipInfo(name), shot.data)
+                name = f"{p:05}/{s:04}{'.webp' if shot.encoded[:4] == b'RIFF' else '.jpg'}"
+                archive.writestr(zipfile.ZipInfo(name), shot.encoded)
                 marks = None if shot.landmarks is None else np.round(shot.landmarks.astype(float), 4).tolist()
                 entries.append({"file": name, "frame": shot.frame, "side": shot.side, "landmarks": marks})
             index.append({"name": person.name, "clip": person.clip, "shots": entries})
@@ -207,7 +207,7 @@ def _archive(people: Iterable[Person]) -> bytes:
     return buffer.getvalue()
 
 
-def _shot(archive: zipfile.ZipFile, fields: dict) -> Shot:
+def _shot(archive: zipfile.ZipFile, fields: dict[str, Any]) -> Shot:
     marks = fields["landmarks"]
     landmarks = None if marks is None else np.array(marks, np.float32).reshape(5, 2)
     return Shot(archive.read(fields["file"]), landmarks, int(fields["frame"]), int(fields["side"]))

@@ -5,11 +5,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from torch.cuda import _POOL_HANDLE
+
 Tensors = dict[str, Tensor]
+Shape = tuple[torch.Size, ...]  # of all tensors of a batch
 WARM_UP = 3  # steps of a shape made as usual before it is captured: they choose kernels and make the optimisers' state
 
 
@@ -21,9 +26,9 @@ class Replay:
 
     def __init__(self, step: Callable[[Tensors], Tensors]) -> None:
         self._step = step
-        self._seen: Counter[tuple] = Counter()
-        self._graphs: dict[tuple, tuple[torch.cuda.CUDAGraph, Tensors, Tensors]] = {}
-        self._pool = None
+        self._seen: Counter[Shape] = Counter()
+        self._graphs: dict[Shape, tuple[torch.cuda.CUDAGraph, Tensors, Tensors]] = {}
+        self._pool: _POOL_HANDLE | None = None
         self._beside = torch.cuda.Stream()
 
     def __call__(self, batch: Tensors) -> Tensors:
@@ -58,7 +63,7 @@ class Replay:
         return graph, inputs, outputs
 
 
-def restore(optimizer: torch.optim.Optimizer, saved: dict) -> None:
+def restore(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     """Loads what an optimiser remembers, also what was saved on another kind of device, and keeps its own options and
     the tensor of its rate, which a graph reads."""
     rates = [group["lr"] for group in optimizer.param_groups]

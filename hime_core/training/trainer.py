@@ -77,7 +77,7 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         cuda = self.device.type == "cuda"
         self._bf16 = cuda or torch.cpu._is_avx512_bf16_supported()  # a CPU without emulates it, slowly
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.data, self.run, self.options = data, run, options
         torch.backends.cudnn.benchmark = cuda  # shapes are few and stay
         self.average = deepcopy(self.model).requires_grad_(False)
@@ -211,7 +211,7 @@ class Trainer:
     def _follow(self) -> None:
         """An exponential moving average of the weights; it begins short, so that short runs do not average their
         beginning."""
-        averages, weights = list(self.average.parameters()), list(self.model.parameters())
+        averages, weights = tuple(self.average.parameters()), tuple(self.model.parameters())
         moves = torch._foreach_sub(weights, averages)
         torch._foreach_mul_(moves, self._pull)
         torch._foreach_add_(averages, moves)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hime_core.arrays import Array
 from hime_core.training.degradations import FIELD, GAIN, GAMMA, GROWTH, KNOTS, OFFSET, SHIFT, TINT, TURN
 
 
@@ -32,7 +33,7 @@ class Variation:
     gain: Tensor
 
 
-def draw_variation(rng: np.random.Generator, count: int, varied: float, mirrored: np.ndarray) -> np.ndarray:
+def draw_variation(rng: np.random.Generator, count: int, varied: float, mirrored: Array) -> Array:
     """Numbers of `count` variations, float32 (count, 8 + 2 + 2 KNOTS^2), for `as_variation`. varied: share of pictures
     that are changed; mirrored: bool (count,)."""
     changed = rng.random(count) < varied

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hime_core.engine.backends import TorchBackend
+from hime_core.engine import TorchBackend
 from hime_core.model.checkpoint import load_weights
 from hime_core.training.replay import WARM_UP, Replay
 

@@ -12,8 +12,9 @@ from hime_core.errors import InputError
 from hime_core.evaluation.bench import bench, stages
 from hime_core.evaluation.command import EvaluateOptions, evaluate
 from hime_core.evaluation.evaluate import Evaluation
+from hime_core.evaluation.headshot import face_square, inner_face
 from hime_core.evaluation.lists import Item, draw_list, native_sides, of_another, read_list, spread
-from hime_core.evaluation.metrics import Meter, face_square, inner_face, psnr, ssim
+from hime_core.evaluation.metrics import Meter, psnr, ssim
 from hime_core.evaluation.sheet import Sheet
 from hime_core.evaluation.store import Store, write_json
 from hime_core.model.checkpoint import load_weights, save_checkpoint

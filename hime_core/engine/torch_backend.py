@@ -1,4 +1,4 @@
-"""What runs the network on a batch of faces: the seam, PyTorch and ONNX Runtime; `ncnn_backend.py` has the third."""
+"""PyTorch: for CUDA, and the reference that the other backends are measured against."""
 
 from __future__ import annotations
 
@@ -7,36 +7,23 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 
-from hime_core.engine.onnx_graph import build_graph
+from hime_core.arrays import Array
 from hime_core.model.hime import Hime
 
+if TYPE_CHECKING:
+    from torch.cuda import _POOL_HANDLE
+
 CUDA_BATCH = 16
-CORES_PER_LANE = 4  # of a CPU that runs faces: the rest decodes, tracks and encodes
 CUDA_LANES = 4  # cutting references takes CPU time: several batches are prepared beside the one that computes
 CORES_PER_CUTTER = 2  # where a GPU runs faces
 MAX_GRAPHS = 48  # 1 to 16 faces of 3 LR sizes with 1 to 3 references fit
 
 log = logging.getLogger(__name__)
-
-
-class Backend(Protocol):
-    """`infer` may be called from `lanes` threads at once."""
-
-    scale: int
-    max_batch: int  # faces that are best run together
-    lanes: int
-    cutters: int  # threads that cut references for all lanes; 1: each lane does it itself
-
-    def infer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
-        """lr: uint8 (N, L, L, 3); references: luma uint8 (N, R, sL, sL), R at least 1. Returns uint8 (N, sL, sL, 3)."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +58,11 @@ class TorchBackend:
             self._model.to(memory_format=torch.channels_last)
             self._arrivals, self._computing, self._departures = (torch.cuda.Stream() for _ in range(3))
         self._graphs: dict[tuple[torch.Size, torch.Size], _Graph | None] = {}
-        self._memory = None  # of all graphs: one runs at a time
+        self._memory: _POOL_HANDLE | None = None  # of all graphs: one runs at a time
         self._lock = threading.Lock()
 
     @torch.inference_mode()
-    def infer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
+    def infer(self, lr: Array, references: Array) -> Array:
         if not self._cuda:
             torch.set_num_threads(1)  # more collapse as soon as another load runs beside them
             return self._forward(torch.from_numpy(lr), torch.from_numpy(references)).numpy()
@@ -134,50 +121,13 @@ class TorchBackend:
         # Without autocast's cache: its copies of the weights would belong to one recording.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._cuda, cache_enabled=False):
             face = lr.permute(0, 3, 1, 2).float().div_(255.0)  # channels last as it is
-            sr = self._model(face if self._cuda else face.contiguous(), references.unsqueeze(2).float().div_(255.0))
+            refs = references.unsqueeze(2).float().div_(255.0)
+            sr: Tensor = self._model(face if self._cuda else face.contiguous(), refs)
         out = sr.float().mul(255.0).add_(0.5).clamp_(0, 255).to(torch.uint8)
         return out.permute(0, 2, 3, 1).contiguous()
-
-
-def cpu_lanes() -> int:
-    """Threads that run faces on a CPU, one face each."""
-    return max(1, (os.cpu_count() or 1) // CORES_PER_LANE)
 
 
 def padded(batch: Tensor) -> Tensor:
     """The batch with its last entry repeated up to the next power of two."""
     missing = (1 << (len(batch) - 1).bit_length()) - len(batch)
     return torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])]) if missing else batch
-
-
-class OnnxBackend:
-    """ONNX Runtime, one CPU thread a face: every network, those with flow guidance too, which `NcnnBackend` lacks."""
-
-    max_batch = cutters = 1
-
-    def __init__(self, model: Hime) -> None:
-        self.scale = model.config.scale
-        self.lanes = cpu_lanes()
-        self._mirrored = model.config.mirrored
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            build_graph(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-
-    def infer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
-        return np.stack([self._one(face, refs) for face, refs in zip(lr, references, strict=True)])
-
-    def _one(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
-        face = lr.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
-        refs = references[:, None].astype(np.float32) / np.float32(255)
-        sr = self._answer(face, refs)
-        if self._mirrored:
-            sr = (sr + self._answer(face[..., ::-1], refs[..., ::-1])[..., ::-1]) / 2
-        return np.clip(sr.transpose(1, 2, 0) * 255 + 0.5, 0, 255).astype(np.uint8)
-
-    def _answer(self, lr: np.ndarray, references: np.ndarray) -> np.ndarray:
-        """The graph's: (1, 3, h, w) and (R, 1, s*h, s*w) to (3, s*h, s*w)."""
-        inputs = {"lr": np.ascontiguousarray(lr), "references": np.ascontiguousarray(references)}
-        return self._session.run(None, inputs)[0][0]
