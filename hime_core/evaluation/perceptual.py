@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from PIL import Image
 
 from hime_core.errors import InputError
 from hime_core.evaluation.metrics import face_square, unit
+from hime_core.faces.networks import inception, read_state
 
 ALEXNET, LPIPS_HEADS, IDENTITY = "alexnet_features.pth", "lpips_alex.pth", "inception_resnet_v1_casia_fp16.pt"
 ALEXNET_SLICES = {"0": 1, "3": 2, "6": 3, "8": 4, "10": 5}  # torchvision's layer to the lpips package's slice
@@ -61,14 +60,7 @@ class Identity:
     """
 
     def __init__(self, folder: Path) -> None:
-        from facenet_pytorch import InceptionResnetV1
-
-        state = read_state(folder / IDENTITY)
-        self._network = InceptionResnetV1(pretrained=None).eval()
-        try:
-            self._network.load_state_dict(state)
-        except RuntimeError as error:
-            raise InputError(f"{folder / IDENTITY} is no state dict of InceptionResnetV1: {error}") from error
+        self._network = inception(folder / IDENTITY)
 
     @torch.inference_mode()
     def similarities(self, images: Sequence[np.ndarray], truth: np.ndarray) -> list[float]:
@@ -82,17 +74,3 @@ class Identity:
         x, y, side = face_square(headshot.shape[0], IDENTITY_SHARE)
         face = Image.fromarray(headshot[y : y + side, x : x + side])
         return np.asarray(face.resize((IDENTITY_SIDE, IDENTITY_SIDE), Image.Resampling.BICUBIC))
-
-
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """A PyTorch state dict, bare or under "params_ema", in float32. Raises InputError."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; the folder must hold it") from error
-    except (OSError, RuntimeError, EOFError, ValueError, struct.error, pickle.UnpicklingError) as error:
-        raise InputError(f"{path} cannot be read as a PyTorch state dict: {error}") from error
-    state = state.get("params_ema", state) if isinstance(state, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{path} holds no state dict of tensors")
-    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}

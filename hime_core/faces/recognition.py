@@ -1,0 +1,102 @@
+"""Whose face it is: embeddings that are alike for one person's faces, and how alike two must be.
+
+`load_recogniser` says which network makes them. Embeddings are biometric data: they are kept in memory alone, and
+those of different networks do not compare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from hime_core.faces.geometry import resized
+
+SIDES = (16, 24, 32, 48, 64, 96)  # pixels of headshots that limits are measured at
+OWN = Path(__file__).parent.parent / "weights" / "faces" / "identity.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class FacePicture:
+    """rgb: uint8 (n, n, 3), the headshot's square as it is in its frame; landmarks: (5, 2) in its pixels."""
+
+    rgb: np.ndarray
+    landmarks: np.ndarray
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Cosines. same: at or above it, two faces are one person (at most 1 in 1,000 of others' faces reach it), and over 1
+    where faces of that size never tell; other: below it they are two people (at most 1 in 100 of a person's own faces).
+    """
+
+    same: float
+    other: float
+
+
+NEVER = Limits(2.0, -2.0)
+
+
+class Recogniser(Protocol):
+    name: str
+
+    def embed(self, faces: Sequence[FacePicture]) -> np.ndarray:
+        """(N, D) float32 of unit length. Called from any thread, several at once."""
+        ...
+
+    def limits(self, side: int) -> Limits:
+        """Of comparisons of faces of `side` px headshots with exemplars made equally coarse (`coarsened`)."""
+        ...
+
+
+def coarsened(face: FacePicture, side: int) -> FacePicture:
+    """The face reduced by area to `side` pixels; one that has no more is as it was."""
+    own = face.rgb.shape[0]
+    if side >= own:
+        return face
+    landmarks = (np.asarray(face.landmarks, np.float32) + 0.5) * (side / own) - 0.5
+    return FacePicture(resized(face.rgb, side), landmarks.astype(np.float32))
+
+
+def likeness(embedding: np.ndarray, gallery: np.ndarray) -> float:
+    """The cosine, -1..1, of an embedding (D,) with the mean of a gallery (K, D) of one person, K at least 1."""
+    mean = np.asarray(gallery, np.float32).mean(0)
+    return float(embedding @ mean / max(float(np.linalg.norm(mean)), 1e-6))
+
+
+def limits_between(measured: dict[int, Limits], side: int) -> Limits:
+    """The limits at `side` from those measured at some sides: the nearest ones' by the logarithm of the side, the
+    largest's for larger faces, NEVER for smaller ones than the smallest."""
+    sides = sorted(measured)
+    if side < sides[0]:
+        return NEVER
+    at = [math.log2(known) for known in sides]
+    same, other = (
+        float(np.interp(math.log2(side), at, [getattr(measured[known], kind) for known in sides]))
+        for kind in ("same", "other")
+    )
+    return Limits(same, other)
+
+
+def load_recogniser(weights: str | Path | None = None) -> Recogniser:
+    """weights, as HIME_IDENTITY_WEIGHTS gives them: nothing for the network that comes with this package; a file, ours
+    (.safetensors) or a state dict of facenet-pytorch's InceptionResnetV1; "casia" or a URL "https://…#sha256=…" for
+    such a state dict from the cache.
+
+    What the cache does not hold yet is fetched in the background, and our own network serves until the next start:
+    embeddings that are in use would not compare with those of another network. Raises InputError naming a file that
+    cannot be used.
+    """
+    from hime_core.faces import fetching, networks
+
+    if weights is None or not str(weights):
+        return networks.read_own(OWN)
+    if fetching.is_published(str(weights)):
+        cached = fetching.cached_or_fetched(str(weights))
+        return networks.read_inception(cached) if cached else networks.read_own(OWN)
+    path = Path(weights)
+    return networks.read_own(path) if path.suffix == ".safetensors" else networks.read_inception(path)
