@@ -102,7 +102,7 @@ async def test_a_photo_is_registered_listed_fetched_and_deleted(client, world):
     assert (await client.get(URL)).json() == {"person": "ann", "exemplars": []}
     assert world.files() == []
     assert info["id"] in world.engine.forgotten
-    assert ("ann", [info["id"]]) in world.rooms.forgotten
+    assert info["id"] in world.rooms.forgotten
 
 
 async def test_of_several_photos_each_is_answered_in_order_and_only_the_usable_are_kept(client, world):
@@ -116,8 +116,8 @@ async def test_of_several_photos_each_is_answered_in_order_and_only_the_usable_a
 
 
 async def test_photos_reach_running_calls_and_new_streams_alike(client, world):
-    info = (await register(client, portrait())).json()["exemplars"][0]
-    running = world.rooms.bank.photos[info["id"]]
+    await register(client, portrait())
+    (running,) = world.rooms.people.expect("ann").bank.exemplars()
     (stored,) = world.open_store().exemplars_of("ann")
     assert stored.id == running.id and stored.source == "photo" and stored.frame == 0
     assert stored.headshot == running.headshot and stored.sharpness == running.sharpness
@@ -231,18 +231,18 @@ async def test_expired_photos_are_never_served_and_are_purged(client, world):
     assert len(world.files()) == 1
     await world.service.purge()
     assert world.files() == []
-    assert info["id"] in world.engine.forgotten and ("ann", [info["id"]]) in world.rooms.forgotten
+    assert info["id"] in world.engine.forgotten and info["id"] in world.rooms.forgotten
 
 
 async def test_a_person_is_forgotten_whole(client, world):
     await register(client, portrait(), portrait("PNG"))
     kept = (await register(client, portrait(), person="bob")).json()["exemplars"][0]["id"]
-    world.rooms.bank.add_photo(SimpleNamespace(id="from-the-call"))
+    people = world.rooms.people
+    people.newcomer(people.next_sighting())
     ids = {path.stem for path in world.files()} - {kept}
     assert (await client.delete("/api/people/ann")).status_code == 204
     assert {path.stem for path in world.files()} == {kept}
-    assert world.engine.forgotten == ids | {"from-the-call"}
-    assert world.rooms.forgotten == [("ann", None)]
+    assert world.engine.forgotten == ids and people.everyone() == []
     database = b"".join(path.read_bytes() for path in world.settings.data.glob("hime.db*"))
     assert b"ann" not in database and not any(id.encode() in database for id in ids)
     assert (await client.delete("/api/people/ann")).status_code == 204
@@ -268,7 +268,7 @@ async def test_a_failed_write_leaves_nothing_behind(client, world, monkeypatch):
     monkeypatch.setattr(PhotoStore, "_write", fails_at_second)
     answer = await register(client, portrait(), portrait())
     assert answer.status_code == 503 and "Retry-After" in answer.headers
-    assert world.files() == [] and world.rooms.bank.photos == {}
+    assert world.files() == [] and world.rooms.people.exemplars() == []
     assert (await client.get(URL)).json()["exemplars"] == []
     assert world.store.purge() == []
 
@@ -299,7 +299,7 @@ async def test_a_file_that_cannot_be_erased_is_not_served_and_goes_later(client,
     monkeypatch.setattr(world.store._files, "rm_file", refuses)
     assert (await client.delete(f"{URL}/{id}")).status_code == 503
     assert (await client.get(f"{URL}/{id}")).status_code == 404
-    assert id in world.engine.forgotten and world.rooms.forgotten == [("ann", [id])]
+    assert id in world.engine.forgotten and world.rooms.forgotten == [id]
     monkeypatch.undo()
     await world.service.purge()
     assert world.files() == []
