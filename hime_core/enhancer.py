@@ -131,11 +131,11 @@ class Enhancer:
         self._gate.keep(face.track for face in faces)
         if any(self._gate.looks(face.track, self._frame) for face in faces):
             rgb()  # now, as its time is not selection's
+        job.watched = watched
         with self._stage("select"):
             self._measure(job, rgb)
             self._feed(rgb, faces, job.step)
             job.eligible = tuple(self._eligible(job, rgb))
-        job.watched = watched
         if job.eligible and watched:
             job.demand = self.pace.rung.name
         if job.eligible and job.ask and watched and self._request is None:
@@ -167,6 +167,7 @@ class Enhancer:
             sighting = self._sightings.of(face.track)
             if eligible:
                 found.append(eligible)
+                reason = "" if job.watched else "unwatched"
             else:
                 reason = "unrecognised" if reason == "no_exemplar" and sighting.verdict != "new" else reason
                 job.bypasses.append(reason)

@@ -65,6 +65,22 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_service_running(settings
         assert future.exception(timeout=0) is not None
 
 
+async def test_without_a_recogniser_the_service_runs_and_says_so(settings):
+    settings = settings.model_copy(update={"identity_weights": "no-such-file"})
+    app = create_app(settings, FakeEngine(), FakeDetector())
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        ready = await client.get("/readyz")
+        assert ready.status_code == 503 and ready.json()["recogniser"] is None
+        (reason,) = ready.json()["reasons"]
+        assert reason.startswith("recogniser: ") and "no-such-file" in reason
+        files = [("photos", ("a.jpg", portrait(), "image/jpeg"))]
+        answer = await client.post("/api/people/ann/exemplars", files=files, data={"consent": "true"})
+        assert answer.status_code == 201
+
+
 async def test_storage_that_cannot_be_used_is_a_reason(settings, tmp_path):
     (tmp_path / "data").write_text("in the way")
     async with running(settings) as (_, client):
