@@ -22,7 +22,8 @@ export class PhotosAside {
 
   private async look(): Promise<void> {
     if (document.hidden) return;
-    const names = await fetchBank(this.room, this.me).then(setAside, () => []);
+    const names = await fetchBank(this.room, this.me).then(setAside, () => null);
+    if (!names) return;
     const sure = names.filter((name) => this.before.includes(name));
     this.before = names;
     if (sure.join() === this.told) return;

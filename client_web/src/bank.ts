@@ -12,6 +12,8 @@ import {
 } from "./known";
 
 const POLL_MS = 2000;
+/** Of each person, where there are several: the newest ones. */
+const SHOWN_EACH = 4;
 
 export function fetchBank(room: string, name: string): Promise<Bank> {
   return getJson<Bank>(`/api/rooms/${room}/${name}/bank`);
@@ -62,7 +64,7 @@ export class BankStrip {
     if (name !== this.chooser.value) return;
     this.note.textContent =
       bank.exemplars.length > 0
-        ? `${bank.exemplars.length} sharp ${bank.exemplars.length === 1 ? "view" : "views"}, each for the face that it belongs to`
+        ? `${bank.exemplars.length} sharp ${bank.exemplars.length === 1 ? "view" : "views"}, each for its own face`
         : "None yet: they come from a close, sharp face or from photos.";
     this.show(bank);
   }
@@ -77,7 +79,8 @@ export class BankStrip {
     for (const person of people) {
       const face = bank.faces.find((each) => each.person === person.id);
       const exemplars = bank.exemplars.filter((each) => each.person === person.id);
-      this.shown.get(person.id)!.show(names.get(person.id)!, person, face ? fateInWords(face) : "", exemplars);
+      const most = people.length > 1 ? SHOWN_EACH : exemplars.length;
+      this.shown.get(person.id)!.show(names.get(person.id)!, person, face ? fateInWords(face) : "", exemplars, most);
     }
     const elements = [...this.shown.values()].map(({ element }) => element);
     if (elements.some((element, at) => element !== this.list.children[at]) || elements.length !== this.list.children.length) {
@@ -100,14 +103,16 @@ class Known {
     this.element.append(el("div", { class: "who" }, [this.name, this.presence, this.from, this.fate]), this.list);
   }
 
-  show(name: string, person: BankPerson, fate: string, exemplars: readonly BankExemplar[]): void {
+  show(name: string, person: BankPerson, fate: string, all: readonly BankExemplar[], most: number): void {
+    const exemplars = most > 0 ? all.slice(-most) : [];
+    const more = all.length - exemplars.length;
     this.element.dataset.state = person.state;
     this.name.textContent = name;
     this.presence.textContent = presenceInWords(person);
     this.from.textContent = exemplarsInWords(person);
     this.fate.textContent = fate;
     this.fate.classList.toggle("not", fate.startsWith("Not"));
-    const ids = exemplars.map(({ id }) => id).join();
+    const ids = [more, ...exemplars.map(({ id }) => id)].join();
     if (ids !== this.shown) {
       this.shown = ids;
       this.list.replaceChildren(
@@ -118,6 +123,7 @@ class Known {
             el("span", { class: "age" }),
           ]),
         ),
+        ...(more > 0 ? [el("li", { class: "more" }, [`+${more}`])] : []),
       );
     }
     exemplars.forEach((exemplar, index) => {

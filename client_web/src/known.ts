@@ -53,7 +53,7 @@ export function namesOf(people: readonly BankPerson[]): Map<number, string> {
 
 /** Whether the person is in the picture, and since when it is known. */
 export function presenceInWords(person: BankPerson): string {
-  if (person.state === "unmatched") return "not recognised in this picture";
+  if (person.state === "unmatched") return "not recognised here";
   const known = `known for ${ageInWords(person.since_seconds ?? 0)}`;
   return person.state === "here" ? `here, ${known}` : `away for ${ageInWords(person.seen_seconds_ago ?? 0)}, ${known}`;
 }
@@ -62,7 +62,7 @@ export function presenceInWords(person: BankPerson): string {
 export function exemplarsInWords(person: BankPerson): string {
   if (person.state !== "unmatched") return person.exemplars > 0 ? counted(person.exemplars, "exemplar") : "no exemplars yet";
   if (person.exemplars === 0) return "no photos are kept under this name";
-  return `${counted(person.exemplars, "photo")} set aside: no face here matches`;
+  return `${counted(person.exemplars, "photo")} set aside: no face matches`;
 }
 
 /** What becomes of a face, and why. */
@@ -74,9 +74,10 @@ export function fateInWords(face: BankFace): string {
   return face.exemplars > 0 ? `Enhanced with ${counted(face.exemplars, "exemplar")}` : "Enhanced without exemplars";
 }
 
-/** Whose registered photos are not used although a face is there that is large enough to tell. */
-export function setAside(bank: Bank): string[] {
+/** Whose registered photos match no face; null while no face is there that is large enough to tell. */
+export function setAside(bank: Bank): string[] | null {
   const telling = bank.faces.some(({ side, verdict }) => side >= TELLING_SIDE && verdict !== "covered" && verdict !== "unsure");
-  if (!telling) return [];
-  return bank.people.filter(({ state, exemplars }) => state === "unmatched" && exemplars > 0).map(({ name }) => name!);
+  const unmatched = bank.people.filter(({ state, exemplars }) => state === "unmatched" && exemplars > 0);
+  if (!telling && unmatched.length > 0) return null;
+  return unmatched.map(({ name }) => name!);
 }

@@ -40,12 +40,12 @@ describe("people in words", () => {
   it("tells who is here, since when, and who is away", () => {
     expect(presenceInWords(person())).toBe("here, known for 1 min");
     expect(presenceInWords(person({ state: "away", seen_seconds_ago: 12.4 }))).toBe("away for 12 s, known for 1 min");
-    expect(presenceInWords(unmatched("zoe"))).toBe("not recognised in this picture");
+    expect(presenceInWords(unmatched("zoe"))).toBe("not recognised here");
   });
   it("tells from how many exemplars, and which photos are set aside", () => {
     expect(exemplarsInWords(person({ exemplars: 1 }))).toBe("1 exemplar");
     expect(exemplarsInWords(person({ exemplars: 0 }))).toBe("no exemplars yet");
-    expect(exemplarsInWords(unmatched("zoe"))).toBe("2 photos set aside: no face here matches");
+    expect(exemplarsInWords(unmatched("zoe"))).toBe("2 photos set aside: no face matches");
     expect(exemplarsInWords(unmatched("zoe", 0))).toBe("no photos are kept under this name");
   });
   it("tells what becomes of a face, and why it is not enhanced", () => {
@@ -61,9 +61,9 @@ describe("photos set aside", () => {
   it("are told only where a face is there that would match", () => {
     const people = [person(), unmatched("zoe")];
     expect(setAside(bank(people, [face()]))).toEqual(["zoe"]);
-    expect(setAside(bank(people, [face({ side: 30 })]))).toEqual([]);
-    expect(setAside(bank(people, [face({ verdict: "unsure" }), face({ verdict: "covered" })]))).toEqual([]);
-    expect(setAside(bank(people, []))).toEqual([]);
+    expect(setAside(bank(people, [face({ side: 30 })]))).toBeNull();
+    expect(setAside(bank(people, [face({ verdict: "unsure" }), face({ verdict: "covered" })]))).toBeNull();
+    expect(setAside(bank(people, []))).toBeNull();
     expect(setAside(bank([person(), unmatched("zoe", 0)], [face()]))).toEqual([]);
     expect(setAside(bank([person({ name: "zoe" })], [face()]))).toEqual([]);
   });
@@ -88,7 +88,13 @@ describe("PhotosAside", () => {
     answer = bank([unmatched("zoe")], [face()]);
     await next();
     expect(heard).toEqual([]);
+    answer = bank([unmatched("zoe")], [face({ side: 20 })]); // too far to tell
     await next();
+    expect(heard).toEqual([]);
+    answer = bank([unmatched("zoe")], [face()]);
+    await next();
+    expect(heard).toEqual([["zoe"]]);
+    answer = bank([unmatched("zoe")], []); // away for a moment
     await next();
     expect(heard).toEqual([["zoe"]]);
     answer = bank([person({ name: "zoe" })], [face({ verdict: "recognised" })]);

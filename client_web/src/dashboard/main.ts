@@ -108,7 +108,10 @@ function drawFigures(points: readonly Point[]): void {
   const newest = recent.at(-1);
   const latency = merge(recent.map((point) => point.frame_latency));
   const recognitions = total(points.map((point) => point.recognition ?? {}));
-  const mistakes = ["corrected", "error"].map((each) => `${recognitions[each] ?? 0} ${RECOGNITIONS[each]}`).join(" · ");
+  const recognised = Object.entries(RECOGNITIONS)
+    .filter(([outcome]) => outcome !== "error" || recognitions.error)
+    .map(([outcome, words]) => `${recognitions[outcome] ?? 0} ${words}`)
+    .join(", ");
   const tile = (label: string, value: string, unit = "", extra = "", wide = false): HTMLElement =>
     el("div", { class: wide ? "figure wide" : "figure" }, [
       el("span", { class: "label" }, [label]),
@@ -125,8 +128,7 @@ function drawFigures(points: readonly Point[]): void {
     ),
     tile("Frames out", figure(mean(recent.map((point) => point.fps_out))), "/s", `${newest?.streams.out ?? 0} streams out`),
     tile("Enhanced", figure(mean(recent.map((point) => point.outcomes.enhanced ?? 0))), "/s", "every face fresh"),
-    tile("Bank", String(newest?.bank_exemplars ?? 0), "", "exemplars held"),
-    tile("Faces recognised", String(recognitions.recognised ?? 0), "", `${mistakes} · last ${span / 60} min`),
+    tile("Bank", String(newest?.bank_exemplars ?? 0), "", `exemplars · ${recognised}`),
     tile("Reference age", figure(mean(recent.map((point) => point.reference_gap_s))), "s", "of those used"),
     tile("Batch", figure(mean(recent.map((point) => point.batch_size))), "", "faces at once"),
   );

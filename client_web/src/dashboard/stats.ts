@@ -63,9 +63,9 @@ export const BYPASSES: Record<string, string> = {
 };
 /** What came of telling whose face it is. */
 export const RECOGNITIONS: Record<string, string> = {
-  recognised: "recognised",
+  recognised: "faces recognised",
   corrected: "corrected",
-  error: "failed",
+  error: "not looked at for an error",
 };
 export const KEPT_SECONDS = 600;
 
