@@ -94,13 +94,12 @@ class Known {
   readonly element = el("li", { class: "person" });
   private readonly name = el("strong");
   private readonly presence = el("span", { class: "presence" });
-  private readonly from = el("span");
   private readonly fate = el("span", { class: "fate" });
   private readonly list = el("ul");
   private shown = "";
 
   constructor() {
-    this.element.append(el("div", { class: "who" }, [this.name, this.presence, this.from, this.fate]), this.list);
+    this.element.append(el("div", { class: "who" }, [this.name, this.presence, this.fate]), this.list);
   }
 
   show(name: string, person: BankPerson, fate: string, all: readonly BankExemplar[], most: number): void {
@@ -108,8 +107,7 @@ class Known {
     const more = all.length - exemplars.length;
     this.element.dataset.state = person.state;
     this.name.textContent = name;
-    this.presence.textContent = presenceInWords(person);
-    this.from.textContent = exemplarsInWords(person);
+    this.presence.textContent = `${presenceInWords(person)} · ${exemplarsInWords(person)}`;
     this.fate.textContent = fate;
     this.fate.classList.toggle("not", fate.startsWith("Not"));
     const ids = [more, ...exemplars.map(({ id }) => id)].join();
@@ -118,7 +116,7 @@ class Known {
       this.list.replaceChildren(
         ...exemplars.map((exemplar) =>
           el("li", {}, [
-            el("img", { src: exemplar.thumbnail, alt: "", width: "56", height: "56" }),
+            el("img", { src: exemplar.thumbnail, alt: "", width: "48", height: "48" }),
             el("span", { class: "source" }, [exemplar.source === "photo" ? "Photo" : "Call"]),
             el("span", { class: "age" }),
           ]),
