@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
@@ -72,10 +72,12 @@ class Enhancer:
         damage: DamageEstimator | None = None,
         gate: Gate | None = None,
         recogniser: Recogniser | None = None,
+        on_recognition: Callable[[str], None] = lambda outcome: None,
     ) -> None:
         """people: who is known already; they outlive the enhancer. damage: reads what a codec took from the picture
         itself; without it, only the bitstream tells. gate: another than the usual one. recogniser: tells whose face it
-        is; without it exemplars last as long as an unbroken track, and photos go to nobody."""
+        is; without it exemplars last as long as an unbroken track, and photos go to nobody. on_recognition: is told
+        what came of it, as Sightings counts it."""
         self.people = people
         self.seen: tuple[SeenFace, ...] = ()  # of the last frame that was looked at; may be read from any thread
         self._damage = damage
@@ -84,20 +86,14 @@ class Enhancer:
         self._watch = FaceWatch(detector, config.detect_every, config.patience is None, self._stage)
         self._steady = SteadyDetail(config.carry_for, config.fade, config.steadiness)
         self._gate = gate or Gate()
-        self._sightings = Sightings(people, recogniser, config.patience is None, self._stage, clock)
+        self._sightings = Sightings(people, recogniser, config.patience is None, self._stage, clock, on_recognition)
         self._stream = object()  # its name at the engine
         self._frame = 0
         self._looked = -GLANCE_EVERY  # the frame that was last searched for faces
         self._request: Request | None = None  # the last one, begin()'s
         self._late: Request | None = None  # one that finish() did not wait for
         self._slow = False
-        self._dropped = False  # what is remembered is to be forgotten
         self.pace = Pace(config.patience, config.references)
-
-    def forget(self, exemplar_ids: Iterable[str] | None) -> None:
-        """Drops exemplars by id; None drops all of them, and the detail that came of them. From any thread."""
-        self._dropped = self._dropped or exemplar_ids is None
-        self.people.forget(exemplar_ids)
 
     def close(self) -> None:
         self._watch.close()
@@ -135,11 +131,11 @@ class Enhancer:
         self._gate.keep(face.track for face in faces)
         if any(self._gate.looks(face.track, self._frame) for face in faces):
             rgb()  # now, as its time is not selection's
+        job.watched = watched
         with self._stage("select"):
             self._measure(job, rgb)
             self._feed(rgb, faces, job.step)
             job.eligible = tuple(self._eligible(job, rgb))
-        job.watched = watched
         if job.eligible and watched:
             job.demand = self.pace.rung.name
         if job.eligible and job.ask and watched and self._request is None:
@@ -171,6 +167,7 @@ class Enhancer:
             sighting = self._sightings.of(face.track)
             if eligible:
                 found.append(eligible)
+                reason = "" if job.watched else "unwatched"
             else:
                 reason = "unrecognised" if reason == "no_exemplar" and sighting.verdict != "new" else reason
                 job.bypasses.append(reason)
@@ -239,9 +236,6 @@ class Enhancer:
 
     def finish(self, job: Job) -> Enhanced:
         """Waits for the job's own faces while there is patience left; else carries the last detail along."""
-        if self._dropped:
-            self._dropped, self._late = False, None
-            self._steady.clear()
         self._take_late()
         answered = job.request is not None and self._wait(job.request)
         start = time.perf_counter()

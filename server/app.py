@@ -29,6 +29,7 @@ from server.standins import FailedDetector, FailedEngine
 if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is needed
     from hime_core.engine import Engine
     from hime_core.faces.detector import ScanningDetector
+    from hime_core.faces.recognition import Recogniser
 
 DESCRIPTION = "A WebRTC relay that gives far and blurred faces in a video call their details back."
 SMALL_BODY = 1_000_000  # bytes; an SDP offer is some ten kilobytes
@@ -39,12 +40,14 @@ T = TypeVar("T")
 
 @dataclass
 class Relay:
-    """All that a running relay is made of. failures: what could not be loaded, by part."""
+    """All that a running relay is made of. recogniser: None where it could not be loaded; failures: what could not be
+    loaded, by part."""
 
     settings: Settings
     metrics: Metrics
     engine: Engine
     detector: ScanningDetector
+    recogniser: Recogniser | None
     photos: PhotoStore
     rooms: Rooms
     exemplars: ExemplarService
@@ -66,8 +69,13 @@ class Relay:
         return reasons
 
 
-def create_app(settings: Settings, engine: Engine | None = None, detector: ScanningDetector | None = None) -> FastAPI:
-    """The application. An engine or detector that is given stays the caller's to close.
+def create_app(
+    settings: Settings,
+    engine: Engine | None = None,
+    detector: ScanningDetector | None = None,
+    recogniser: Recogniser | None = None,
+) -> FastAPI:
+    """The application. Parts that are given stay the caller's to close.
 
     A part that cannot be loaded does not stop the service: calls pass unenhanced and /readyz gives the reason.
     """
@@ -75,7 +83,7 @@ def create_app(settings: Settings, engine: Engine | None = None, detector: Scann
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.relay = await _build(settings, engine, detector, stack)
+            app.state.relay = await _build(settings, engine, detector, recogniser, stack)
             yield
 
     app = FastAPI(title="HIME Relay", version=_version(), description=DESCRIPTION, lifespan=lifespan)
@@ -97,7 +105,11 @@ def create_app(settings: Settings, engine: Engine | None = None, detector: Scann
 
 
 async def _build(
-    settings: Settings, engine: Engine | None, detector: ScanningDetector | None, stack: AsyncExitStack
+    settings: Settings,
+    engine: Engine | None,
+    detector: ScanningDetector | None,
+    recogniser: Recogniser | None,
+    stack: AsyncExitStack,
 ) -> Relay:
     """Builds the parts in order of need; the stack closes them in reverse."""
     cv2.setNumThreads(1)  # threads of many small operations only wait for each other
@@ -117,15 +129,19 @@ async def _build(
         stack.callback(engine.close)
     if detector is None:
         detector = await load("detector", _load_detector, FailedDetector())
+    if recogniser is None:
+        recogniser = await load("recogniser", lambda: _load_recogniser(settings), None)
     photos = PhotoStore(settings.database, settings.photos, settings.max_photos_per_person)
     stack.callback(photos.close)
-    rooms = Rooms(settings=settings, metrics=metrics, engine=engine, detector=detector, photos=photos)
+    rooms = Rooms(
+        settings=settings, metrics=metrics, engine=engine, detector=detector, photos=photos, recogniser=recogniser
+    )
     stack.push_async_callback(rooms.close)
-    exemplars = ExemplarService(settings, photos, engine, detector, rooms)
+    exemplars = ExemplarService(settings, photos, engine, detector, rooms, recogniser=recogniser)
     stack.callback(exemplars.close)
     purge = asyncio.create_task(exemplars.purge_forever(), name="purge expired exemplars")
     stack.push_async_callback(_cancelled, purge)
-    return Relay(settings, metrics, engine, detector, photos, rooms, exemplars, failures)
+    return Relay(settings, metrics, engine, detector, recogniser, photos, rooms, exemplars, failures)
 
 
 def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
@@ -146,6 +162,12 @@ def _load_detector() -> ScanningDetector:
     from hime_core.faces.detector import MtcnnDetector, ScanningDetector
 
     return ScanningDetector(MtcnnDetector())
+
+
+def _load_recogniser(settings: Settings) -> Recogniser | None:
+    from hime_core.faces.recognition import load_recogniser
+
+    return load_recogniser(settings.identity_weights or None)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -61,6 +61,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _attempt("device", lambda: _device(settings))
     yield _attempt("weights", lambda: _weights(settings))
     yield _attempt("detector", _detector)
+    yield _attempt("recogniser", lambda: _recogniser(settings))
     yield _attempt("engine", lambda: _engine(settings))
     for codec, encoder, required in (
         ("VP8", "libvpx", True),
@@ -111,6 +112,21 @@ def _detector() -> str:
     start = time.perf_counter()
     detector.detect(picture)
     return f"MTCNN, {(time.perf_counter() - start) * 1000:.0f} ms at 320x180"
+
+
+def _recogniser(settings: Settings) -> str:
+    """Times one face, as a call embeds it."""
+    from hime_core.faces.recognition import FacePicture, load_recogniser
+
+    recogniser = load_recogniser(settings.identity_weights or None)
+    points = np.array([[38, 42], [58, 42], [48, 54], [39, 64], [57, 64]], np.float32)
+    face = FacePicture(np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8), points)
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        recogniser.embed([face])
+        times.append(time.perf_counter() - start)
+    return f"{recogniser.name}, {float(np.median(times)) * 1000:.0f} ms per face"
 
 
 def _engine(settings: Settings) -> str:

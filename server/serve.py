@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from hime_core.errors import InputError
@@ -34,6 +35,7 @@ def run(**options: Any) -> None:
 
     if settings.weights != "auto":
         find_weights(settings.weights)
+    _check_identity(settings.identity_weights)
     _check_data(settings)
 
     from server.app import create_app
@@ -96,6 +98,14 @@ def _log_to_stderr(level: str) -> None:
     if level != "debug":
         for chatty in ("aioice", "aiortc", "uvicorn"):
             logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _check_identity(weights: str) -> None:
+    """Raises InputError where a file is named that is not there; what the relay finds wrong later does not end it."""
+    from hime_core.faces.fetching import is_published
+
+    if weights and not is_published(weights) and not Path(weights).is_file():
+        raise InputError(f"HIME_IDENTITY_WEIGHTS: there is no file {weights}; without it, HIME's own network serves")
 
 
 def _check_data(settings: Settings) -> None:

@@ -62,8 +62,20 @@ class Settings(BaseSettings):
         description="a bundled checkpoint's name, or a file; auto: tiny-x4-call on a CPU, else small-x4-call",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    identity_weights: str = Field(
+        "",
+        description="recognises faces: a .safetensors file of ours, a state dict of InceptionResnetV1, 'casia' or an "
+        "https URL with #sha256=; what comes with the package when empty",
+    )
     references: int = Field(3, ge=1, le=3, description="exemplars that a face is enhanced with at most")
     frame_deadline_ms: float = Field(120, gt=0, le=1000, description="age at which a frame leaves without waiting on")
+
+    remember_s: float = Field(
+        120,
+        ge=0,
+        le=3600,
+        description="how long the people of a stream are known after it has ended; 0: not at all",
+    )
 
     video_min_bitrate: int = Field(300_000, ge=50_000)
     video_start_bitrate: int = Field(2_000_000, ge=50_000)

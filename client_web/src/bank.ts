@@ -1,33 +1,32 @@
 import { el } from "./dom";
 import { getJson } from "./http";
-
-export interface BankExemplar {
-  id: string;
-  source: "call" | "photo";
-  age_frames: number;
-  age_seconds: number;
-  sharpness: number;
-  yaw: number;
-  native_px: number;
-  thumbnail: string;
-}
+import {
+  ageInWords,
+  exemplarsInWords,
+  fateInWords,
+  namesOf,
+  presenceInWords,
+  type Bank,
+  type BankExemplar,
+  type BankPerson,
+} from "./known";
 
 const POLL_MS = 2000;
+/** Of each person, where there are several: the newest ones. */
+const SHOWN_EACH = 4;
 
-export function ageInWords(seconds: number): string {
-  if (seconds < 60) return `${Math.round(seconds)} s`;
-  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
-  return `${Math.round(seconds / 3600)} h`;
+export function fetchBank(room: string, name: string): Promise<Bank> {
+  return getJson<Bank>(`/api/rooms/${room}/${name}/bank`);
 }
 
-/** The strip of exemplars that one participant's faces are enhanced with at this moment. */
+/** Who is known in one participant's picture at this moment, and the exemplars that their faces are enhanced with. */
 export class BankStrip {
   readonly element = el("section", { class: "bank", "aria-label": "Exemplar bank" });
-  private readonly list = el("ul");
+  private readonly list = el("ul", { class: "known" });
   private readonly note = el("p", { class: "note" });
   private readonly chooser = el("select", { "aria-label": "Whose exemplars" });
   private readonly timer: ReturnType<typeof setInterval>;
-  private shown: string[] = [];
+  private shown = new Map<number, Known>();
 
   constructor(
     private readonly room: string,
@@ -56,32 +55,73 @@ export class BankStrip {
   private async poll(): Promise<void> {
     const name = this.chooser.value;
     if (document.hidden) return;
-    let exemplars: BankExemplar[] = [];
+    let bank: Bank = { participant: name, exemplars: [], people: [], faces: [] };
     try {
-      if (name) exemplars = (await getJson<{ exemplars: BankExemplar[] }>(`/api/rooms/${this.room}/${name}/bank`)).exemplars;
+      if (name) bank = await fetchBank(this.room, name);
     } catch {
       // just left, or the server restarts: the feed tells of both
     }
     if (name !== this.chooser.value) return;
     this.note.textContent =
-      exemplars.length > 0
-        ? `${exemplars.length} sharp ${exemplars.length === 1 ? "view" : "views"} of this face in use`
+      bank.exemplars.length > 0
+        ? `${bank.exemplars.length} sharp ${bank.exemplars.length === 1 ? "view" : "views"}, each for its own face`
         : "None yet: they come from a close, sharp face or from photos.";
-    this.show(exemplars);
+    this.show(bank);
   }
 
-  private show(exemplars: BankExemplar[]): void {
-    const ids = exemplars.map((exemplar) => exemplar.id);
-    if (ids.join() !== this.shown.join()) {
+  private show(bank: Bank): void {
+    const names = namesOf(bank.people);
+    // who is only passing through, and has nothing to show, would make the strip flicker
+    const people = bank.people.filter(({ state, exemplars }) => state !== "away" || exemplars > 0);
+    const order = { here: 0, away: 1, unmatched: 2 };
+    people.sort((a, b) => order[a.state] - order[b.state]);
+    this.shown = new Map(people.map(({ id }) => [id, this.shown.get(id) ?? new Known()]));
+    for (const person of people) {
+      const face = bank.faces.find((each) => each.person === person.id);
+      const exemplars = bank.exemplars.filter((each) => each.person === person.id);
+      const most = people.length > 1 ? SHOWN_EACH : exemplars.length;
+      this.shown.get(person.id)!.show(names.get(person.id)!, person, face ? fateInWords(face) : "", exemplars, most);
+    }
+    const elements = [...this.shown.values()].map(({ element }) => element);
+    if (elements.some((element, at) => element !== this.list.children[at]) || elements.length !== this.list.children.length) {
+      this.list.replaceChildren(...elements);
+    }
+  }
+}
+
+/** One person: who it is, and the exemplars. */
+class Known {
+  readonly element = el("li", { class: "person" });
+  private readonly name = el("strong");
+  private readonly presence = el("span", { class: "presence" });
+  private readonly fate = el("span", { class: "fate" });
+  private readonly list = el("ul");
+  private shown = "";
+
+  constructor() {
+    this.element.append(el("div", { class: "who" }, [this.name, this.presence, this.fate]), this.list);
+  }
+
+  show(name: string, person: BankPerson, fate: string, all: readonly BankExemplar[], most: number): void {
+    const exemplars = most > 0 ? all.slice(-most) : [];
+    const more = all.length - exemplars.length;
+    this.element.dataset.state = person.state;
+    this.name.textContent = name;
+    this.presence.textContent = `${presenceInWords(person)} · ${exemplarsInWords(person)}`;
+    this.fate.textContent = fate;
+    this.fate.classList.toggle("not", fate.startsWith("Not"));
+    const ids = [more, ...exemplars.map(({ id }) => id)].join();
+    if (ids !== this.shown) {
       this.shown = ids;
       this.list.replaceChildren(
         ...exemplars.map((exemplar) =>
           el("li", {}, [
-            el("img", { src: exemplar.thumbnail, alt: "", width: "56", height: "56" }),
+            el("img", { src: exemplar.thumbnail, alt: "", width: "48", height: "48" }),
             el("span", { class: "source" }, [exemplar.source === "photo" ? "Photo" : "Call"]),
             el("span", { class: "age" }),
           ]),
         ),
+        ...(more > 0 ? [el("li", { class: "more" }, [`+${more}`])] : []),
       );
     }
     exemplars.forEach((exemplar, index) => {

@@ -1,3 +1,4 @@
+import { PhotosAside } from "./aside";
 import { BankStrip } from "./bank";
 import { ControlBar } from "./controls";
 import { stopMedia } from "./devices";
@@ -11,6 +12,8 @@ import { RoomFeed, type RoomStats } from "./room";
 import { Tile } from "./tile";
 
 const GAP = 12;
+/** As the server takes. */
+const MOST_PERSONS = 8;
 /** Height of a tile's name row and tools under its picture, as in call.css. */
 const TILE_BAR = 84;
 /** Below this tile width the page scrolls instead of shrinking further. */
@@ -24,6 +27,7 @@ export class Call {
   private readonly feed: RoomFeed;
   private readonly publication: Publication;
   private readonly bank: BankStrip;
+  private readonly aside: PhotosAside;
   private readonly stage = byId("tiles");
   private readonly banner = byId("banner");
   private readonly resize = new ResizeObserver(() => this.arrange());
@@ -32,7 +36,7 @@ export class Call {
   private stats: RoomStats = {};
   private statsAt = 0;
   private selfView = false;
-  private bannerOf: "publish" | "sound" | "person" | "feed" | null = null;
+  private bannerOf: "publish" | "sound" | "person" | "photos" | "feed" | null = null;
 
   constructor(
     private readonly entry: Entry,
@@ -62,7 +66,7 @@ export class Call {
       room,
       name,
       stream,
-      registeredPerson,
+      () => this.persons(),
       (lostAt) => this.statsAt > lostAt + STATS_LAG_MS && (this.stats[name]?.fps_in ?? 0) > 0,
       (state) => this.onPublish(state),
     );
@@ -81,6 +85,7 @@ export class Call {
         else this.say("feed", "The server does not answer. Trying again…");
       },
     });
+    this.aside = new PhotosAside(room, name, (names) => this.photosAside(names));
     this.resize.observe(this.stage);
     addEventListener("pagehide", () => this.end(true), { signal: this.abort.signal });
   }
@@ -91,6 +96,18 @@ export class Call {
     if (person && person !== this.joinedAs) {
       this.say("person", "Your photos are used once you publish anew.", "Use them now", () => this.publication.connect());
     }
+  }
+
+  private persons(): string[] {
+    const own = registeredPerson();
+    return [...new Set([...(own ? [own] : []), ...this.entry.persons])].slice(0, MOST_PERSONS);
+  }
+
+  private photosAside(names: string[]): void {
+    if (names.length === 0) return this.unsay("photos");
+    if (this.bannerOf !== null) return;
+    const whose = names.join(" and ");
+    this.say("photos", `The photos of ${whose} are not used: no face in your picture matches them.`, "All right");
   }
 
   private leave(): void {
@@ -105,6 +122,7 @@ export class Call {
     for (const tile of this.tiles.values()) tile.close(keepalive);
     this.tiles.clear();
     this.bank.close();
+    this.aside.close();
     this.resize.disconnect();
     this.unsay(this.bannerOf);
     stopMedia(this.entry.stream);

@@ -7,6 +7,8 @@ import type { PhotoDialog } from "./photos";
 export interface Entry {
   room: string;
   name: string;
+  /** Whose photos the link asks for, besides one's own. */
+  persons: readonly string[];
   stream: MediaStream;
   choice: DeviceChoice;
 }
@@ -27,7 +29,7 @@ export class Lobby {
   private stream: MediaStream | null = null;
 
   constructor(
-    given: { room: string; name: string },
+    private readonly given: { room: string; name: string; persons: readonly string[] },
     photos: PhotoDialog,
     private readonly onJoin: (entry: Entry) => void,
   ) {
@@ -80,7 +82,7 @@ export class Lobby {
     this.stream = null;
     this.preview.srcObject = null;
     this.meter.stop();
-    this.onJoin({ room, name, stream, choice: { ...this.choice } });
+    this.onJoin({ room, name, persons: this.given.persons, stream, choice: { ...this.choice } });
   }
 
   private choose(change: Partial<DeviceChoice>): void {

@@ -10,10 +10,12 @@ let call: Call | null = null;
 const photos = new PhotoDialog(() => call?.personChanged());
 document.body.append(photos.element);
 
-const lobby = new Lobby({ room: query.get("room") ?? "", name: query.get("name") ?? "" }, photos, (entry) => {
+const given = { room: query.get("room") ?? "", name: query.get("name") ?? "", persons: query.getAll("person") };
+const lobby = new Lobby(given, photos, (entry) => {
   byId("lobby").hidden = true;
   byId("call").hidden = false;
-  history.replaceState(null, "", `/?${new URLSearchParams({ room: entry.room, name: entry.name })}`);
+  const persons = entry.persons.map((person) => ["person", person]);
+  history.replaceState(null, "", `/?${new URLSearchParams([["room", entry.room], ["name", entry.name], ...persons])}`);
   call = new Call(entry, photos, () => {
     call = null;
     byId("call").hidden = true;

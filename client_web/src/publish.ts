@@ -28,7 +28,7 @@ export class Publication {
     private readonly room: string,
     private readonly name: string,
     private stream: MediaStream,
-    private readonly person: () => string | null,
+    private readonly persons: () => readonly string[],
     private readonly takenOver: (lostAt: number) => boolean,
     private readonly onState: (state: PublishState) => void,
   ) {
@@ -42,7 +42,7 @@ export class Publication {
     const client: WhipClient = new WhipClient(this.stream, {
       room: this.room,
       name: this.name,
-      person: this.person(),
+      persons: this.persons(),
       onHealth: (health) => {
         if (client !== this.client) return;
         if (health === "connected") {

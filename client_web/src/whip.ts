@@ -3,8 +3,8 @@ import { HttpSession, newPeerConnection, preferVp8, watchHealth, type Health } f
 export interface PublishOptions {
   room: string;
   name: string;
-  /** Whose registered photos feed the bank. */
-  person?: string | null;
+  /** Whose registered photos are used. */
+  persons?: readonly string[];
   onHealth: (health: Health) => void;
 }
 
@@ -15,7 +15,8 @@ export class WhipClient {
   private readonly senders = new Map<string, RTCRtpSender>();
 
   constructor(stream: MediaStream, options: PublishOptions) {
-    const query = options.person ? `?person=${encodeURIComponent(options.person)}` : "";
+    const persons = new URLSearchParams((options.persons ?? []).map((person) => ["person", person]));
+    const query = persons.size > 0 ? `?${persons}` : "";
     this.pc = newPeerConnection();
     this.session = new HttpSession(this.pc, `/whip/${options.room}/${options.name}${query}`);
     for (const kind of ["audio", "video"] as const) {

@@ -10,7 +10,7 @@ const last = (): PublishState => states.at(-1)!;
 
 function publish(): void {
   const stream = new FakeMediaStream([{ kind: "video" }]) as unknown as MediaStream;
-  publication = new Publication("den", "ann", stream, () => null, () => taken, (state) => states.push(state));
+  publication = new Publication("den", "ann", stream, () => [], () => taken, (state) => states.push(state));
 }
 
 beforeEach(() => {

@@ -12,6 +12,7 @@ const point = (t: number, change: Partial<Point> = {}): Point => ({
   outcomes: { enhanced: 0, carried: 0, passed: 0, dropped: 0 },
   bypass: {},
   demand: {},
+  recognition: {},
   batch_size: null,
   bank_exemplars: 0,
   reference_gap_s: null,

@@ -4,8 +4,8 @@ import { WhipClient } from "../src/whip";
 import { FakeMediaStream, FakePeerConnection, OFFER, created, fakeFetch, problem, stubBrowser } from "./fakes";
 
 const tracks = (): MediaStream => new FakeMediaStream([{ kind: "audio" }, { kind: "video" }]) as unknown as MediaStream;
-const client = (person: string | null = null, onHealth: (health: Health) => void = () => undefined): WhipClient =>
-  new WhipClient(tracks(), { room: "den", name: "ann", person, onHealth });
+const client = (persons: string[] = [], onHealth: (health: Health) => void = () => undefined): WhipClient =>
+  new WhipClient(tracks(), { room: "den", name: "ann", persons, onHealth });
 const peer = (): FakePeerConnection => FakePeerConnection.made.at(-1)!;
 
 beforeEach(stubBrowser);
@@ -38,10 +38,10 @@ describe("WhipClient", () => {
     ]);
   });
 
-  it("names the person whose photos apply", async () => {
+  it("names the persons whose photos apply", async () => {
     const calls = fakeFetch(() => created("/whip/den/ann/s1"));
-    await client("ann-1").start();
-    expect(calls[0]!.url).toBe("/whip/den/ann?person=ann-1");
+    await client(["ann-1", "zoe"]).start();
+    expect(calls[0]!.url).toBe("/whip/den/ann?person=ann-1&person=zoe");
   });
 
   it("deletes its session once, by keepalive when the page goes", async () => {
@@ -121,7 +121,7 @@ describe("WhipClient", () => {
 
   it("takes the other side's DTLS close for the end", () => {
     const seen: Health[] = [];
-    client(null, (health) => seen.push(health));
+    client([], (health) => seen.push(health));
     peer().become("connected");
     const transport = peer().transceivers[0]!.receiver.transport;
     transport.state = "closed";

@@ -36,9 +36,6 @@ class SteadyDetail:
         self._carrier = Carrier()
         self._memory: dict[int, _Memory] = {}
 
-    def clear(self) -> None:
-        self._memory.clear()
-
     def keep(self, tracks: Iterable[int]) -> None:
         """Forgets all other tracks."""
         for track in set(self._memory) - set(tracks):

@@ -70,7 +70,7 @@ class Comparison:
         compared = sorted(exemplars, key=lambda exemplar: abs(exemplar.yaw))[:COMPARED]
         missing = [exemplar for exemplar in compared if size not in self._known.setdefault(exemplar, {})]
         if missing:
-            embeddings = self._recogniser.embed([_coarse(exemplar, size) for exemplar in missing])
+            embeddings = self._recogniser.embed([coarse(exemplar, size) for exemplar in missing])
             for exemplar, embedding in zip(missing, embeddings, strict=True):
                 self._known[exemplar][size] = embedding
         return np.stack([self._known[exemplar][size] for exemplar in compared])
@@ -83,6 +83,7 @@ def picture_of(rgb: np.ndarray, headshot: Headshot, landmarks: np.ndarray) -> Fa
     return FacePicture(crop(rgb, square.x, square.y, square.side), points.astype(np.float32))
 
 
-def _coarse(exemplar: Exemplar, side: int) -> FacePicture:
+def coarse(exemplar: Exemplar, side: int) -> FacePicture:
+    """An exemplar's face, its headshot made as coarse as `side` pixels."""
     picture = picture_of(exemplar.image, exemplar.headshot, exemplar.landmarks)
     return coarsened(picture, round(picture.rgb.shape[0] * min(1.0, side / exemplar.headshot.side)))

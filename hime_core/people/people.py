@@ -81,6 +81,9 @@ class People:
     def away(self, person: Person, sighting: int) -> None:
         """A face is gone from view."""
         with self._lock:
+            if self._people.get(person.id) is not person:  # forgotten meanwhile: what was still learnt goes too
+                self._remove([person])
+                return
             if person.sighting == sighting:
                 person.sighting = None
             if person.sighting is None and person.name is None and person.bank.empty:
@@ -122,6 +125,21 @@ class People:
             person = Person(next(self._ids), name, ExemplarBank(clock=self._clock))
             self._people[person.id] = person
             return person
+
+    def expect_only(self, names: Iterable[str]) -> None:
+        """These may come into view, and nobody else of a name: others lose their photos and their name, and keep what
+        the call has shown of them."""
+        with self._lock:
+            wanted = set(names)
+            for person in [one for one in self._people.values() if one.name not in (None, *wanted)]:
+                photos = [exemplar.id for exemplar in person.bank.exemplars() if exemplar.source == "photo"]
+                person.bank.remove(photos)
+                self._dropped(photos)
+                person.name = None
+                if person.sighting is None and person.bank.empty:
+                    self._remove([person])
+            for name in wanted:
+                self.expect(name)
 
     def names(self) -> set[str]:
         with self._lock:

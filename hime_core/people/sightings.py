@@ -75,8 +75,8 @@ class Sightings:
     """For one thread. The recogniser is asked beside the stream, one frame at a time, or in_step (for files).
 
     recogniser: None: nobody is recognised, so exemplars last as long as an unbroken track, and photos go to nobody.
-    counts: of faces `recognised`, and `corrected` where it had been the wrong person. timed: a context manager by stage
-    name, for measurements.
+    counts: of faces `recognised`, `corrected` where it had been the wrong person, and of looks that ended in an
+    `error`; on_outcome is told each as it comes. timed: a context manager by stage name, for measurements.
     """
 
     def __init__(
@@ -86,8 +86,10 @@ class Sightings:
         in_step: bool = False,
         timed: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext(),
         clock: Callable[[], float] = time.monotonic,
+        on_outcome: Callable[[str], None] = lambda outcome: None,
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self._on_outcome = on_outcome
         self._people, self._recogniser, self._timed, self._clock = people, recogniser, timed, clock
         self._comparison = Comparison(recogniser) if recogniser else None
         self._worker = None if in_step or not recogniser else ThreadPoolExecutor(1, "hime-recognise")
@@ -220,7 +222,7 @@ class Sightings:
 
     def _learn(self, done: Future[list[Look]]) -> None:
         if error := done.exception():
-            self.counts["error"] += 1
+            self._count("error")
             if not self._logged:  # the next ones will mostly be the same
                 self._logged = True
                 log.error("faces are not recognised", exc_info=error)
@@ -266,17 +268,21 @@ class Sightings:
                 self._people.move(sighting.id, sighting.person, people[found], sighting.id)
                 sighting.person = people[found]
             sighting.verdict, sighting.expected = "recognised", frozenset()
-            self.counts["recognised"] += 1
+            self._count("recognised")
 
     def _correct(self, sighting: Sighting, right: Person | None) -> Sighting:
         """A mistake: what was learnt in the sighting goes to the right person, or to a newcomer. It begins anew, so
         that detail that was made with another's exemplars is not carried on."""
-        self.counts["corrected"] += 1
+        self._count("corrected")
         id = self._people.next_sighting()
         after = replace(sighting, id=id, person=right or self._people.newcomer(id), expected=frozenset(), verdict="new")
         self._tracks[sighting.track] = after
         self._people.move(sighting.id, sighting.person, after.person, id)
         return after
+
+    def _count(self, outcome: str) -> None:
+        self.counts[outcome] += 1
+        self._on_outcome(outcome)
 
 
 def _covered(a: Box, b: Box) -> float:

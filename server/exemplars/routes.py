@@ -79,7 +79,7 @@ async def register(
     infos = [_stored(rows[photo.id]) if photo.id in rows else _refused(photo) for photo in examined]
     if not stored:
         details = [info.model_dump(mode="json") for info in infos]
-        raise Problem(422, "No photo shows a usable face; each one's reason is given.", exemplars=details)
+        raise Problem(422, "No photo can be used; each one's reason is given.", exemplars=details)
     return Exemplars(person=person, exemplars=infos)
 
 

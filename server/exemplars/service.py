@@ -8,12 +8,11 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from hime_core.bank import ExemplarBank
 from hime_core.exemplar import Exemplar
 from hime_core.faces.geometry import Box
 from server.exemplars.store import PhotoStore, StorageError, StoredPhoto, StoreFull
@@ -24,6 +23,7 @@ from server.settings import Settings
 if TYPE_CHECKING:
     from hime_core.engine import Engine
     from hime_core.faces.detector import Detection, ScanningDetector
+    from hime_core.faces.recognition import Recogniser
     from server.rooms.rooms import Rooms
 
 DAY = 86400.0
@@ -55,8 +55,10 @@ class ExemplarService:
         rooms: Rooms,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        recogniser: Recogniser | None = None,
     ) -> None:
-        self._settings, self._store = settings, store
+        """recogniser: tells whether photos show one person; without it, they are taken as they come."""
+        self._settings, self._store, self._recogniser = settings, store, recogniser
         self._engine, self._detector, self._rooms = engine, detector, rooms
         self._clock, self._monotonic = clock, monotonic
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="photos")
@@ -66,9 +68,12 @@ class ExemplarService:
     async def register(
         self, person: str, photos: Sequence[Callable[[], Awaitable[bytes]]], expires_days: int | None
     ) -> tuple[list[Examined], list[StoredPhoto]]:
-        """Examines photos (each a function that reads the file), stores the usable ones, hands them to running calls.
+        """Examines photos (each a function that reads the file), stores the usable ones, hands them to calls.
 
-        Raises Problem: 413, 415, 409 (too many of this person), 503 (busy, or storage fails).
+        Those that show somebody else than the photos that are kept are refused.
+
+        Raises Problem: 413, 415, 422 (they show two people), 409 (too many of this person), 503 (busy, or storage
+        fails).
         """
         if self._waiting >= MAX_WAITING:
             raise Problem(503, "Other photos are being examined; try again shortly.", {"Retry-After": "10"})
@@ -78,15 +83,18 @@ class ExemplarService:
             examined = await self._work(lambda: self._examine(files))
         finally:
             self._waiting -= 1
-        usable = [(photo.exemplar, photo.box) for photo in examined if photo.exemplar and photo.box]
-        if not usable:
+        if not _usable(examined):
             return examined, []
         expires_at = self._clock() + (expires_days or self._settings.exemplar_expires_days) * DAY
         async with self._changing:
+            examined = await self._work(lambda: self._compared(person, examined))
+            usable = _usable(examined)
+            if not usable:
+                return examined, []
             stored = await self._work(lambda: self._store.add(person, usable, expires_at))
-            for bank in self._banks(person):
+            for people in self._rooms.people_with(person):
                 for exemplar, _ in usable:
-                    bank.add_photo(exemplar)
+                    people.expect(person).bank.add_photo(exemplar)
         return examined, stored
 
     async def photos_of(self, person: str) -> list[StoredPhoto]:
@@ -101,17 +109,17 @@ class ExemplarService:
             try:
                 return bool(await self._work(lambda: self._store.remove(person, id)))
             finally:
-                self._forget_in_calls(person, [id])
+                self._forget_in_calls([id])
 
     async def forget_person(self, person: str) -> None:
-        """Deletes all that is known of a person: photos, cached features, and what running calls gathered."""
+        """Deletes all that is known of a person: photos, cached features, and what calls have gathered or remember."""
+        ids: list[str] = []
         async with self._changing:
-            ids = [exemplar.id for bank in self._banks(person) for exemplar in bank.exemplars()]
             try:
-                ids += await self._work(lambda: self._store.remove(person))
+                ids = await self._work(lambda: self._store.remove(person))
             finally:  # also where erasing fails: a photo that is to be deleted is not used again
-                self._rooms.forget_person(person, None)
-                self._engine.forget(ids)
+                self._rooms.forget_person(person)
+                self._forget_in_calls(ids)
 
     async def purge_forever(self) -> None:
         """Erases photos as they expire."""
@@ -126,17 +134,13 @@ class ExemplarService:
 
     async def purge(self) -> None:
         async with self._changing:
-            for person, id in await self._work(self._store.purge):
-                self._forget_in_calls(person, [id])
+            self._forget_in_calls([id for _, id in await self._work(self._store.purge)])
 
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
 
-    def _banks(self, person: str) -> list[ExemplarBank]:
-        return [stream.enhancer.bank for stream in self._rooms.streams_of(person) if stream.enhancer]
-
-    def _forget_in_calls(self, person: str, ids: list[str]) -> None:
-        self._rooms.forget_person(person, ids)
+    def _forget_in_calls(self, ids: list[str]) -> None:
+        self._rooms.forget_photos(ids)
         self._engine.forget(ids)
 
     def _examine(self, files: Sequence[bytes]) -> list[Examined]:
@@ -155,6 +159,33 @@ class ExemplarService:
             return Examined(id, reason=str(error))
         return Examined(id, exemplar, detector.box(photo.uploaded_width))
 
+    def _compared(self, person: str, examined: list[Examined]) -> list[Examined]:
+        """The same, less what shows somebody else than the photos that are kept. Raises Problem where none is kept and
+        the new ones show more people than one: which of them is meant, nothing tells."""
+        from hime_core.people.agreement import by_person, strangers
+
+        places = [place for place, photo in enumerate(examined) if photo.exemplar]
+        new = [photo.exemplar for photo in examined if photo.exemplar]
+        if self._recogniser is None:
+            return examined
+        if kept := self._store.exemplars_of(person):
+            reason = (
+                f"the face is another person's than in the {_photos(len(kept))} kept under this name: a photo of the "
+                "same person is needed, or another name"
+            )
+            refused = {places[at] for at in strangers(new, kept, self._recogniser)}
+            return [
+                replace(photo, exemplar=None, box=None, reason=reason) if place in refused else photo
+                for place, photo in enumerate(examined)
+            ]
+        shown = by_person(new, self._recogniser)
+        if len(shown) > 1:
+            numbers = " and ".join(_numbers([places[at] + 1 for at in group]) for group in shown)
+            raise Problem(
+                422, f"The photos show different people: {numbers} differ. One person's are registered under one name."
+            )
+        return examined
+
     async def _work(self, function: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, function)
@@ -162,6 +193,19 @@ class ExemplarService:
             raise Problem(409, f"The photos are not stored: {error}; delete some first.") from None
         except StorageError as error:
             raise Problem(503, f"Photos cannot be stored or read now: {error}.", {"Retry-After": "10"}) from None
+
+
+def _usable(examined: Sequence[Examined]) -> list[tuple[Exemplar, Box]]:
+    return [(photo.exemplar, photo.box) for photo in examined if photo.exemplar and photo.box]
+
+
+def _photos(count: int) -> str:
+    return "photo" if count == 1 else f"{count} photos"
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Photos by their numbers in the request: "photo 2", "photos 1, 3"."""
+    return f"photo{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 class _Watched:

@@ -139,12 +139,16 @@ class VideoPipeline:
     def end_tracks(self) -> None:
         self.views.end_tracks()
 
-    def close(self) -> None:
-        """Ends the tracks and waits for the threads. Blocks: not for the event loop's thread."""
+    def stop(self) -> None:
+        """Takes no more frames, so that another pipeline may use the people that this one's enhancer knows."""
         if self._slot.close():
             self._count("dropped")
         with self._flow:
             self._flow.notify_all()
+
+    def close(self) -> None:
+        """Ends the tracks and waits for the threads. Blocks: not for the event loop's thread."""
+        self.stop()
         for thread in self._threads:
             thread.join(timeout=5)
         self.views.join()

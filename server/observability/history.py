@@ -29,10 +29,12 @@ class History:
         outcomes: Sequence[str],
         bypasses: Sequence[str],
         rungs: Sequence[str],
+        recognitions: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._outcomes, self._bypasses, self._rungs = outcomes, bypasses, rungs
+        self._recognitions = recognitions
         self._clock = clock
         self._offset = wall() - clock()
         self._lock = threading.Lock()
@@ -118,6 +120,7 @@ class History:
             "outcomes": {name: self._counts[name] for name in self._outcomes},
             "bypass": {name: self._counts[name] for name in self._bypasses},
             "demand": {name: self._counts[name] for name in self._rungs},
+            "recognition": {name: self._counts[f"recognition {name}"] for name in self._recognitions},
             "batch_size": _mean(batches),
             "bank_exemplars": self.bank_exemplars,
             "reference_gap_s": _mean(gaps),

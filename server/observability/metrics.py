@@ -23,12 +23,25 @@ from prometheus_client.registry import Collector
 from hime_core.pace import REFERENCES, ladder
 from server.observability.history import History
 
-STAGES = ("receive", "decode", "convert", "detect", "track", "select", "queue", "enhance", "composite", "encode")
+STAGES = (
+    "receive",
+    "decode",
+    "convert",
+    "detect",
+    "track",
+    "recognise",
+    "select",
+    "queue",
+    "enhance",
+    "composite",
+    "encode",
+)
 OUTCOMES = ("enhanced", "carried", "passed", "dropped")
 PACKETS = ("recovered", "lost", "late")
 UNSENT = ("slow_encoder", "slow_watcher", "error")
 RUNGS = tuple(rung.name for rung in ladder(REFERENCES))
-BYPASSES = ("late", "error", "no_face", "close", "no_exemplar", "too_large", "overload", "unwatched")
+BYPASSES = ("late", "error", "no_face", "close", "no_exemplar", "unrecognised", "too_large", "overload", "unwatched")
+RECOGNITIONS = ("recognised", "corrected", "error")
 
 DURATIONS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0)
 UNOBSERVED = 256  # durations that wait for their histogram at most
@@ -49,7 +62,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._durations = _Durations()
         self.registry.register(self._durations)  # first, as the registry collects in this order
-        self.history = History(OUTCOMES, BYPASSES, RUNGS, clock, wall)
+        self.history = History(OUTCOMES, BYPASSES, RUNGS, RECOGNITIONS, clock, wall)
         ProcessCollector(registry=self.registry)
 
         def make(kind: type, name: str, text: str, **options: Any) -> Any:
@@ -64,6 +77,10 @@ class Metrics:
         )
         frames = make(Counter, "frames", "Received frames by what became of them", labelnames=["outcome"])
         bypasses = make(Counter, "bypass", "Faces that were not freshly enhanced, by reason", labelnames=["reason"])
+        recognitions = make(
+            Counter, "recognition", "Faces that were recognised, by what came of it", labelnames=["outcome"]
+        )
+        self._recognitions = {name: recognitions.labels(name) for name in RECOGNITIONS}
         # Frames, not streams: a share of time that no scrape can miss, where a gauge would show the moment of it.
         demands = make(
             Counter,
@@ -89,7 +106,7 @@ class Metrics:
             "Quantizer step of received frames, in grey levels of an orthonormal transform",
             buckets=STEPS,
         )
-        self._bank = make(Gauge, "bank_exemplars", "Exemplars in the banks of all streams")
+        self._bank = make(Gauge, "bank_exemplars", "Exemplars of all streams, and of those that may come back")
         self._streams = make(Gauge, "streams", "Media streams by direction", labelnames=["direction"])
         self._keyframes = make(Counter, "keyframes", "Keyframes encoded, by reason", labelnames=["reason"])
         self._keyframe_requests = make(
@@ -125,6 +142,11 @@ class Metrics:
     def bypass(self, reason: str) -> None:
         self._bypasses[reason].inc()
         self.history.count(reason)
+
+    def recognition(self, outcome: str) -> None:
+        """recognised: a face is somebody's who was known; corrected: it had been taken for another's; error."""
+        self._recognitions[outcome].inc()
+        self.history.count(f"recognition {outcome}")
 
     def demand(self, rung: str) -> None:
         """A frame that something could be asked of the engine for, on that rung of the ladder."""
@@ -182,7 +204,7 @@ class Metrics:
         self.history.set_streams(direction, count)
 
     def set_bank(self, exemplars: int) -> None:
-        """exemplars: those of all streams together."""
+        """exemplars: those of all streams together, remembered ones included."""
         self._bank.set(exemplars)
         self.history.bank_exemplars = exemplars
 

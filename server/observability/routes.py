@@ -26,10 +26,12 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """reasons: what is missing, one sentence each; empty when ready."""
+    """reasons: what is missing, one sentence each; empty when ready. recogniser: what tells whose face it is, null
+    where nothing does."""
 
     status: str
     reasons: list[str]
+    recogniser: str | None
 
 
 class Percentiles(BaseModel):
@@ -52,6 +54,7 @@ class Point(BaseModel):
     outcomes: dict[str, int]
     bypass: dict[str, int]
     demand: dict[str, int]
+    recognition: dict[str, int]
     batch_size: float | None
     bank_exemplars: int
     reference_gap_s: float | None
@@ -78,8 +81,14 @@ async def healthz() -> dict[str, str]:
     responses={503: {"model": Readiness, "description": "Not ready"}},
 )
 async def readyz(request: Request) -> JSONResponse:
-    reasons = await request.app.state.relay.reasons()
-    return JSONResponse({"status": "not ready" if reasons else "ready", "reasons": reasons}, 503 if reasons else 200)
+    relay = request.app.state.relay
+    reasons = await relay.reasons()
+    body = {
+        "status": "not ready" if reasons else "ready",
+        "reasons": reasons,
+        "recogniser": relay.recogniser.name if relay.recogniser else None,
+    }
+    return JSONResponse(body, 503 if reasons else 200)
 
 
 @router.get(

@@ -1,36 +1,33 @@
-"""One participant of a room: what it publishes, who watches it, and what its enhancer knows of it."""
+"""One participant of a room: what it publishes, who watches it, and who is known in its picture."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import cv2
-
 from hime_core.compositing.layout import Layout, View
 from hime_core.enhancer import Enhancer
 from hime_core.exemplar import Exemplar
-from hime_core.faces.geometry import crop
+from hime_core.people.people import People
 from server.media.encoder import Encoding
 from server.media.pipeline import VideoPipeline
 from server.media.session import Offer, Session
 from server.media.tracks import AudioRelay
 from server.observability.metrics import Metrics
+from server.rooms.bank import Bank, bank_of
 
 STALLED = 0.5  # frames per second, below which a stream that was live is stalled
-THUMBNAIL = 96  # pixels
 
 
 class Participant:
-    """Lives from the answer to its offer until it leaves. person: whose photos it takes along, if anyone's."""
+    """Lives from the answer to its offer until it leaves. people: who is known in its picture; they may outlive it."""
 
     def __init__(
         self,
         name: str,
-        person: str | None,
+        people: People,
         session: Session,
         enhancer: Enhancer | None,
         metrics: Metrics,
@@ -41,13 +38,14 @@ class Participant:
         loop = asyncio.get_running_loop()
         self.on_media: Callable[[], None] = lambda: None
         self.name = name
-        self.person = person
+        self.people = people
         self.session = session
         self.enhancer = enhancer
         self.watchers: dict[str, Session] = {}
         self.joined = False
-        self._clock = clock
-        self._forgotten: set[str] = set()
+        self._clock, self._began = clock, clock()
+        self._deleted: set[str] | None = None  # while photos are being read: the ids of those that were deleted
+        self._stopped = False
         self.video: VideoPipeline | None = None
         if enhancer is not None:
             first = lambda: loop.call_soon_threadsafe(lambda: self.on_media())  # noqa: E731
@@ -68,24 +66,29 @@ class Participant:
             self.watchers.pop(session.id, None)
             raise
 
-    def add_photos(self, exemplars: Sequence[Exemplar]) -> None:
+    async def add_photos(self, person: str, read: Callable[[str], Sequence[Exemplar]]) -> None:
         """What the person's stream starts with, less what has been deleted while it was being read."""
-        if self.enhancer is not None and self.person is not None:
-            for exemplar in exemplars:
-                if exemplar.id not in self._forgotten:
-                    self.enhancer.bank.add_photo(exemplar)
-
-    def forget(self, exemplar_ids: Iterable[str] | None) -> None:
-        """Drops these exemplars; None drops the person: all exemplars, and photos that come later."""
-        if self.enhancer is None:
+        self._deleted = set()
+        exemplars = await asyncio.to_thread(read, person)
+        deleted, self._deleted = self._deleted, None
+        if self._stopped or person not in self.people.names():
             return
-        ids = None if exemplar_ids is None else list(exemplar_ids)
-        if ids is None:
-            self.person = None
-            self._forgotten.update(exemplar.id for exemplar in self.enhancer.bank.exemplars())
-        else:
-            self._forgotten.update(ids)
-        self.enhancer.forget(ids)
+        for exemplar in exemplars:
+            if exemplar.id not in deleted:
+                self.people.expect(person).bank.add_photo(exemplar)
+
+    def forget(self, exemplar_ids: Iterable[str]) -> None:
+        """Drops these photos, and those of them that are being read."""
+        ids = list(exemplar_ids)
+        if self._deleted is not None:
+            self._deleted.update(ids)
+        self.people.forget(ids)
+
+    def stop(self) -> None:
+        """Takes no more frames; close() is still to follow."""
+        self._stopped = True
+        if self.video is not None:
+            self.video.stop()
 
     async def close(self) -> None:
         """Ends every session and thread of the participant."""
@@ -111,28 +114,8 @@ class Participant:
             "latency_ms": None if video.latency is None else round(1000 * video.latency, 1),
         }
 
-    def bank(self) -> list[dict[str, Any]]:
-        """The exemplars in use, with thumbnails as data: URLs. Encodes JPEGs: not for the event loop's thread."""
-        if self.enhancer is None or self.video is None:
-            return []
-        return [self._described(exemplar, self.video.frames) for exemplar in self.enhancer.bank.exemplars()]
-
-    def _described(self, exemplar: Exemplar, frame: int) -> dict[str, Any]:
-        return {
-            "id": exemplar.id,
-            "source": exemplar.source,
-            "age_frames": max(0, frame - exemplar.frame),
-            "age_seconds": round(max(0.0, self._clock() - exemplar.time), 2),
-            "sharpness": round(float(exemplar.sharpness), 4),
-            "yaw": round(float(exemplar.yaw), 1),
-            "native_px": exemplar.native_px,
-            "thumbnail": _thumbnail(exemplar),
-        }
-
-
-def _thumbnail(exemplar: Exemplar) -> str:
-    shot = exemplar.headshot
-    face = crop(exemplar.image, round(shot.cx - shot.side / 2), round(shot.cy - shot.side / 2), round(shot.side))
-    small = cv2.resize(face, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+    def bank(self) -> Bank:
+        """Who is known in the picture, and from what. Encodes JPEGs: not for the event loop's thread."""
+        seen = self.enhancer.seen if self.enhancer else ()
+        frame = self.video.frames if self.video else 0
+        return bank_of(self.name, self.people, seen, frame, self._began, self._clock())

@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any
 
+from hime_core.people.people import People
 from server.media.session import Session
 from server.rooms.events import Event, Events
 from server.rooms.participant import Participant
 
+MOST_REMEMBERED = 16  # participants of one room who have left; those who left first are forgotten first
+
 log = logging.getLogger(__name__)
 
 
-class Room:
-    """Used in the event loop's thread only."""
+@dataclass(frozen=True, eq=False)
+class _Remembered:
+    people: People
+    left: float  # clock seconds
 
-    def __init__(self, name: str) -> None:
+
+class Room:
+    """Used in the event loop's thread only.
+
+    Who was known in a participant's picture is remembered for `remember` seconds after it left, for one who takes the
+    same name again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        remember: float = 0.0,
+        new_people: Callable[[], People] = People,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
         self.participants: dict[str, Participant] = {}
+        self._remember, self._new_people, self._clock = remember, new_people, clock
+        self._remembered: dict[str, _Remembered] = {}  # by participants' names
         self._events = Events()
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -28,12 +51,41 @@ class Room:
         """Whether nobody is in it or listens to it."""
         return not (self.participants or self._events or self._leaving)
 
+    @property
+    def forgotten(self) -> bool:
+        """Whether it is idle and remembers nobody."""
+        return self.idle and not self._remembered
+
+    def people_for(self, name: str) -> People:
+        """Those for a participant who is about to take that name: as its last session knew them, or nobody yet."""
+        self._forget_expired()
+        there = self.participants.get(name)
+        if there is not None and self._remember > 0:
+            return there.people
+        remembered = self._remembered.get(name)
+        return remembered.people if remembered else self._new_people()
+
+    def all_people(self) -> list[People]:
+        """Of running and of remembered sessions."""
+        running = [one.people for one in self.participants.values()]
+        return running + [one.people for one in self._remembered.values()]
+
+    def forget_photos(self, exemplar_ids: list[str]) -> None:
+        """Drops photos by id, wherever they are held or still being read."""
+        for participant in self.participants.values():
+            participant.forget(exemplar_ids)
+        for remembered in self._remembered.values():
+            remembered.people.forget(exemplar_ids)
+
     def enter(self, participant: Participant) -> None:
         """The participant takes its name; one who had it leaves."""
         before = self.participants.get(participant.name)
         if before is not None:
             self.leave(before)
+        remembered = self._remembered.pop(participant.name, None)
         self.participants[participant.name] = participant
+        if remembered is not None and remembered.people is not participant.people:
+            remembered.people.forget(None)
         participant.session.on_over = lambda: self.leave(participant)
         participant.on_media = lambda: self.media_came(participant)
 
@@ -48,16 +100,21 @@ class Room:
         if self.participants.get(participant.name) is not participant:
             return
         del self.participants[participant.name]
+        participant.stop()
+        if self._remember > 0:
+            self._remembered[participant.name] = _Remembered(participant.people, self._clock())
+            self._forget_expired()
         if participant.joined:
             self._events.send("left", {"participant": participant.name})
-        self._in_background(participant.close())
+        self._in_background(self._closed(participant))
 
     def stop_watching(self, participant: Participant, session: Session) -> None:
         if participant.watchers.pop(session.id, None) is not None:
             self._in_background(session.close())
 
     def sweep(self) -> None:
-        """Those whose network is lost leave."""
+        """Those whose network is lost leave, and who has been gone for long is forgotten."""
+        self._forget_expired()
         for participant in list(self.participants.values()):
             if participant.session.is_lost():
                 self.leave(participant)
@@ -85,6 +142,24 @@ class Room:
         self._events.close()
         if self._leaving:
             await asyncio.wait(self._leaving)
+        for remembered in self._remembered.values():
+            remembered.people.forget(None)
+        self._remembered.clear()
+
+    def _forget_expired(self) -> None:
+        now, there = self._clock(), list(self._remembered.items())
+        for number, (name, one) in enumerate(reversed(there)):
+            if number >= MOST_REMEMBERED or now - one.left >= self._remember or not one.people.everyone():
+                del self._remembered[name]
+                one.people.forget(None)
+
+    async def _closed(self, participant: Participant) -> None:
+        """Ends a participant who has left; what it knew goes, unless it is remembered or in use again."""
+        try:
+            await participant.close()
+        finally:
+            if not any(people is participant.people for people in self.all_people()):
+                participant.people.forget(None)
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from aiortc import RTCIceServer
 
-from hime_core.bank import ExemplarBank
 from hime_core.compositing.layout import Layout, View
 from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.faces.damage import DamageEstimator
+from hime_core.people.people import People
 from server.media.bitrate import Bitrates
 from server.media.encoder import Codec, Encoding, find_h264
 from server.media.session import InvalidOffer, Offer, Session
@@ -26,6 +26,7 @@ from server.settings import Settings
 if TYPE_CHECKING:  # the engine brings torch with it
     from hime_core.engine import Engine
     from hime_core.faces.detector import ScanningDetector
+    from hime_core.faces.recognition import Recogniser
     from server.exemplars.store import PhotoStore
 
 SWEEP_INTERVAL = 0.5
@@ -39,7 +40,8 @@ class NotFound(LookupError):
 
 
 class Rooms:
-    """Rooms come with the first who publishes or listens, and go with the last. For one event loop's thread."""
+    """Rooms come with the first who publishes or listens, and go with the last, or when nobody who was known there is
+    remembered any longer. For one event loop's thread."""
 
     def __init__(
         self,
@@ -48,13 +50,17 @@ class Rooms:
         engine: Engine | None = None,
         detector: ScanningDetector | None = None,
         photos: PhotoStore | None = None,
-        enhancer_factory: Callable[[], Enhancer] | None = None,
+        enhancer_factory: Callable[[People], Enhancer] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        recogniser: Recogniser | None = None,
     ) -> None:
-        """enhancer_factory: makes one stream's enhancer; without it they are made of the engine and the detector."""
+        """enhancer_factory: makes one stream's enhancer; without it they are made of the engine, the detector and the
+        recogniser."""
         self._metrics = metrics
         self._engine = engine
         self._detector = detector
+        self._recogniser = recogniser
+        self._remember = settings.remember_s
         self._damage: DamageEstimator | None = None  # made with the first enhancer
         self._photos = photos
         self._config = EnhancerConfig(patience=settings.frame_deadline_ms / 1000, references=settings.references)
@@ -72,37 +78,52 @@ class Rooms:
         self._housekeeping: asyncio.Task[None] | None = None
 
     def get(self, room: str) -> Room | None:
-        return self._rooms.get(room)
+        """The room, if anybody is in it or listens to it."""
+        found = self._rooms.get(room)
+        return None if found is None or found.idle else found
 
-    def streams_of(self, person: str) -> list[Participant]:
-        """Participants whose video takes that person's photos along."""
-        everyone = (one for room in self._rooms.values() for one in room.participants.values())
-        return [one for one in everyone if one.person == person and one.enhancer is not None]
+    def people_with(self, person: str) -> list[People]:
+        """Those of running and remembered streams which that registered person is expected in."""
+        everyone = (people for room in self._rooms.values() for people in room.all_people())
+        return [people for people in everyone if person in people.names()]
 
-    def forget_person(self, person: str, exemplar_ids: Iterable[str] | None) -> None:
-        """Running calls drop these photos of the person; None: all that they know of the person."""
-        ids = None if exemplar_ids is None else list(exemplar_ids)
-        for participant in self.streams_of(person):
-            participant.forget(ids)
+    def forget_photos(self, exemplar_ids: Iterable[str]) -> None:
+        """Running and remembered streams drop these photos, and those of them that are still being read."""
+        ids = list(exemplar_ids)
+        for room in self._rooms.values():
+            room.forget_photos(ids)
 
-    async def publish(self, room: str, name: str, offer: Offer, person: str | None = None) -> Session:
-        """Answers a publisher, who takes the name over from whoever had it. Raises InvalidOffer."""
+    def forget_person(self, person: str) -> None:
+        """Running and remembered streams drop all that they may know of a registered person."""
+        for people in self.people_with(person):
+            people.forget_name(person)
+
+    async def publish(self, room: str, name: str, offer: Offer, persons: Sequence[str] = ()) -> Session:
+        """Answers a publisher, who takes the name over from whoever had it. persons: whose registered photos are used.
+
+        Raises InvalidOffer.
+        """
         if not offer.sends:
             raise InvalidOffer("The offer sends neither audio nor video: one of its sections must be sendonly.")
-        enhancer = await asyncio.to_thread(self._make_enhancer) if "video" in offer.sends else None
+        place = self._rooms.get(room)
+        people = place.people_for(name) if place else self._new_people()
+        enhancer = await asyncio.to_thread(self._make_enhancer, people) if "video" in offer.sends else None
         session = self._session()
-        participant = Participant(name, person, session, enhancer, self._metrics, self._encoding, self._clock)
+        participant = Participant(name, people, session, enhancer, self._metrics, self._encoding, self._clock)
         try:
             await session.publish(offer, participant.video, participant.audio)
         except BaseException:
             await participant.close()
             raise
-        self._room(room).enter(participant)
-        if person is not None and enhancer is not None and self._photos is not None:
-            try:
-                participant.add_photos(await asyncio.to_thread(self._photos.exemplars_of, person))
-            except Exception:
-                log.exception("a stream starts without its registered photos")
+        place = self._room(room)
+        place.enter(participant)
+        people.expect_only(persons)
+        if enhancer is not None and self._photos is not None:
+            for person in persons:
+                try:
+                    await participant.add_photos(person, self._photos.exemplars_of)
+                except Exception:
+                    log.exception("a stream starts without its registered photos")
         self._count_streams()
         return session
 
@@ -164,7 +185,7 @@ class Rooms:
     def _room(self, name: str) -> Room:
         if self._housekeeping is None:
             self._housekeeping = asyncio.create_task(self._keep_house(), name="rooms")
-        return self._rooms.setdefault(name, Room(name))
+        return self._rooms.setdefault(name, Room(name, self._remember, self._new_people, self._clock))
 
     def _find(self, room: str, name: str) -> tuple[Room, Participant]:
         place = self._rooms.get(room)
@@ -173,18 +194,22 @@ class Rooms:
             raise NotFound("There is no such participant in the room.")
         return place, participant
 
-    def _enhancer(self) -> Enhancer:
+    def _new_people(self) -> People:
+        return People(self._engine.forget, self._clock) if self._engine else People(clock=self._clock)
+
+    def _enhancer(self, people: People) -> Enhancer:
         assert self._engine is not None and self._detector is not None
-        bank = ExemplarBank(clock=self._clock)
         self._damage = self._damage or DamageEstimator()
         return Enhancer(
             self._engine,
             self._detector.for_stream(),
-            bank,
+            people,
             self._config,
             self._clock,
             self._metrics.stage,
             self._damage,
+            recogniser=self._recogniser,
+            on_recognition=self._metrics.recognition,
         )
 
     async def _keep_house(self) -> None:
@@ -199,7 +224,7 @@ class Rooms:
                     room.sweep()
                 if now - last_stats >= STATS_INTERVAL - 0.1:
                     room.send_stats()
-                if room.idle:
+                if room.forgotten:
                     del self._rooms[name]
             if now - last_stats >= STATS_INTERVAL - 0.1:
                 last_stats = now
@@ -209,4 +234,5 @@ class Rooms:
         everyone = [one for room in self._rooms.values() for one in room.participants.values()]
         self._metrics.set_streams("in", len(everyone))
         self._metrics.set_streams("out", sum(len(one.watchers) for one in everyone))
-        self._metrics.set_bank(sum(len(one.enhancer.bank.exemplars()) for one in everyone if one.enhancer))
+        held = [people for room in self._rooms.values() for people in room.all_people()]
+        self._metrics.set_bank(sum(len(people.exemplars()) for people in held))

@@ -13,12 +13,14 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from hime_core.compositing.layout import MAX_COMPARED, USUAL_WIDTH, WIDTHS, Layout, View
 from server.media.session import Fragment, InvalidFragment, InvalidOffer, Offer, Session
 from server.problems import Name, Problem, check_name, problem_docs
+from server.rooms.bank import Bank
 from server.rooms.rooms import NotFound, Rooms
 from server.settings import IceServer
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 MAX_SDP = 200_000  # bytes
+MAX_PERSONS = 8  # whose photos one stream uses
 
 router = APIRouter()
 
@@ -49,6 +51,11 @@ _WIDTH = (
     f"enlarges to {USUAL_WIDTH} and `zoom` keeps the size that was sent."
 )
 
+_PERSON = (
+    f"Whose registered photos are used for this stream; may be given {MAX_PERSONS} times. Photos go to the face that "
+    "they match, and to none where they match none."
+)
+
 
 @router.post(
     "/whip/{room}/{participant}",
@@ -62,12 +69,13 @@ async def publish(
     request: Request,
     room: Name,
     participant: Name,
-    person: Annotated[str | None, Query(description="Whose registered photos are used for this stream.")] = None,
+    person: Annotated[list[str] | None, Query(description=_PERSON)] = None,
 ) -> Response:
     """Answers an offer that sends audio, video or both. One who had the name before leaves."""
-    if person is not None:
-        check_name(person, "person")
-    session = await _answered(_rooms(request).publish(room, participant, await _offer(request), person))
+    persons = list(dict.fromkeys(check_name(one, "person") for one in person or []))
+    if len(persons) > MAX_PERSONS:
+        raise Problem(400, f"At most {MAX_PERSONS} persons' photos are used for one stream, not {len(persons)}.")
+    session = await _answered(_rooms(request).publish(room, participant, await _offer(request), persons))
     return _created(request, f"/whip/{room}/{participant}/{session.id}", session)
 
 
@@ -173,16 +181,18 @@ async def events(request: Request, room: Name) -> EventSourceResponse:
 @router.get(
     "/api/rooms/{room}/{participant}/bank",
     tags=["rooms"],
-    summary="The exemplars in use",
+    summary="Who is known in a participant's picture, and from what",
+    response_model=Bank,
     responses=problem_docs(400, 404),
 )
-async def bank(request: Request, room: Name, participant: Name) -> dict[str, Any]:
-    """What a participant's faces are enhanced with, each with a thumbnail."""
+async def bank(request: Request, room: Name, participant: Name) -> Bank:
+    """The exemplars that faces are enhanced with, each with a thumbnail, the people whom they show, and the faces that
+    are in the picture now."""
     found = _rooms(request).get(room)
     one = found.participants.get(participant) if found else None
     if one is None:
         raise Problem(404, "There is no such participant in the room.")
-    return {"participant": participant, "exemplars": await asyncio.to_thread(one.bank)}
+    return await asyncio.to_thread(one.bank)
 
 
 def _rooms(request: Request) -> Rooms:

@@ -135,6 +135,9 @@ def test_the_bank_fills_while_the_face_is_close(server: Server, ann: Page) -> No
     assert all(exemplar["source"] == "call" and exemplar["native_px"] >= 128 for exemplar in exemplars)
     expect(ann.locator(".bank li").first).to_be_visible(timeout=15_000)
     expect(ann.locator(".bank li img").first).to_have_js_property("complete", True)
+    person = ann.locator(".bank .person[data-state=here]")
+    expect(person.locator("strong")).to_have_text("Person 1")
+    expect(person.locator(".presence")).to_contain_text("here, known for")
     shot(ann, "alone-close")
 
 
@@ -153,6 +156,7 @@ def test_the_enhanced_half_differs_while_the_face_is_far(server: Server, ann: Pa
 
     until(enhanced_half_differs, 120, lambda: f"both halves show the same face: {ratios}")
     expect(ann.locator(".tile .badge")).to_have_text("Enhanced", timeout=60_000)
+    expect(ann.locator(".bank .fate")).to_contain_text("Enhanced with", timeout=60_000)
     shot(ann, "alone-far")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -27,10 +27,11 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError
 from fastapi import FastAPI
 
-from hime_core.bank import ExemplarBank
 from hime_core.coding import Coding
 from hime_core.enhancer import Enhanced
 from hime_core.faces.geometry import Headshot
+from hime_core.job import SeenFace
+from hime_core.people.people import People
 from hime_core.picture import Picture
 from server import problems
 from server.observability.metrics import Metrics
@@ -58,7 +59,8 @@ class FakeEnhancer:
     raises: set[str] = field(default_factory=set)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     codings: list[Coding | None] = field(default_factory=list)
-    bank: ExemplarBank = field(default_factory=ExemplarBank)
+    people: People = field(default_factory=People)
+    seen: tuple[SeenFace, ...] = ()
     closed: bool = False
 
     def begin(
@@ -77,9 +79,6 @@ class FakeEnhancer:
     def finish(self, job: FakeJob) -> Enhanced:
         self._stage("finish", self.finish_seconds)
         return Enhanced(job.picture, (), (), "enhanced", (), None, demand="references_3")
-
-    def forget(self, exemplar_ids: Iterable[str] | None) -> None:
-        self.bank.remove([e.id for e in self.bank.exemplars()] if exemplar_ids is None else exemplar_ids)
 
     def close(self) -> None:
         self.closed = True
@@ -239,11 +238,11 @@ class Peer:
 class Relay:
     """A served relay; `enhancers` are those it has made."""
 
-    def __init__(self, make: Callable[[], FakeEnhancer]) -> None:
+    def __init__(self, make: Callable[[], FakeEnhancer], **settings: Any) -> None:
         self.enhancers: list[FakeEnhancer] = []
         self.metrics = Metrics()
-        self.settings = Settings(_env_file=None)
-        self.rooms = Rooms(self.settings, self.metrics, enhancer_factory=lambda: self._made(make()))
+        self.settings = Settings(_env_file=None, **settings)
+        self.rooms = Rooms(self.settings, self.metrics, enhancer_factory=lambda people: self._made(make(), people))
         self.peers: list[Peer] = []
         self.http: httpx.AsyncClient
 
@@ -251,7 +250,8 @@ class Relay:
         self.peers.append(Peer(self.http))
         return self.peers[-1]
 
-    def _made(self, enhancer: FakeEnhancer) -> Any:
+    def _made(self, enhancer: FakeEnhancer, people: People) -> Any:
+        enhancer.people = people
         self.enhancers.append(enhancer)
         return enhancer
 
@@ -290,8 +290,8 @@ class Relay:
 
 
 @asynccontextmanager
-async def serving(make: Callable[[], FakeEnhancer] = FakeEnhancer) -> AsyncIterator[Relay]:
-    relay = Relay(make)
+async def serving(make: Callable[[], FakeEnhancer] = FakeEnhancer, **settings: Any) -> AsyncIterator[Relay]:
+    relay = Relay(make, **settings)
     app = FastAPI()
     app.state.relay = SimpleNamespace(settings=relay.settings, metrics=relay.metrics, rooms=relay.rooms)
     problems.install(app)

@@ -18,6 +18,7 @@ from aiortc.mediastreams import MediaStreamError
 from fastapi import FastAPI
 
 from hime_core.engine import Engine
+from hime_core.faces.recognition import Recogniser
 from hime_core.picture import Picture
 from server.app import Relay, create_app
 from server.settings import Settings
@@ -31,9 +32,10 @@ FAR = CLOSE_FRAMES + WALK_FRAMES + 20
 
 @asynccontextmanager
 async def relay_of(
-    data: Path, engine: Engine | None = None, deadline_ms: float = 120
+    data: Path, engine: Engine | None = None, deadline_ms: float = 120, recogniser: Recogniser | None = None
 ) -> AsyncIterator[tuple[Relay, httpx.AsyncClient]]:
-    app: FastAPI = create_app(Settings(_env_file=None, data=data, frame_deadline_ms=deadline_ms), engine=engine)
+    settings = Settings(_env_file=None, data=data, frame_deadline_ms=deadline_ms)
+    app: FastAPI = create_app(settings, engine=engine, recogniser=recogniser)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     serving = asyncio.create_task(server.serve())
     while not server.started:

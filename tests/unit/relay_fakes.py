@@ -6,7 +6,6 @@ import struct
 import zlib
 from concurrent.futures import Future
 from io import BytesIO
-from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -14,6 +13,7 @@ from skimage.data import astronaut
 
 from hime_core.faces.detector import Detection
 from hime_core.faces.geometry import Box
+from hime_core.people.people import People
 
 FACE = Box(180.0, 61.0, 87.0, 112.0)  # in the astronaut's picture of 512 x 512
 LANDMARKS = np.array([[203.5, 100], [247, 103], [224.5, 129], [201, 138.6], [244.6, 141.6]], np.float32)
@@ -57,31 +57,23 @@ class FakeEngine:
         self.closed = True
 
 
-class FakeBank:
-    def __init__(self):
-        self.photos = {}
-
-    def add_photo(self, exemplar):
-        self.photos[exemplar.id] = exemplar
-
-    def exemplars(self):
-        return list(self.photos.values())
-
-
 class FakeRooms:
     """One running call of one person."""
 
     def __init__(self, person="ann"):
-        self.person = person
-        self.bank = FakeBank()
+        self.people = People()
+        self.people.expect(person)
         self.forgotten = []
 
-    def streams_of(self, person):
-        watched = SimpleNamespace(enhancer=SimpleNamespace(bank=self.bank))
-        return [watched, SimpleNamespace(enhancer=None)] if person == self.person else []
+    def people_with(self, person):
+        return [self.people] if person in self.people.names() else []
 
-    def forget_person(self, person, exemplar_ids):
-        self.forgotten.append((person, exemplar_ids))
+    def forget_photos(self, exemplar_ids):
+        self.forgotten += exemplar_ids
+        self.people.forget(exemplar_ids)
+
+    def forget_person(self, person):
+        self.people.forget_name(person)
 
 
 def encoded(rgb, format="JPEG", **options) -> bytes:

@@ -10,13 +10,14 @@ from skimage.data import astronaut
 from server.app import create_app
 from server.exemplars.store import PhotoStore
 from server.settings import Settings
+from tests.unit.enhancer_stage import ByColour
 from tests.unit.relay_fakes import FACE, FakeDetector, FakeEngine, bomb, portrait
 
 
 @asynccontextmanager
-async def running(settings, engine=None, detector=None):
+async def running(settings, engine=None, detector=None, recogniser=None):
     """An application between its startup and its shutdown, and a client to it."""
-    app = create_app(settings, engine or FakeEngine(), detector or FakeDetector())
+    app = create_app(settings, engine or FakeEngine(), detector or FakeDetector(), recogniser or ByColour())
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
@@ -33,7 +34,7 @@ async def test_a_healthy_relay_is_alive_and_ready(settings):
     async with running(settings) as (_, client):
         assert (await client.get("/healthz")).json() == {"status": "alive"}
         ready = await client.get("/readyz")
-        assert (ready.status_code, ready.json()) == (200, {"status": "ready", "reasons": []})
+        assert (ready.status_code, ready.json()) == (200, {"status": "ready", "reasons": [], "recogniser": "by colour"})
         metrics = await client.get("/metrics")
         assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
         assert 'hime_frames_total{outcome="enhanced"} 0.0' in metrics.text
@@ -49,7 +50,7 @@ async def test_what_it_was_given_stays_the_callers(settings):
 
 async def test_a_model_that_cannot_be_loaded_leaves_the_service_running(settings):
     settings = settings.model_copy(update={"weights": "no-such-weights"})
-    app = create_app(settings, detector=FakeDetector())
+    app = create_app(settings, detector=FakeDetector(), recogniser=ByColour())
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
@@ -62,6 +63,22 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_service_running(settings
         assert reason.startswith("engine: ") and "no-such-weights" in reason and "\n" not in reason
         (future,) = app.state.relay.engine.submit([object()])
         assert future.exception(timeout=0) is not None
+
+
+async def test_without_a_recogniser_the_service_runs_and_says_so(settings):
+    settings = settings.model_copy(update={"identity_weights": "no-such-file"})
+    app = create_app(settings, FakeEngine(), FakeDetector())
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        ready = await client.get("/readyz")
+        assert ready.status_code == 503 and ready.json()["recogniser"] is None
+        (reason,) = ready.json()["reasons"]
+        assert reason.startswith("recogniser: ") and "no-such-file" in reason
+        files = [("photos", ("a.jpg", portrait(), "image/jpeg"))]
+        answer = await client.post("/api/people/ann/exemplars", files=files, data={"consent": "true"})
+        assert answer.status_code == 201
 
 
 async def test_storage_that_cannot_be_used_is_a_reason(settings, tmp_path):

@@ -9,9 +9,10 @@ import urllib.request
 
 import pytest
 
-from server.doctor import Check, examine, speed_class
+from server.doctor import Check, _recogniser, examine, speed_class
 from server.serve import address, listen
 from server.settings import Settings
+from tests.unit.enhancer_stage import ByColour
 
 
 def hime(*arguments, **environment):
@@ -41,6 +42,7 @@ def test_help_names_the_commands_and_loads_nothing_heavy():
         (["bogus"], {}, "bogus"),
         (["doctor"], {"HIME_PORT": "x"}, "HIME_PORT"),
         (["serve", "--port", "0"], {"HIME_REFERENCES": "4"}, "HIME_REFERENCES"),
+        (["serve", "--port", "0"], {"HIME_IDENTITY_WEIGHTS": "/nowhere.pt"}, "HIME_IDENTITY_WEIGHTS"),
         (["prove", "/nowhere", "--out", "/tmp/proof"], {}, "/nowhere"),
         (["prove", ".", "--out", "/tmp/proof", "--kbps", "x"], {}, "--kbps"),
         (["prove", ".", "--out", "/tmp/proof", "--critics", "/nowhere"], {}, "--critics"),
@@ -88,13 +90,26 @@ def test_addresses():
 
 def test_doctor_examines_and_never_raises(tmp_path, monkeypatch):
     monkeypatch.setattr("server.doctor._engine", lambda settings: "12 ms")
-    settings = Settings(data=tmp_path / "data", client=tmp_path, weights="no-such-weights")
+    settings = Settings(
+        data=tmp_path / "data", client=tmp_path, weights="no-such-weights", identity_weights="no-such-file"
+    )
     checks = {check.name: check for check in examine(settings)}
     assert checks["VP8"].ok and checks["H264"].ok and checks["storage"].ok and checks["engine"].ok
     assert not checks["NVENC"].required
     assert not checks["weights"].ok and "no-such-weights" in checks["weights"].detail
+    assert not checks["recogniser"].ok and "no-such-file" in checks["recogniser"].detail
     assert not checks["client"].ok and "make run" in checks["client"].detail
     assert all(isinstance(check, Check) and "\n" not in check.detail for check in checks.values())
+
+
+def test_doctor_names_the_recogniser(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "hime_core.faces.recognition.load_recogniser", lambda weights: asked.append(weights) or ByColour()
+    )
+    assert re.fullmatch(r"by colour, \d+ ms per face", _recogniser(Settings(data=tmp_path)))
+    _recogniser(Settings(data=tmp_path, identity_weights="casia"))
+    assert asked == [None, "casia"]
 
 
 def test_doctor_names_speed_classes_in_order():

@@ -241,7 +241,7 @@ def test_forgetting_the_person_leaves_nothing(scene, clock):
         step(enhancer, scene, clock)
     ids = {e.id for e in enhancer.people.exemplars()}
     assert ids
-    enhancer.forget(None)
+    enhancer.people.forget(None)
     assert enhancer.people.exemplars() == []
     assert ids <= engine.forgotten
     step(enhancer, scene, clock)

@@ -18,6 +18,7 @@ from server.exemplars.service import DAY, MAX_WAITING, ExemplarService
 from server.exemplars.store import PhotoStore
 from server.limits import BodyLimit
 from server.settings import Settings
+from tests.unit.enhancer_stage import ByColour
 from tests.unit.relay_fakes import FACE, FakeDetector, FakeEngine, FakeRooms, bomb, encoded, plain, portrait
 
 URL = "/api/people/ann/exemplars"
@@ -34,13 +35,13 @@ class Clock:
 class World:
     """The exemplars' part of a relay over a directory, with everything around it a stand-in."""
 
-    def __init__(self, data, **settings):
+    def __init__(self, data, recogniser=None, **settings):
         self.settings = Settings(data=data, **settings)
         self.clock = Clock()
         self.store = self.open_store()
         self.engine, self.detector, self.rooms = FakeEngine(), FakeDetector(), FakeRooms()
         self.service = ExemplarService(
-            self.settings, self.store, self.engine, self.detector, self.rooms, clock=self.clock
+            self.settings, self.store, self.engine, self.detector, self.rooms, clock=self.clock, recogniser=recogniser
         )
         self.app = FastAPI()
         self.app.state.relay = SimpleNamespace(settings=self.settings, failures={}, exemplars=self.service)
@@ -102,7 +103,7 @@ async def test_a_photo_is_registered_listed_fetched_and_deleted(client, world):
     assert (await client.get(URL)).json() == {"person": "ann", "exemplars": []}
     assert world.files() == []
     assert info["id"] in world.engine.forgotten
-    assert ("ann", [info["id"]]) in world.rooms.forgotten
+    assert info["id"] in world.rooms.forgotten
 
 
 async def test_of_several_photos_each_is_answered_in_order_and_only_the_usable_are_kept(client, world):
@@ -116,8 +117,8 @@ async def test_of_several_photos_each_is_answered_in_order_and_only_the_usable_a
 
 
 async def test_photos_reach_running_calls_and_new_streams_alike(client, world):
-    info = (await register(client, portrait())).json()["exemplars"][0]
-    running = world.rooms.bank.photos[info["id"]]
+    await register(client, portrait())
+    (running,) = world.rooms.people.expect("ann").bank.exemplars()
     (stored,) = world.open_store().exemplars_of("ann")
     assert stored.id == running.id and stored.source == "photo" and stored.frame == 0
     assert stored.headshot == running.headshot and stored.sharpness == running.sharpness
@@ -231,18 +232,18 @@ async def test_expired_photos_are_never_served_and_are_purged(client, world):
     assert len(world.files()) == 1
     await world.service.purge()
     assert world.files() == []
-    assert info["id"] in world.engine.forgotten and ("ann", [info["id"]]) in world.rooms.forgotten
+    assert info["id"] in world.engine.forgotten and info["id"] in world.rooms.forgotten
 
 
 async def test_a_person_is_forgotten_whole(client, world):
     await register(client, portrait(), portrait("PNG"))
     kept = (await register(client, portrait(), person="bob")).json()["exemplars"][0]["id"]
-    world.rooms.bank.add_photo(SimpleNamespace(id="from-the-call"))
+    people = world.rooms.people
+    people.newcomer(people.next_sighting())
     ids = {path.stem for path in world.files()} - {kept}
     assert (await client.delete("/api/people/ann")).status_code == 204
     assert {path.stem for path in world.files()} == {kept}
-    assert world.engine.forgotten == ids | {"from-the-call"}
-    assert world.rooms.forgotten == [("ann", None)]
+    assert world.engine.forgotten == ids and people.everyone() == []
     database = b"".join(path.read_bytes() for path in world.settings.data.glob("hime.db*"))
     assert b"ann" not in database and not any(id.encode() in database for id in ids)
     assert (await client.delete("/api/people/ann")).status_code == 204
@@ -268,7 +269,7 @@ async def test_a_failed_write_leaves_nothing_behind(client, world, monkeypatch):
     monkeypatch.setattr(PhotoStore, "_write", fails_at_second)
     answer = await register(client, portrait(), portrait())
     assert answer.status_code == 503 and "Retry-After" in answer.headers
-    assert world.files() == [] and world.rooms.bank.photos == {}
+    assert world.files() == [] and world.rooms.people.exemplars() == []
     assert (await client.get(URL)).json()["exemplars"] == []
     assert world.store.purge() == []
 
@@ -299,7 +300,7 @@ async def test_a_file_that_cannot_be_erased_is_not_served_and_goes_later(client,
     monkeypatch.setattr(world.store._files, "rm_file", refuses)
     assert (await client.delete(f"{URL}/{id}")).status_code == 503
     assert (await client.get(f"{URL}/{id}")).status_code == 404
-    assert id in world.engine.forgotten and world.rooms.forgotten == [("ann", [id])]
+    assert id in world.engine.forgotten and world.rooms.forgotten == [id]
     monkeypatch.undo()
     await world.service.purge()
     assert world.files() == []
@@ -362,6 +363,52 @@ async def test_any_fsspec_url_holds_the_photos(tmp_path):
         assert (await client.delete("/api/people/ann")).status_code == 204
     assert world.store._files.find("hime-test") == [] and world.files() == []
     world.service.close()
+
+
+BOB = encoded(astronaut()[..., ::-1], quality=95)  # whom the recogniser takes for another person
+
+
+@pytest.fixture
+async def recognising(tmp_path):
+    world = World(tmp_path / "data", ByColour())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+        yield world, client
+    world.service.close()
+    world.store.close()
+
+
+async def test_photos_of_two_people_are_refused_whole_naming_them(recognising):
+    world, client = recognising
+    answer = await register(client, plain(), portrait(), BOB, portrait("PNG"))
+    assert answer.status_code == 422
+    assert "photos 2, 4 and photo 3 differ" in answer.json()["detail"]
+    assert world.files() == [] and world.rooms.people.exemplars() == []
+    assert (await register(client, portrait(), portrait("PNG"))).status_code == 201
+
+
+async def test_a_photo_of_somebody_else_than_the_kept_ones_is_refused(recognising):
+    world, client = recognising
+    await register(client, portrait(), portrait())
+    answer = await register(client, BOB, portrait())
+    other, own = answer.json()["exemplars"]
+    assert answer.status_code == 201 and own["accepted"] and not other["accepted"]
+    assert "another person's than in the 2 photos kept under this name" in other["reason"]
+    assert other["box"] is None and other["sharpness"] is None
+    answer = await register(client, BOB)
+    assert answer.status_code == 422 and answer.json()["exemplars"][0]["reason"] == other["reason"].replace("2", "3")
+    assert len(world.files()) == len(world.rooms.people.exemplars()) == 3
+    assert (await register(client, BOB, person="bob")).status_code == 201
+
+
+async def test_of_two_requests_at_once_the_second_is_compared_with_the_first(recognising):
+    world, client = recognising
+    answers = await asyncio.gather(register(client, portrait()), register(client, BOB))
+    assert sorted(answer.status_code for answer in answers) == [201, 422]
+    assert len(world.files()) == 1
+
+
+async def test_without_a_recogniser_photos_are_taken_as_they_come(client):
+    assert (await register(client, portrait(), BOB)).status_code == 201
 
 
 async def test_a_real_detector_accepts_a_portrait_and_refuses_the_rest(client, world):

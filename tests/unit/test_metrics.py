@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from server.observability.history import MAX_SAMPLES, SECONDS
-from server.observability.metrics import BYPASSES, OUTCOMES, RUNGS, STAGES, Metrics
+from server.observability.metrics import BYPASSES, OUTCOMES, RECOGNITIONS, RUNGS, STAGES, Metrics
 
 
 class Clock:
@@ -34,6 +34,8 @@ def test_names_and_labels_are_the_designs(metrics):
         assert f'hime_frames_total{{outcome="{outcome}"}} 0.0' in text
     for reason in BYPASSES:
         assert f'hime_bypass_total{{reason="{reason}"}} 0.0' in text
+    for outcome in ("recognised", "corrected", "error"):
+        assert f'hime_recognition_total{{outcome="{outcome}"}} 0.0' in text
     for rung in RUNGS:
         assert f'hime_demand_frames_total{{rung="{rung}"}} 0.0' in text
     for line in (
@@ -50,10 +52,17 @@ def test_names_and_labels_are_the_designs(metrics):
     assert "_created" not in text
 
 
-def test_the_dashboard_has_words_for_every_rung():
+@pytest.mark.parametrize(("words", "names"), [("RUNGS", RUNGS), ("BYPASSES", BYPASSES), ("RECOGNITIONS", RECOGNITIONS)])
+def test_the_dashboard_has_words_for(words, names):
     source = Path(__file__).parents[2] / "client_web/src/dashboard/stats.ts"
-    words = source.read_text().split("RUNGS: Record<string, string> = {")[1].split("}")[0]
-    assert tuple(line.split(":")[0].strip() for line in words.strip().splitlines()) == RUNGS
+    lines = source.read_text().split(f"{words}: Record<string, string> = {{")[1].split("}")[0].strip().splitlines()
+    assert sorted(line.split(":")[0].strip() for line in lines) == sorted(names)
+
+
+def test_the_dashboard_shows_every_stage():
+    source = Path(__file__).parents[2] / "client_web/src/dashboard/stats.ts"
+    lines = source.read_text().split("STAGES = [")[1].split("]")[0].strip().splitlines()
+    assert tuple(line.strip(' ",') for line in lines) == STAGES
 
 
 def test_unknown_labels_are_refused(metrics):
@@ -62,6 +71,7 @@ def test_unknown_labels_are_refused(metrics):
         lambda name, _: metrics.frame(name),
         lambda name, _: metrics.bypass(name),
         lambda name, _: metrics.demand(name),
+        lambda name, _: metrics.recognition(name),
     ):
         with pytest.raises(KeyError):
             call("alice", 0.1)
@@ -99,6 +109,7 @@ def test_a_point_of_one_second(metrics, clock):
     metrics.frame("enhanced")
     metrics.bypass("late")
     metrics.demand("half_rate")
+    metrics.recognition("corrected")
     metrics.batch(1)
     metrics.batch(2)
     metrics.reference_gap(4.0)
@@ -116,6 +127,7 @@ def test_a_point_of_one_second(metrics, clock):
     assert point["outcomes"] == {"enhanced": 1, "carried": 0, "passed": 0, "dropped": 0}
     assert point["bypass"] == dict.fromkeys(BYPASSES, 0) | {"late": 1}
     assert point["demand"] == dict.fromkeys(RUNGS, 0) | {"half_rate": 1}
+    assert point["recognition"] == {"recognised": 0, "corrected": 1, "error": 0}
     assert (point["batch_size"], point["reference_gap_s"], point["bank_exemplars"]) == (1.5, 4.0, 5)
     assert point["quantizer_step"] == 25.0
     assert point["streams"] == {"in": 0, "out": 2}

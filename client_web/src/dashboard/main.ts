@@ -5,6 +5,7 @@ import { StatsSource } from "./source";
 import {
   BYPASSES,
   OUTCOMES,
+  RECOGNITIONS,
   RUNGS,
   STAGES,
   Series,
@@ -28,7 +29,7 @@ const QUANTILES: Line[] = [
   { label: "p95", colour: "#f0c060" },
   { label: "p99", colour: "#ff7d73" },
 ];
-const STAGE_COLOURS = ["#5b8def", "#62a8e5", "#57c1d9", "#f0c060", "#d9a441", "#b58ae0", "#8f6fd0", "#62d6b8", "#3fae8f", "#e58ab0"];
+const STAGE_COLOURS = ["#5b8def", "#62a8e5", "#57c1d9", "#4aa3a0", "#f0c060", "#d9a441", "#b58ae0", "#8f6fd0", "#62d6b8", "#3fae8f", "#e58ab0"];
 // from green, where all is asked, over blue and yellow to red, where nothing is
 const RUNG_COLOURS = ["#62d6b8", "#57c1d9", "#5b8def", "#b58ae0", "#f0e0a0", "#f0c060", "#d9a441", "#c98032", "#ff7d73"];
 const OUTCOME_COLOURS = ["#62d6b8", "#5b8def", "#6d7a88", "#ff7d73"];
@@ -97,15 +98,20 @@ function draw(): void {
   byId("demand-note").textContent = `Frames per second with a face to enhance${rung ? `; of late mostly ${rung}` : ""}`;
   if (stage === STACKED) show(stageChart!, STAGES.map((each) => (point: Point) => point.stages[each]?.p50 ?? null));
   else show(stageChart!, quantileReaders((point) => point.stages[stage]));
-  drawFigures();
+  drawFigures(points);
   drawTable();
   drawBypass(points);
 }
 
-function drawFigures(): void {
+function drawFigures(points: readonly Point[]): void {
   const recent = series.last(RECENT);
   const newest = recent.at(-1);
   const latency = merge(recent.map((point) => point.frame_latency));
+  const recognitions = total(points.map((point) => point.recognition ?? {}));
+  const recognised = Object.entries(RECOGNITIONS)
+    .filter(([outcome]) => outcome !== "error" || recognitions.error)
+    .map(([outcome, words]) => `${recognitions[outcome] ?? 0} ${words}`)
+    .join(", ");
   const tile = (label: string, value: string, unit = "", extra = "", wide = false): HTMLElement =>
     el("div", { class: wide ? "figure wide" : "figure" }, [
       el("span", { class: "label" }, [label]),
@@ -122,7 +128,7 @@ function drawFigures(): void {
     ),
     tile("Frames out", figure(mean(recent.map((point) => point.fps_out))), "/s", `${newest?.streams.out ?? 0} streams out`),
     tile("Enhanced", figure(mean(recent.map((point) => point.outcomes.enhanced ?? 0))), "/s", "every face fresh"),
-    tile("Bank", String(newest?.bank_exemplars ?? 0), "", "exemplars held"),
+    tile("Bank", String(newest?.bank_exemplars ?? 0), "", `exemplars · ${recognised}`),
     tile("Reference age", figure(mean(recent.map((point) => point.reference_gap_s))), "s", "of those used"),
     tile("Batch", figure(mean(recent.map((point) => point.batch_size))), "", "faces at once"),
   );

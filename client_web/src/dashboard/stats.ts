@@ -14,6 +14,7 @@ export interface Point {
   outcomes: Record<string, number>;
   bypass: Record<string, number>;
   demand: Record<string, number>;
+  recognition: Record<string, number>;
   batch_size: number | null;
   bank_exemplars: number;
   reference_gap_s: number | null;
@@ -29,6 +30,7 @@ export const STAGES = [
   "convert",
   "detect",
   "track",
+  "recognise",
   "select",
   "queue",
   "enhance",
@@ -52,11 +54,18 @@ export const BYPASSES: Record<string, string> = {
   late: "Enhancement came too late",
   overload: "Too much to do at once",
   no_exemplar: "Nothing sharper known yet",
+  unrecognised: "May be someone known: not yet certain who",
   error: "Enhancement failed",
   too_large: "Too large to gain",
   unwatched: "Nobody watches the enhanced view",
   close: "Clear as it is",
   no_face: "No face in the picture",
+};
+/** What came of telling whose face it is. */
+export const RECOGNITIONS: Record<string, string> = {
+  recognised: "faces recognised",
+  corrected: "corrected",
+  error: "not looked at for an error",
 };
 export const KEPT_SECONDS = 600;
 

@@ -1,0 +1,83 @@
+import { BYPASSES } from "./dashboard/stats";
+
+/** What `GET /api/rooms/{room}/{participant}/bank` tells. */
+export interface BankExemplar {
+  id: string;
+  person: number;
+  source: "call" | "photo";
+  age_frames: number;
+  age_seconds: number;
+  sharpness: number;
+  yaw: number;
+  native_px: number;
+  thumbnail: string;
+}
+export interface BankPerson {
+  id: number;
+  name: string | null;
+  state: "here" | "away" | "unmatched";
+  since_seconds: number | null;
+  seen_seconds_ago: number | null;
+  exemplars: number;
+}
+export interface BankFace {
+  person: number;
+  verdict: "new" | "unsure" | "recognised" | "covered";
+  side: number;
+  exemplars: number;
+  reason: string | null;
+}
+export interface Bank {
+  participant: string;
+  exemplars: BankExemplar[];
+  people: BankPerson[];
+  faces: BankFace[];
+}
+
+/** A headshot's side, in pixels, from which on a face can be told from a stranger's. */
+const TELLING_SIDE = 48;
+
+export function ageInWords(seconds: number): string {
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  return `${Math.round(seconds / 3600)} h`;
+}
+
+const counted = (count: number, one: string): string => `${count} ${one}${count === 1 ? "" : "s"}`;
+
+/** Names by id; who has none is numbered in the order of becoming known. */
+export function namesOf(people: readonly BankPerson[]): Map<number, string> {
+  let unnamed = 0;
+  return new Map(people.map(({ id, name }) => [id, name ?? `Person ${++unnamed}`]));
+}
+
+/** Whether the person is in the picture, and since when it is known. */
+export function presenceInWords(person: BankPerson): string {
+  if (person.state === "unmatched") return "not recognised here";
+  const known = `known for ${ageInWords(person.since_seconds ?? 0)}`;
+  return person.state === "here" ? `here, ${known}` : `away for ${ageInWords(person.seen_seconds_ago ?? 0)}, ${known}`;
+}
+
+/** From what the person's face is enhanced, or would be. */
+export function exemplarsInWords(person: BankPerson): string {
+  if (person.state !== "unmatched") return person.exemplars > 0 ? counted(person.exemplars, "exemplar") : "no exemplars yet";
+  if (person.exemplars === 0) return "no photos are kept under this name";
+  return `${counted(person.exemplars, "photo")} set aside: no face matches`;
+}
+
+/** What becomes of a face, and why. */
+export function fateInWords(face: BankFace): string {
+  if (face.reason !== null) {
+    const why = BYPASSES[face.reason] ?? face.reason;
+    return `Not enhanced: ${why.charAt(0).toLowerCase()}${why.slice(1)}`;
+  }
+  return face.exemplars > 0 ? `Enhanced with ${counted(face.exemplars, "exemplar")}` : "Enhanced without exemplars";
+}
+
+/** Whose registered photos match no face; null while no face is there that is large enough to tell. */
+export function setAside(bank: Bank): string[] | null {
+  const telling = bank.faces.some(({ side, verdict }) => side >= TELLING_SIDE && verdict !== "covered" && verdict !== "unsure");
+  const unmatched = bank.people.filter(({ state, exemplars }) => state === "unmatched" && exemplars > 0);
+  if (!telling && unmatched.length > 0) return null;
+  return unmatched.map(({ name }) => name!);
+}

@@ -1,0 +1,136 @@
+"""Who is known of a participant who has left, and for how long."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from hime_core.people.people import People
+from server.rooms import room as rooms
+from server.rooms.room import Room
+from tests.unit.enhancer_stage import ANN, Clock
+from tests.unit.test_people import photo_of
+
+
+class Participant:
+    joined = False
+
+    def __init__(self, name, people):
+        self.name, self.people = name, people
+        self.session = SimpleNamespace(on_over=None, is_lost=lambda: False)
+        self.watchers = {}
+        self.stopped, self.may_close = False, asyncio.Event()
+        self.may_close.set()
+
+    def stop(self):
+        self.stopped = True
+
+    async def close(self):
+        assert self.stopped
+        await self.may_close.wait()
+
+
+class Stage:
+    """A room in which publishers come and go; each shows one face, with one exemplar."""
+
+    def __init__(self, remember=120.0):
+        self.clock, self.dropped = Clock(), []
+        self.room = Room("r", remember, lambda: People(self.dropped.extend, self.clock), self.clock)
+
+    def come(self, name="ann", shows=True):
+        participant = Participant(name, self.room.people_for(name))
+        self.room.enter(participant)
+        if shows and not participant.people.everyone():
+            people = participant.people
+            people.newcomer(people.next_sighting()).bank.add_photo(photo_of(ANN, f"of-{name}"))
+        return participant
+
+    async def leave(self, participant):
+        self.room.leave(participant)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+async def test_one_who_returns_in_time_finds_what_was_known():
+    stage = Stage()
+    first = stage.come()
+    await stage.leave(first)
+    stage.clock.now += 119
+    stage.room.sweep()
+    assert stage.room.idle and not stage.room.forgotten
+    assert stage.come().people is first.people and stage.dropped == []
+
+
+async def test_after_that_all_is_gone():
+    stage = Stage()
+    first = stage.come()
+    await stage.leave(first)
+    stage.clock.now += 120
+    assert stage.room.people_for("ann") is not first.people  # though nobody has swept
+    assert stage.dropped == ["of-ann"] and first.people.everyone() == []
+    assert stage.room.forgotten
+
+
+async def test_one_who_was_never_seen_is_not_remembered():
+    stage = Stage()
+    await stage.leave(stage.come(shows=False))
+    stage.room.sweep()
+    assert stage.room.forgotten
+
+
+async def test_nothing_is_remembered_where_that_is_not_wanted():
+    stage = Stage(remember=0)
+    first = stage.come()
+    again = stage.come()
+    assert again.people is not first.people
+    await stage.leave(again)
+    assert stage.room.forgotten and stage.dropped == ["of-ann", "of-ann"]
+
+
+async def test_one_who_takes_over_a_name_goes_on_with_its_people():
+    stage = Stage()
+    first = stage.come()
+    first.may_close.clear()
+    second = stage.come()
+    assert first.stopped and second.people is first.people
+    first.may_close.set()
+    await asyncio.sleep(0.01)
+    assert stage.dropped == [] and len(second.people.exemplars()) == 1
+
+
+async def test_of_two_who_came_at_once_the_last_ones_people_stay():
+    stage = Stage()
+    one, two = (Participant("ann", stage.room.people_for("ann")) for _ in range(2))
+    assert one.people is not two.people
+    for participant in (one, two):
+        stage.room.enter(participant)
+        people = participant.people
+        people.newcomer(people.next_sighting()).bank.add_photo(photo_of(ANN, str(id(participant))))
+    await asyncio.sleep(0.01)
+    assert stage.dropped == [str(id(one))]
+    assert stage.room.all_people() == [two.people]
+
+
+async def test_other_names_know_nobody():
+    stage = Stage()
+    first = stage.come()
+    await stage.leave(first)
+    assert stage.come("bob").people is not first.people
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch):
+    monkeypatch.setattr(rooms, "MOST_REMEMBERED", 3)
+    stage = Stage()
+    for number in range(5):
+        await stage.leave(stage.come(f"p{number}"))
+    assert stage.dropped == ["of-p0", "of-p1"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_closing_the_room_forgets_everyone(there):
+    stage = Stage()
+    participant = stage.come()
+    if not there:
+        await stage.leave(participant)
+    await stage.room.close()
+    assert stage.dropped == ["of-ann"] and stage.room.forgotten
