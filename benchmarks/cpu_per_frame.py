@@ -38,7 +38,7 @@ from benchmarks.light import LightProcess
 from benchmarks.relays import Running, counters, cpu_seconds, difference
 from benchmarks.replay import CLOCK_RATE, Clip, portrait
 from hime_core.compositing.layout import upscaled
-from server.media.encoder import NEVER
+from server.media.send.encoder import NEVER
 
 BITRATE = 1_500_000
 AT_MOST = 1.6  # times FFmpeg's

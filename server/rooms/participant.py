@@ -14,10 +14,11 @@ from hime_core.compositing.layout import Layout, View
 from hime_core.enhancer import Enhancer
 from hime_core.exemplar import Exemplar
 from hime_core.faces.geometry import crop
-from server.media.encoder import Encoding
+from server.media.negotiation import Offer
 from server.media.pipeline import VideoPipeline
-from server.media.session import Offer, Session
-from server.media.tracks import AudioRelay
+from server.media.send.encoder import Encoding
+from server.media.send.tracks import AudioRelay
+from server.media.session import Session
 from server.observability.metrics import Metrics
 
 STALLED = 0.5  # frames per second, below which a stream that was live is stalled

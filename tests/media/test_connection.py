@@ -8,7 +8,7 @@ import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from server.media import aiortc_connection as connection
-from server.media.bitrate import Bitrates
+from server.media.send.bitrate import Bitrates
 
 
 async def offer_of(*kinds: str) -> tuple[RTCPeerConnection, str]:

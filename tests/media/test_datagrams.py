@@ -13,7 +13,7 @@ from aiortc.rtp import RtpPacket
 from pylibsrtp import Session
 
 from server.media import aiortc_datagrams as seam
-from server.media.rtp import Packet
+from server.media.receive.rtp import Packet
 
 Pair = tuple[RTCPeerConnection, RTCPeerConnection]
 

@@ -16,11 +16,11 @@ from aiortc.mediastreams import MediaStreamError
 
 from hime_core.picture import Picture
 from server.media import fanout
-from server.media.bitrate import Bitrates
-from server.media.capture import CaptureClock
-from server.media.encoder import Encoding, VideoEncoder
-from server.media.fanout import EncodedStream, Shown
-from server.media.tracks import MAX_VIDEO_FRAMES, EncodedFrame, VideoTrack
+from server.media.receive.capture import CaptureClock
+from server.media.send.bitrate import Bitrates
+from server.media.send.encoder import Encoding, VideoEncoder
+from server.media.send.fanout import EncodedStream, Shown
+from server.media.send.tracks import MAX_VIDEO_FRAMES, EncodedFrame, VideoTrack
 from server.observability.metrics import Metrics
 from tests.media.helpers import numbered, until
 

@@ -12,10 +12,10 @@ from aiortc import RTCPeerConnection, RTCRtpReceiver
 from aiortc.codecs import CODECS
 from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtp import RtpPacket, wrap_rtx
+from server.media.aiortc_private import private, set_private
 
 from server.media import aiortc_inbound as seam
-from server.media.aiortc_private import private, set_private
-from server.media.rtp import Packet
+from server.media.receive.rtp import Packet
 
 VP8 = next(codec for codec in CODECS["video"] if codec.name == "VP8")
 RTX = next(c for c in CODECS["video"] if c.name == "rtx" and c.parameters["apt"] == VP8.payloadType)

@@ -13,13 +13,13 @@ from aiortc import RTCPeerConnection, RTCRtpSender
 from aiortc.clock import current_ntp_time
 from aiortc.codecs import CODECS
 from aiortc.rtp import RTCP_RTPFB_NACK, RTP_HISTORY_SIZE, HeaderExtensionsMap, RtcpRtpfbPacket, RtpPacket, unwrap_rtx
-
-from server.media import aiortc_outbound as seam
 from server.media.aiortc_private import private, set_private
 from server.media.aiortc_send import send_video
-from server.media.bitrate import Bitrates
-from server.media.capture import CaptureClock
-from server.media.tracks import EncodedFrame, VideoTrack
+
+from server.media import aiortc_outbound as seam
+from server.media.receive.capture import CaptureClock
+from server.media.send.bitrate import Bitrates
+from server.media.send.tracks import EncodedFrame, VideoTrack
 
 VP8 = next(codec for codec in CODECS["video"] if codec.name == "VP8")
 EXTENSIONS = HeaderExtensionsMap()

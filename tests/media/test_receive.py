@@ -16,13 +16,13 @@ from aiortc.codecs.vpx import vp8_depayload
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, decoder_worker
 from aiortc.rtp import RtcpByePacket, RtcpSenderInfo, RtcpSrPacket, RtpPacket
+from server.media.aiortc_private import private, set_private
 
 from hime_core.coding import Coding
 from server.media import aiortc_decode as decode
 from server.media import aiortc_receive as seam
-from server.media.aiortc_private import private, set_private
-from server.media.capture import CaptureClock
-from server.media.jitter import ReceivedData
+from server.media.receive.capture import CaptureClock
+from server.media.receive.jitter import ReceivedData
 from tests.media.helpers import numbered_frame as frame
 
 VP8 = next(codec for codec in CODECS["video"] if codec.name == "VP8")

@@ -25,14 +25,14 @@ from aiortc.rtp import (
     RtcpSrPacket,
     pack_remb_fci,
 )
+from server.media.aiortc_private import private
 
 from server.media import aiortc_outbound
 from server.media import aiortc_send as seam
-from server.media.aiortc_private import private
-from server.media.bitrate import Bitrates
-from server.media.capture import CaptureClock
-from server.media.encoder import VideoEncoder
-from server.media.tracks import AudioRelay, EncodedFrame, VideoTrack
+from server.media.receive.capture import CaptureClock
+from server.media.send.bitrate import Bitrates
+from server.media.send.encoder import VideoEncoder
+from server.media.send.tracks import AudioRelay, EncodedFrame, VideoTrack
 from tests.media.helpers import numbered_frame
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from aiortc.rate import RemoteBitrateEstimator
 
-from server.media.congestion import HOLD, STANDING, GrantedBitrate, StandingQueue
+from server.media.receive.congestion import HOLD, STANDING, GrantedBitrate, StandingQueue
 
 FLOOR = 300_000
 INTERVAL = 0.02  # seconds between packets

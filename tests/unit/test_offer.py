@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.media.session import Fragment, InvalidFragment, InvalidOffer, Offer
+from server.media.negotiation import Fragment, InvalidFragment, InvalidOffer, Offer
 
 SECTION = (
     "m={kind} 9 UDP/TLS/RTP/SAVPF {pt}\r\nc=IN IP4 0.0.0.0\r\na=rtcp-mux\r\na=ice-ufrag:abcd\r\na=ice-pwd:{pwd}\r\n"

@@ -7,9 +7,9 @@ import av
 import pytest
 from aiortc.mediastreams import MediaStreamError
 
-from server.media.bitrate import Bitrates
-from server.media.capture import CaptureClock
-from server.media.tracks import MAX_AUDIO_PACKETS, AudioRelay, EncodedFrame, VideoTrack
+from server.media.receive.capture import CaptureClock
+from server.media.send.bitrate import Bitrates
+from server.media.send.tracks import MAX_AUDIO_PACKETS, AudioRelay, EncodedFrame, VideoTrack
 
 
 def packet(number: int) -> av.Packet:
@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     async def sleep(seconds: float) -> None:
         clock.now += seconds
 
-    monkeypatch.setattr("server.media.tracks.asyncio.sleep", sleep)
+    monkeypatch.setattr("server.media.send.tracks.asyncio.sleep", sleep)
     return clock
 
 

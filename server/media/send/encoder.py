@@ -19,7 +19,7 @@ from typing import Literal
 import av
 from av.video.frame import PictureType
 
-from server.media.bitrate import Bitrates
+from server.media.send.bitrate import Bitrates
 
 Codec = Literal["VP8", "H264"]
 

@@ -1,0 +1,202 @@
+"""How a track's media leaves for one watcher, and what that watcher reports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    RTCP_PSFB_FIR,
+    RTCP_PSFB_PLI,
+    RTCP_RTPFB_NACK,
+    AnyRtcpPacket,
+    RtcpByePacket,
+    RtcpPsfbPacket,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+    RtcpSdesPacket,
+    RtcpSenderInfo,
+    RtcpSourceInfo,
+    RtcpSrPacket,
+    unpack_remb_fci,
+)
+
+from server.media.negotiation import Section, Sent
+from server.media.receive.capture import CaptureClock
+from server.media.send.packetize import RtpStream
+from server.media.send.tracks import AudioTrack, EncodedFrame, VideoTrack
+
+REPORT_INTERVAL = 0.5, 1.5  # seconds between sender reports: the least and the most
+CNAME_ITEM = 1
+
+log = logging.getLogger(__name__)
+
+
+class Peer(Protocol):
+    """The watcher, as its senders reach it."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether what was sent before has not left yet."""
+
+    def send_rtp(self, packets: Iterable[bytes]) -> None:
+        """Raises ConnectionError where there is no connection."""
+
+    def send_rtcp(self, packet: bytes) -> None: ...
+
+
+class Sender(Protocol):
+    """Of one section of an offer. All of it is for the event loop."""
+
+    section: Section
+
+    @property
+    def told(self) -> Sent:
+        """What the answer tells of it."""
+
+    def start(self) -> None:
+        """Once there is a connection."""
+
+    def receive_rtcp(self, packet: AnyRtcpPacket) -> None: ...
+    async def close(self) -> None: ...
+
+
+class SenderReports:
+    """Say when the publisher captured what was sent last (RFC 3550, section 6.4.1), by which watchers play sound and
+    picture together. None leave without that knowledge: a watcher then plays what comes as it comes."""
+
+    def __init__(self, stream: RtpStream, capture: CaptureClock, cname: str, send: Callable[[bytes], None]) -> None:
+        """cname: the same for all streams that are played together."""
+        self._stream = stream
+        self._capture = capture
+        self._cname = cname
+        self._send = send
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(random.uniform(*REPORT_INTERVAL))
+            if (report := self.report()) is not None:
+                self._send(report)
+
+    def report(self) -> bytes | None:
+        """A report's RTP timestamp is the last frame's, whose packets leave without pausing."""
+        stream = self._stream
+        ntp = None if stream.sent is None else self._capture.ntp(stream.sent)
+        if ntp is None:
+            return None
+        info = RtcpSenderInfo(ntp, stream.rtp, stream.packets & 0xFFFFFFFF, stream.octets & 0xFFFFFFFF)
+        source = RtcpSourceInfo(stream.ssrc, [(CNAME_ITEM, self._cname.encode())])
+        return bytes(RtcpSrPacket(stream.ssrc, info)) + bytes(RtcpSdesPacket([source]))
+
+    def goodbye(self) -> None:
+        self._send(bytes(RtcpByePacket([self._stream.ssrc])))
+
+
+class VideoSender:
+    """Sends a track's frames, and packets of them again when the watcher asks for them."""
+
+    def __init__(self, section: Section, peer: Peer, track: VideoTrack, stream_id: str, cname: str) -> None:
+        self.section = section
+        self._peer = peer
+        self._track = track
+        self._stream = RtpStream(section)
+        self.told = Sent(self._stream.ssrc, self._stream.repair_ssrc, stream_id, cname)
+        self._reports = SenderReports(self._stream, track.capture, cname, peer.send_rtcp)
+        self._reporting: asyncio.Task[None] | None = None
+        track.codec = "H264" if section.codecs[0].name.upper() == "H264" else "VP8"
+
+    def start(self) -> None:
+        self._reporting = asyncio.get_running_loop().create_task(self._reports.run())
+        self._track.start(self)
+
+    async def close(self) -> None:
+        self._track.stop()
+        if self._reporting is not None:
+            self._reporting.cancel()
+            self._reports.goodbye()
+
+    @property
+    def congested(self) -> bool:
+        return self._peer.congested
+
+    def send(self, frame: EncodedFrame) -> None:
+        """Whoever puts frames is not concerned by the errors of one watcher: they end its track."""
+        try:
+            self._peer.send_rtp(self._stream.pack(frame.payloads, frame.timestamp))
+        except ConnectionError:
+            self._track.stop()
+        except Exception:
+            log.exception("a watcher gets no more video")
+            self._track.stop()
+
+    def receive_rtcp(self, packet: AnyRtcpPacket) -> None:
+        own = self._stream.ssrc
+        match packet:
+            case RtcpRrPacket(reports=reports) | RtcpSrPacket(reports=reports):
+                for report in reports:
+                    if report.ssrc == own:
+                        self._track.lost(report.fraction_lost / 256)
+            case RtcpRtpfbPacket(fmt=fmt, media_ssrc=ssrc) if fmt == RTCP_RTPFB_NACK and ssrc == own:
+                self._repeat(packet.lost)
+            case RtcpPsfbPacket(fmt=fmt, media_ssrc=ssrc) if fmt in (RTCP_PSFB_PLI, RTCP_PSFB_FIR) and ssrc == own:
+                self._track.request_keyframe("request")
+            case RtcpPsfbPacket(fmt=fmt, fci=fci) if fmt == RTCP_PSFB_APP:
+                self._estimate(fci)
+
+    def _repeat(self, numbers: Iterable[int]) -> None:
+        packets = [packet for number in numbers if (packet := self._stream.repeat(number & 0xFFFF)) is not None]
+        try:
+            self._peer.send_rtp(packets)
+        except ConnectionError:
+            self._track.stop()
+
+    def _estimate(self, fci: bytes) -> None:
+        """What the watcher says that its path carries (REMB)."""
+        try:
+            bitrate, ssrcs = unpack_remb_fci(fci)
+        except ValueError:
+            return
+        if self._stream.ssrc in ssrcs:
+            self._track.estimated(bitrate)
+
+
+class AudioSender:
+    """Sends a track's Opus packets."""
+
+    def __init__(self, section: Section, peer: Peer, track: AudioTrack, stream_id: str, cname: str) -> None:
+        self.section = section
+        self._peer = peer
+        self._track = track
+        self._stream = RtpStream(section)
+        self.told = Sent(self._stream.ssrc, self._stream.repair_ssrc, stream_id, cname)
+        self._reports = SenderReports(self._stream, track.capture, cname, peer.send_rtcp)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.get_running_loop().create_task(work) for work in (self._run(), self._reports.run())]
+
+    async def close(self) -> None:
+        self._track.stop()
+        if self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            self._reports.goodbye()
+
+    def receive_rtcp(self, packet: AnyRtcpPacket) -> None:
+        """Nothing depends on it: audio is neither repaired nor encoded here."""
+
+    async def _run(self) -> None:
+        try:
+            while (packet := await self._track.next()) is not None:
+                self._peer.send_rtp(self._stream.pack([bytes(packet)], packet.pts))
+        except ConnectionError:
+            pass
+        except Exception:
+            log.exception("a watcher gets no more audio")
+        finally:
+            self._track.stop()
