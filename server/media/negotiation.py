@@ -44,8 +44,8 @@ class Offer:
     """
 
     sdp: str
-    sends: frozenset[str]
-    receives: frozenset[str]
+    sends: frozenset[Kind]
+    receives: frozenset[Kind]
     description: SessionDescription = field(repr=False, compare=False)
 
     @classmethod
@@ -142,13 +142,12 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Sent:
-    """What an answer tells of a stream that the relay sends."""
+class SentStream:
+    """What an answer tells of a stream that the relay sends. name: the same for what is played together."""
 
     ssrc: int
     repair_ssrc: int
-    stream: str  # the same for what is played together
-    cname: str
+    name: str
 
 
 def common_sections(offer: Offer, start_bitrate: int, preferred: str = "VP8") -> list[Section]:
@@ -199,7 +198,11 @@ def dtls_role(offered: MediaDescription) -> Role:
 
 
 def write_answer(
-    offer: Offer, sections: Sequence[Section], receives: set[Kind], sent: Mapping[Kind, Sent], transport: PeerTransport
+    offer: Offer,
+    sections: Sequence[Section],
+    receives: set[Kind],
+    sent: Mapping[Kind, SentStream],
+    transport: PeerTransport,
 ) -> str:
     """receives: what the relay takes of what is offered; sent: what it sends."""
     now = current_ntp_time() >> 32
@@ -217,7 +220,7 @@ def write_answer(
     return str(answer)
 
 
-def _answered(section: Section, receives: bool, sent: Sent | None, transport: PeerTransport) -> MediaDescription:
+def _answered(section: Section, receives: bool, sent: SentStream | None, transport: PeerTransport) -> MediaDescription:
     media = MediaDescription(
         section.kind, DISCARD_PORT, "UDP/TLS/RTP/SAVPF", [codec.payloadType for codec in section.codecs]
     )
@@ -228,10 +231,10 @@ def _answered(section: Section, receives: bool, sent: Sent | None, transport: Pe
         codecs=list(section.codecs), headerExtensions=list(section.extensions), muxId=section.mid
     )
     if sent is not None:
-        media.msid = f"{sent.stream} {sent.stream}-{section.kind}"
-        media.ssrc = [SsrcDescription(sent.ssrc, sent.cname)]
+        media.msid = f"{sent.name} {sent.name}-{section.kind}"
+        media.ssrc = [SsrcDescription(sent.ssrc, sent.name)]
         if section.repair_type is not None:
-            media.ssrc.append(SsrcDescription(sent.repair_ssrc, sent.cname))
+            media.ssrc.append(SsrcDescription(sent.repair_ssrc, sent.name))
             media.ssrc_group = [GroupDescription("FID", [sent.ssrc, sent.repair_ssrc])]
     media.ice, media.ice_candidates, media.ice_candidates_complete = (
         transport.ice_parameters,

@@ -7,7 +7,8 @@ import logging
 import secrets
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 
 from aiortc import RTCIceServer
 from aiortc.rtp import RtcpPacket
@@ -69,38 +70,32 @@ class Session:
 
     async def publish(self, offer: Offer, video: VideoSink | None, audio: AudioSink | None) -> None:
         """Answers a publisher. Raises InvalidOffer, and is closed then."""
-        try:
+        async with self._closed_on_error():
             self._sections = common_sections(offer, self._encoding.bitrates.start)
             for section in self._sections:
                 if section.kind not in offer.sends:
                     continue
                 if section.kind == "video" and video is not None:
                     least = self._encoding.bitrates.min
-                    self._receive(VideoReceiver(section, self._transport, video, least, self._clock))
+                    self._add_receiver(VideoReceiver(section, self._transport, video, least, self._clock))
                 elif section.kind == "audio" and audio is not None:
-                    self._receive(AudioReceiver(section, self._transport, audio, self._clock))
+                    self._add_receiver(AudioReceiver(section, self._transport, audio, self._clock))
             await self._answer(offer)
-        except BaseException:
-            await self.close()
-            raise
 
     async def watch(self, offer: Offer, video: VideoTrack | None, audio: AudioTrack | None) -> None:
         """Answers a watcher with the tracks, which end with the session. Raises InvalidOffer, and is closed then."""
         self._tracks = [track for track in (video, audio) if track is not None]
-        together = secrets.token_hex(8)  # names what is to be played together
-        try:
+        async with self._closed_on_error():
             self._sections = common_sections(offer, self._encoding.bitrates.start, self._encoding.preferred)
+            together = secrets.token_hex(8)  # names what is to be played together
             for section in self._sections:
                 if section.kind not in offer.receives:
                     continue
                 if section.kind == "video" and video is not None:
-                    self._senders.append(VideoSender(section, self._transport, video, together, together))
+                    self._senders.append(VideoSender(section, self._transport, video, together))
                 elif section.kind == "audio" and audio is not None:
-                    self._senders.append(AudioSender(section, self._transport, audio, together, together))
+                    self._senders.append(AudioSender(section, self._transport, audio, together))
             await self._answer(offer)
-        except BaseException:
-            await self.close()
-            raise
 
     async def add_candidates(self, fragment: Fragment) -> None:
         """Raises InvalidFragment where it asks for an ICE restart."""
@@ -134,7 +129,15 @@ class Session:
 
     # --- inside
 
-    def _receive(self, receiver: Receiver) -> None:
+    @asynccontextmanager
+    async def _closed_on_error(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException:
+            await self.close()
+            raise
+
+    def _add_receiver(self, receiver: Receiver) -> None:
         self._receivers.append(receiver)
         self._by_payload_type.update((codec.payloadType, receiver) for codec in receiver.section.codecs)
 
@@ -152,7 +155,7 @@ class Session:
         if self._closing is not None:  # who was watched has left meanwhile
             return
         received = {receiver.section.kind for receiver in self._receivers}
-        sent = {sender.section.kind: sender.told for sender in self._senders}
+        sent = {sender.section.kind: sender.description for sender in self._senders}
         self.answer = write_answer(offer, self._sections, received, sent, self._transport)
         self._connecting = asyncio.create_task(self._connect())
 

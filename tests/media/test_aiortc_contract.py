@@ -108,7 +108,6 @@ async def test_connection_kwargs() -> None:
 
 @pytest.mark.parametrize("role", ["client", "server"])
 async def test_dtls_set_role(role: str) -> None:
-    """Of two transports, each takes the part that it is told to, though both are controlled by the other in ICE."""
     dtls = RTCDtlsTransport(RTCIceTransport(RTCIceGatherer([])), [RTCCertificate.generateCertificate()])
     dtls._set_role(role)
     message = "RTCDtlsTransport._set_role: both ends take the same part in DTLS, and no handshake comes about"
@@ -129,6 +128,8 @@ async def test_dtls_srtp_sessions() -> None:
     found: dict[RTCDtlsTransport, tuple[object, object]] = {}
     for end in ends:
         end.on("statechange", lambda end=end: end.state == "connected" and found.update({end: _sessions(end)}))
+    ends[0]._set_role("client")  # left to itself, one of its kind would be the server
+    ends[1]._set_role("server")
     await asyncio.gather(
         one.start(other.iceGatherer.getLocalParameters()), other.start(one.iceGatherer.getLocalParameters())
     )

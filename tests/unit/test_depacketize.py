@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 from aiortc import RTCPeerConnection
-from aiortc.rtp import RtpPacket, wrap_rtx
+from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket, RtpPacket, wrap_rtx
 
+from server.media.receive.capture import CaptureClock
 from server.media.receive.depacketize import Depacketizer
-from server.media.receive.reports import MOST_STREAMS, ReceiverReports
+from server.media.receive.reports import MOST_STREAMS, Reports
 from server.media.receive.rtp import Packet
 from tests.unit.sections import H264, RTX, VP8
 
@@ -22,6 +23,10 @@ def packet(number: int, payload: bytes = b"\x10\x01x", ssrc: int = 7, kind: int 
 
 def ours(packet: RtpPacket) -> Packet:
     return Packet(packet.serialize(), 5.0, None)
+
+
+def sender_report(ssrc: int, ntp: int) -> RtcpSrPacket:
+    return RtcpSrPacket(ssrc, RtcpSenderInfo(ntp, rtp_timestamp=0, packet_count=1, octet_count=1))
 
 
 async def test_packets_are_counted_and_delivered_as_by_aiortc() -> None:
@@ -38,7 +43,7 @@ async def test_packets_are_counted_and_delivered_as_by_aiortc() -> None:
     receiver._RTCRtpReceiver__codecs.update({codec.payloadType: codec for codec in CODECS})
     receiver._RTCRtpReceiver__rtx_ssrc.update(REPAIRS)
     receiver._RTCRtpReceiver__jitter_buffer, receiver._RTCRtpReceiver__nack_generator = Buffer(), None
-    reports = ReceiverReports(1, lambda report: None)
+    reports = Reports(1, CaptureClock(90000), lambda report: None)
     depacketizer = Depacketizer(CODECS, REPAIRS, reports.count, delivered.append)
     for number in range(65000, 66500):
         payload = rng.choice([b"\x10\x01x", b"\x90\x80\x81\x02y", b"\x90", b"", b"\x00z"])
@@ -65,21 +70,21 @@ async def test_packets_are_counted_and_delivered_as_by_aiortc() -> None:
 
 def test_a_report_tells_of_loss_and_of_the_last_sender_report() -> None:
     now = 10.0
-    reports = ReceiverReports(1, lambda report: None, lambda: now)
+    reports = Reports(1, CaptureClock(90000), lambda report: None, lambda: now)
     for number in (0, 1, 3):
         reports.count(ours(packet(number)), 90000)
-    reports.sender_report_came(9, 5 << 32)  # of a stream that has sent nothing
+    reports.receive(sender_report(9, 5 << 32))  # of a stream that has sent nothing
     (info,) = reports.report().reports
     assert (info.ssrc, info.fraction_lost, info.packets_lost, info.highest_sequence) == (7, 64, 1, 3)
     assert (info.lsr, info.dlsr) == (0, 0)
-    reports.sender_report_came(7, 0x1122334455667788)
+    reports.receive(sender_report(7, 0x1122334455667788))
     now = 12.5
     (info,) = reports.report().reports
     assert (info.lsr, info.dlsr, info.fraction_lost) == (0x33445566, int(2.5 * 65536), 0)
 
 
 def test_reports_tell_of_no_more_streams_than_one_can() -> None:
-    reports = ReceiverReports(1, lambda report: None)
+    reports = Reports(1, CaptureClock(90000), lambda report: None)
     for ssrc in range(MOST_STREAMS + 5):
         reports.count(ours(packet(1, ssrc=ssrc)), 90000)
     assert list(reports.streams) == list(range(5, MOST_STREAMS + 5))

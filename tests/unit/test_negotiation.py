@@ -16,7 +16,7 @@ from server.media.negotiation import (
     InvalidFragment,
     InvalidOffer,
     Offer,
-    Sent,
+    SentStream,
     common_sections,
     dtls_role,
     write_answer,
@@ -153,13 +153,13 @@ async def test_what_is_sent_is_told_and_the_rest_is_inactive_or_refused() -> Non
     )
     parsed = bundled(channel, section("video", "recvonly", "0"), section("audio", "recvonly", "1"))
     peer = transport()
-    answer = write_answer(parsed, common_sections(parsed, 1), set(), {"video": Sent(7, 8, "s", "name")}, peer)
+    answer = write_answer(parsed, common_sections(parsed, 1), set(), {"video": SentStream(7, 8, "name")}, peer)
     read = SessionDescription.parse(answer)
     data, video, audio = read.media
     assert (data.port, data.rtp.muxId) == (0, "data")
     assert [(one.ssrc, one.cname) for one in video.ssrc] == [(7, "name")]  # no retransmissions were offered
     assert (video.direction, audio.direction, audio.ssrc) == ("sendonly", "inactive", [])
-    assert video.msid == "s s-video"
+    assert video.msid == "name name-video"
     assert [group.items for group in read.group] == [["0", "1"]]
     await peer.close()
 
@@ -172,7 +172,7 @@ async def test_retransmissions_are_told_of_where_the_watcher_speaks_of_them() ->
     ssrcs = [one.ssrc for one in video.offered.ssrc]
     assert video.repair_ssrcs == {ssrcs[1]: ssrcs[0]}
     peer = transport()
-    answer = write_answer(parsed, [video], set(), {"video": Sent(7, 8, "s", "name")}, peer)
+    answer = write_answer(parsed, [video], set(), {"video": SentStream(7, 8, "name")}, peer)
     assert "a=ssrc-group:FID 7 8\r\n" in answer and "a=ssrc:8 cname:name\r\n" in answer
     await peer.close()
 

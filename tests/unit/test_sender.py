@@ -52,8 +52,8 @@ class Sending:
         self.peer, self.source = NotingPeer(), Source()
         self.track = VideoTrack(Bitrates(), CaptureClock(90000))
         self.track.source = self.source
-        self.sender = VideoSender(section(codec), self.peer, self.track, "together", "name")
-        self.ssrc = self.sender.told.ssrc
+        self.sender = VideoSender(section(codec), self.peer, self.track, "name")
+        self.ssrc = self.sender.description.ssrc
         self.sender.start()
 
     @property
@@ -144,7 +144,7 @@ async def test_an_error_ends_the_track_is_logged_and_concerns_nobody_else(caplog
 async def test_sound_leaves_and_is_reported_like_the_picture() -> None:
     peer, relay = NotingPeer(), AudioRelay()
     track = relay.watch()
-    sender = AudioSender(section(OPUS), peer, track, "together", "name")
+    sender = AudioSender(section(OPUS), peer, track, "name")
     sender.start()
     packet = av.Packet(b"opus")
     packet.pts, packet.time_base = 960, Fraction(1, 48000)
@@ -153,9 +153,9 @@ async def test_sound_leaves_and_is_reported_like_the_picture() -> None:
     relay.capture.reported(5, 9 << 32, 960 + 48000)
     await asyncio.sleep(0.01)
     (left,) = (RtpPacket.parse(one) for one in peer.rtp)
-    assert (left.payload, left.ssrc, left.payload_type) == (b"opus", sender.told.ssrc, OPUS.payloadType)
+    assert (left.payload, left.ssrc, left.payload_type) == (b"opus", sender.description.ssrc, OPUS.payloadType)
     report, _ = RtcpPacket.parse(sender._reports.report())
     assert report.sender_info.ntp_timestamp == 8 << 32
     track.stop()
-    await asyncio.wait_for(sender._tasks[0], 1)
+    await asyncio.wait_for(sender._tasks[-1], 1)
     await sender.close()

@@ -22,7 +22,6 @@ from aiortc.rtp import (
     AnyRtcpPacket,
     RtcpPsfbPacket,
     RtcpRtpfbPacket,
-    RtcpSrPacket,
     pack_remb_fci,
 )
 from aiortc.utils import random32
@@ -34,7 +33,7 @@ from server.media.receive.decode import Decoder, DecoderSink
 from server.media.receive.depacketize import Depacketizer
 from server.media.receive.jitter import AudioForwarding, ReceivedData, ReceiveEvents, VideoJitterBuffer
 from server.media.receive.repair import KeyframeRequests, RoundTrip
-from server.media.receive.reports import ReceiverReports
+from server.media.receive.reports import Reports
 from server.media.receive.rtp import Packet
 
 PROBE_INTERVAL = 1.0  # seconds between measurements of the round trip
@@ -102,7 +101,7 @@ class VideoReceiver:
         self._loop = asyncio.get_running_loop()
         self._own_ssrc = random32()
         self._codecs = {codec.payloadType: codec.name for codec in section.codecs}
-        self._reports = ReceiverReports(self._own_ssrc, peer.send_rtcp, clock)
+        self._reports = Reports(self._own_ssrc, sink.capture, peer.send_rtcp, clock)
         self._loss_share = 0.0
         granted = GrantedBitrate(RemoteBitrateEstimator(), min_bitrate, lambda: self._loss_share)
         self._estimate = BurstEstimate(granted)
@@ -134,10 +133,7 @@ class VideoReceiver:
         self._depacketizer.add(packet)
 
     def receive_rtcp(self, packet: AnyRtcpPacket) -> None:
-        """A BYE is left alone: Chromium sends one when a camera is only switched off."""
-        if isinstance(packet, RtcpSrPacket):
-            self._reports.sender_report_came(packet.ssrc, packet.sender_info.ntp_timestamp)
-            self._sink.capture.reported(packet.ssrc, packet.sender_info.ntp_timestamp, packet.sender_info.rtp_timestamp)
+        self._reports.receive(packet)
 
     # --- inside
 
@@ -223,7 +219,7 @@ class AudioReceiver:
         self.section = section
         self._sink = sink
         self._forwarding = AudioForwarding(clock)
-        self._reports = ReceiverReports(random32(), peer.send_rtcp, clock)
+        self._reports = Reports(random32(), sink.capture, peer.send_rtcp, clock)
         self._depacketizer = Depacketizer(section.codecs, section.repair_ssrcs, self._reports.count, self._forward)
         self._time_base = Fraction(1, section.codecs[0].clockRate)
         self._reporting: asyncio.Task[None] | None = None
@@ -243,9 +239,7 @@ class AudioReceiver:
         self._depacketizer.add(packet)
 
     def receive_rtcp(self, packet: AnyRtcpPacket) -> None:
-        if isinstance(packet, RtcpSrPacket):
-            self._reports.sender_report_came(packet.ssrc, packet.sender_info.ntp_timestamp)
-            self._sink.capture.reported(packet.ssrc, packet.sender_info.ntp_timestamp, packet.sender_info.rtp_timestamp)
+        self._reports.receive(packet)
 
     def _forward(self, received: Packet) -> None:
         data = self._forwarding.add(received)

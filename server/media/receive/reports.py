@@ -1,4 +1,4 @@
-"""What a receiver tells the publisher of its packets: receiver reports (RFC 3550, section 6.4.2)."""
+"""Reports between the publisher and a receiver: sender reports in, receiver reports out (RFC 3550, section 6.4)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 
 from aiortc.rtcrtpreceiver import StreamStatistics
-from aiortc.rtp import RtcpReceiverInfo, RtcpRrPacket
+from aiortc.rtp import AnyRtcpPacket, RtcpReceiverInfo, RtcpRrPacket, RtcpSrPacket
 
+from server.media.receive.capture import CaptureClock
 from server.media.receive.rtp import Packet
 
 INTERVAL = 0.5, 1.5  # seconds between reports: the least and the most
@@ -17,13 +18,20 @@ MOST_STREAMS = 31  # that one report tells of
 LONGEST_DELAY = 65536  # seconds since a sender report, which a receiver report can tell
 
 
-class ReceiverReports:
+class Reports:
     """Counts the packets of a receiver's streams, those of retransmissions included, and reports them."""
 
-    def __init__(self, ssrc: int, send: Callable[[bytes], None], clock: Callable[[], float] = time.monotonic) -> None:
-        """ssrc: the receiver's own."""
+    def __init__(
+        self,
+        ssrc: int,
+        capture: CaptureClock,
+        send: Callable[[bytes], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """ssrc: the receiver's own; capture: told of sender reports."""
         self.streams: dict[int, StreamStatistics] = {}
         self._ssrc = ssrc
+        self._capture = capture
         self._send = send
         self._clock = clock
         self._sender_reports: dict[int, tuple[int, float]] = {}  # the middle of its NTP time, and when it came
@@ -36,9 +44,13 @@ class ReceiverReports:
             stream = self.streams[packet.ssrc] = StreamStatistics(clock_rate)
         stream.add(packet)
 
-    def sender_report_came(self, ssrc: int, ntp: int) -> None:
-        if ssrc in self.streams:
-            self._sender_reports[ssrc] = ntp >> 16 & 0xFFFFFFFF, self._clock()
+    def receive(self, packet: AnyRtcpPacket) -> None:
+        """Only sender reports matter. A BYE ends nothing: Chromium sends one when a camera is only switched off."""
+        if isinstance(packet, RtcpSrPacket):
+            ntp = packet.sender_info.ntp_timestamp
+            self._capture.reported(packet.ssrc, ntp, packet.sender_info.rtp_timestamp)
+            if packet.ssrc in self.streams:
+                self._sender_reports[packet.ssrc] = ntp >> 16 & 0xFFFFFFFF, self._clock()
 
     async def run(self) -> None:
         """Until it is cancelled."""

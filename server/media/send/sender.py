@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
 
 from aiortc.rtp import (
     RTCP_PSFB_APP,
@@ -25,7 +25,7 @@ from aiortc.rtp import (
     unpack_remb_fci,
 )
 
-from server.media.negotiation import Section, Sent
+from server.media.negotiation import Section, SentStream
 from server.media.receive.capture import CaptureClock
 from server.media.send.packetize import RtpStream
 from server.media.send.tracks import AudioTrack, EncodedFrame, VideoTrack
@@ -53,10 +53,7 @@ class Sender(Protocol):
     """Of one section of an offer. All of it is for the event loop."""
 
     section: Section
-
-    @property
-    def told(self) -> Sent:
-        """What the answer tells of it."""
+    description: SentStream  # for the answer
 
     def start(self) -> None:
         """Once there is a connection."""
@@ -69,11 +66,11 @@ class SenderReports:
     """Say when the publisher captured what was sent last (RFC 3550, section 6.4.1), by which watchers play sound and
     picture together. None leave without that knowledge: a watcher then plays what comes as it comes."""
 
-    def __init__(self, stream: RtpStream, capture: CaptureClock, cname: str, send: Callable[[bytes], None]) -> None:
-        """cname: the same for all streams that are played together."""
+    def __init__(self, stream: RtpStream, capture: CaptureClock, name: str, send: Callable[[bytes], None]) -> None:
+        """name: canonical, the same for all streams that are played together (CNAME)."""
         self._stream = stream
         self._capture = capture
-        self._cname = cname
+        self._name = name
         self._send = send
 
     async def run(self) -> None:
@@ -90,35 +87,51 @@ class SenderReports:
         if ntp is None:
             return None
         info = RtcpSenderInfo(ntp, stream.rtp, stream.packets & 0xFFFFFFFF, stream.octets & 0xFFFFFFFF)
-        source = RtcpSourceInfo(stream.ssrc, [(CNAME_ITEM, self._cname.encode())])
+        source = RtcpSourceInfo(stream.ssrc, [(CNAME_ITEM, self._name.encode())])
         return bytes(RtcpSrPacket(stream.ssrc, info)) + bytes(RtcpSdesPacket([source]))
 
     def goodbye(self) -> None:
         self._send(bytes(RtcpByePacket([self._stream.ssrc])))
 
 
-class VideoSender:
-    """Sends a track's frames, and packets of them again when the watcher asks for them."""
+class _TrackSender:
+    """What is the same for every track: its stream, described for the answer, and its reports."""
 
-    def __init__(self, section: Section, peer: Peer, track: VideoTrack, stream_id: str, cname: str) -> None:
+    def __init__(self, section: Section, peer: Peer, track: VideoTrack | AudioTrack, name: str) -> None:
+        """name: the same for all streams that are played together."""
         self.section = section
         self._peer = peer
-        self._track = track
         self._stream = RtpStream(section)
-        self.told = Sent(self._stream.ssrc, self._stream.repair_ssrc, stream_id, cname)
-        self._reports = SenderReports(self._stream, track.capture, cname, peer.send_rtcp)
-        self._reporting: asyncio.Task[None] | None = None
+        self.description = SentStream(self._stream.ssrc, self._stream.repair_ssrc, name)
+        self._reports = SenderReports(self._stream, track.capture, name, peer.send_rtcp)
+        self._stop = track.stop
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._run(self._reports.run())
+
+    async def close(self) -> None:
+        self._stop()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            self._reports.goodbye()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+
+class VideoSender(_TrackSender):
+    """Sends a track's frames, and packets of them again when the watcher asks for them."""
+
+    def __init__(self, section: Section, peer: Peer, track: VideoTrack, name: str) -> None:
+        super().__init__(section, peer, track, name)
+        self._track = track
         track.codec = "H264" if section.codecs[0].name.upper() == "H264" else "VP8"
 
     def start(self) -> None:
-        self._reporting = asyncio.get_running_loop().create_task(self._reports.run())
+        super().start()
         self._track.start(self)
-
-    async def close(self) -> None:
-        self._track.stop()
-        if self._reporting is not None:
-            self._reporting.cancel()
-            self._reports.goodbye()
 
     @property
     def congested(self) -> bool:
@@ -165,32 +178,21 @@ class VideoSender:
             self._track.estimated(bitrate)
 
 
-class AudioSender:
+class AudioSender(_TrackSender):
     """Sends a track's Opus packets."""
 
-    def __init__(self, section: Section, peer: Peer, track: AudioTrack, stream_id: str, cname: str) -> None:
-        self.section = section
-        self._peer = peer
+    def __init__(self, section: Section, peer: Peer, track: AudioTrack, name: str) -> None:
+        super().__init__(section, peer, track, name)
         self._track = track
-        self._stream = RtpStream(section)
-        self.told = Sent(self._stream.ssrc, self._stream.repair_ssrc, stream_id, cname)
-        self._reports = SenderReports(self._stream, track.capture, cname, peer.send_rtcp)
-        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.get_running_loop().create_task(work) for work in (self._run(), self._reports.run())]
-
-    async def close(self) -> None:
-        self._track.stop()
-        if self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            self._reports.goodbye()
+        super().start()
+        self._run(self._send_all())
 
     def receive_rtcp(self, packet: AnyRtcpPacket) -> None:
         """Nothing depends on it: audio is neither repaired nor encoded here."""
 
-    async def _run(self) -> None:
+    async def _send_all(self) -> None:
         try:
             while (packet := await self._track.next()) is not None:
                 self._peer.send_rtp(self._stream.pack([bytes(packet)], packet.pts))
