@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Literal, cast
 
 from aiortc import (
+    RTCDtlsParameters,
     RTCIceCandidate,
     RTCIceParameters,
     RTCRtpCodecParameters,
@@ -120,21 +121,36 @@ class Section:
     mid: str
     codecs: tuple[RTCRtpCodecParameters, ...]
     extensions: tuple[RTCRtpHeaderExtensionParameters, ...]
-    offered: MediaDescription
+    ssrcs: tuple[int, ...]  # as the offer names them
+    ice: RTCIceParameters  # the offerer's, as the other
+    dtls: RTCDtlsParameters
+
+    @property
+    def payload_type(self) -> int:
+        """Of the preferred codec."""
+        return next(iter(self.by_payload_type))
+
+    @property
+    def by_payload_type(self) -> dict[int, RTCRtpCodecParameters]:
+        """The codecs."""
+        return {codec.payloadType: codec for codec in self.codecs if codec.payloadType is not None}
+
+    @property
+    def dtls_role(self) -> Role:
+        """The relay's: the one that is left, or the client where the offer leaves it open (RFC 8842)."""
+        return "server" if self.dtls.role == "client" else "client"
 
     @property
     def repair_ssrcs(self) -> dict[int, int]:
         """By the SSRC of a stream of retransmissions, the SSRC of what it repairs (RFC 4588)."""
-        ssrcs = [one.ssrc for one in self.offered.ssrc]
+        ssrcs = self.ssrcs
         return {ssrcs[1]: ssrcs[0]} if len(ssrcs) == 2 and any(map(is_rtx, self.codecs)) else {}
 
     @property
     def repair_type(self) -> int | None:
         """The payload type of retransmissions of the preferred codec, where the peer speaks of them."""
-        preferred = self.codecs[0].payloadType
-        return next(
-            (one.payloadType for one in self.codecs if is_rtx(one) and one.parameters["apt"] == preferred), None
-        )
+        repairs = (one for one in self.codecs if is_rtx(one) and one.parameters["apt"] == self.payload_type)
+        return next((one.payloadType for one in repairs), None)
 
     def extension(self, uri: str) -> int | None:
         """The id of a header extension."""
@@ -158,11 +174,6 @@ def common_sections(offer: Offer, start_bitrate: int, preferred: str = "VP8") ->
     (`x-google-start-bitrate`, kbit/s). Raises InvalidOffer.
     """
     media = [one for one in offer.description.media if one.kind in KINDS]
-    for one in media:
-        if not one.ice.usernameFragment or not one.ice.password:
-            raise InvalidOffer("The offer has a section without a=ice-ufrag and a=ice-pwd.")
-        if not one.rtcp_mux:
-            raise InvalidOffer("The offer has a section without a=rtcp-mux: RTP and RTCP share a port.")
     bundled = {mid for group in offer.description.group if group.semantic == "BUNDLE" for mid in group.items}
     if len(media) > 1 and not bundled.issuperset(one.rtp.muxId for one in media):
         raise InvalidOffer("The offer's sections are not bundled: name all of them in a=group:BUNDLE (RFC 9725).")
@@ -170,7 +181,12 @@ def common_sections(offer: Offer, start_bitrate: int, preferred: str = "VP8") ->
 
 
 def _common(offered: MediaDescription, start_bitrate: int, preferred: str) -> Section:
-    kind = cast(Kind, offered.kind)
+    kind, ice, dtls = cast(Kind, offered.kind), offered.ice, offered.dtls
+    assert dtls is not None  # Offer.parse() has seen to it
+    if ice is None or not ice.usernameFragment or not ice.password:
+        raise InvalidOffer("The offer has a section without a=ice-ufrag and a=ice-pwd.")
+    if not offered.rtcp_mux:
+        raise InvalidOffer("The offer has a section without a=rtcp-mux: RTP and RTCP share a port.")
     try:
         codecs = find_common_codecs(CODECS[kind], offered.rtp.codecs)
     except (TypeError, ValueError) as error:  # an a=fmtp line whose values are none
@@ -189,12 +205,8 @@ def _common(offered: MediaDescription, start_bitrate: int, preferred: str) -> Se
         speaks = "VP8/90000 or H264/90000" if kind == "video" else "opus/48000/2"
         raise InvalidOffer(f"The offer's {kind} has no codec that the relay speaks: offer {speaks}.")
     extensions = find_common_header_extensions(HEADER_EXTENSIONS[kind], offered.rtp.headerExtensions)
-    return Section(kind, offered.rtp.muxId, tuple(codecs), tuple(extensions), offered)
-
-
-def dtls_role(offered: MediaDescription) -> Role:
-    """The relay's: the one that is left, or the client where the offer leaves it open (RFC 8842)."""
-    return "server" if offered.dtls.role == "client" else "client"
+    ssrcs = tuple(one.ssrc for one in offered.ssrc)
+    return Section(kind, offered.rtp.muxId, tuple(codecs), tuple(extensions), ssrcs, ice, dtls)
 
 
 def write_answer(
@@ -221,9 +233,7 @@ def write_answer(
 
 
 def _answered(section: Section, receives: bool, sent: SentStream | None, transport: PeerTransport) -> MediaDescription:
-    media = MediaDescription(
-        section.kind, DISCARD_PORT, "UDP/TLS/RTP/SAVPF", [codec.payloadType for codec in section.codecs]
-    )
+    media = MediaDescription(section.kind, DISCARD_PORT, "UDP/TLS/RTP/SAVPF", list(section.by_payload_type))
     media.host, media.rtcp_host, media.rtcp_port, media.rtcp_mux = DISCARD_HOST, DISCARD_HOST, DISCARD_PORT, True
     directions = {(False, False): "inactive", (True, False): "recvonly", (False, True): "sendonly"}
     media.direction = directions.get((receives, sent is not None), "sendrecv")
@@ -243,7 +253,7 @@ def _answered(section: Section, receives: bool, sent: SentStream | None, transpo
     )
     if media.ice_candidates:
         media.host, media.port = media.ice_candidates[0].ip, media.ice_candidates[0].port
-    media.dtls = transport.dtls_parameters(dtls_role(section.offered))
+    media.dtls = transport.dtls_parameters(section.dtls_role)
     return media
 
 

@@ -22,7 +22,6 @@ from server.media.negotiation import (
     Offer,
     Section,
     common_sections,
-    dtls_role,
     write_answer,
 )
 from server.media.receive.receiver import AudioReceiver, AudioSink, Receiver, VideoReceiver, VideoSink
@@ -99,7 +98,7 @@ class Session:
 
     async def add_candidates(self, fragment: Fragment) -> None:
         """Raises InvalidFragment where it asks for an ICE restart."""
-        ufrag = self._sections[0].offered.ice.usernameFragment
+        ufrag = self._sections[0].ice.usernameFragment
         if fragment.ufrag is not None and fragment.ufrag != ufrag:
             raise InvalidFragment("ICE restarts are not supported: the fragment's ice-ufrag must be the offer's.")
         for candidate in fragment.candidates:
@@ -139,7 +138,7 @@ class Session:
 
     def _add_receiver(self, receiver: Receiver) -> None:
         self._receivers.append(receiver)
-        self._by_payload_type.update((codec.payloadType, receiver) for codec in receiver.section.codecs)
+        self._by_payload_type.update((payload_type, receiver) for payload_type in receiver.section.by_payload_type)
 
     async def _answer(self, offer: Offer) -> None:
         if not self._sections:
@@ -160,11 +159,11 @@ class Session:
         self._connecting = asyncio.create_task(self._connect())
 
     async def _connect(self) -> None:
-        offered = self._sections[0].offered  # all is bundled on the first
+        first = self._sections[0]  # all is bundled on it
         try:
-            await self._transport.connect(offered.ice, offered.dtls, dtls_role(offered))
+            await self._transport.connect(first.ice, first.dtls, first.dtls_role)
             if self._transport.state == "connected":
-                for one in (*self._receivers, *self._senders):
+                for one in self._ends():
                     one.start()
         except Exception:
             log.exception("a connection ends before it has begun")
@@ -185,14 +184,17 @@ class Session:
         except (ValueError, struct.error):
             return
         for packet in packets:
-            for one in (*self._receivers, *self._senders):
+            for one in self._ends():
                 one.receive_rtcp(packet)
+
+    def _ends(self) -> list[Receiver | Sender]:
+        return [*self._receivers, *self._senders]
 
     async def _close(self) -> None:
         for track in self._tracks:
             track.stop()
         if self._connecting is not None:
             self._connecting.cancel()
-        for one in (*self._receivers, *self._senders):
+        for one in self._ends():
             await one.close()
         await self._transport.close()

@@ -200,8 +200,10 @@ class Views:
             ]
 
     def _added(self, view: PlacedView, patches: Sequence[Patch]) -> Picture | None:
+        if view.placed is None:
+            return None
         try:
-            return view.placed and view.renderer.add(view.placed, patches)
+            return view.renderer.add(view.placed, patches)
         except Exception:
             self._failed("render")
             return None
@@ -216,5 +218,6 @@ class Views:
 
     def _hand_out(self, picture: Picture, streams: Sequence[EncodedStream], received: Received) -> None:
         frame = received.frame
+        assert frame.pts is not None and frame.time_base is not None  # the receiver gave them
         for stream in streams:
             stream.put(Shown(picture, frame.pts, frame.time_base, received.time))

@@ -12,7 +12,7 @@ from aiortc.rtp import RtpPacket
 
 from server.media import aiortc_door
 from server.media.aiortc_door import PeerTransport
-from server.media.negotiation import Offer, common_sections, dtls_role, write_answer
+from server.media.negotiation import Offer, common_sections, write_answer
 from tests.media.helpers import until
 
 REPORT = b"\x80\xc9\x00\x01\x00\x00\x00\x07"  # a receiver report of nothing
@@ -42,13 +42,12 @@ async def ends() -> AsyncIterator[Ends]:
     rtcp: list[bytes] = []
     over: list[bool] = []
     ours = PeerTransport([], rtp.append, rtcp.append, lambda: over.append(True))
-    offered = offer.description.media[0]
-    for candidate in offered.ice_candidates:
+    for candidate in offer.description.media[0].ice_candidates:
         await ours.add_candidate(candidate)
     await ours.gather()
-    sections = common_sections(offer, 1_000_000)
+    (video,) = sections = common_sections(offer, 1_000_000)
     await peer.setRemoteDescription(RTCSessionDescription(write_answer(offer, sections, {"video"}, {}, ours), "answer"))
-    await ours.connect(offered.ice, offered.dtls, dtls_role(offered))
+    await ours.connect(video.ice, video.dtls, video.dtls_role)
     assert ours.state == "connected"
     await until(lambda: peer.connectionState == "connected")
     yield Ends(ours, peer.getTransceivers()[0].sender.transport, rtp, rtcp, over)

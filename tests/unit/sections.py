@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import deepcopy
 
+from aiortc import RTCDtlsParameters, RTCIceParameters
 from aiortc.codecs import CODECS, HEADER_EXTENSIONS
 from aiortc.rtp import AnyRtcpPacket, RtcpPacket
-from aiortc.sdp import MediaDescription, SsrcDescription
 
 from server.media.negotiation import Kind, Section
 
@@ -20,9 +20,10 @@ OPUS = next(codec for codec in CODECS["audio"] if codec.name.lower() == "opus")
 def section(*codecs: object, ssrcs: Iterable[int] = ()) -> Section:
     """ssrcs: as the offer names them."""
     kind: Kind = "audio" if codecs[0] is OPUS else "video"
-    offered = MediaDescription(kind, 9, "UDP/TLS/RTP/SAVPF", [codec.payloadType for codec in codecs])
-    offered.ssrc = [SsrcDescription(ssrc) for ssrc in ssrcs]
-    return Section(kind, "0", tuple(map(deepcopy, codecs)), tuple(HEADER_EXTENSIONS[kind]), offered)
+    extensions = tuple(HEADER_EXTENSIONS[kind])
+    return Section(
+        kind, "0", tuple(map(deepcopy, codecs)), extensions, tuple(ssrcs), RTCIceParameters(), RTCDtlsParameters()
+    )
 
 
 class NotingPeer:

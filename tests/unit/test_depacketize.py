@@ -13,7 +13,7 @@ from server.media.receive.reports import MOST_STREAMS, Reports
 from server.media.receive.rtp import Packet
 from tests.unit.sections import H264, RTX, VP8
 
-CODECS = VP8, RTX, H264
+CODECS = {codec.payloadType: codec for codec in (VP8, RTX, H264)}
 REPAIRS = {8: 7}
 
 
@@ -40,7 +40,7 @@ async def test_packets_are_counted_and_delivered_as_by_aiortc() -> None:
 
     pc = RTCPeerConnection()
     receiver = pc.addTransceiver("video", "recvonly").receiver
-    receiver._RTCRtpReceiver__codecs.update({codec.payloadType: codec for codec in CODECS})
+    receiver._RTCRtpReceiver__codecs.update(CODECS)
     receiver._RTCRtpReceiver__rtx_ssrc.update(REPAIRS)
     receiver._RTCRtpReceiver__jitter_buffer, receiver._RTCRtpReceiver__nack_generator = Buffer(), None
     reports = Reports(1, CaptureClock(90000), lambda report: None)

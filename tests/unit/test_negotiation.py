@@ -18,7 +18,6 @@ from server.media.negotiation import (
     Offer,
     SentStream,
     common_sections,
-    dtls_role,
     write_answer,
 )
 
@@ -169,8 +168,7 @@ async def test_retransmissions_are_told_of_where_the_watcher_speaks_of_them() ->
         parsed = Offer.parse(sdp)
     (video,) = common_sections(parsed, 1)
     assert video.repair_type == video.codecs[1].payloadType
-    ssrcs = [one.ssrc for one in video.offered.ssrc]
-    assert video.repair_ssrcs == {ssrcs[1]: ssrcs[0]}
+    assert video.repair_ssrcs == {video.ssrcs[1]: video.ssrcs[0]}
     peer = transport()
     answer = write_answer(parsed, [video], set(), {"video": SentStream(7, 8, "name")}, peer)
     assert "a=ssrc-group:FID 7 8\r\n" in answer and "a=ssrc:8 cname:name\r\n" in answer
@@ -179,8 +177,8 @@ async def test_retransmissions_are_told_of_where_the_watcher_speaks_of_them() ->
 
 @pytest.mark.parametrize(("setup", "role"), [("actpass", "client"), ("active", "server"), ("passive", "client")])
 def test_the_relay_takes_the_dtls_role_that_is_left(setup: str, role: str) -> None:
-    text = offer(section()).replace("a=setup:actpass", f"a=setup:{setup}")
-    assert dtls_role(Offer.parse(text).description.media[0]) == role
+    (video,) = common_sections(Offer.parse(offer(section()).replace("a=setup:actpass", f"a=setup:{setup}")), 1)
+    assert video.dtls_role == role
 
 
 @pytest.mark.parametrize(

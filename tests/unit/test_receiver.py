@@ -285,9 +285,9 @@ async def test_sound_reaches_its_sink_undecoded_with_the_time_of_its_capture() -
         capture = CaptureClock(48000)
 
         def __init__(self) -> None:
-            self.packets: list[av.Packet] = []
+            self.packets: list[ReceivedData] = []
 
-        def receive(self, packet: av.Packet, received: float) -> None:
+        def receive(self, packet: ReceivedData) -> None:
             self.packets.append(packet)
 
     sink = Heard()
@@ -295,7 +295,7 @@ async def test_sound_reaches_its_sink_undecoded_with_the_time_of_its_capture() -
     for number in range(2):
         sent = RtpPacket(OPUS.payloadType, 0, number, 5_000_000 + 960 * number, 5, b"opus")
         receiver.receive(Packet(sent.serialize(), 0.0, None))
-    assert [(bytes(one), one.pts) for one in sink.packets] == [(b"opus", 0), (b"opus", 960)]
+    assert [(one.data, one.timestamp) for one in sink.packets] == [(b"opus", 0), (b"opus", 960)]
     receiver.receive_rtcp(report(7 << 32, 5_000_960 + 48000))
     assert sink.capture.ntp(960) == 6 << 32
     await receiver.close()

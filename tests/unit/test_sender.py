@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from fractions import Fraction
 
-import av
 import pytest
 from aiortc.rtp import (
     RTCP_PSFB_APP,
@@ -27,6 +25,7 @@ from aiortc.rtp import (
 )
 
 from server.media.receive.capture import CaptureClock
+from server.media.receive.jitter import ReceivedData
 from server.media.send.bitrate import Bitrates
 from server.media.send.sender import AudioSender, VideoSender
 from server.media.send.tracks import AudioRelay, EncodedFrame, VideoTrack
@@ -146,9 +145,7 @@ async def test_sound_leaves_and_is_reported_like_the_picture() -> None:
     track = relay.watch()
     sender = AudioSender(section(OPUS), peer, track, "name")
     sender.start()
-    packet = av.Packet(b"opus")
-    packet.pts, packet.time_base = 960, Fraction(1, 48000)
-    relay.receive(packet, time.monotonic())
+    relay.receive(ReceivedData(b"opus", 960, time.monotonic(), OPUS.payloadType, ssrc=5, sent=960))
     relay.capture.counted(5, 0, 0)
     relay.capture.reported(5, 9 << 32, 960 + 48000)
     await asyncio.sleep(0.01)

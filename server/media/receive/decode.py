@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, cast
 
 import av
 
@@ -103,7 +103,7 @@ class Decoder:
 
 def make_decoder(codec: str) -> CodingDecoder:
     """libavcodec's; its own for VP8 takes four fifths of libvpx's time and copies nothing."""
-    context = av.CodecContext.create(codec.lower(), "r")
+    context = cast(av.VideoCodecContext, av.CodecContext.create(codec.lower(), "r"))
     if context.name == "vp8":
         context.thread_count = 1  # more would hold frames back
     return CodingDecoder(context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from aiortc import RTCRtpCodecParameters
@@ -11,15 +11,13 @@ from aiortc.codecs import depayload, is_rtx
 from server.media.receive.payload import vp8_data
 from server.media.receive.rtp import Packet
 
-NO_TYPE = -1
-
 
 class _Kind(NamedTuple):
     """What a payload type means."""
 
     codec: RTCRtpCodecParameters
     data: Callable[[bytes], bytes]
-    repairs: int | None  # the payload type that is retransmitted under this one
+    repairs: int | None = None  # the payload type that is retransmitted under this one
 
 
 class Depacketizer:
@@ -27,14 +25,15 @@ class Depacketizer:
 
     def __init__(
         self,
-        codecs: Iterable[RTCRtpCodecParameters],
+        codecs: Mapping[int, RTCRtpCodecParameters],
         repair_ssrcs: Mapping[int, int],
         count: Callable[[Packet, int], None],
         deliver: Callable[[Packet], None],
     ) -> None:
-        """repair_ssrcs: by the SSRC of retransmissions, that of what they repair. count: called with each packet as it
-        came, and its clock rate. deliver: called with each packet that holds media, or padding, its data in `data`."""
-        self._kinds = {codec.payloadType: _kind(codec) for codec in codecs}
+        """codecs: by payload type. repair_ssrcs: by the SSRC of retransmissions, that of what they repair. count: is
+        called with each packet as it came, and its clock rate. deliver: with each packet that holds media, or padding,
+        its data in `data`."""
+        self._kinds = {payload_type: _kind(codec) for payload_type, codec in codecs.items()}
         self._originals = repair_ssrcs
         self._count = count
         self._deliver = deliver
@@ -46,7 +45,9 @@ class Depacketizer:
         self._count(packet, kind.codec.clockRate)
         if kind.repairs is not None:
             original, ssrc = self._kinds.get(kind.repairs), self._originals.get(packet.ssrc)
-            repaired = packet.repaired(kind.repairs, ssrc) if original is not None and ssrc is not None else None
+            if original is None or ssrc is None:
+                return
+            repaired = packet.repaired(kind.repairs, ssrc)
             if repaired is None:
                 return
             packet, kind = repaired, original
@@ -59,5 +60,6 @@ class Depacketizer:
 
 
 def _kind(codec: RTCRtpCodecParameters) -> _Kind:
-    repairs = codec.parameters.get("apt", NO_TYPE) if is_rtx(codec) else None
-    return _Kind(codec, vp8_data if codec.name == "VP8" else lambda payload: depayload(codec, payload), repairs)
+    if is_rtx(codec):
+        return _Kind(codec, bytes, int(codec.parameters["apt"] or 0))
+    return _Kind(codec, vp8_data if codec.name == "VP8" else lambda payload: depayload(codec, payload))

@@ -14,6 +14,7 @@ from server.media.receive.rtp import Packet
 CAPACITY = 512  # packets from the next to be released to the newest
 REORDERED = 64  # packets before the first that came, which may still come
 VIDEO_CLOCK = 90000  # RTP timestamps per second
+NOBODY = -1  # in the place of an SSRC
 LONGEST_INTERVAL = 0.1  # seconds between frames, up to which the next one is expected as long after
 
 
@@ -84,8 +85,8 @@ class VideoJitterBuffer:
         self._packets: dict[int, _Held] = {}
         self._intra: list[int] = []  # packets in which a keyframe may start, as they came
         self._next = 0  # the first number that has been neither released nor given up
-        self._newest: int | None = None
-        self._ssrc: int | None = None
+        self._newest = 0  # the highest number that has come
+        self._ssrc = NOBODY
         self._undecodable = "start"  # why frames before the next keyframe are of no use, "" where they are
         self._newest_sent: int | None = None  # RTP timestamp of the newest packet
         self._interval = float("inf")  # seconds between the newest frame and the one before
@@ -184,11 +185,11 @@ class VideoJitterBuffer:
 
     def _unwrapped(self, packet: Packet) -> int:
         """The packet's number, counted on past 16 bits. Starts anew where the sender does."""
-        if self._newest is not None and packet.ssrc == self._ssrc:
+        if packet.ssrc == self._ssrc:
             ahead = (packet.sequence_number - self._newest + 0x8000 & 0xFFFF) - 0x8000
             if abs(ahead) < CAPACITY:
                 return self._newest + ahead
-        if self._newest is not None:
+        if self._ssrc != NOBODY:
             self._give_up(self._newest + 2)  # with what was expected
             self.await_keyframe("restart")
         self._ssrc = packet.ssrc
@@ -198,11 +199,11 @@ class VideoJitterBuffer:
 
     def _end_of_frame(self, start: int) -> int | None:
         """One past the last packet of the frame that starts there, if it is whole."""
-        number, first = start, self._packets.get(start)
+        number, timestamp = start, None
         while (packet := self._packets.get(number)) is not None:
-            if packet.timestamp != first.timestamp:
+            if timestamp is not None and packet.timestamp != timestamp:
                 return number
-            number += 1
+            number, timestamp = number + 1, packet.timestamp
             if packet.marker:
                 return number
         return None

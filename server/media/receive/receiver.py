@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from fractions import Fraction
 from typing import Any, Protocol
 
-import av
 from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtp import (
     RTCP_PSFB_APP,
@@ -61,7 +59,7 @@ class AudioSink(Protocol):
 
     capture: CaptureClock
 
-    def receive(self, packet: av.Packet, received: float) -> None: ...
+    def receive(self, packet: ReceivedData) -> None: ...
 
 
 class Receiver(Protocol):
@@ -100,12 +98,13 @@ class VideoReceiver:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._own_ssrc = random32()
-        self._codecs = {codec.payloadType: codec.name for codec in section.codecs}
+        codecs = section.by_payload_type
+        self._codecs = {payload_type: codec.name for payload_type, codec in codecs.items()}
         self._reports = Reports(self._own_ssrc, sink.capture, peer.send_rtcp, clock)
         self._loss_share = 0.0
         granted = GrantedBitrate(RemoteBitrateEstimator(), min_bitrate, lambda: self._loss_share)
         self._estimate = BurstEstimate(granted)
-        self._depacketizer = Depacketizer(section.codecs, section.repair_ssrcs, self._reports.count, self._add)
+        self._depacketizer = Depacketizer(codecs, section.repair_ssrcs, self._reports.count, self._add)
         self._round_trip = RoundTrip()
         self._jitter = VideoJitterBuffer(self._codecs.__getitem__, sink, self._round_trip, clock)
         self._requests = KeyframeRequests(self._round_trip, clock)
@@ -220,8 +219,8 @@ class AudioReceiver:
         self._sink = sink
         self._forwarding = AudioForwarding(clock)
         self._reports = Reports(random32(), sink.capture, peer.send_rtcp, clock)
-        self._depacketizer = Depacketizer(section.codecs, section.repair_ssrcs, self._reports.count, self._forward)
-        self._time_base = Fraction(1, section.codecs[0].clockRate)
+        codecs = section.by_payload_type
+        self._depacketizer = Depacketizer(codecs, section.repair_ssrcs, self._reports.count, self._forward)
         self._reporting: asyncio.Task[None] | None = None
 
     @property
@@ -241,11 +240,8 @@ class AudioReceiver:
     def receive_rtcp(self, packet: AnyRtcpPacket) -> None:
         self._reports.receive(packet)
 
-    def _forward(self, received: Packet) -> None:
-        data = self._forwarding.add(received)
-        if data is None:
-            return
-        self._sink.capture.counted(data.ssrc, data.sent, data.timestamp)
-        packet = av.Packet(data.data)
-        packet.pts, packet.time_base = data.timestamp, self._time_base
-        self._sink.receive(packet, data.arrived)
+    def _forward(self, packet: Packet) -> None:
+        data = self._forwarding.add(packet)
+        if data is not None:
+            self._sink.capture.counted(data.ssrc, data.sent, data.timestamp)
+            self._sink.receive(data)

@@ -42,7 +42,7 @@ class Reports:
             if len(self.streams) == MOST_STREAMS:
                 self.streams.pop(next(iter(self.streams)))
             stream = self.streams[packet.ssrc] = StreamStatistics(clock_rate)
-        stream.add(packet)
+        stream.add(packet)  # type: ignore[arg-type]  # which has the fields of aiortc's that are read
 
     def receive(self, packet: AnyRtcpPacket) -> None:
         """Only sender reports matter. A BYE ends nothing: Chromium sends one when a camera is only switched off."""
@@ -70,7 +70,7 @@ class Reports:
             ssrc=ssrc,
             fraction_lost=stream.fraction_lost,
             packets_lost=stream.packets_lost,
-            highest_sequence=stream.max_seq,
+            highest_sequence=stream.max_seq or 0,
             jitter=stream.jitter,
             lsr=last,
             dlsr=int(since * 65536) if last and since < LONGEST_DELAY else 0,

@@ -28,6 +28,9 @@ class Packet:
         "ssrc",
         "timestamp",
     )
+    sequence_number: int
+    timestamp: int
+    ssrc: int
 
     def __init__(self, data: bytes, arrived: float, send_time_id: int | None) -> None:
         """send_time_id: of the extension that tells the time of sending. Raises ValueError for what is no packet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import av
 from aiortc import RTCRtpParameters
@@ -19,7 +20,7 @@ from server.media.send.encoder import Codec
 _FIXED, _EXTENSION, _NUMBER = struct.Struct("!BBHLL"), struct.Struct("!HH"), struct.Struct("!H")
 
 
-def packetizer(codec: Codec) -> Callable[[av.Packet], tuple[list[bytes], int]]:
+def packetizer(codec: Codec) -> Callable[[av.Packet[Any]], tuple[list[bytes], int]]:
     """A function from an encoded frame to its RTP payloads (RFC 7741, RFC 6184) and RTP timestamp."""
     encoder = Vp8Encoder() if codec == "VP8" else H264Encoder()
     return encoder.pack
@@ -37,7 +38,7 @@ class RtpStream:
         self.sent: int | None = None
         self.rtp = 0
         self.packets = self.octets = 0  # of what was packed the first time
-        self._payload_type = section.codecs[0].payloadType
+        self._payload_type = section.payload_type
         self._repair_type = section.repair_type
         self._number = random16() & 0x7FFF  # no wrap soon after the start, which confuses SRTP (RFC 3711)
         self._repair_number = random16() & 0x7FFF

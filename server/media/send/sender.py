@@ -195,7 +195,7 @@ class AudioSender(_TrackSender):
     async def _send_all(self) -> None:
         try:
             while (packet := await self._track.next()) is not None:
-                self._peer.send_rtp(self._stream.pack([bytes(packet)], packet.pts))
+                self._peer.send_rtp(self._stream.pack([packet.data], packet.timestamp))
         except ConnectionError:
             pass
         except Exception:

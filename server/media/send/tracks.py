@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import av
-
 from server.media.rates import Smoothed
 from server.media.receive.capture import CaptureClock
+from server.media.receive.jitter import ReceivedData
 from server.media.send.bitrate import Bitrates, PathEstimate
 from server.media.send.encoder import Codec
 
@@ -165,20 +164,20 @@ class AudioTrack(Track):
         self.capture = capture
         self._delay = delay
         self._clock = clock
-        self._packets: deque[tuple[av.Packet, float]] = deque(maxlen=MAX_AUDIO_PACKETS)
+        self._packets: deque[ReceivedData] = deque(maxlen=MAX_AUDIO_PACKETS)
         self._ready = asyncio.Event()
 
-    def put(self, packet: av.Packet, received: float) -> None:
+    def put(self, packet: ReceivedData) -> None:
         """The oldest packet is left out when a second of audio waits."""
-        self._packets.append((packet, received))
+        self._packets.append(packet)
         self._ready.set()
 
-    async def next(self) -> av.Packet | None:
+    async def next(self) -> ReceivedData | None:
         """Waits for a packet, and until it is to be played out; None once the track has ended."""
         while not self.ended:
             while self._packets:
-                packet, received = self._packets.popleft()
-                wait = received + self._delay() - self._clock()
+                packet = self._packets.popleft()
+                wait = packet.arrived + self._delay() - self._clock()
                 if wait < -MAX_AUDIO_LATE:
                     continue
                 if wait > 0:
@@ -204,9 +203,9 @@ class AudioRelay:
         self._clock = clock
         self._tracks: set[AudioTrack] = set()
 
-    def receive(self, packet: av.Packet, received: float) -> None:
+    def receive(self, packet: ReceivedData) -> None:
         for track in self._tracks:
-            track.put(packet, received)
+            track.put(packet)
         if self._on_first_packet is not None:
             on_first_packet, self._on_first_packet = self._on_first_packet, None
             on_first_packet()
