@@ -81,7 +81,7 @@ async def test_what_the_peer_reports_reaches_the_track() -> None:
         to.sender.receive_rtcp(RtcpPsfbPacket(fmt=kind, ssrc=1, media_ssrc=to.ssrc))
         to.sender.receive_rtcp(RtcpPsfbPacket(fmt=kind, ssrc=1, media_ssrc=to.ssrc ^ 1))
     assert to.source.requests == ["request", "request"]
-    for fci in (pack_remb_fci(3_000_000, [to.ssrc]), pack_remb_fci(1, [to.ssrc ^ 1]), b"REM"):
+    for fci in (pack_remb_fci(3_000_000, [to.ssrc]), pack_remb_fci(1, [to.ssrc ^ 1]), b"REM", b"REMB\x05\0\0\0"):
         to.sender.receive_rtcp(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=fci))
     assert to.track.path.rate == pytest.approx(3_000_000, rel=0.01)
     lost = RtcpReceiverInfo(to.ssrc, fraction_lost=128, packets_lost=9, highest_sequence=9, jitter=0, lsr=0, dlsr=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import struct
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
@@ -172,7 +173,7 @@ class VideoSender(_TrackSender):
         """What the watcher says that its path carries (REMB)."""
         try:
             bitrate, ssrcs = unpack_remb_fci(fci)
-        except ValueError:
+        except (ValueError, struct.error):
             return
         if self._stream.ssrc in ssrcs:
             self._track.estimated(bitrate)
