@@ -45,7 +45,7 @@ AT_MOST = 1.6  # times FFmpeg's
 SETTLE = 2.5  # seconds
 LAYOUTS = ("native", "upscale")
 THREADS = {
-    "video-decoder": "decode",
+    "video-decode": "decode",
     "video-front": "convert, track",
     "video-finish": "scale",
     "video-encode": "encode",
