@@ -12,12 +12,15 @@ FROM python:3.12-slim AS packages
 ARG TORCH_INDEX=
 RUN python -m venv /opt/hime
 ENV PATH=/opt/hime/bin:$PATH PIP_NO_CACHE_DIR=1
-RUN if [ -n "$TORCH_INDEX" ]; then pip install --index-url "$TORCH_INDEX" torch torchvision; fi
 WORKDIR /src
+COPY docker/constraints.txt ./
+RUN if [ -n "$TORCH_INDEX" ]; then \
+      pip install --index-url "$TORCH_INDEX" --no-deps --constraint constraints.txt torch torchvision; \
+    fi
 COPY pyproject.toml README.md LICENSE ./
 COPY hime_core hime_core
 COPY server server
-RUN pip install .
+RUN pip install --constraint constraints.txt .
 
 FROM python:3.12-slim
 # What OpenCV's wheel links to.

@@ -38,14 +38,14 @@ from benchmarks.light import LightProcess
 from benchmarks.relays import Running, counters, cpu_seconds, difference
 from benchmarks.replay import CLOCK_RATE, Clip, portrait
 from hime_core.compositing.layout import upscaled
-from server.media.encoder import NEVER
+from server.media.send.encoder import NEVER
 
 BITRATE = 1_500_000
 AT_MOST = 1.6  # times FFmpeg's
 SETTLE = 2.5  # seconds
 LAYOUTS = ("native", "upscale")
 THREADS = {
-    "video-decoder": "decode",
+    "video-decode": "decode",
     "video-front": "convert, track",
     "video-finish": "scale",
     "video-encode": "encode",

@@ -23,8 +23,8 @@ from aiortc.codecs.h264 import H264Encoder, h264_depayload
 from aiortc.codecs.vpx import Vp8Encoder, vp8_depayload
 
 from hime_core.picture import Picture
-from server.media.bitrate import Bitrates
-from server.media.encoder import VideoEncoder, find_h264
+from server.media.send.bitrate import Bitrates
+from server.media.send.encoder import VideoEncoder, find_h264
 
 FPS = 25
 HIGH, LOW = 1_500_000, 500_000

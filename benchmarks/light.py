@@ -16,8 +16,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCRtpTr
 
 from benchmarks.replay import Clip, Replay
 from hime_core.picture import Picture
-from server.media.aiortc_private import set_private
-from server.media.payload import payload_info
+from server.media.receive.payload import payload_info
 from tests.media.portrait import number_of
 
 
@@ -180,7 +179,8 @@ class Peers:
 
     def _count(self, key: str, receiver: RTCRtpReceiver, codec: str) -> None:
         self.sinks[key] = _Packets(codec)
-        set_private(receiver, "jitter_buffer", self.sinks[key])
+        assert hasattr(receiver, "_RTCRtpReceiver__jitter_buffer")  # else aiortc has renamed it
+        receiver._RTCRtpReceiver__jitter_buffer = self.sinks[key]
 
     async def _post(self, key: str, url: str, path: str, sdp: str, patience: float = 0) -> str:
         end = time.monotonic() + patience

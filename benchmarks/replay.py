@@ -12,8 +12,8 @@ import av
 from aiortc import MediaStreamTrack
 
 from hime_core.picture import Picture
-from server.media.bitrate import Bitrates
-from server.media.encoder import VideoEncoder
+from server.media.send.bitrate import Bitrates
+from server.media.send.encoder import VideoEncoder
 from tests.media.portrait import CLOSE_FRAMES, HEIGHT, WALK_FRAMES, Portrait
 
 CLOCK_RATE = 90000

@@ -18,13 +18,14 @@ PACKAGES = (
     "hime-relay",
     "torch",
     "torchvision",
-    "aiortc",
     "av",
     "numpy",
     "opencv-python",
     "fastapi",
     "facenet-pytorch",
 )
+# Of these, what is not documented is used as well (server/media/aiortc_door.py): the minors that were tested.
+TESTED = {"aiortc": "1.16", "aioice": "0.13", "pylibsrtp": "1.0"}
 LR_SIDE = 32
 REFERENCES = 3
 REPEATS = 10
@@ -58,6 +59,7 @@ def run(as_json: bool = False) -> int:
 def examine(settings: Settings) -> Iterator[Check]:
     yield Check("python", (3, 11) <= sys.version_info[:2] <= (3, 13), f"{platform.python_version()} (3.11 to 3.13)")
     yield _attempt("packages", _packages)
+    yield _attempt("webrtc", _webrtc)
     yield _attempt("device", lambda: _device(settings))
     yield _attempt("weights", lambda: _weights(settings))
     yield _attempt("detector", _detector)
@@ -82,6 +84,17 @@ def _attempt(name: str, probe: Callable[[], str], required: bool = True) -> Chec
 
 def _packages() -> str:
     return ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+
+
+def _webrtc() -> str:
+    """Raises RuntimeError where a version is another than was tested."""
+    found = {name: version(name) for name in TESTED}
+    wrong = [name for name, minor in TESTED.items() if not found[name].startswith(f"{minor}.")]
+    if wrong:
+        others = ", ".join(f"{name} is {found[name]} and not {TESTED[name]}" for name in wrong)
+        wanted = " ".join(f"'{name}~={TESTED[name]}.0'" for name in wrong)
+        raise RuntimeError(f"{others}, which was tested; run pip install {wanted}")
+    return ", ".join(f"{name} {found[name]}" for name in TESTED)
 
 
 def _device(settings: Settings) -> str:

@@ -25,12 +25,12 @@ from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
 from hime_core.enhancer import Enhanced, Enhancer, Job
 from hime_core.picture import Picture
-from server.media.capture import CaptureClock
-from server.media.encoder import Encoding
-from server.media.freezes import Freezes
 from server.media.rates import RateMeter, Smoothed
+from server.media.receive.capture import CaptureClock
+from server.media.receive.freezes import Freezes
+from server.media.send.encoder import Encoding
+from server.media.send.tracks import VIDEO_CLOCK, VideoTrack
 from server.media.slot import Slot
-from server.media.tracks import VIDEO_CLOCK, VideoTrack
 from server.media.views import Received, Views
 from server.observability.metrics import Metrics
 

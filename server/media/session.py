@@ -5,28 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import struct
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from ipaddress import ip_address
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 
-from aiortc import (
-    RTCConfiguration,
-    RTCIceCandidate,
-    RTCIceServer,
-    RTCPeerConnection,
-    RTCRtpReceiver,
-    RTCSessionDescription,
+from aiortc import RTCIceServer
+from aiortc.rtp import RtcpPacket
+
+from server.media.aiortc_door import PeerTransport
+from server.media.negotiation import (
+    ABS_SEND_TIME,
+    Fragment,
+    InvalidFragment,
+    InvalidOffer,
+    Offer,
+    Section,
+    common_sections,
+    write_answer,
 )
-from aiortc.exceptions import OperationError
-from aiortc.sdp import SessionDescription, candidate_from_sdp
-
-from server.media.aiortc_connection import SignsOfLife, UnsupportedOffer, choose_codecs, remote_ufrag, transports
-from server.media.aiortc_datagrams import take_directly
-from server.media.aiortc_receive import AudioSink, Reception, VideoSink, receive_audio, receive_video
-from server.media.aiortc_send import send_audio, send_video
-from server.media.encoder import Codec, Encoding
-from server.media.tracks import AudioTrack, VideoTrack
+from server.media.receive.receiver import AudioReceiver, AudioSink, Receiver, VideoReceiver, VideoSink
+from server.media.receive.rtp import Packet
+from server.media.send.encoder import Encoding
+from server.media.send.sender import AudioSender, Sender, VideoSender
+from server.media.send.tracks import AudioTrack, VideoTrack
 
 CONNECT_TIMEOUT = 15.0  # seconds from the answer to the first sign of life
 MEDIA_TIMEOUT = 4.0  # seconds without a packet, after which a publisher's network is lost
@@ -36,89 +38,12 @@ SILENCE = 1.5  # seconds after which a watcher is asked for a sign of life
 log = logging.getLogger(__name__)
 
 
-class InvalidOffer(ValueError):
-    """The body is not an SDP offer that can be answered; the message says what would be right."""
-
-
-class InvalidFragment(ValueError):
-    """The body is not an SDP fragment of trickled candidates."""
-
-
-@dataclass(frozen=True)
-class Offer:
-    """An SDP offer, checked, without candidates that only a local mDNS name stands for.
-
-    sends, receives: which of audio and video the peer is to send, and wants to receive.
-    """
-
-    sdp: str
-    sends: frozenset[str]
-    receives: frozenset[str]
-
-    @classmethod
-    def parse(cls, text: str) -> Offer:
-        """Raises InvalidOffer."""
-        if not text.startswith("v=0"):
-            raise InvalidOffer("The body is not SDP: an offer begins with v=0.")
-        # A peer behind such a name is found by its own connectivity checks, without seconds spent on asking around.
-        # Nor does a candidate with an address or port that cannot be serve anybody.
-        kept = [line for line in text.splitlines() if not line.startswith("a=candidate:") or reachable(line)]
-        sdp = "\r\n".join(kept) + "\r\n"
-        try:
-            media = SessionDescription.parse(sdp).media
-        except Exception as error:  # aiortc's parser raises what each wrong line leads to, assertions included
-            raise InvalidOffer("The body cannot be read as SDP.") from error
-        if not media:
-            raise InvalidOffer("The offer has no media: one audio and one video section at most are answered.")
-        if not all(section.dtls and section.dtls.fingerprints for section in media):
-            raise InvalidOffer("The offer has a section without a=fingerprint and a=setup: media are always encrypted.")
-        kinds = [section.kind for section in media]
-        if any(kinds.count(kind) > 1 for kind in ("audio", "video")):
-            raise InvalidOffer("The offer has several sections of one kind: one audio and one video at most.")
-        mids = [section.rtp.muxId for section in media]
-        if not all(mids) or len(set(mids)) < len(mids):
-            raise InvalidOffer("The offer has a section without a=mid, or two with the same: each needs its own.")
-        directions = {section.kind: section.direction for section in media}
-        if any(directions.get(kind, "") is None for kind in ("audio", "video")):
-            raise InvalidOffer("The offer has a section without a direction, such as a=sendonly or a=recvonly.")
-        return cls(
-            sdp,
-            frozenset(k for k, d in directions.items() if k in ("audio", "video") and d in ("sendonly", "sendrecv")),
-            frozenset(k for k, d in directions.items() if k in ("audio", "video") and d in ("recvonly", "sendrecv")),
-        )
-
-
-@dataclass(frozen=True)
-class Fragment:
-    """Trickled candidates (RFC 8840). ufrag: whose; candidates of mDNS names are left out."""
-
-    ufrag: str | None
-    candidates: tuple[RTCIceCandidate, ...]
-    complete: bool
-
-    @classmethod
-    def parse(cls, text: str) -> Fragment:
-        """Raises InvalidFragment."""
-        lines = [line.strip() for line in text.splitlines()]
-        values = {
-            name: [line.removeprefix(f"a={name}").lstrip(":") for line in lines if line.startswith(f"a={name}")]
-            for name in ("ice-ufrag", "candidate", "end-of-candidates")
-        }
-        if not any(values.values()):
-            raise InvalidFragment("The body is not an SDP fragment: it holds no a=candidate, no a=end-of-candidates.")
-        try:
-            known = [value for value in values["candidate"] if ".local " not in value]
-            if not all(map(reachable, known)):
-                raise ValueError("an address or a port that cannot be")
-            candidates = tuple(map(candidate_from_sdp, known))
-        except (AssertionError, ValueError) as error:
-            raise InvalidFragment("An a=candidate line of the body cannot be read.") from error
-        ufrag = values["ice-ufrag"][0] if values["ice-ufrag"] else None
-        return cls(ufrag, candidates, bool(values["end-of-candidates"]))
-
-
 class Session:
-    """A peer connection that answered one offer. `on_over` is called once when it fails or is closed by the peer."""
+    """A peer connection that answers one offer. For one event loop's thread.
+
+    answer: the SDP answer; empty before, and where the session was closed while it was made. on_over: called once when
+    the connection fails or is closed by the peer.
+    """
 
     def __init__(
         self, ice_servers: Iterable[RTCIceServer], encoding: Encoding, clock: Callable[[], float] = time.monotonic
@@ -128,94 +53,69 @@ class Session:
         self.on_over: Callable[[], None] = lambda: None
         self._encoding = encoding
         self._clock = clock
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=list(ice_servers)))
-        self._pc.on("connectionstatechange", self._state_changed)
+        self._transport = PeerTransport(
+            list(ice_servers), self._receive_rtp, self._receive_rtcp, lambda: self.on_over(), clock
+        )
         self._created = clock()
-        self._life: SignsOfLife | None = None
-        self._asking: asyncio.Task[None] | None = None
-        self._receptions: dict[RTCRtpReceiver, Reception] = {}
+        self._sections: list[Section] = []
+        self._receivers: list[Receiver] = []
+        self._by_payload_type: dict[int, Receiver] = {}
+        self._senders: list[Sender] = []
         self._tracks: list[VideoTrack | AudioTrack] = []
-        self._ufrag: str | None = None
+        self._send_time_id: int | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[float | None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     async def publish(self, offer: Offer, video: VideoSink | None, audio: AudioSink | None) -> None:
         """Answers a publisher. Raises InvalidOffer, and is closed then."""
-
-        def lead() -> None:
-            for transceiver in self._pc.getTransceivers():
-                receiver = transceiver.receiver
-                if receiver.track is None:
+        async with self._closed_on_error():
+            self._sections = common_sections(offer, self._encoding.bitrates.start)
+            for section in self._sections:
+                if section.kind not in offer.sends:
                     continue
-                if receiver.track.kind == "video" and video is not None:
-                    self._receptions[receiver] = receive_video(
-                        receiver, video, self._encoding.bitrates.min, self._clock
-                    )
-                elif receiver.track.kind == "audio" and audio is not None:
-                    self._receptions[receiver] = receive_audio(receiver, audio, self._clock)
-
-        await self._negotiate(offer, lead, "VP8")
+                if section.kind == "video" and video is not None:
+                    least = self._encoding.bitrates.min
+                    self._add_receiver(VideoReceiver(section, self._transport, video, least, self._clock))
+                elif section.kind == "audio" and audio is not None:
+                    self._add_receiver(AudioReceiver(section, self._transport, audio, self._clock))
+            await self._answer(offer)
 
     async def watch(self, offer: Offer, video: VideoTrack | None, audio: AudioTrack | None) -> None:
-        """Answers a watcher with the tracks. Raises InvalidOffer, and is closed then."""
+        """Answers a watcher with the tracks, which end with the session. Raises InvalidOffer, and is closed then."""
         self._tracks = [track for track in (video, audio) if track is not None]
-
-        def attach() -> None:
-            for track in self._tracks:
-                if track.kind in offer.receives:
-                    self._pc.addTrack(track)
-            for transceiver in self._pc.getTransceivers():
-                if video is not None and transceiver.sender.track is video:
-                    send_video(transceiver, video)
-                elif audio is not None and transceiver.sender.track is audio:
-                    send_audio(transceiver, audio)
-
-        await self._negotiate(offer, attach, self._encoding.preferred)
-
-    async def _negotiate(self, offer: Offer, prepare: Callable[[], None], preferred: Codec) -> None:
-        try:
-            try:
-                await self._pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
-                choose_codecs(self._pc, self._encoding.bitrates, preferred)
-            except (OperationError, UnsupportedOffer) as error:
-                raise InvalidOffer("The offer has no codec that the relay speaks: VP8 or H264, and Opus.") from error
-            except (AssertionError, AttributeError, KeyError, ValueError) as error:  # whatever else is wrong in it
-                raise InvalidOffer(f"The offer cannot be answered: {error or type(error).__name__}.") from error
-            self._life = SignsOfLife(self._pc, self._clock)
-            self._ufrag = remote_ufrag(self._pc)
-            prepare()
-            try:
-                await self._pc.setLocalDescription(await self._pc.createAnswer())
-            except ValueError as error:
-                raise InvalidOffer(f"The offer cannot be answered: {error}.") from error
-            takers = {receiver: reception.take for receiver, reception in self._receptions.items()}
-            for transport in transports(self._pc):
-                take_directly(transport, takers, self._life.notice)
-        except BaseException:
-            await self.close()
-            raise
-        self.answer = self._pc.localDescription.sdp
+        async with self._closed_on_error():
+            self._sections = common_sections(offer, self._encoding.bitrates.start, self._encoding.preferred)
+            together = secrets.token_hex(8)  # names what is to be played together
+            for section in self._sections:
+                if section.kind not in offer.receives:
+                    continue
+                if section.kind == "video" and video is not None:
+                    self._senders.append(VideoSender(section, self._transport, video, together))
+                elif section.kind == "audio" and audio is not None:
+                    self._senders.append(AudioSender(section, self._transport, audio, together))
+            await self._answer(offer)
 
     async def add_candidates(self, fragment: Fragment) -> None:
         """Raises InvalidFragment where it asks for an ICE restart."""
-        if fragment.ufrag is not None and fragment.ufrag != self._ufrag:
+        ufrag = self._sections[0].ice.usernameFragment
+        if fragment.ufrag is not None and fragment.ufrag != ufrag:
             raise InvalidFragment("ICE restarts are not supported: the fragment's ice-ufrag must be the offer's.")
-        mid = self._pc.getTransceivers()[0].mid  # all is bundled on the first
         for candidate in fragment.candidates:
-            candidate.sdpMid = mid
-            await self._pc.addIceCandidate(candidate)
+            await self._transport.add_candidate(candidate)
         if fragment.complete:
-            await self._pc.addIceCandidate(None)
+            await self._transport.add_candidate(None)
 
     def is_lost(self) -> bool:
         """Whether the peer never came, or is gone without a word. Asks a silent one for a sign of life."""
         now = self._clock()
-        if self._receptions:
-            arrivals = [one.last_arrival for one in self._receptions.values() if one.last_arrival is not None]
+        if self._receivers:
+            arrivals = [one.last_arrival for one in self._receivers if one.last_arrival is not None]
             last, patience = max(arrivals, default=None), MEDIA_TIMEOUT
         else:
-            last, patience = self._life.last if self._life else None, PEER_TIMEOUT
-            if self._life and last is not None and now - last > SILENCE and (not self._asking or self._asking.done()):
-                self._asking = asyncio.ensure_future(self._life.ask())
+            last, patience = self._transport.last_heard, PEER_TIMEOUT
+            if last is not None and now - last > SILENCE and (self._asking is None or self._asking.done()):
+                self._asking = asyncio.ensure_future(self._transport.round_trip())
         if last is None:
             last, patience = self._created, CONNECT_TIMEOUT
         return now - last > patience
@@ -226,21 +126,75 @@ class Session:
             self._closing = asyncio.ensure_future(self._close())
         await asyncio.shield(self._closing)
 
+    # --- inside
+
+    @asynccontextmanager
+    async def _closed_on_error(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException:
+            await self.close()
+            raise
+
+    def _add_receiver(self, receiver: Receiver) -> None:
+        self._receivers.append(receiver)
+        self._by_payload_type.update((payload_type, receiver) for payload_type in receiver.section.by_payload_type)
+
+    async def _answer(self, offer: Offer) -> None:
+        if not self._sections:
+            raise InvalidOffer("The offer has no media: one audio and one video section at most are answered.")
+        ids = (section.extension(ABS_SEND_TIME) for section in self._sections)
+        self._send_time_id = next((number for number in ids if number is not None), None)
+        offered = offer.description.media
+        for candidate in (candidate for media in offered for candidate in media.ice_candidates):
+            await self._transport.add_candidate(candidate)
+        if any(media.ice_candidates_complete for media in offered):
+            await self._transport.add_candidate(None)
+        await self._transport.gather()
+        if self._closing is not None:  # who was watched has left meanwhile
+            return
+        received = {receiver.section.kind for receiver in self._receivers}
+        sent = {sender.section.kind: sender.description for sender in self._senders}
+        self.answer = write_answer(offer, self._sections, received, sent, self._transport)
+        self._connecting = asyncio.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        first = self._sections[0]  # all is bundled on it
+        try:
+            await self._transport.connect(first.ice, first.dtls, first.dtls_role)
+            if self._transport.state == "connected":
+                for one in self._ends():
+                    one.start()
+        except Exception:
+            log.exception("a connection ends before it has begun")
+            self.on_over()
+
+    def _receive_rtp(self, data: bytes) -> None:
+        try:
+            packet = Packet(data, self._clock(), self._send_time_id)
+        except ValueError:
+            return
+        receiver = self._by_payload_type.get(packet.payload_type)
+        if receiver is not None:
+            receiver.receive(packet)
+
+    def _receive_rtcp(self, data: bytes) -> None:
+        try:
+            packets = RtcpPacket.parse(data)
+        except (ValueError, struct.error):
+            return
+        for packet in packets:
+            for one in self._ends():
+                one.receive_rtcp(packet)
+
+    def _ends(self) -> list[Receiver | Sender]:
+        return [*self._receivers, *self._senders]
+
     async def _close(self) -> None:
         for track in self._tracks:
             track.stop()
-        await self._pc.close()
-
-    def _state_changed(self) -> None:
-        if self._pc.connectionState in ("failed", "closed") and self._closing is None:
-            self.on_over()
-
-
-def reachable(line: str) -> bool:
-    """Whether an a=candidate line, with or without its name, has an IP address and a port that can be."""
-    fields = line.split()
-    try:
-        ip_address(fields[4])
-        return 0 < int(fields[5]) < 65536
-    except (IndexError, ValueError):
-        return False
+        if self._connecting is not None:
+            self._connecting.cancel()
+        for one in self._ends():
+            await one.close()
+        await self._transport.close()

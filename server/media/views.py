@@ -19,11 +19,11 @@ from hime_core.compositing.layout import USUAL_WIDTH, Layout, View, enlargement,
 from hime_core.compositing.render import Placed, Renderer
 from hime_core.faces.geometry import Headshot
 from hime_core.picture import Picture
-from server.media.capture import CaptureClock
-from server.media.encoder import Codec, Encoding
-from server.media.fanout import EncodedStream, Shown
 from server.media.rates import Smoothed
-from server.media.tracks import VideoTrack
+from server.media.receive.capture import CaptureClock
+from server.media.send.encoder import Codec, Encoding
+from server.media.send.fanout import EncodedStream, Shown
+from server.media.send.tracks import VideoTrack
 from server.observability.metrics import Metrics
 
 Wanted = Callable[[View, Layout], bool]
@@ -72,7 +72,7 @@ class Views:
     ) -> None:
         """capture: the stream's; failed: called in an exception's handler, with where it was raised."""
         self.watched: dict[Key, _Watched] = {}
-        self.tracks: dict[VideoTrack, Key | None] = {}  # and what each is encoded for, from its first read on
+        self.tracks: dict[VideoTrack, Key | None] = {}  # and what each is encoded for, from its start on
         self.frame_size: tuple[int, int] | None = None  # the newest frame's width and height, set by who receives it
         self.renderer = renderer
         self._metrics, self._capture, self._encoding = metrics, capture, encoding
@@ -90,20 +90,20 @@ class Views:
     # --- in the event loop
 
     def watch(self, view: View, layout: Layout, shown: int | None = None) -> VideoTrack:
-        """A new track of that view, which is encoded from the track's first read on; stop() on it ends the watching.
+        """A new track of that view, which is encoded from the track's start() on; stop() on it ends the watching.
 
         shown: pixels of the longer side that the watcher shows; None: it does not say.
         """
         track = VideoTrack(
             self._encoding.bitrates,
             self._capture,
-            on_first_read=lambda track: self._start(track, view, layout, shown),
+            on_start=lambda track: self._start(track, view, layout, shown),
             on_sent=self._sent,
             on_skipped=lambda frames: self._metrics.unsent("slow_watcher", frames),
             clock=self._clock,
         )
         self.tracks[track] = None
-        track.on("ended", lambda: self._unwatch(track))
+        track.on_ended(lambda: self._unwatch(track))
         return track
 
     def end_tracks(self) -> None:
@@ -111,8 +111,6 @@ class Views:
             track.stop()
 
     def _start(self, track: VideoTrack, view: View, layout: Layout, shown: int | None) -> None:
-        if track.readyState != "live":
-            return
         key = view, layout, self._width(view, layout, shown)
         watched = self.watched.get(key) or _Watched(self.renderer(*key))
         stream = watched.streams.get(track.codec)
@@ -202,8 +200,10 @@ class Views:
             ]
 
     def _added(self, view: PlacedView, patches: Sequence[Patch]) -> Picture | None:
+        if view.placed is None:
+            return None
         try:
-            return view.placed and view.renderer.add(view.placed, patches)
+            return view.renderer.add(view.placed, patches)
         except Exception:
             self._failed("render")
             return None
@@ -218,5 +218,6 @@ class Views:
 
     def _hand_out(self, picture: Picture, streams: Sequence[EncodedStream], received: Received) -> None:
         frame = received.frame
+        assert frame.pts is not None and frame.time_base is not None  # the receiver gave them
         for stream in streams:
             stream.put(Shown(picture, frame.pts, frame.time_base, received.time))

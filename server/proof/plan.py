@@ -9,7 +9,7 @@ from pathlib import Path
 from hime_core.compositing.layout import Layout
 from hime_core.errors import InputError
 from hime_core.evaluation.clips import clips_in
-from server.media.encoder import Codec
+from server.media.send.encoder import Codec
 
 NEAR_AND_FAR = ("face_enters", "face_leaves", "far_")  # clips whose people really come near and go far
 HEADSHOTS = {180: (96,), 360: (160,)}  # pixels in the frame, by its height

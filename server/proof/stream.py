@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from server.media.bitrate import Bitrates
-from server.media.encoder import FRAME_RATE, Codec, VideoEncoder
+from server.media.send.bitrate import Bitrates
+from server.media.send.encoder import FRAME_RATE, Codec, VideoEncoder
 from server.proof.plan import Timing
 from server.proof.scene import Scene
 

@@ -11,10 +11,11 @@ from hime_core.compositing.layout import Layout, View
 from hime_core.enhancer import Enhancer
 from hime_core.exemplar import Exemplar
 from hime_core.people.people import People
-from server.media.encoder import Encoding
+from server.media.negotiation import Offer
 from server.media.pipeline import VideoPipeline
-from server.media.session import Offer, Session
-from server.media.tracks import AudioRelay
+from server.media.send.encoder import Encoding
+from server.media.send.tracks import AudioRelay
+from server.media.session import Session
 from server.observability.metrics import Metrics
 from server.rooms.bank import Bank, bank_of
 

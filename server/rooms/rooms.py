@@ -14,9 +14,10 @@ from hime_core.compositing.layout import Layout, View
 from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.faces.damage import DamageEstimator
 from hime_core.people.people import People
-from server.media.bitrate import Bitrates
-from server.media.encoder import Codec, Encoding, find_h264
-from server.media.session import InvalidOffer, Offer, Session
+from server.media.negotiation import InvalidOffer, Offer
+from server.media.send.bitrate import Bitrates
+from server.media.send.encoder import Codec, Encoding, find_h264
+from server.media.session import Session
 from server.observability.metrics import Metrics
 from server.rooms.events import Event
 from server.rooms.participant import Participant

@@ -11,7 +11,8 @@ from fastapi import APIRouter, Query, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from hime_core.compositing.layout import MAX_COMPARED, USUAL_WIDTH, WIDTHS, Layout, View
-from server.media.session import Fragment, InvalidFragment, InvalidOffer, Offer, Session
+from server.media.negotiation import Fragment, InvalidFragment, InvalidOffer, Offer
+from server.media.session import Session
 from server.problems import Name, Problem, check_name, problem_docs
 from server.rooms.bank import Bank
 from server.rooms.rooms import NotFound, Rooms

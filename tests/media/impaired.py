@@ -13,7 +13,7 @@ import httpx
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
-from server.media.freezes import Freezes
+from server.media.receive.freezes import Freezes
 from tests.media.forwarder import Forwarder, payload_types
 from tests.media.helpers import Peer, Shown, number_of
 

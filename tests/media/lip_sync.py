@@ -22,7 +22,6 @@ from aiortc.rtp import RtcpSrPacket, RtpPacket
 
 from benchmarks.soak import picture_of_a_face
 from hime_core.picture import Picture
-from server.media.aiortc_private import private
 from tests.media.helpers import Peer, number_of, numbered
 
 SOUND_LEADS, SOUND_LAGS = 0.045, 0.125  # seconds, the most of each
@@ -107,7 +106,7 @@ def report_capture(sender: RTCRtpSender, track: Camera | Microphone) -> None:
 
     async def next_encoded_frame(codec: Any) -> Any:
         nonlocal origin, given
-        origin = private(sender, "rtp_timestamp") - given
+        origin = sender._RTCRtpSender__rtp_timestamp - given
         encoded = await encode(codec)
         given = encoded.timestamp if encoded else given
         return encoded
@@ -117,7 +116,7 @@ def report_capture(sender: RTCRtpSender, track: Camera | Microphone) -> None:
             if isinstance(packet, RtcpSrPacket):
                 elapsed = (packet.sender_info.rtp_timestamp - origin & 0xFFFFFFFF) / track.rate
                 packet.sender_info.ntp_timestamp = int(track.scene.ntp(track.begins + elapsed) * (1 << 32))
-        if private(sender, "packet_count"):
+        if sender._RTCRtpSender__packet_count:
             await send(packets)
 
     sender._next_encoded_frame, sender._send_rtcp = next_encoded_frame, send_rtcp

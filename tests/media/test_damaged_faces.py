@@ -24,8 +24,8 @@ from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import Headshot
 from hime_core.people.people import People
 from hime_core.picture import Picture
-from server.media.bitrate import Bitrates
-from server.media.encoder import VideoEncoder
+from server.media.send.bitrate import Bitrates
+from server.media.send.encoder import VideoEncoder
 from server.proof.call import call
 from server.proof.plan import Timing
 from server.proof.scene import Clip, Geometry, cut, moved, stage

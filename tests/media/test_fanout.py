@@ -12,15 +12,13 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from aiortc.mediastreams import MediaStreamError
 
 from hime_core.picture import Picture
-from server.media import fanout
-from server.media.bitrate import Bitrates
-from server.media.capture import CaptureClock
-from server.media.encoder import Encoding, VideoEncoder
-from server.media.fanout import EncodedStream, Shown
-from server.media.tracks import MAX_VIDEO_FRAMES, EncodedFrame, VideoTrack
+from server.media.receive.capture import CaptureClock
+from server.media.send.bitrate import Bitrates
+from server.media.send.encoder import Encoding, VideoEncoder
+from server.media.send.fanout import MAX_UNDELIVERED, EncodedStream, Shown
+from server.media.send.tracks import EncodedFrame, VideoTrack
 from server.observability.metrics import Metrics
 from tests.media.helpers import numbered, until
 
@@ -112,48 +110,39 @@ async def setup(*args: str) -> AsyncIterator[Setup]:
         assert not made.stream.alive
 
 
-class Reader:
-    """Reads a track as aiortc's sender does."""
+class Watcher:
+    """A connected one, that keeps the frames which are sent to it."""
 
     def __init__(self, track: VideoTrack) -> None:
         self.track = track
         self.frames: list[EncodedFrame] = []
-        self._task = asyncio.create_task(self._read())
+        self.congested = False
+        track.start(self)
 
-    async def _read(self) -> None:
-        try:
-            while True:
-                self.frames.append(await self.track.recv())
-        except MediaStreamError:
-            pass
-
-
-async def reading(track: VideoTrack) -> Reader:
-    reader = Reader(track)
-    await asyncio.sleep(0)
-    return reader
+    def send(self, frame: EncodedFrame) -> None:
+        self.frames.append(frame)
 
 
 @pytest.mark.parametrize("watchers", [2, 10])
 async def test_one_encode_per_frame_however_many_watch(watchers: int) -> None:
     async with setup() as this:
-        readers = [await reading(this.track()) for _ in range(watchers)]
+        everyone = [Watcher(this.track()) for _ in range(watchers)]
         await this.show(20)
         assert this.encoder.frames == 20 and this.encoder.made == ["libvpx"]
-        for reader in readers:
-            assert reader.frames == readers[0].frames and len(reader.frames) == 20
+        for watcher in everyone:
+            assert watcher.frames == everyone[0].frames and len(watcher.frames) == 20
         assert this.count("hime_stage_duration_seconds_count", stage="encode") == 20
         assert this.count("hime_keyframes_total") == this.count("hime_keyframes_total", reason="start") == 1
 
 
 async def test_who_joins_begins_with_a_keyframe() -> None:
     async with setup() as this:
-        first = await reading(this.track())
+        first = Watcher(this.track())
         await this.show(12)
-        second = await reading(this.track())
+        second = Watcher(this.track())
         await this.show(3)
         assert second.frames == first.frames[12:] and second.frames[0].keyframe
-        third = await reading(this.track())  # soon after: gets the next keyframe that is due
+        third = Watcher(this.track())  # soon after: gets the next keyframe that is due
         await this.show(12)
         keys = [number for number, frame in enumerate(first.frames) if frame.keyframe]
         assert keys == [0, 12, 20]
@@ -163,17 +152,17 @@ async def test_who_joins_begins_with_a_keyframe() -> None:
 
 async def test_a_storm_of_requests_is_one_keyframe_each_half_second() -> None:
     async with setup() as this:
-        reader = await reading(this.track())
+        watcher = Watcher(this.track())
         for _ in range(40):  # two and a half seconds
             for _ in range(20):
-                reader.track.request_keyframe("request")
+                watcher.track.request_keyframe("request")
             await this.show()
-        assert [number for number, frame in enumerate(reader.frames) if frame.keyframe] == [0, 8, 16, 24, 32]
+        assert [number for number, frame in enumerate(watcher.frames) if frame.keyframe] == [0, 8, 16, 24, 32]
 
 
 async def test_a_watcher_on_too_narrow_a_path_gets_fewer_keyframes_and_is_counted_once() -> None:
     async with setup() as this:
-        good, bad = await reading(this.track()), await reading(this.track())
+        good, bad = Watcher(this.track()), Watcher(this.track())
         await this.show(2)
         for _ in range(3):
             bad.track.path._sent.add(8_000_000)
@@ -190,46 +179,44 @@ async def test_a_watcher_on_too_narrow_a_path_gets_fewer_keyframes_and_is_counte
 
 async def test_a_new_size_is_one_keyframe() -> None:
     async with setup() as this:
-        reader = await reading(this.track())
+        watcher = Watcher(this.track())
         await this.show(3)
         await this.show(3, width=320)
-        assert [frame.keyframe for frame in reader.frames] == [True, False, False, True, False, False]
+        assert [frame.keyframe for frame in watcher.frames] == [True, False, False, True, False, False]
         assert this.count("hime_keyframes_total", reason="resize") == 1
 
 
 async def test_a_watcher_that_has_stalled_disturbs_nobody_and_comes_back_with_a_keyframe() -> None:
     async with setup() as this:
-        good, stalled = await reading(this.track()), this.track()
-        this.stream.add(stalled)  # as its first read would, and then it reads no more
-        stalled._on_first_read = None
+        good, stalled = Watcher(this.track()), Watcher(this.track())
+        stalled.congested = True
         await this.show(60)
-        assert len(good.frames) == 60
-        assert len(stalled._frames) <= MAX_VIDEO_FRAMES
-        assert this.skipped >= 60 - MAX_VIDEO_FRAMES
-        assert sum(frame.keyframe for frame in good.frames) == 1  # nothing was asked for while it does not read
-        back = await reading(stalled)
+        assert len(good.frames) == 60 and not stalled.frames
+        assert this.skipped == 60
+        assert sum(frame.keyframe for frame in good.frames) == 1  # nothing was asked for while it takes nothing
+        stalled.congested = False
         await this.show(5)
-        assert back.frames[0].keyframe and back.frames == good.frames[60:]
+        assert stalled.frames[0].keyframe and stalled.frames == good.frames[61:]
         assert this.count("hime_keyframes_total", reason="overflow") == 1
 
 
 async def test_the_newest_frames_win_when_encoding_is_slow() -> None:
     async with setup() as this:
-        reader = await reading(this.track())
+        watcher = Watcher(this.track())
         await this.show()
         this.encoder.gate.clear()
         for _ in range(10):
             this.put()
             await asyncio.sleep(0.01)
         this.encoder.gate.set()
-        await until(lambda: len(reader.frames) == 4)
-        assert [frame.timestamp // 3000 for frame in reader.frames] == [0, 1, 9, 10]
+        await until(lambda: len(watcher.frames) == 4)
+        assert [frame.timestamp // 3000 for frame in watcher.frames] == [0, 1, 9, 10]
         assert this.count("hime_unsent_frames_total", reason="slow_encoder") == 7
 
 
 async def test_an_event_loop_that_has_fallen_behind_is_sent_no_more_than_it_can_take() -> None:
     async with setup() as this:
-        reader = await reading(this.track())
+        watcher = Watcher(this.track())
         await this.show()
         calls: list[Callable[[], None]] = []
         later = lambda call, frame: calls.append(lambda: call(frame))  # noqa: E731
@@ -237,30 +224,31 @@ async def test_an_event_loop_that_has_fallen_behind_is_sent_no_more_than_it_can_
         for _ in range(40):
             this.put()
             await asyncio.sleep(0.01)
-        assert len(calls) == fanout.MAX_UNDELIVERED
+        assert len(calls) == MAX_UNDELIVERED
         for call in list(calls):
             call()
-        await until(lambda: len(reader.frames) >= fanout.MAX_UNDELIVERED)
-        await until(lambda: len(calls) > fanout.MAX_UNDELIVERED)  # and the newest follows
+        await until(lambda: len(watcher.frames) >= MAX_UNDELIVERED)
+        await until(lambda: len(calls) > MAX_UNDELIVERED)  # and the newest follows
 
 
 @pytest.mark.parametrize("failures", [1, 3])
 async def test_a_failing_encoder_is_replaced_and_the_call_goes_on(failures: int) -> None:
     async with setup("H264", "h264_nvenc") as this:
-        reader = await reading(this.track())
+        watcher = Watcher(this.track())
         await this.show(5)
         this.encoder.failing = failures
         await this.show(failures + 4)
-        assert [frame.keyframe for frame in reader.frames] == [True] + [False] * 4 + [True] + [False] * 3
+        assert [frame.keyframe for frame in watcher.frames] == [True] + [False] * 4 + [True] + [False] * 3
         assert this.encoder.made == ["h264_nvenc"] + ["libx264"] * failures
         assert this.count("hime_unsent_frames_total", reason="error") == failures
         assert this.count("hime_keyframes_total", reason="error") == 1
 
 
-async def test_a_stopped_track_ends_its_reader() -> None:
+async def test_a_stopped_track_gets_nothing_more() -> None:
     async with setup() as this:
-        reader = await reading(this.track())
+        watcher = Watcher(this.track())
         await this.show(2)
-        reader.track.stop()
-        await asyncio.wait_for(reader._task, 1)
-        assert not this.stream.remove(reader.track)
+        watcher.track.stop()
+        await this.show(2)
+        assert len(watcher.frames) == 2
+        assert not this.stream.remove(watcher.track)

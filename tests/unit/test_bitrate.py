@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.media.bitrate import Bitrates, PathEstimate, SharedTarget
 from server.media.rates import RateMeter, Smoothed
+from server.media.send.bitrate import Bitrates, PathEstimate, SharedTarget
 
 LIMITS = Bitrates(300_000, 2_000_000, 4_000_000)
 

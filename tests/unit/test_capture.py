@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.media.capture import CaptureClock
+from server.media.receive.capture import CaptureClock
 
 SECOND = 1 << 32
 

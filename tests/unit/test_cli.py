@@ -5,7 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -110,6 +112,21 @@ def test_doctor_names_the_recogniser(tmp_path, monkeypatch):
     assert re.fullmatch(r"by colour, \d+ ms per face", _recogniser(Settings(data=tmp_path)))
     _recogniser(Settings(data=tmp_path, identity_weights="casia"))
     assert asked == [None, "casia"]
+
+
+def test_doctor_holds_aiortc_and_its_kin_to_the_versions_that_were_tested(tmp_path, monkeypatch):
+    from server import doctor
+
+    root = Path(doctor.__file__).parents[1]
+    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    constrained = (root / "docker" / "constraints.txt").read_text().splitlines()
+    for name, minor in doctor.TESTED.items():
+        assert f"{name}~={minor}.0" in declared
+        assert any(line.startswith(f"{name}=={minor}.") for line in constrained)
+    assert doctor._webrtc().startswith("aiortc 1.")
+    monkeypatch.setattr(doctor, "version", lambda name: "9.8.7" if name == "aioice" else f"{doctor.TESTED[name]}.2")
+    with pytest.raises(RuntimeError, match=r"aioice is 9.8.7 and not 0.13, .*pip install 'aioice~=0.13.0'$"):
+        doctor._webrtc()
 
 
 def test_doctor_names_speed_classes_in_order():

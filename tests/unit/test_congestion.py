@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 
 import pytest
 from aiortc.rate import RemoteBitrateEstimator
+from aiortc.rtp import RtpPacket
 
-from server.media.congestion import HOLD, STANDING, GrantedBitrate, StandingQueue
+from server.media.receive.congestion import HOLD, STANDING, BurstEstimate, GrantedBitrate, StandingQueue
+from server.media.receive.rtp import Packet
 
 FLOOR = 300_000
 INTERVAL = 0.02  # seconds between packets
@@ -98,3 +101,35 @@ def test_a_queue_is_what_every_packet_waits_for():
     assert send(5, lambda n: 0.2 if n % 10 else WIDE) < STANDING / 10  # one passes by
     assert send(5, lambda n: WIDE + 0.1) == pytest.approx(0.1, abs=0.01)
     assert send(5, lambda n: WIDE) > 0 and queue.seconds < STANDING / 10
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.004])
+def test_bursts_are_estimated_as_their_packets_are_by_aiortc(delay: float) -> None:
+    """delay: seconds that each frame comes later than the one before, between the 5th and the 10th second."""
+    ours, theirs = BurstEstimate(RemoteBitrateEstimator()), RemoteBitrateEstimator()
+    granted: list[int] = []
+    expected: list[int] = []
+    late, rng = 0.0, random.Random(5)
+    for frame in range(25 * 30):
+        late += delay if 125 <= frame < 250 else 0.0
+        count = rng.randrange(2, 9)
+        for index in range(count):
+            sent = frame / 25 + 0.0003 * index
+            now = sent + 0.02 + late + rng.random() * 0.0005
+            taken = Packet(RtpPacket(97, int(index == count - 1), 0, 0, 7, bytes(1200)).serialize(), now, None)
+            taken.abs_send_time = stamp(sent)
+            if answer := ours.add(taken):
+                granted.append(answer[0])
+            if answer := theirs.add(round(1000 * now), stamp(sent), 1200, 7):
+                expected.append(answer[0])
+    assert len(granted) <= len(expected)  # aiortc says the same thing again with every packet of a congested path
+    assert granted[-1] == pytest.approx(expected[-1], rel=0.15)
+    assert min(granted) == pytest.approx(min(expected), rel=0.15)
+
+
+def test_packets_that_do_not_tell_when_they_were_sent_are_estimated_by_nobody() -> None:
+    class Nobody:
+        def add(self, **packet: int) -> None:
+            pytest.fail("nothing is known of it")
+
+    assert BurstEstimate(Nobody()).add(Packet(RtpPacket(97, 1, 0, 0, 7, b"x").serialize(), 0.0, None)) is None

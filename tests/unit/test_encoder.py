@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hime_core.picture import Picture
-from server.media.bitrate import Bitrates
-from server.media.encoder import VideoEncoder, find_h264
+from server.media.send.bitrate import Bitrates
+from server.media.send.encoder import VideoEncoder, find_h264
 
 LIMITS = Bitrates(300_000, 2_000_000, 4_000_000)
 FPS = 25
@@ -82,7 +82,7 @@ def test_without_nvenc_x264_is_found(caplog: pytest.LogCaptureFixture, monkeypat
             raise av.error.ExternalError(1, "no device")
         return create(name, mode)
 
-    monkeypatch.setattr("server.media.encoder.av.CodecContext.create", no_card)
+    monkeypatch.setattr("server.media.send.encoder.av.CodecContext.create", no_card)
     with caplog.at_level("INFO"):
         assert find_h264() == "libx264"
     assert "no NVENC" in caplog.text

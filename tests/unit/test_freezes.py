@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from server.media.freezes import Freezes
+from server.media.receive.freezes import Freezes
 
 
 def frozen(*intervals: float) -> list[int]:

@@ -8,8 +8,8 @@ from itertools import pairwise
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtp import RtpPacket
 
-from server.media.jitter import CAPACITY, AudioForwarding, VideoJitterBuffer
-from server.media.repair import PATIENCE, RoundTrip
+from server.media.receive.jitter import CAPACITY, AudioForwarding, VideoJitterBuffer
+from server.media.receive.repair import PATIENCE, RoundTrip
 
 DELTA, NOT_NEEDED = 0, 1
 
@@ -50,8 +50,8 @@ def packet(number: int, frame: int | None = None, *, key=False, first=True, last
     """A packet of a VP8 frame; each is a frame of its own unless told."""
     timestamp = 3000 * (number if frame is None else frame)
     made = RtpPacket(97, int(last), number & 0xFFFF, timestamp & 0xFFFFFFFF, 7)
-    made._data = b"\x00" if key and first else b"\x01"
-    made.payload = bytes([0x10 * first + 0x20 * unneeded]) + made._data
+    made.data = made._data = b"\x00" if key and first else b"\x01"  # ours, and aiortc's
+    made.payload = bytes([0x10 * first + 0x20 * unneeded]) + made.data
     return made
 
 
@@ -177,7 +177,7 @@ def test_after_a_failure_of_the_decoder_the_last_picture_is_held() -> None:
 def test_padding_is_no_frame() -> None:
     buffer = Buffer()
     padding = packet(1, 0, last=False)
-    padding.payload = padding._data = b""
+    padding.payload = padding.data = padding._data = b""
     assert buffer.add(packet(0, key=True), padding, packet(2, 1)) == [0, 1]
 
 
@@ -211,13 +211,20 @@ def test_a_sender_that_starts_anew_is_followed() -> None:
 def test_audio_packets_pass_at_once_and_late_ones_are_left_out() -> None:
     def sound(number: int, timestamp: int, data: bytes = b"x") -> RtpPacket:
         made = RtpPacket(96, 0, number, timestamp)
-        made._data = data
+        made.data = data
         return made
 
     forwarding = AudioForwarding(Clock())
-    passed = [forwarding.add(sound(i, ts))[1] for i, ts in enumerate((960, 1920, 3840, 2880, 4800, 4800))]
-    assert [one.timestamp if one else None for one in passed] == [960, 1920, 3840, None, 4800, None]
-    assert forwarding.add(sound(9, 5760, b""))[1] is None
+    passed = [forwarding.add(sound(i, ts)) for i, ts in enumerate((960, 1920, 3840, 2880, 4800, 4800))]
+    assert [one and (one.timestamp, one.sent) for one in passed] == [
+        (0, 960),
+        (960, 1920),
+        (2880, 3840),
+        None,
+        (3840, 4800),
+        None,
+    ]
+    assert forwarding.add(sound(9, 5760, b"")) is None
 
 
 def lossy() -> Buffer:

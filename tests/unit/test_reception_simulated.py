@@ -14,9 +14,9 @@ from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtcrtpreceiver import NackGenerator
 from aiortc.rtp import RtpPacket
 
-from server.media.freezes import Freezes
-from server.media.jitter import VideoJitterBuffer
-from server.media.repair import KeyframeRequests, RoundTrip
+from server.media.receive.freezes import Freezes
+from server.media.receive.jitter import VideoJitterBuffer
+from server.media.receive.repair import KeyframeRequests, RoundTrip
 from tests.media.forwarder import Path
 
 FPS = 30
@@ -85,8 +85,8 @@ class Sender:
             packet = RtpPacket(
                 97, int(index == count - 1), self.sequence & 0xFFFF, round(90000 * self.frame / self.fps)
             )
-            packet._data = b"\x00" if key else b"\x01"
-            packet.payload = (b"\x10" if index == 0 else b"\x00") + packet._data
+            packet.data = packet._data = b"\x00" if key else b"\x01"  # ours, and aiortc's
+            packet.payload = (b"\x10" if index == 0 else b"\x00") + packet.data
             self.history[self.sequence & 0xFFFF] = packet
             self.history.pop((self.sequence - HISTORY) & 0xFFFF, None)
             self.sequence += 1

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from aiortc.codecs import CODECS, get_encoder
 
-from server.media.payload import PayloadInfo, payload_info
-from server.media.repair import (
+from server.media.receive.payload import PayloadInfo, payload_info
+from server.media.receive.repair import (
     GAP_DEADLINE,
     LOSSY,
     PATIENCE,

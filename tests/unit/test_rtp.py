@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from aiortc.rtp import HeaderExtensionsMap, RtpPacket, unwrap_rtx, wrap_rtx
 
-from server.media.rtp import Packet
+from server.media.receive.rtp import Packet
 
 SEND_TIME = 3
 URIS = {

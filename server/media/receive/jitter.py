@@ -1,4 +1,4 @@
-"""Jitter buffers in place of aiortc's: frames leave as soon as they are whole, and all that are whole at once."""
+"""Jitter buffers: frames leave as soon as they are whole, and all that are whole at once."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from aiortc.jitterbuffer import JitterFrame
-
-from server.media.payload import PayloadInfo, payload_info
-from server.media.repair import Retransmissions, RoundTrip
-from server.media.rtp import Packet
+from server.media.receive.payload import PayloadInfo, payload_info
+from server.media.receive.repair import Retransmissions, RoundTrip
+from server.media.receive.rtp import Packet
 
 CAPACITY = 512  # packets from the next to be released to the newest
 REORDERED = 64  # packets before the first that came, which may still come
 VIDEO_CLOCK = 90000  # RTP timestamps per second
+NOBODY = -1  # in the place of an SSRC
 LONGEST_INTERVAL = 0.1  # seconds between frames, up to which the next one is expected as long after
 
 
-class ReceivedData(JitterFrame):
-    """An encoded frame: timestamp counted from the first one's, arrived when its last packet came, clock seconds.
+@dataclass(slots=True, eq=False)
+class ReceivedData:
+    """An encoded frame, or an audio packet.
 
-    ssrc, sent: whose it is, and the RTP timestamp as the sender gave it.
+    timestamp: counted from the first one's; arrived: when its last packet came, clock seconds. ssrc, sent: whose it is,
+    and the RTP timestamp as the sender gave it.
     """
 
-    def __init__(self, data: bytes, timestamp: int, arrived: float, payload_type: int, ssrc: int, sent: int) -> None:
-        super().__init__(data, timestamp)
-        self.arrived = arrived
-        self.payload_type = payload_type
-        self.ssrc = ssrc
-        self.sent = sent
+    data: bytes
+    timestamp: int
+    arrived: float
+    payload_type: int
+    ssrc: int
+    sent: int
 
 
 class ReceiveEvents(Protocol):
@@ -84,8 +85,8 @@ class VideoJitterBuffer:
         self._packets: dict[int, _Held] = {}
         self._intra: list[int] = []  # packets in which a keyframe may start, as they came
         self._next = 0  # the first number that has been neither released nor given up
-        self._newest: int | None = None
-        self._ssrc: int | None = None
+        self._newest = 0  # the highest number that has come
+        self._ssrc = NOBODY
         self._undecodable = "start"  # why frames before the next keyframe are of no use, "" where they are
         self._newest_sent: int | None = None  # RTP timestamp of the newest packet
         self._interval = float("inf")  # seconds between the newest frame and the one before
@@ -94,14 +95,14 @@ class VideoJitterBuffer:
     # --- in
 
     def add(self, packet: Packet) -> list[ReceivedData]:
-        """Takes a packet, its data without the codec's descriptor in `_data`; the frames that became whole."""
+        """Takes a packet, its payload without the codec's descriptor in `data`; the frames that became whole."""
         number = self._unwrapped(packet)
         if number < self._next or number in self._packets:
             self._events.packets("late", 1)
             return []
         info = payload_info(self._codec(packet.payload_type), packet.payload)
         self._packets[number] = _Held(
-            packet.timestamp, bool(packet.marker), packet._data, packet.payload_type, self._clock(), info
+            packet.timestamp, bool(packet.marker), packet.data, packet.payload_type, self._clock(), info
         )
         if info.intra:
             self._intra.append(number)
@@ -184,11 +185,11 @@ class VideoJitterBuffer:
 
     def _unwrapped(self, packet: Packet) -> int:
         """The packet's number, counted on past 16 bits. Starts anew where the sender does."""
-        if self._newest is not None and packet.ssrc == self._ssrc:
+        if packet.ssrc == self._ssrc:
             ahead = (packet.sequence_number - self._newest + 0x8000 & 0xFFFF) - 0x8000
             if abs(ahead) < CAPACITY:
                 return self._newest + ahead
-        if self._newest is not None:
+        if self._ssrc != NOBODY:
             self._give_up(self._newest + 2)  # with what was expected
             self.await_keyframe("restart")
         self._ssrc = packet.ssrc
@@ -198,11 +199,11 @@ class VideoJitterBuffer:
 
     def _end_of_frame(self, start: int) -> int | None:
         """One past the last packet of the frame that starts there, if it is whole."""
-        number, first = start, self._packets.get(start)
+        number, timestamp = start, None
         while (packet := self._packets.get(number)) is not None:
-            if packet.timestamp != first.timestamp:
+            if timestamp is not None and packet.timestamp != timestamp:
                 return number
-            number += 1
+            number, timestamp = number + 1, packet.timestamp
             if packet.marker:
                 return number
         return None
@@ -281,14 +282,16 @@ class AudioForwarding:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._newest: int | None = None
+        self._given = 0  # the newest one's timestamp, counted from the first one's
         self.last_arrival: float | None = None
 
-    def add(self, packet: Packet) -> tuple[bool, JitterFrame | None]:
-        self.last_arrival = self._clock()
-        if self._newest is not None and not 0 < (packet.timestamp - self._newest) & 0xFFFFFFFF < 1 << 31:
-            return False, None
-        self._newest = packet.timestamp
-        if not packet._data:
-            return False, None
-        sent = packet.timestamp  # aiortc counts it from the first one's before it hands the packet on
-        return False, ReceivedData(packet._data, sent, self.last_arrival, packet.payload_type, packet.ssrc, sent)
+    def add(self, packet: Packet) -> ReceivedData | None:
+        """None where the packet is not to be forwarded."""
+        self.last_arrival, sent = self._clock(), packet.timestamp
+        since = 0 if self._newest is None else sent - self._newest & 0xFFFFFFFF
+        if self._newest is not None and not 0 < since < 1 << 31:
+            return None
+        self._newest, self._given = sent, self._given + since
+        if not packet.data:
+            return None
+        return ReceivedData(packet.data, self._given, self.last_arrival, packet.payload_type, packet.ssrc, sent)

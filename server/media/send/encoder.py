@@ -14,12 +14,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal, cast
 
 import av
 from av.video.frame import PictureType
 
-from server.media.bitrate import Bitrates
+from server.media.send.bitrate import Bitrates
 
 Codec = Literal["VP8", "H264"]
 
@@ -48,7 +48,7 @@ class VideoEncoder:
         self.size = width, height
         self._highest = bitrates.max
         self._stretches = name == "libvpx"
-        codec = av.CodecContext.create(name, "w")
+        codec = cast(av.VideoCodecContext, av.CodecContext.create(name, "w"))
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
         codec.time_base, codec.framerate = TIME_BASE, Fraction(FRAME_RATE, 1)
         codec.bit_rate, codec.gop_size, codec.max_b_frames = bitrates.max, NEVER, 0
@@ -63,7 +63,7 @@ class VideoEncoder:
         self._interval = 1 / FRAME_RATE
         self._time = 0.0
 
-    def encode(self, frame: av.VideoFrame, bitrate: int, keyframe: bool = False) -> av.Packet | None:
+    def encode(self, frame: av.VideoFrame, bitrate: int, keyframe: bool = False) -> av.Packet[Any] | None:
         """frame: yuv420p of the encoder's size, with pts and time_base; its timestamps and picture type are changed.
 
         bitrate: bit/s from here on. None where the encoder left the frame out.

@@ -1,19 +1,20 @@
-"""Decoding, in the thread that aiortc starts for it. `tests/media/test_receive.py` fails when aiortc changes."""
+"""Decoding, in a thread of its own."""
 
 from __future__ import annotations
 
 import logging
 import queue
+import threading
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import av
 
 from hime_core.coding import Coding, CodingDecoder
-from server.media.jitter import VIDEO_CLOCK, ReceivedData
+from server.media.receive.jitter import VIDEO_CLOCK, ReceivedData
 
-DECODER_BACKLOG = 64  # encoded frames; more than two seconds behind, only a new keyframe helps
+BACKLOG = 64  # encoded frames; more than two seconds behind, only a new keyframe helps
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,8 @@ class DecoderSink(Protocol):
     def stage(self, name: str, seconds: float) -> None: ...
 
 
-class DecoderQueue:
-    """Encoded frames for aiortc's decoder thread, bounded.
-
-    That thread decodes in here: by itself, aiortc's would hand a coroutine with each frame to the event loop, and ask
-    for a keyframe with every frame that fails.
-    """
+class Decoder:
+    """Decodes one stream's frames in the order in which they are put in. Bounded."""
 
     def __init__(
         self,
@@ -42,30 +39,41 @@ class DecoderQueue:
         failed: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
-        """fell_behind: called in the event loop; failed: in the decoder's thread."""
+        """fell_behind: called by put(); failed: in the decoder's thread, with each frame that cannot be decoded."""
         self._sink = sink
         self._fell_behind = fell_behind
         self._failed = failed
         self._clock = clock
-        self._queue: queue.Queue[tuple[Any, ReceivedData] | None] = queue.Queue()
+        self._queue: queue.Queue[tuple[str, ReceivedData] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self.run, name="video-decode", daemon=True)
 
-    def put(self, task: tuple[Any, ReceivedData] | None) -> bool:
-        """False where the decoder has fallen behind, and everything that waited for it is thrown away."""
-        self._queue.put(task)
-        if task is None or self._queue.qsize() <= DECODER_BACKLOG:
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, codec: str, frame: ReceivedData) -> bool:
+        """codec: VP8 or H264. False where the decoder has fallen behind, and all that waited for it is thrown away."""
+        self._queue.put((codec, frame))
+        if self._queue.qsize() <= BACKLOG:
             return True
         self._sink.lost(self._empty())
         self._fell_behind()
         return False
 
-    def get(self) -> None:
-        """Called once by aiortc's decoder thread: decodes all that comes. The None then ends the thread."""
-        codec_name, decoder = "", None
-        while (task := self._queue.get()) is not None:
-            codec, data = task
-            if decoder is None or codec.name != codec_name:
-                codec_name, decoder = codec.name, _decoder(codec)
-            self._decode(decoder, data)
+    def close(self) -> None:
+        """Ends the thread and waits for it. Blocks: not for the event loop's thread."""
+        self._empty()
+        self._queue.put(None)
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def run(self) -> None:
+        """Decodes until the decoder is closed."""
+        codec, decoder = "", None
+        while (item := self._queue.get()) is not None:
+            name, frame = item
+            if decoder is None or name != codec:
+                codec, decoder = name, make_decoder(name)
+            self._decode(decoder, frame)
 
     def _decode(self, decoder: CodingDecoder, data: ReceivedData) -> None:
         started = self._clock()
@@ -93,9 +101,9 @@ class DecoderQueue:
                 return frames
 
 
-def _decoder(codec: Any) -> CodingDecoder:
-    """libavcodec's; its own for VP8 takes four fifths of libvpx's time, which aiortc takes, and copies nothing."""
-    context = av.CodecContext.create(codec.name.lower(), "r")
+def make_decoder(codec: str) -> CodingDecoder:
+    """libavcodec's; its own for VP8 takes four fifths of libvpx's time and copies nothing."""
+    context = cast(av.VideoCodecContext, av.CodecContext.create(codec.lower(), "r"))
     if context.name == "vp8":
         context.thread_count = 1  # more would hold frames back
     return CodingDecoder(context)

@@ -10,16 +10,16 @@ _MIXED = 15  # the id at which one-byte extensions end
 
 
 class Packet:
-    """A received packet, with the names that aiortc's have; it is read in a fraction of the calls that theirs take.
+    """A received packet. Its fields are named as aiortc's, which take several times the calls to read.
 
     arrived: clock seconds. size: bytes of payload and padding. abs_send_time: 6.18 seconds, where the sender tells.
-    _data: the payload without its codec's descriptor, once it is known.
+    data: the payload without its codec's descriptor, once it is known.
     """
 
     __slots__ = (
-        "_data",
         "abs_send_time",
         "arrived",
+        "data",
         "marker",
         "payload",
         "payload_type",
@@ -28,6 +28,9 @@ class Packet:
         "ssrc",
         "timestamp",
     )
+    sequence_number: int
+    timestamp: int
+    ssrc: int
 
     def __init__(self, data: bytes, arrived: float, send_time_id: int | None) -> None:
         """send_time_id: of the extension that tells the time of sending. Raises ValueError for what is no packet."""
@@ -49,7 +52,7 @@ class Packet:
             raise ValueError("no RTP packet")
         self.marker, self.payload_type = second >> 7, second & 0x7F
         self.payload = data[start:end]
-        self._data = b""
+        self.data = b""
 
     def repaired(self, payload_type: int, ssrc: int) -> Packet | None:
         """The packet that this one, of a stream of retransmissions, repeats (RFC 4588); None where it holds none."""
@@ -60,7 +63,7 @@ class Packet:
         original.arrived, original.payload_type, original.ssrc = self.arrived, payload_type, ssrc
         original.sequence_number = int.from_bytes(self.payload[:2], "big")
         original.payload = self.payload[2:]
-        original.size, original._data = len(original.payload), b""
+        original.size, original.data = len(original.payload), b""
         return original
 
 

@@ -1,4 +1,4 @@
-"""The tracks that watchers' senders read: recv() only waits for what is ready."""
+"""What watchers get: encoded frames as they come, and Opus packets in step with them. For the event loop's thread."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import av
-from aiortc import MediaStreamTrack
-from aiortc.mediastreams import MediaStreamError
-
-from server.media.bitrate import Bitrates, PathEstimate
-from server.media.capture import CaptureClock
-from server.media.encoder import Codec
 from server.media.rates import Smoothed
+from server.media.receive.capture import CaptureClock
+from server.media.receive.jitter import ReceivedData
+from server.media.send.bitrate import Bitrates, PathEstimate
+from server.media.send.encoder import Codec
 
 AUDIO_CLOCK, VIDEO_CLOCK = 48000, 90000  # timestamps per second
-MAX_VIDEO_FRAMES = 15  # half a second
 MAX_AUDIO_PACKETS = 50  # one second
 MAX_AUDIO_DELAY = 0.25  # seconds
 MAX_AUDIO_LATE = 0.1  # seconds past its time at which a packet is left out
@@ -43,90 +39,97 @@ class EncodedFrame:
         return sum(map(len, self.payloads))
 
 
+class Track:
+    """It ends once, and tells of it."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._on_ended: list[Callable[[], None]] = []
+
+    def on_ended(self, call: Callable[[], None]) -> None:
+        self._on_ended.append(call)
+
+    def stop(self) -> None:
+        if not self.ended:
+            self.ended = True
+            for call in self._on_ended:
+                call()
+
+
 class VideoSource(Protocol):
-    """What encodes for a track; called in the event loop."""
+    """What encodes for a track."""
 
     def request_keyframe(self, track: VideoTrack, reason: str) -> None: ...
     def path_changed(self, track: VideoTrack) -> None: ...
 
 
-class VideoTrack(MediaStreamTrack):
-    """One watcher's video: encoded frames in order, from a keyframe on. All of it runs in the event loop.
+class FrameSender(Protocol):
+    """The way to one watcher. It ends the track when it is lost, and raises nothing."""
 
-    A watcher that does not take its frames in time loses those that wait and goes on with a keyframe, which is asked
-    for only once it reads again: whoever has stalled for good costs the others nothing.
+    @property
+    def congested(self) -> bool:
+        """Whether frames sent before have not left yet."""
+
+    def send(self, frame: EncodedFrame) -> None: ...
+
+
+class VideoTrack(Track):
+    """One watcher's video. From start() on, the source puts encoded frames in; each is sent at once, the first being a
+    keyframe.
+
+    A watcher whose way is congested loses the frames that come meanwhile, and goes on with a keyframe. That is asked
+    for only once the way is free: whoever has stalled for good costs the others nothing.
     """
-
-    kind = "video"
 
     def __init__(
         self,
         bitrates: Bitrates,
         capture: CaptureClock,
-        on_first_read: Callable[[VideoTrack], None] = lambda track: None,
+        on_start: Callable[[VideoTrack], None] = lambda track: None,
         on_sent: Callable[[float], None] = lambda latency: None,
         on_skipped: Callable[[int], None] = lambda frames: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """capture: the stream's; on_first_read: is to set `source`; on_sent: called with a frame's latency as it leaves
-        for the network; on_skipped: with the number of frames that a slow reader loses."""
+        """capture: the stream's; on_start: is to set `source`; on_sent: called with a frame's latency as it leaves for
+        the network; on_skipped: with the number of frames that a congested watcher loses."""
         super().__init__()
-        self.codec: Codec = "VP8"
+        self.codec: Codec = "VP8"  # the watcher's; set before start()
         self.source: VideoSource | None = None
         self.path = PathEstimate(bitrates, clock)
         self.capture = capture
         self._clock = clock
         self._latency = Smoothed()
-        self._on_first_read: Callable[[VideoTrack], None] | None = on_first_read
+        self._on_start = on_start
         self._on_sent = on_sent
         self._on_skipped = on_skipped
-        self._frames: deque[EncodedFrame] = deque()
-        self._ready = asyncio.Event()
-        self._send: Callable[[EncodedFrame], None] | None = None
+        self._sender: FrameSender | None = None
         self._decodable = False  # whether the next frame can be decoded by whoever got all before it
         self._lost_some = False
 
+    def start(self, sender: FrameSender) -> None:
+        """Once the watcher is connected."""
+        if self._sender is None and not self.ended:
+            self._sender = sender
+            self._on_start(self)
+
     def put(self, frame: EncodedFrame) -> None:
-        if len(self._frames) >= MAX_VIDEO_FRAMES:
-            self._on_skipped(len(self._frames))
-            self._frames.clear()
+        if self._sender is None or self.ended:
+            return
+        if self._sender.congested:
+            self._on_skipped(1)
             self._decodable, self._lost_some = False, True
-        if frame.keyframe:
-            self._decodable = True
-        elif not self._decodable:
+            return
+        if not (self._decodable or frame.keyframe):
             if self._lost_some:
                 self._on_skipped(1)
+                self.request_keyframe("overflow")
             return
-        if self._send is not None and not self._frames:
-            self._send(self._leaving(frame))
-            return
-        self._frames.append(frame)
-        self._ready.set()
-
-    def send_with(self, send: Callable[[EncodedFrame], None] | None) -> None:
-        """send: called from here on with each frame as it is put, instead of recv(); None: no more."""
-        self._send = send
-
-    async def recv(self) -> EncodedFrame:  # type: ignore[override]  # aiortc packs whatever is not a raw frame
-        if self._on_first_read is not None:
-            on_first_read, self._on_first_read = self._on_first_read, None
-            on_first_read(self)
-        if self._lost_some and not self._decodable:
-            self.request_keyframe("overflow")
-        while self.readyState == "live":
-            if self._frames:
-                return self._leaving(self._frames.popleft())
-            self._ready.clear()
-            await self._ready.wait()
-        raise MediaStreamError
-
-    def _leaving(self, frame: EncodedFrame) -> EncodedFrame:
-        self._lost_some = False
+        self._decodable, self._lost_some = True, False
         self.path.sent(frame.size)
         latency = self._clock() - frame.received
         self._latency.add(latency)
         self._on_sent(latency)
-        return frame
+        self._sender.send(frame)
 
     def audio_delay(self) -> float:
         """How long the audio received with a frame is to wait for it, seconds."""
@@ -150,15 +153,9 @@ class VideoTrack(MediaStreamTrack):
         if self.source is not None:
             self.source.path_changed(self)
 
-    def stop(self) -> None:
-        super().stop()
-        self._ready.set()
 
-
-class AudioTrack(MediaStreamTrack):
+class AudioTrack(Track):
     """One watcher's audio: Opus packets, each held back until the picture received with it has gone out."""
-
-    kind = "audio"
 
     def __init__(
         self, capture: CaptureClock, delay: Callable[[], float], clock: Callable[[], float] = time.monotonic
@@ -167,19 +164,20 @@ class AudioTrack(MediaStreamTrack):
         self.capture = capture
         self._delay = delay
         self._clock = clock
-        self._packets: deque[tuple[av.Packet, float]] = deque(maxlen=MAX_AUDIO_PACKETS)
+        self._packets: deque[ReceivedData] = deque(maxlen=MAX_AUDIO_PACKETS)
         self._ready = asyncio.Event()
 
-    def put(self, packet: av.Packet, received: float) -> None:
-        """In the event loop. The oldest packet is left out when a second of audio waits."""
-        self._packets.append((packet, received))
+    def put(self, packet: ReceivedData) -> None:
+        """The oldest packet is left out when a second of audio waits."""
+        self._packets.append(packet)
         self._ready.set()
 
-    async def recv(self) -> av.Packet:
-        while self.readyState == "live":
+    async def next(self) -> ReceivedData | None:
+        """Waits for a packet, and until it is to be played out; None once the track has ended."""
+        while not self.ended:
             while self._packets:
-                packet, received = self._packets.popleft()
-                wait = received + self._delay() - self._clock()
+                packet = self._packets.popleft()
+                wait = packet.arrived + self._delay() - self._clock()
                 if wait < -MAX_AUDIO_LATE:
                     continue
                 if wait > 0:
@@ -187,7 +185,7 @@ class AudioTrack(MediaStreamTrack):
                 return packet
             self._ready.clear()
             await self._ready.wait()
-        raise MediaStreamError
+        return None
 
     def stop(self) -> None:
         super().stop()
@@ -195,7 +193,7 @@ class AudioTrack(MediaStreamTrack):
 
 
 class AudioRelay:
-    """Hands a publisher's Opus packets to its watchers. All of it runs in the event loop."""
+    """Hands a publisher's Opus packets to its watchers."""
 
     def __init__(
         self, on_first_packet: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic
@@ -205,9 +203,9 @@ class AudioRelay:
         self._clock = clock
         self._tracks: set[AudioTrack] = set()
 
-    def receive(self, packet: av.Packet, received: float) -> None:
+    def receive(self, packet: ReceivedData) -> None:
         for track in self._tracks:
-            track.put(packet, received)
+            track.put(packet)
         if self._on_first_packet is not None:
             on_first_packet, self._on_first_packet = self._on_first_packet, None
             on_first_packet()
@@ -216,7 +214,7 @@ class AudioRelay:
         """delay: how long the watcher's audio is to be held back, seconds: as long as what that watcher sees."""
         track = AudioTrack(self.capture, delay, self._clock)
         self._tracks.add(track)
-        track.on("ended", lambda: self._tracks.discard(track))
+        track.on_ended(lambda: self._tracks.discard(track))
         return track
 
     def close(self) -> None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from hime_core.picture import Picture
-from server.media.aiortc_send import packetizer
-from server.media.bitrate import SharedTarget
-from server.media.encoder import Codec, Encoding, VideoEncoder
+from server.media.send.bitrate import SharedTarget
+from server.media.send.encoder import Codec, Encoding, VideoEncoder
+from server.media.send.packetize import packetizer
+from server.media.send.tracks import EncodedFrame, VideoTrack
 from server.media.slot import Slot
-from server.media.tracks import EncodedFrame, VideoTrack
 from server.observability.metrics import Metrics
 
 KEYFRAME_INTERVAL = 0.5  # seconds between keyframes that watchers ask for

@@ -1,0 +1,274 @@
+"""SDP in and out: what an offer holds, what of it the relay speaks, and the answer (RFC 9725, RFC 9429)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Literal, cast
+
+from aiortc import (
+    RTCDtlsParameters,
+    RTCIceCandidate,
+    RTCIceParameters,
+    RTCRtpCodecParameters,
+    RTCRtpHeaderExtensionParameters,
+    RTCRtpParameters,
+)
+from aiortc.clock import current_ntp_time
+from aiortc.codecs import CODECS, HEADER_EXTENSIONS, is_rtx
+from aiortc.rtcpeerconnection import find_common_codecs, find_common_header_extensions
+from aiortc.sdp import GroupDescription, MediaDescription, SessionDescription, SsrcDescription, candidate_from_sdp
+
+from server.media.aiortc_door import PeerTransport, Role
+
+Kind = Literal["audio", "video"]
+KINDS: tuple[Kind, ...] = ("audio", "video")
+
+ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+DISCARD_HOST, DISCARD_PORT = "0.0.0.0", 9
+
+
+class InvalidOffer(ValueError):
+    """The body is not an SDP offer that can be answered; the message says what would be right."""
+
+
+class InvalidFragment(ValueError):
+    """The body is not an SDP fragment of trickled candidates."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An SDP offer, checked, without candidates that only a local mDNS name stands for.
+
+    sends, receives: which of audio and video the peer is to send, and wants to receive.
+    """
+
+    sdp: str
+    sends: frozenset[Kind]
+    receives: frozenset[Kind]
+    description: SessionDescription = field(repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Offer:
+        """Raises InvalidOffer."""
+        if not text.startswith("v=0"):
+            raise InvalidOffer("The body is not SDP: an offer begins with v=0.")
+        # A peer behind such a name is found by its own connectivity checks, without seconds spent on asking around.
+        # Nor does a candidate with an address or port that cannot be serve anybody.
+        kept = [line for line in text.splitlines() if not line.startswith("a=candidate:") or reachable(line)]
+        sdp = "\r\n".join(kept) + "\r\n"
+        try:
+            description = SessionDescription.parse(sdp)
+        except Exception as error:  # aiortc's parser raises what each wrong line leads to, assertions included
+            raise InvalidOffer("The body cannot be read as SDP.") from error
+        media = description.media
+        if not media:
+            raise InvalidOffer("The offer has no media: one audio and one video section at most are answered.")
+        if not all(section.dtls and section.dtls.fingerprints for section in media):
+            raise InvalidOffer("The offer has a section without a=fingerprint and a=setup: media are always encrypted.")
+        kinds = [section.kind for section in media]
+        if any(kinds.count(kind) > 1 for kind in KINDS):
+            raise InvalidOffer("The offer has several sections of one kind: one audio and one video at most.")
+        mids = [section.rtp.muxId for section in media]
+        if not all(mids) or len(set(mids)) < len(mids):
+            raise InvalidOffer("The offer has a section without a=mid, or two with the same: each needs its own.")
+        directions = {section.kind: section.direction for section in media}
+        if any(directions.get(kind, "") is None for kind in KINDS):
+            raise InvalidOffer("The offer has a section without a direction, such as a=sendonly or a=recvonly.")
+        return cls(
+            sdp,
+            frozenset(kind for kind in KINDS if directions.get(kind) in ("sendonly", "sendrecv")),
+            frozenset(kind for kind in KINDS if directions.get(kind) in ("recvonly", "sendrecv")),
+            description,
+        )
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """Trickled candidates (RFC 8840). ufrag: whose; candidates of mDNS names are left out."""
+
+    ufrag: str | None
+    candidates: tuple[RTCIceCandidate, ...]
+    complete: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Fragment:
+        """Raises InvalidFragment."""
+        lines = [line.strip() for line in text.splitlines()]
+        values = {
+            name: [line.removeprefix(f"a={name}").lstrip(":") for line in lines if line.startswith(f"a={name}")]
+            for name in ("ice-ufrag", "candidate", "end-of-candidates")
+        }
+        if not any(values.values()):
+            raise InvalidFragment("The body is not an SDP fragment: it holds no a=candidate, no a=end-of-candidates.")
+        try:
+            known = [value for value in values["candidate"] if ".local " not in value]
+            if not all(map(reachable, known)):
+                raise ValueError("an address or a port that cannot be")
+            candidates = tuple(map(candidate_from_sdp, known))
+        except (AssertionError, ValueError) as error:
+            raise InvalidFragment("An a=candidate line of the body cannot be read.") from error
+        ufrag = values["ice-ufrag"][0] if values["ice-ufrag"] else None
+        return cls(ufrag, candidates, bool(values["end-of-candidates"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """An audio or video section of an offer, and what of it both ends speak. codecs: the preferred one first."""
+
+    kind: Kind
+    mid: str
+    codecs: tuple[RTCRtpCodecParameters, ...]
+    extensions: tuple[RTCRtpHeaderExtensionParameters, ...]
+    ssrcs: tuple[int, ...]  # as the offer names them
+    ice: RTCIceParameters  # the offerer's, as the other
+    dtls: RTCDtlsParameters
+
+    @property
+    def payload_type(self) -> int:
+        """Of the preferred codec."""
+        return next(iter(self.by_payload_type))
+
+    @property
+    def by_payload_type(self) -> dict[int, RTCRtpCodecParameters]:
+        """The codecs."""
+        return {codec.payloadType: codec for codec in self.codecs if codec.payloadType is not None}
+
+    @property
+    def dtls_role(self) -> Role:
+        """The relay's: the one that is left, or the client where the offer leaves it open (RFC 8842)."""
+        return "server" if self.dtls.role == "client" else "client"
+
+    @property
+    def repair_ssrcs(self) -> dict[int, int]:
+        """By the SSRC of a stream of retransmissions, the SSRC of what it repairs (RFC 4588)."""
+        ssrcs = self.ssrcs
+        return {ssrcs[1]: ssrcs[0]} if len(ssrcs) == 2 and any(map(is_rtx, self.codecs)) else {}
+
+    @property
+    def repair_type(self) -> int | None:
+        """The payload type of retransmissions of the preferred codec, where the peer speaks of them."""
+        repairs = (one for one in self.codecs if is_rtx(one) and one.parameters["apt"] == self.payload_type)
+        return next((one.payloadType for one in repairs), None)
+
+    def extension(self, uri: str) -> int | None:
+        """The id of a header extension."""
+        return next((one.id for one in self.extensions if one.uri == uri), None)
+
+
+@dataclass(frozen=True)
+class SentStream:
+    """What an answer tells of a stream that the relay sends. name: the same for what is played together."""
+
+    ssrc: int
+    repair_ssrc: int
+    name: str
+
+
+def common_sections(offer: Offer, start_bitrate: int, preferred: str = "VP8") -> list[Section]:
+    """What the relay can speak of an offer: the preferred video codec first, and Opus as the only audio.
+
+    start_bitrate: bit/s that a publisher of video is to begin with; preferred: VP8 or H264. Chromium begins at
+    300 kbit/s and takes 20 s and more to reach 720p unless the answer's fmtp tells it where to begin
+    (`x-google-start-bitrate`, kbit/s). Raises InvalidOffer.
+    """
+    media = [one for one in offer.description.media if one.kind in KINDS]
+    bundled = {mid for group in offer.description.group if group.semantic == "BUNDLE" for mid in group.items}
+    if len(media) > 1 and not bundled.issuperset(one.rtp.muxId for one in media):
+        raise InvalidOffer("The offer's sections are not bundled: name all of them in a=group:BUNDLE (RFC 9725).")
+    return [_common(one, start_bitrate, preferred) for one in media]
+
+
+def _common(offered: MediaDescription, start_bitrate: int, preferred: str) -> Section:
+    kind, ice, dtls = cast(Kind, offered.kind), offered.ice, offered.dtls
+    assert dtls is not None  # Offer.parse() has seen to it
+    if ice is None or not ice.usernameFragment or not ice.password:
+        raise InvalidOffer("The offer has a section without a=ice-ufrag and a=ice-pwd.")
+    if not offered.rtcp_mux:
+        raise InvalidOffer("The offer has a section without a=rtcp-mux: RTP and RTCP share a port.")
+    try:
+        codecs = find_common_codecs(CODECS[kind], offered.rtp.codecs)
+    except (TypeError, ValueError) as error:  # an a=fmtp line whose values are none
+        raise InvalidOffer("The offer has an a=fmtp line that cannot be read.") from error
+    if kind == "video":
+        first = {codec.payloadType for codec in codecs if codec.name.upper() == preferred}
+        codecs.sort(key=lambda codec: codec.parameters.get("apt", codec.payloadType) not in first)
+        for codec in codecs:
+            if not is_rtx(codec):
+                codec.parameters["x-google-start-bitrate"] = start_bitrate // 1000
+    else:
+        codecs = [codec for codec in codecs if codec.mimeType.lower() == "audio/opus"]
+        for codec in codecs:
+            codec.parameters.update({"minptime": 10, "useinbandfec": 1})
+    if not codecs:
+        speaks = "VP8/90000 or H264/90000" if kind == "video" else "opus/48000/2"
+        raise InvalidOffer(f"The offer's {kind} has no codec that the relay speaks: offer {speaks}.")
+    extensions = find_common_header_extensions(HEADER_EXTENSIONS[kind], offered.rtp.headerExtensions)
+    ssrcs = tuple(one.ssrc for one in offered.ssrc)
+    return Section(kind, offered.rtp.muxId, tuple(codecs), tuple(extensions), ssrcs, ice, dtls)
+
+
+def write_answer(
+    offer: Offer,
+    sections: Sequence[Section],
+    receives: set[Kind],
+    sent: Mapping[Kind, SentStream],
+    transport: PeerTransport,
+) -> str:
+    """receives: what the relay takes of what is offered; sent: what it sends."""
+    now = current_ntp_time() >> 32
+    answer = SessionDescription()
+    answer.origin = f"- {now} {now} IN IP4 0.0.0.0"
+    answer.msid_semantic.append(GroupDescription("WMS", ["*"]))
+    answer.group.append(GroupDescription("BUNDLE", [section.mid for section in sections]))
+    by_mid = {section.mid: section for section in sections}
+    for offered in offer.description.media:
+        section = by_mid.get(offered.rtp.muxId)
+        if section is None:
+            answer.media.append(_refused(offered))
+        else:
+            answer.media.append(_answered(section, section.kind in receives, sent.get(section.kind), transport))
+    return str(answer)
+
+
+def _answered(section: Section, receives: bool, sent: SentStream | None, transport: PeerTransport) -> MediaDescription:
+    media = MediaDescription(section.kind, DISCARD_PORT, "UDP/TLS/RTP/SAVPF", list(section.by_payload_type))
+    media.host, media.rtcp_host, media.rtcp_port, media.rtcp_mux = DISCARD_HOST, DISCARD_HOST, DISCARD_PORT, True
+    directions = {(False, False): "inactive", (True, False): "recvonly", (False, True): "sendonly"}
+    media.direction = directions.get((receives, sent is not None), "sendrecv")
+    media.rtp = RTCRtpParameters(
+        codecs=list(section.codecs), headerExtensions=list(section.extensions), muxId=section.mid
+    )
+    if sent is not None:
+        media.msid = f"{sent.name} {sent.name}-{section.kind}"
+        media.ssrc = [SsrcDescription(sent.ssrc, sent.name)]
+        if section.repair_type is not None:
+            media.ssrc.append(SsrcDescription(sent.repair_ssrc, sent.name))
+            media.ssrc_group = [GroupDescription("FID", [sent.ssrc, sent.repair_ssrc])]
+    media.ice, media.ice_candidates, media.ice_candidates_complete = (
+        transport.ice_parameters,
+        transport.candidates,
+        True,
+    )
+    if media.ice_candidates:
+        media.host, media.port = media.ice_candidates[0].ip, media.ice_candidates[0].port
+    media.dtls = transport.dtls_parameters(section.dtls_role)
+    return media
+
+
+def _refused(offered: MediaDescription) -> MediaDescription:
+    """A section of another kind, such as data channels."""
+    media = MediaDescription(offered.kind, 0, offered.profile, offered.fmt)
+    media.rtp.muxId, media.ice = offered.rtp.muxId, RTCIceParameters()
+    return media
+
+
+def reachable(line: str) -> bool:
+    """Whether an a=candidate line, with or without its name, has an IP address and a port that can be."""
+    fields = line.split()
+    try:
+        ip_address(fields[4])
+        return 0 < int(fields[5]) < 65536
+    except (IndexError, ValueError):
+        return False

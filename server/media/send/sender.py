@@ -1,0 +1,205 @@
+"""How a track's media leaves for one watcher, and what that watcher reports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import struct
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
+
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    RTCP_PSFB_FIR,
+    RTCP_PSFB_PLI,
+    RTCP_RTPFB_NACK,
+    AnyRtcpPacket,
+    RtcpByePacket,
+    RtcpPsfbPacket,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+    RtcpSdesPacket,
+    RtcpSenderInfo,
+    RtcpSourceInfo,
+    RtcpSrPacket,
+    unpack_remb_fci,
+)
+
+from server.media.negotiation import Section, SentStream
+from server.media.receive.capture import CaptureClock
+from server.media.send.packetize import RtpStream
+from server.media.send.tracks import AudioTrack, EncodedFrame, VideoTrack
+
+REPORT_INTERVAL = 0.5, 1.5  # seconds between sender reports: the least and the most
+CNAME_ITEM = 1
+
+log = logging.getLogger(__name__)
+
+
+class Peer(Protocol):
+    """The watcher, as its senders reach it."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether what was sent before has not left yet."""
+
+    def send_rtp(self, packets: Iterable[bytes]) -> None:
+        """Raises ConnectionError where there is no connection."""
+
+    def send_rtcp(self, packet: bytes) -> None: ...
+
+
+class Sender(Protocol):
+    """Of one section of an offer. All of it is for the event loop."""
+
+    section: Section
+    description: SentStream  # for the answer
+
+    def start(self) -> None:
+        """Once there is a connection."""
+
+    def receive_rtcp(self, packet: AnyRtcpPacket) -> None: ...
+    async def close(self) -> None: ...
+
+
+class SenderReports:
+    """Say when the publisher captured what was sent last (RFC 3550, section 6.4.1), by which watchers play sound and
+    picture together. None leave without that knowledge: a watcher then plays what comes as it comes."""
+
+    def __init__(self, stream: RtpStream, capture: CaptureClock, name: str, send: Callable[[bytes], None]) -> None:
+        """name: canonical, the same for all streams that are played together (CNAME)."""
+        self._stream = stream
+        self._capture = capture
+        self._name = name
+        self._send = send
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(random.uniform(*REPORT_INTERVAL))
+            if (report := self.report()) is not None:
+                self._send(report)
+
+    def report(self) -> bytes | None:
+        """A report's RTP timestamp is the last frame's, whose packets leave without pausing."""
+        stream = self._stream
+        ntp = None if stream.sent is None else self._capture.ntp(stream.sent)
+        if ntp is None:
+            return None
+        info = RtcpSenderInfo(ntp, stream.rtp, stream.packets & 0xFFFFFFFF, stream.octets & 0xFFFFFFFF)
+        source = RtcpSourceInfo(stream.ssrc, [(CNAME_ITEM, self._name.encode())])
+        return bytes(RtcpSrPacket(stream.ssrc, info)) + bytes(RtcpSdesPacket([source]))
+
+    def goodbye(self) -> None:
+        self._send(bytes(RtcpByePacket([self._stream.ssrc])))
+
+
+class _TrackSender:
+    """What is the same for every track: its stream, described for the answer, and its reports."""
+
+    def __init__(self, section: Section, peer: Peer, track: VideoTrack | AudioTrack, name: str) -> None:
+        """name: the same for all streams that are played together."""
+        self.section = section
+        self._peer = peer
+        self._stream = RtpStream(section)
+        self.description = SentStream(self._stream.ssrc, self._stream.repair_ssrc, name)
+        self._reports = SenderReports(self._stream, track.capture, name, peer.send_rtcp)
+        self._stop = track.stop
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._run(self._reports.run())
+
+    async def close(self) -> None:
+        self._stop()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            self._reports.goodbye()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+
+class VideoSender(_TrackSender):
+    """Sends a track's frames, and packets of them again when the watcher asks for them."""
+
+    def __init__(self, section: Section, peer: Peer, track: VideoTrack, name: str) -> None:
+        super().__init__(section, peer, track, name)
+        self._track = track
+        track.codec = "H264" if section.codecs[0].name.upper() == "H264" else "VP8"
+
+    def start(self) -> None:
+        super().start()
+        self._track.start(self)
+
+    @property
+    def congested(self) -> bool:
+        return self._peer.congested
+
+    def send(self, frame: EncodedFrame) -> None:
+        """Whoever puts frames is not concerned by the errors of one watcher: they end its track."""
+        try:
+            self._peer.send_rtp(self._stream.pack(frame.payloads, frame.timestamp))
+        except ConnectionError:
+            self._track.stop()
+        except Exception:
+            log.exception("a watcher gets no more video")
+            self._track.stop()
+
+    def receive_rtcp(self, packet: AnyRtcpPacket) -> None:
+        own = self._stream.ssrc
+        match packet:
+            case RtcpRrPacket(reports=reports) | RtcpSrPacket(reports=reports):
+                for report in reports:
+                    if report.ssrc == own:
+                        self._track.lost(report.fraction_lost / 256)
+            case RtcpRtpfbPacket(fmt=fmt, media_ssrc=ssrc) if fmt == RTCP_RTPFB_NACK and ssrc == own:
+                self._repeat(packet.lost)
+            case RtcpPsfbPacket(fmt=fmt, media_ssrc=ssrc) if fmt in (RTCP_PSFB_PLI, RTCP_PSFB_FIR) and ssrc == own:
+                self._track.request_keyframe("request")
+            case RtcpPsfbPacket(fmt=fmt, fci=fci) if fmt == RTCP_PSFB_APP:
+                self._estimate(fci)
+
+    def _repeat(self, numbers: Iterable[int]) -> None:
+        packets = [packet for number in numbers if (packet := self._stream.repeat(number & 0xFFFF)) is not None]
+        try:
+            self._peer.send_rtp(packets)
+        except ConnectionError:
+            self._track.stop()
+
+    def _estimate(self, fci: bytes) -> None:
+        """What the watcher says that its path carries (REMB)."""
+        try:
+            bitrate, ssrcs = unpack_remb_fci(fci)
+        except (ValueError, struct.error):
+            return
+        if self._stream.ssrc in ssrcs:
+            self._track.estimated(bitrate)
+
+
+class AudioSender(_TrackSender):
+    """Sends a track's Opus packets."""
+
+    def __init__(self, section: Section, peer: Peer, track: AudioTrack, name: str) -> None:
+        super().__init__(section, peer, track, name)
+        self._track = track
+
+    def start(self) -> None:
+        super().start()
+        self._run(self._send_all())
+
+    def receive_rtcp(self, packet: AnyRtcpPacket) -> None:
+        """Nothing depends on it: audio is neither repaired nor encoded here."""
+
+    async def _send_all(self) -> None:
+        try:
+            while (packet := await self._track.next()) is not None:
+                self._peer.send_rtp(self._stream.pack([packet.data], packet.timestamp))
+        except ConnectionError:
+            pass
+        except Exception:
+            log.exception("a watcher gets no more audio")
+        finally:
+            self._track.stop()

@@ -1,0 +1,143 @@
+"""A transport of the relay's and a peer connection of aiortc's, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from aiortc import RTCConfiguration, RTCDtlsTransport, RTCPeerConnection, RTCSessionDescription
+from aiortc.rtp import RtpPacket
+
+from server.media import aiortc_door
+from server.media.aiortc_door import PeerTransport
+from server.media.negotiation import Offer, common_sections, write_answer
+from tests.media.helpers import until
+
+REPORT = b"\x80\xc9\x00\x01\x00\x00\x00\x07"  # a receiver report of nothing
+
+
+@dataclass
+class Ends:
+    """The relay's end, and what came there; and the other's."""
+
+    ours: PeerTransport
+    theirs: RTCDtlsTransport
+    rtp: list[bytes]
+    rtcp: list[bytes]
+    over: list[bool]
+
+    def receive(self, datagram: bytes) -> None:
+        self.ours._connection._protocols[0].datagram_received(datagram, ("127.0.0.1", 9))
+
+
+@pytest.fixture
+async def ends() -> AsyncIterator[Ends]:
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    peer.addTransceiver("video", "sendonly")
+    await peer.setLocalDescription(await peer.createOffer())
+    offer = Offer.parse(peer.localDescription.sdp)
+    rtp: list[bytes] = []
+    rtcp: list[bytes] = []
+    over: list[bool] = []
+    ours = PeerTransport([], rtp.append, rtcp.append, lambda: over.append(True))
+    for candidate in offer.description.media[0].ice_candidates:
+        await ours.add_candidate(candidate)
+    await ours.gather()
+    (video,) = sections = common_sections(offer, 1_000_000)
+    await peer.setRemoteDescription(RTCSessionDescription(write_answer(offer, sections, {"video"}, {}, ours), "answer"))
+    await ours.connect(video.ice, video.dtls, video.dtls_role)
+    assert ours.state == "connected"
+    await until(lambda: peer.connectionState == "connected")
+    yield Ends(ours, peer.getTransceivers()[0].sender.transport, rtp, rtcp, over)
+    await asyncio.gather(peer.close(), ours.close())
+
+
+def rtp(number: int, last: bool = True) -> bytes:
+    return RtpPacket(97, int(last), number, 3000, 7, b"\x10\x01").serialize()
+
+
+async def test_packets_arrive_in_the_call_that_reads_them(ends: Ends) -> None:
+    """Past aiortc's queue and tasks, each as it comes, though the end of its frame is lost."""
+    for number in (65534, 65535, 0):
+        sent = rtp(number, last=False)
+        ends.receive(ends.theirs._tx_srtp.protect(sent))
+        assert ends.rtp[-1] == sent
+    ends.receive(ends.theirs._tx_srtp.protect_rtcp(REPORT))
+    assert ends.rtcp == [REPORT] and len(ends.rtp) == 3
+    assert ends.ours._connection._queue.empty()
+
+
+async def test_packets_come_and_go_over_the_network(ends: Ends) -> None:
+    got: list[bytes] = []
+    ends.theirs._handle_rtcp_data = lambda data: _noted(got, data)
+    ends.theirs._handle_rtp_data = lambda data, arrival_time_ms: _noted(got, data)
+    ends.ours.send_rtp([rtp(1), rtp(2)])
+    ends.ours.send_rtcp(REPORT)
+    await until(lambda: len(got) == 3)
+    assert got == [rtp(1), rtp(2), REPORT]
+    before = ends.ours.last_heard
+    await ends.theirs._send_rtp(rtp(3))
+    await ends.theirs._send_rtp(REPORT)
+    await until(lambda: ends.rtp and ends.rtcp)
+    assert (ends.rtp, ends.rtcp) == ([rtp(3)], [REPORT])
+    assert ends.ours.last_heard > before
+    assert not ends.ours.congested
+
+
+async def _noted(got: list[bytes], data: bytes) -> None:
+    got.append(data)
+
+
+async def test_forged_repeated_and_oversized_packets_are_left_out(ends: Ends) -> None:
+    real = ends.theirs._tx_srtp.protect(rtp(5))
+    heard = ends.ours.last_heard
+    for datagram in (real[:-1] + bytes([real[-1] ^ 1]), real[:14], real[:11], real[:1], real + bytes(2000), b""):
+        ends.receive(datagram)
+    assert not ends.rtp and not ends.rtcp
+    ends.receive(real)
+    ends.receive(real)
+    assert ends.rtp == [rtp(5)] and ends.ours.last_heard >= heard
+
+
+async def test_a_way_that_does_not_drain_is_congested(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aiortc_door, "MAX_UNSENT", -1)
+    assert ends.ours.congested
+
+
+async def test_the_round_trip_is_measured(ends: Ends) -> None:
+    assert 0 < await ends.ours.round_trip() < 5
+
+
+async def test_the_peers_goodbye_is_told_once_and_nothing_is_sent_any_more(ends: Ends) -> None:
+    await ends.theirs.stop()
+    await until(lambda: ends.over)
+    assert ends.over == [True] and ends.ours.state == "over"
+    with pytest.raises(ConnectionError):
+        ends.ours.send_rtp([rtp(0)])
+    ends.ours.send_rtcp(REPORT)
+    ends.receive(rtp(0))
+    assert not ends.rtp
+
+
+async def test_after_closing_there_is_nobody_to_ask_and_nothing_is_told(ends: Ends) -> None:
+    await ends.ours.close()
+    assert await ends.ours.round_trip() is None
+    assert not ends.ours.congested and not ends.over
+    with pytest.raises(ConnectionError):
+        ends.ours.send_rtp([rtp(0)])
+
+
+async def test_asyncio_reads_into_less_memory(ends: Ends) -> None:
+    sockets = [protocol.transport for protocol in ends.ours._connection._protocols]
+    assert sockets and {one.max_size for one in sockets} == {aiortc_door.LARGEST}
+
+
+async def test_one_that_is_closed_while_it_gathers_leaves_no_socket_open() -> None:
+    ours = PeerTransport([], lambda data: None, lambda data: None, lambda: None)
+    gathering = asyncio.create_task(ours.gather())
+    await asyncio.sleep(0)
+    await ours.close()
+    await gathering
+    assert not ours._connection._protocols

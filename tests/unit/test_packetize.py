@@ -1,0 +1,74 @@
+"""RTP packets of one watcher's stream."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from types import SimpleNamespace
+
+import av
+import pytest
+from aiortc.clock import current_ntp_time
+from aiortc.codecs import HEADER_EXTENSIONS
+from aiortc.codecs.h264 import h264_depayload
+from aiortc.codecs.vpx import vp8_depayload
+from aiortc.rtp import RTP_HISTORY_SIZE, HeaderExtensionsMap, RtpPacket, unwrap_rtx
+
+from server.media.send.bitrate import Bitrates
+from server.media.send.encoder import Codec, VideoEncoder
+from server.media.send.packetize import RtpStream, packetizer
+from tests.media.helpers import numbered_frame
+from tests.unit.sections import RTX, VP8, section
+
+EXTENSIONS = HeaderExtensionsMap()
+EXTENSIONS.configure(SimpleNamespace(headerExtensions=HEADER_EXTENSIONS["video"]))
+
+
+def read(packets: list[bytes]) -> list[RtpPacket]:
+    return [RtpPacket.parse(one, EXTENSIONS) for one in packets]
+
+
+@pytest.mark.parametrize(("codec", "encoder"), [("VP8", "libvpx"), ("H264", "libx264")])
+def test_payloads_hold_the_frame(codec: Codec, encoder: str) -> None:
+    packet = VideoEncoder(encoder, 320, 180, Bitrates()).encode(numbered_frame(7, 320, 180), 2_000_000)
+    assert packet is not None
+    payloads, timestamp = packetizer(codec)(packet)
+    assert timestamp == 21000 and max(map(len, payloads)) <= 1300
+    depayload, decoder = (vp8_depayload, "vp8") if codec == "VP8" else (h264_depayload, "h264")
+    again = av.Packet(b"".join(map(depayload, payloads)))
+    again.pts, again.time_base = 0, Fraction(1, 90000)
+    context = av.CodecContext.create(decoder, "r")
+    assert len(context.decode(again) + context.decode(None)) == 1
+
+
+def test_a_frame_leaves_as_packets_of_one_time() -> None:
+    stream, before = RtpStream(section(VP8)), current_ntp_time()
+    assert stream.sent is None
+    packets = read(stream.pack([b"one", b"two"], 3000)) + read(stream.pack([b"three"], 6000))
+    assert [packet.payload for packet in packets] == [b"one", b"two", b"three"]
+    assert [packet.marker for packet in packets] == [0, 1, 1]
+    first, second, third = packets
+    assert [packet.sequence_number - first.sequence_number for packet in packets] == [0, 1, 2]
+    assert first.timestamp == second.timestamp == (third.timestamp - 3000) & 0xFFFFFFFF
+    assert {(packet.ssrc, packet.payload_type) for packet in packets} == {(stream.ssrc, VP8.payloadType)}
+    assert {packet.extensions.mid for packet in packets} == {"0"}
+    since = (first.extensions.abs_send_time - (before >> 14)) & 0xFFFFFF
+    assert since < 1 << 18  # a second
+    assert (stream.packets, stream.octets, stream.sent, stream.rtp) == (3, 11, 6000, third.timestamp)
+
+
+@pytest.mark.parametrize("repairs", [False, True])
+def test_lost_packets_are_sent_again(repairs: bool) -> None:
+    stream = RtpStream(section(VP8, RTX) if repairs else section(VP8))
+    sent = [read(stream.pack([b"%d" % number], 3000 * number))[0] for number in range(RTP_HISTORY_SIZE + 1)]
+    assert stream.repeat(sent[0].sequence_number) is None  # the oldest is forgotten
+    again = read([stream.repeat(sent[number].sequence_number) for number in (5, 6)])
+    if repairs:
+        assert {(packet.payload_type, packet.ssrc) for packet in again} == {(RTX.payloadType, stream.repair_ssrc)}
+        assert again[1].sequence_number == again[0].sequence_number + 1
+        again = [unwrap_rtx(packet, VP8.payloadType, stream.ssrc) for packet in again]
+    assert [packet.sequence_number for packet in again] == [sent[5].sequence_number, sent[6].sequence_number]
+    assert [(packet.payload, packet.timestamp) for packet in again] == [
+        (one.payload, one.timestamp) for one in sent[5:7]
+    ]
+    assert {(packet.payload_type, packet.ssrc) for packet in again} == {(VP8.payloadType, stream.ssrc)}
+    assert stream.packets == RTP_HISTORY_SIZE + 1

@@ -1,0 +1,158 @@
+"""Senders: how frames and sound leave, and what becomes of the watcher's reports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import pytest
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    RTCP_PSFB_FIR,
+    RTCP_PSFB_PLI,
+    RTCP_RTPFB_NACK,
+    RtcpByePacket,
+    RtcpPacket,
+    RtcpPsfbPacket,
+    RtcpReceiverInfo,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+    RtcpSdesPacket,
+    RtcpSrPacket,
+    RtpPacket,
+    pack_remb_fci,
+)
+
+from server.media.receive.capture import CaptureClock
+from server.media.receive.jitter import ReceivedData
+from server.media.send.bitrate import Bitrates
+from server.media.send.sender import AudioSender, VideoSender
+from server.media.send.tracks import AudioRelay, EncodedFrame, VideoTrack
+from tests.unit.sections import H264, OPUS, VP8, NotingPeer, section
+
+
+class Source:
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.changes = 0
+
+    def request_keyframe(self, track: VideoTrack, reason: str) -> None:
+        self.requests.append(reason)
+
+    def path_changed(self, track: VideoTrack) -> None:
+        self.changes += 1
+
+
+class Sending:
+    """A watcher that is connected. Made in the event loop."""
+
+    def __init__(self, codec: object = VP8) -> None:
+        self.peer, self.source = NotingPeer(), Source()
+        self.track = VideoTrack(Bitrates(), CaptureClock(90000))
+        self.track.source = self.source
+        self.sender = VideoSender(section(codec), self.peer, self.track, "name")
+        self.ssrc = self.sender.description.ssrc
+        self.sender.start()
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [RtpPacket.parse(one).payload for one in self.peer.rtp]
+
+
+def frame(payload: bytes, number: int = 0, keyframe: bool = True) -> EncodedFrame:
+    return EncodedFrame([payload], 3000 * number, keyframe, 1.0)
+
+
+async def test_frames_leave_at_once_and_the_track_learns_its_codec() -> None:
+    for codec, name in ((VP8, "VP8"), (H264, "H264")):
+        to = Sending(codec)
+        to.track.put(frame(b"one"))
+        assert (to.payloads, to.track.codec) == ([b"one"], name)
+        await to.sender.close()
+        assert to.track.ended
+        to.track.put(frame(b"two"))
+        assert to.payloads == [b"one"]
+
+
+async def test_what_the_peer_reports_reaches_the_track() -> None:
+    to = Sending()
+    for kind in (RTCP_PSFB_PLI, RTCP_PSFB_FIR):
+        to.sender.receive_rtcp(RtcpPsfbPacket(fmt=kind, ssrc=1, media_ssrc=to.ssrc))
+        to.sender.receive_rtcp(RtcpPsfbPacket(fmt=kind, ssrc=1, media_ssrc=to.ssrc ^ 1))
+    assert to.source.requests == ["request", "request"]
+    for fci in (pack_remb_fci(3_000_000, [to.ssrc]), pack_remb_fci(1, [to.ssrc ^ 1]), b"REM", b"REMB\x05\0\0\0"):
+        to.sender.receive_rtcp(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=fci))
+    assert to.track.path.rate == pytest.approx(3_000_000, rel=0.01)
+    lost = RtcpReceiverInfo(to.ssrc, fraction_lost=128, packets_lost=9, highest_sequence=9, jitter=0, lsr=0, dlsr=0)
+    other = RtcpReceiverInfo(to.ssrc ^ 1, 255, 9, 9, 0, 0, 0)
+    to.sender.receive_rtcp(RtcpRrPacket(ssrc=1, reports=[other, lost]))
+    assert to.track.path.rate == pytest.approx(0.75 * 3_000_000, rel=0.01)
+    assert to.source.changes == 2
+    await to.sender.close()
+
+
+async def test_lost_packets_are_sent_again_to_who_asks() -> None:
+    to = Sending()
+    for number in range(3):
+        to.track.put(frame(b"%d" % number, number))
+    lost = [RtpPacket.parse(to.peer.rtp[number]).sequence_number for number in (0, 2)]
+    to.peer.rtp.clear()
+    for ssrc in (to.ssrc ^ 1, to.ssrc):
+        to.sender.receive_rtcp(RtcpRtpfbPacket(fmt=RTCP_RTPFB_NACK, ssrc=1, media_ssrc=ssrc, lost=[*lost, 40000]))
+    assert to.payloads == [b"0", b"2"]
+    await to.sender.close()
+
+
+async def test_reports_tell_the_capture_of_what_was_sent_last_and_wait_until_it_is_known() -> None:
+    to = Sending()
+    reports = to.sender._reports
+    to.track.capture.counted(5, 100_000, 3000)
+    to.track.capture.reported(5, 9 << 32, 100_000 + 90000)
+    assert reports.report() is None  # of a sender that has not sent anything
+    to.track.put(frame(b"one", 1))
+    got, named = RtcpPacket.parse(reports.report())
+    assert isinstance(got, RtcpSrPacket) and isinstance(named, RtcpSdesPacket)
+    (left,) = (RtpPacket.parse(one) for one in to.peer.rtp)
+    assert (got.sender_info.ntp_timestamp, got.sender_info.rtp_timestamp) == (8 << 32, left.timestamp)
+    assert (got.ssrc, got.sender_info.packet_count, got.sender_info.octet_count) == (to.ssrc, 1, 3)
+    assert named.chunks[0].items == [(1, b"name")]
+    to.track.capture.counted(6, 0, 3000)  # another source, which has not reported
+    assert reports.report() is None
+    await to.sender.close()
+    assert [type(one) for one in to.peer.rtcp] == [RtcpByePacket]
+
+
+async def test_a_lost_connection_ends_the_track_and_concerns_nobody_else() -> None:
+    to = Sending()
+    to.track.put(frame(b"one"))
+    to.peer.lost = True
+    to.track.put(frame(b"two", 1, keyframe=False))
+    assert to.track.ended
+    await to.sender.close()
+
+
+async def test_an_error_ends_the_track_is_logged_and_concerns_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    to = Sending()
+    with caplog.at_level(logging.ERROR):
+        to.track.put(EncodedFrame(["no bytes"], 0, True, 1.0))  # type: ignore[list-item]
+    assert to.track.ended and "no more video" in caplog.text
+    await to.sender.close()
+
+
+async def test_sound_leaves_and_is_reported_like_the_picture() -> None:
+    peer, relay = NotingPeer(), AudioRelay()
+    track = relay.watch()
+    sender = AudioSender(section(OPUS), peer, track, "name")
+    sender.start()
+    relay.receive(ReceivedData(b"opus", 960, time.monotonic(), OPUS.payloadType, ssrc=5, sent=960))
+    relay.capture.counted(5, 0, 0)
+    relay.capture.reported(5, 9 << 32, 960 + 48000)
+    await asyncio.sleep(0.01)
+    (left,) = (RtpPacket.parse(one) for one in peer.rtp)
+    assert (left.payload, left.ssrc, left.payload_type) == (b"opus", sender.description.ssrc, OPUS.payloadType)
+    report, _ = RtcpPacket.parse(sender._reports.report())
+    assert report.sender_info.ntp_timestamp == 8 << 32
+    track.stop()
+    await asyncio.wait_for(sender._tasks[-1], 1)
+    await sender.close()
