@@ -47,9 +47,7 @@ def weights_for(weights: str, device: str) -> str:
 
 def build_backend(model: Hime, device: str) -> Backend:
     """What runs a network fastest on a device, "cpu" or "cuda"."""
-    if device != "cpu":
-        return TorchBackend(model, device)
-    return NcnnBackend(model) if model.flow is None else OnnxBackend(model)
+    return NcnnBackend(model) if device == "cpu" else TorchBackend(model, device)
 
 
 def build_engine(
