@@ -9,7 +9,6 @@ import torch
 
 from hime_core.engine.batching import BatchingEngine
 from hime_core.engine.ncnn_backend import NcnnBackend
-from hime_core.engine.onnx_backend import OnnxBackend
 from hime_core.engine.protocol import Backend, Engine, FaceRequest, Late, Overload
 from hime_core.engine.torch_backend import TorchBackend
 from hime_core.faces.geometry import LR_SIDES
@@ -23,7 +22,6 @@ __all__ = [
     "FaceRequest",
     "Late",
     "NcnnBackend",
-    "OnnxBackend",
     "Overload",
     "TorchBackend",
     "best_device",
