@@ -8,7 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from hime_core.arrays import Array
+from hime_core.arrays import F32, U8, Array
 from hime_core.faces.geometry import Box, Headshot, crop, headshot_of
 from hime_core.faces.quality import brightness, resolved, sharpness, yaw_degrees
 
@@ -44,9 +44,9 @@ class Exemplar:
     """
 
     id: str
-    image: Array
+    image: U8
     headshot: Headshot
-    landmarks: Array
+    landmarks: F32
     sharpness: float
     yaw: float
     light: float
@@ -80,7 +80,7 @@ def cut_exemplar(
     scale = min(1.0, LONGEST_SIDE / max(region.shape[:2]))
     if scale < 1:
         size = (max(1, round(region.shape[1] * scale)), max(1, round(region.shape[0] * scale)))
-        image = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
+        image: Array = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
     else:
         image = region.copy()
     side = max(1, round(headshot.side))
