@@ -58,6 +58,7 @@ test: lint test-client test-python
 lint: $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 test-client: client_web/node_modules/.package-lock.json
 	$(NPM) test

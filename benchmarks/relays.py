@@ -64,7 +64,7 @@ def machine() -> dict[str, Any]:
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    packages = ("aiortc", "av", "ncnn", "numpy", "onnxruntime", "opencv-python", "torch", "uvloop")
+    packages = ("aiortc", "av", "ncnn", "numpy", "opencv-python", "torch", "uvloop")
     return {
         "cpu": cpu or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),

@@ -12,22 +12,18 @@ from uuid import uuid4
 import cv2
 import numpy as np
 
-from hime_core.exemplar import CLEAN_STEP, Exemplar, cut_exemplar, inside, kept, plausible, roll_degrees
+from hime_core.exemplar import CLEAN_STEP, OF_CALL, Exemplar, cut_exemplar, inside, kept, plausible, roll_degrees
 from hime_core.faces.geometry import Headshot, crop, headshot_of
 from hime_core.faces.quality import yaw_degrees
 from hime_core.faces.tracker import TrackedFace
 
-MIN_SIDE = 48.0  # of a headshot, pixels: below, landmarks are too coarse to lay anything over
 # Of the best exemplar's resolved pixels: a face of the call must have so many to be admitted ...
 GOOD = 0.85
 NOVEL = 0.7  # ... or, where it shows a pose or look that the bank lacks, so many
 NOVELTY = 0.9  # as _differences has it
 OUTDONE = 0.75  # exemplars below go as soon as ENOUGH others are above GOOD
 ENOUGH = 3
-# Measured: faces in real calls 0.45–1.2; the same blurred by motion, below 0.3.
-MIN_SHARPNESS = 0.3
 AS_FINE = 2.0  # times the finest step of the exemplars: those that were coded more coarsely are not used beside them
-MAX_YAW = 35.0
 MAX_ROLL = 35.0
 MIN_SCORE = 0.9
 MAX_UNSEEN = 15  # frames since the last detection: later the landmarks may have drifted
@@ -87,7 +83,7 @@ class ExemplarBank:
             exemplar = cut_exemplar(image, face.box, face.landmarks, uuid4().hex, "call", frame, now)
             resolved = exemplar.resolved * kept(step)
             exemplar = replace(exemplar, resolved=resolved, step=step, sighting=face.track)
-            reason = "blurred" if exemplar.sharpness < MIN_SHARPNESS else None
+            reason = "blurred" if exemplar.sharpness < OF_CALL.sharpness else None
         with self._lock:
             if exemplar is not None and reason is None:
                 entry = _entry(exemplar)
@@ -184,7 +180,7 @@ class ExemplarBank:
         return float(moved) / headshot.side / (frame - before)
 
     def _refusal(self, rgb: np.ndarray, face: TrackedFace, headshot: Headshot, speed: float) -> str | None:
-        if headshot.side < MIN_SIDE:
+        if headshot.side < OF_CALL.side:
             return "small"
         if face.score < MIN_SCORE or face.seen > MAX_UNSEEN:
             return "uncertain"
@@ -192,7 +188,7 @@ class ExemplarBank:
             return "cut_off"
         if not plausible(face.landmarks, face.box):
             return "implausible"
-        if abs(yaw_degrees(face.landmarks)) > MAX_YAW or abs(roll_degrees(face.landmarks)) > MAX_ROLL:
+        if abs(yaw_degrees(face.landmarks)) > OF_CALL.yaw or abs(roll_degrees(face.landmarks)) > MAX_ROLL:
             return "turned"
         return "moving" if speed > MAX_SPEED else None
 

@@ -153,8 +153,7 @@ def bench(*, device: str | None, weights: str, target: Path | None) -> None:
     print(f"{'LR':>4}{'refs':>6}{'batch':>7}{'GMAC':>8}   ms per face (what the relay runs is so many times as fast)")
     for row in measure.bench(weights, device):
         rows.append(row)
-        ours = next((name for name in ("ncnn", "onnx") if f"{name}_over" in row), None)
-        faster = {name: f" ({ratio:.2f})" for name, ratio in row.get(f"{ours}_over", {}).items() if name != ours}
+        faster = {name: f" ({ratio:.2f})" for name, ratio in row.get("ncnn_over", {}).items() if name != "ncnn"}
         figures = "   ".join(f"{name} {ms:.1f}{faster.get(name, '')}" for name, ms in row["ms_per_face"].items())
         print(f"{row['lr']:4}{row['refs']:6}{row['batch']:7}{row['gmacs']:8.3f}   {figures}", flush=True)
     stages = measure.stages()

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hime_core.arrays import Array
+from hime_core.arrays import U8
 from hime_core.compositing.detail import Patch
 from hime_core.eligible import Eligible
 from hime_core.faces.geometry import Headshot
@@ -22,11 +22,11 @@ Outcome = Literal["enhanced", "carried", "passed"]
 class OnDemand:
     """A picture that is made when somebody first asks for it, from any thread, and only once."""
 
-    def __init__(self, make: Callable[[], Array]) -> None:
+    def __init__(self, make: Callable[[], U8]) -> None:
         self._make, self._lock = make, threading.Lock()
-        self._made: Array | None = None
+        self._made: U8 | None = None
 
-    def __call__(self) -> Array:
+    def __call__(self) -> U8:
         with self._lock:
             if self._made is None:
                 self._made = self._make()
@@ -51,7 +51,7 @@ class Request:
     """Faces of one frame at the engine; the times of the frame's reception, of asking, and of each answer."""
 
     eligible: tuple[Eligible, ...]
-    futures: tuple[Future[Array], ...]
+    futures: tuple[Future[U8], ...]
     received: float
     asked: float
     answers: list[float] = field(default_factory=list)

@@ -8,16 +8,13 @@ import cv2
 import numpy as np
 
 from hime_core.arrays import Array
-from hime_core.exemplar import Exemplar, cut_exemplar, inside, plausible
+from hime_core.exemplar import OF_PHOTO, Exemplar, cut_exemplar, inside, plausible
 from hime_core.faces.geometry import headshot_of
 
 if TYPE_CHECKING:
     from hime_core.faces.detector import Detection, Detector
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-MIN_SIDE = 128
-MIN_SHARPNESS = 0.45
-MAX_YAW = 45.0
 SEARCHED_SIDE = 1024
 SIMILAR = 0.6
 
@@ -41,24 +38,24 @@ def exemplar_from_photo(rgb: Array, detector: Detector, id: str, time: float) ->
     if len(faces) > 1 and faces[1].box.height > SIMILAR * face.box.height:
         raise UnusablePhoto("more than one face is in the photo: a photo of one person alone is needed")
     side = headshot_of(face.box).side
-    if side < MIN_SIDE:
+    if side < OF_PHOTO.side:
         raise UnusablePhoto(
-            f"the face is too small: head and hair measure {side:.0f} pixels, at least {MIN_SIDE} are needed"
+            f"the face is too small: head and hair measure {side:.0f} pixels, at least {OF_PHOTO.side:.0f} are needed"
         )
     if not inside(face.box, rgb.shape[1], rgb.shape[0]):
         raise UnusablePhoto("the face is cut off by the photo's edge: a photo that shows the whole face is needed")
     if not plausible(face.landmarks, face.box):
         raise UnusablePhoto("eyes, nose and mouth cannot be made out: a photo with an uncovered face is needed")
     exemplar = cut_exemplar(rgb, face.box, face.landmarks, id, "photo", 0, time)
-    if abs(exemplar.yaw) > MAX_YAW:
+    if abs(exemplar.yaw) > OF_PHOTO.yaw:
         raise UnusablePhoto(
-            f"the face is turned away by about {abs(exemplar.yaw):.0f} degrees: at most {MAX_YAW:.0f} are usable"
+            f"the face is turned away by about {abs(exemplar.yaw):.0f} degrees: at most {OF_PHOTO.yaw:.0f} are usable"
         )
     if not 0.06 < exemplar.light < 0.95:
         raise UnusablePhoto("the face is too dark or too bright: a photo in even light is needed")
-    if exemplar.sharpness < MIN_SHARPNESS:
+    if exemplar.sharpness < OF_PHOTO.sharpness:
         raise UnusablePhoto(
-            f"the face is too blurred: sharpness {exemplar.sharpness:.2f}, at least {MIN_SHARPNESS} is needed;"
+            f"the face is too blurred: sharpness {exemplar.sharpness:.2f}, at least {OF_PHOTO.sharpness} is needed;"
             " a photo in focus, held still, would do"
         )
     return exemplar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
@@ -23,9 +24,9 @@ class Picture:
     y: uint8 (H, W); u, v: uint8 (H/2, W/2); H and W are even.
     """
 
-    y: Array
-    u: Array
-    v: Array
+    y: U8
+    u: U8
+    v: U8
     # The frame that the planes lie in, until it is taken.
     _memory: list[av.VideoFrame] = field(default_factory=list, kw_only=True)
 
@@ -65,14 +66,16 @@ class Picture:
         """
         rgb = rgb[: rgb.shape[0] & ~1, : rgb.shape[1] & ~1]
         height, width = rgb.shape[:2]
-        y = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)[:height].copy()
+        y: Array = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)[:height].copy()
         half = cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-        return cls(y, *cv2.split(cv2.transform(half, CHROMA)))
+        chroma: Sequence[Array] = cv2.split(cv2.transform(half, CHROMA))
+        return cls(y, *chroma)
 
-    def rgb(self) -> Array:
+    def rgb(self) -> U8:
         """The frame as uint8 (H, W, 3)."""
         packed = np.concatenate((self.y.reshape(-1), self.u.reshape(-1), self.v.reshape(-1)))
-        return cv2.cvtColor(packed.reshape(self.height * 3 // 2, self.width), cv2.COLOR_YUV2RGB_I420)
+        rgb: Array = cv2.cvtColor(packed.reshape(self.height * 3 // 2, self.width), cv2.COLOR_YUV2RGB_I420)
+        return rgb
 
     def to_frame(self) -> av.VideoFrame:
         """A yuv420p frame of the caller's own; pts and time_base are the caller's to set.

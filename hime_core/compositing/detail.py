@@ -13,7 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from hime_core.arrays import Array
+from hime_core.arrays import F32, U8, Array
 from hime_core.faces.geometry import FaceSquare, crop, resized
 from hime_core.registration import Registration, similarity
 
@@ -36,9 +36,9 @@ class Detail:
     landmarks: float32 (5, 2), in frame px; square: where; time: when its frame was received.
     """
 
-    difference: Array
-    luma: Array
-    landmarks: Array
+    difference: F32
+    luma: U8
+    landmarks: F32
     square: FaceSquare
     time: float
 
@@ -50,15 +50,15 @@ class Patch:
     x: int
     y: int
     side: int
-    difference: Array
+    difference: F32
 
 
-def luma_of(y: Array, square: FaceSquare) -> Array:
+def luma_of(y: U8, square: FaceSquare) -> U8:
     """What detail is carried by: the frame's Y, uint8 (H, W), in a square, uint8 (M, M), M at most LARGEST_LUMA."""
     return resized(crop(y, square.x, square.y, square.side), min(square.side, LARGEST_LUMA))
 
 
-def difference(sr: Array, plain: Array) -> Array:
+def difference(sr: U8, plain: U8) -> F32:
     """Y, Cb, Cr of the enhanced face less the plain one, without local mean.
 
     sr, plain: RGB uint8 (D, D, 3). Returns float32 (D, D, 3).
@@ -71,7 +71,7 @@ def difference(sr: Array, plain: Array) -> Array:
 
 
 @lru_cache(maxsize=16)
-def mask(side: int) -> Array:
+def mask(side: int) -> F32:
     """float32 (side, side, 1): 1 inside, falling smoothly to 0 at the border."""
     ramp = np.clip((np.arange(side) + 0.5) / (FEATHER * side), 0, 1)
     ramp = np.minimum(ramp, ramp[::-1])
@@ -79,7 +79,7 @@ def mask(side: int) -> Array:
     return np.outer(edge, edge)[..., None]
 
 
-def patch(square: FaceSquare, added: Array, strength: float) -> Patch:
+def patch(square: FaceSquare, added: F32, strength: float) -> Patch:
     return Patch(square.x, square.y, square.side, added * (mask(added.shape[0]) * np.float32(strength)))
 
 
@@ -90,7 +90,7 @@ class Carrier:
         self._registration = Registration()
 
     def carry(
-        self, detail: Detail, luma: Array, landmarks: Array, square: FaceSquare, size: int | None = None
+        self, detail: Detail, luma: U8, landmarks: F32, square: FaceSquare, size: int | None = None
     ) -> tuple[Array, Array]:
         """The detail as it fits a later frame: moved by the landmarks' similarity and dense flow.
 

@@ -9,7 +9,6 @@ import torch
 
 from hime_core.engine.batching import BatchingEngine
 from hime_core.engine.ncnn_backend import NcnnBackend
-from hime_core.engine.onnx_backend import OnnxBackend
 from hime_core.engine.protocol import Backend, Engine, FaceRequest, Late, Overload
 from hime_core.engine.torch_backend import TorchBackend
 from hime_core.faces.geometry import LR_SIDES
@@ -23,7 +22,6 @@ __all__ = [
     "FaceRequest",
     "Late",
     "NcnnBackend",
-    "OnnxBackend",
     "Overload",
     "TorchBackend",
     "best_device",
@@ -47,9 +45,7 @@ def weights_for(weights: str, device: str) -> str:
 
 def build_backend(model: Hime, device: str) -> Backend:
     """What runs a network fastest on a device, "cpu" or "cuda"."""
-    if device != "cpu":
-        return TorchBackend(model, device)
-    return NcnnBackend(model) if model.flow is None else OnnxBackend(model)
+    return NcnnBackend(model) if device == "cpu" else TorchBackend(model, device)
 
 
 def build_engine(

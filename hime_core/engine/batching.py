@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from hime_core.arrays import Array
+from hime_core.arrays import U8
 from hime_core.engine.protocol import Backend, FaceRequest, Overload
 from hime_core.engine.references import ReferenceCutter
 from hime_core.engine.waiting import WaitingRoom, Work
@@ -53,7 +53,7 @@ class BatchingEngine:
         """Faces refused so far because their deadline had passed."""
         return self._waiting.late
 
-    def submit(self, requests: Sequence[FaceRequest]) -> list[Future[Array]]:
+    def submit(self, requests: Sequence[FaceRequest]) -> list[Future[U8]]:
         return [self._put(request) for request in requests]
 
     def forget(self, exemplar_ids: Iterable[str]) -> None:
@@ -67,13 +67,13 @@ class BatchingEngine:
             thread.join(timeout=5)
         self._cutter.close()
 
-    def enhance(self, requests: Sequence[FaceRequest]) -> list[Array]:
+    def enhance(self, requests: Sequence[FaceRequest]) -> list[U8]:
         """The same without a queue, for tests and measurements. All of one size and number of references."""
         references = self._cutter.stacks(requests)
         return list(self._backend.infer(np.stack([r.lr for r in requests]), references))
 
-    def _put(self, request: FaceRequest) -> Future[Array]:
-        future: Future[Array] = Future()
+    def _put(self, request: FaceRequest) -> Future[U8]:
+        future: Future[U8] = Future()
         if not self._waiting.put(request, future):
             if self._waiting.closed:
                 future.cancel()

@@ -9,7 +9,7 @@ import cv2
 import ncnn
 import numpy as np
 
-from hime_core.arrays import Array
+from hime_core.arrays import U8, Array
 from hime_core.engine.ncnn_graph import face_network, flow_network, head_network, reference_network, trunk_network
 from hime_core.model.alignment import TAPS
 from hime_core.model.flow import LEVELS, MULTIPLE, FlowEstimator
@@ -34,7 +34,7 @@ class NcnnBackend:
         self._flow = None if model.flow is None else Flow(model.flow)
         self._taps = model.config.groups * TAPS
 
-    def infer(self, lr: Array, references: Array) -> Array:
+    def infer(self, lr: U8, references: U8) -> U8:
         return np.stack([self._one(face, refs) for face, refs in zip(lr, references, strict=True)])
 
     def _one(self, lr: Array, references: Array) -> Array:

@@ -190,9 +190,13 @@ class Graph:
             case nn.ReLU():
                 return self.add("ReLU", [x], output=output)
             case nn.Sequential():
-                for part in module[:-1]:
-                    x = self.module(part, x)
-                return self.module(module[-1], x, output)
+                parts = list(module)
+                while len(parts) > 1:
+                    part = parts.pop(0)
+                    fused = isinstance(part, nn.Conv2d) and isinstance(parts[0], nn.ReLU) and len(parts) > 1
+                    x = self.module(part, x, activation=RELU if fused else None)
+                    del parts[: int(fused)]
+                return self.module(parts[0], x, output)
         raise TypeError(f"{type(module).__name__} has no form in ncnn here")
 
     def normalised(self, x: str, mean: Tensor, deviation: Tensor) -> str:

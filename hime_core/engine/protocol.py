@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from hime_core.arrays import Array
+from hime_core.arrays import F32, U8
 from hime_core.exemplar import Exemplar
 
 
@@ -21,8 +21,8 @@ class FaceRequest:
     for a fair share; deadline: a face not taken up by then, in the engine's clock seconds, is refused with `Late`.
     """
 
-    lr: Array
-    landmarks: Array
+    lr: U8
+    landmarks: F32
     exemplars: tuple[Exemplar, ...]
     stream: Hashable = None
     deadline: float = math.inf
@@ -31,7 +31,7 @@ class FaceRequest:
 class Engine(Protocol):
     scale: int
 
-    def submit(self, requests: Sequence[FaceRequest]) -> list[Future[Array]]:
+    def submit(self, requests: Sequence[FaceRequest]) -> list[Future[U8]]:
         """Queues the faces of one frame; each result is RGB uint8 (scale*L, scale*L, 3).
 
         A future may carry an exception, or be cancelled before its face is taken up.
@@ -53,7 +53,7 @@ class Backend(Protocol):
     lanes: int
     cutters: int  # threads that cut references for all lanes; 1: each lane does it itself
 
-    def infer(self, lr: Array, references: Array) -> Array:
+    def infer(self, lr: U8, references: U8) -> U8:
         """lr: uint8 (N, L, L, 3); references: luma uint8 (N, R, sL, sL), R at least 1. Returns uint8 (N, sL, sL, 3)."""
         ...
 

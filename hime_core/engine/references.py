@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import cv2
 import numpy as np
 
-from hime_core.arrays import Array
+from hime_core.arrays import U8, Array
 from hime_core.engine.protocol import FaceRequest
 from hime_core.exemplar import Exemplar
 from hime_core.registration import Registration, luma, similarity
@@ -38,12 +38,12 @@ class ReferenceCutter:
         self._lock = threading.Lock()
         self._prepared: WeakKeyDictionary[Exemplar, OrderedDict[int, Prepared]] = WeakKeyDictionary()
 
-    def references(self, request: FaceRequest) -> Array:
+    def references(self, request: FaceRequest) -> U8:
         """Luma uint8 (R, scale*L, scale*L), R at least 1: black where there is no exemplar."""
-        stack: Array = self.stacks([request])[0]
+        stack: U8 = self.stacks([request])[0]
         return stack
 
-    def stacks(self, requests: Sequence[FaceRequest]) -> Array:
+    def stacks(self, requests: Sequence[FaceRequest]) -> U8:
         """Those of requests that are alike in LR size and number of exemplars, (N, R, scale*L, scale*L)."""
         side, count = requests[0].lr.shape[0] * self.scale, len(requests[0].exemplars)
         if not count:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hime_core.arrays import Array
+from hime_core.arrays import U8
 from hime_core.model.hime import Hime
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class TorchBackend:
         self._lock = threading.Lock()
 
     @torch.inference_mode()
-    def infer(self, lr: Array, references: Array) -> Array:
+    def infer(self, lr: U8, references: U8) -> U8:
         if not self._cuda:
             torch.set_num_threads(1)  # more collapse as soon as another load runs beside them
             return self._forward(torch.from_numpy(lr), torch.from_numpy(references)).numpy()

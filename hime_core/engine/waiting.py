@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from hime_core.arrays import Array
+from hime_core.arrays import U8
 from hime_core.engine.protocol import FaceRequest, Late
 
 REMEMBERED = 1024  # streams whose last turn is known
@@ -18,7 +18,7 @@ REMEMBERED = 1024  # streams whose last turn is known
 @dataclass(frozen=True, eq=False)
 class Work:
     request: FaceRequest
-    future: Future[Array]
+    future: Future[U8]
     queued: float
 
     @property
@@ -60,7 +60,7 @@ class WaitingRoom:
     def closed(self) -> bool:
         return self._closed
 
-    def put(self, request: FaceRequest, future: Future[Array]) -> bool:
+    def put(self, request: FaceRequest, future: Future[U8]) -> bool:
         """Takes a face in, or returns False when there is no room, or it is closed."""
         with self._changed:
             if self._closed or self._count >= self.capacity:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import deform_conv2d
 
 from hime_core.arrays import Array
-from hime_core.engine import Backend, NcnnBackend, OnnxBackend, TorchBackend
+from hime_core.engine import Backend, NcnnBackend, TorchBackend
 from hime_core.errors import InputError
 from hime_core.evaluation.store import Record
 from hime_core.model import alignment
@@ -48,8 +48,7 @@ def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = 
     """One row a setting: milliseconds per face of every backend for the device, medians over interleaved rounds, so
     that what else runs on the machine meets all of them alike. On a CPU, one thread and processor time, and PyTorch
     with both forms of its deformable convolution: `torch`, the faster one, and `torchvision`, that package's kernel.
-    "onnx_over" and "ncnn_over" hold ONNX Runtime's and ncnn's speed against each; ncnn is left out where it cannot run
-    the network.
+    "ncnn_over" holds ncnn's speed against each.
 
     device: "cpu" or "cuda". Raises InputError.
     """
@@ -61,7 +60,6 @@ def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = 
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         backends["torchvision"] = TorchvisionBackend(model, device)
-        backends["onnx"] = OnnxBackend(model)
         backends["ncnn"] = NcnnBackend(model)
     clock = time.process_time if device == "cpu" else time.perf_counter
     rng = np.random.default_rng(0)
@@ -73,7 +71,7 @@ def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = 
                 refs = rng.integers(0, 256, (batch, count, large, large), np.uint8)
                 calls = [partial(backend.infer, lr, refs) for backend in backends.values()]
                 seconds = dict(zip(backends, medians(calls, rounds, clock), strict=True))
-                yield {
+                row: Record = {
                     "lr": side,
                     "refs": count,
                     "batch": batch,
@@ -81,12 +79,10 @@ def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = 
                     "ms_per_face": {name: 1e3 * value / batch for name, value in seconds.items()},
                     "faces_per_s": {name: batch / value for name, value in seconds.items()},
                     "over_torch": {name: seconds["torch"] / value for name, value in seconds.items()},
-                    **{
-                        f"{ours}_over": {name: value / seconds[ours] for name, value in seconds.items()}
-                        for ours in ("onnx", "ncnn")
-                        if ours in seconds
-                    },
                 }
+                if "ncnn" in seconds:
+                    row["ncnn_over"] = {name: value / seconds["ncnn"] for name, value in seconds.items()}
+                yield row
 
 
 def stages(sides: tuple[int, ...] = SIDES, rounds: int = 10) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 from facenet_pytorch import MTCNN
 from torchvision.ops import nms, roi_align
 
-from hime_core.arrays import Array
+from hime_core.arrays import F32, Array
 from hime_core.faces.geometry import Box, crop, iou
 from hime_core.faces.tiles import Turns
 from hime_core.threads import one_thread
@@ -34,7 +34,7 @@ class Detection:
     """A face: box in pixels, landmarks (5, 2) float32 (eyes, nose, mouth corners; left to right), score 0..1."""
 
     box: Box
-    landmarks: Array
+    landmarks: F32
     score: float
 
     def moved(self, scale: float, x: float, y: float) -> Detection:

@@ -12,7 +12,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from hime_core.arrays import NOTHING, Array
+from hime_core.arrays import F32, NOTHING, Array
 from hime_core.faces.detector import Detection
 from hime_core.faces.geometry import Box, crop, iou
 
@@ -43,7 +43,7 @@ class TrackedFace:
 
     track: int
     box: Box
-    landmarks: Array
+    landmarks: F32
     score: float
     seen: int
     doubts: int = 0

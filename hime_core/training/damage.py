@@ -267,14 +267,12 @@ def _sent_on(window: list[Picture], rng: np.random.Generator) -> tuple[Array, fl
         method = int(rng.choice((cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)))
         size = (round(window[0].width * scale / 2) * 2, round(window[0].height * scale / 2) * 2)
         half = (size[0] // 2, size[1] // 2)
+
+        def scaled(plane: Array, size: tuple[int, int]) -> Array:
+            return cv2.resize(plane, size, interpolation=method)
+
         window = [
-            Picture(
-                *(
-                    cv2.resize(p, s, interpolation=method)
-                    for p, s in zip((w.y, w.u, w.v), (size, half, half), strict=True)
-                )
-            )
-            for w in window
+            Picture(*(scaled(p, s) for p, s in zip((w.y, w.u, w.v), (size, half, half), strict=True))) for w in window
         ]
     if rng.random() < 0.25:
         sigma, grain = rng.uniform(0.5, 3.0), rng.choice((0.0, 0.6))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from hime_core.bank import MIN_SHARPNESS
+from hime_core.exemplar import OF_CALL
 from hime_core.faces.quality import brightness, resolved, sharpness, yaw_degrees
 from hime_core.training.codec import transmit
 
@@ -20,13 +20,13 @@ def far(image, side):
 
 def test_far_and_moving_faces_are_less_sharp(headshot):
     sharp = sharpness(headshot)
-    assert sharp > MIN_SHARPNESS
+    assert sharp > OF_CALL.sharpness
     assert sharpness(far(headshot, 40)) < 0.65 * sharp
-    assert sharpness(far(headshot, 40)) < MIN_SHARPNESS
+    assert sharpness(far(headshot, 40)) < OF_CALL.sharpness
     for kernel in (np.ones((1, 9)), np.ones((9, 1)), np.eye(9)):
         moved = cv2.filter2D(headshot, -1, kernel / kernel.sum())
-        assert sharpness(moved) < MIN_SHARPNESS
-    assert sharpness(cv2.GaussianBlur(headshot, (0, 0), 3)) < MIN_SHARPNESS
+        assert sharpness(moved) < OF_CALL.sharpness
+    assert sharpness(cv2.GaussianBlur(headshot, (0, 0), 3)) < OF_CALL.sharpness
 
 
 def test_sharpness_does_not_depend_on_size_light_or_contrast(headshot):
