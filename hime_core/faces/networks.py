@@ -26,14 +26,14 @@ SIDE, SHARE, ABOVE = (
     0.62,
     0.02,
 )  # of what our network sees: pixels; the headshot's share; how far up from its centre
-DIMENSIONS = 256
+DIMENSIONS = 128
 INCEPTION_SIDE = 160
 CALIBRATION = Path(__file__).parent.parent / "weights" / "faces" / "identity-casia.json"
 AT_ONCE = 32  # faces of a batch
 
 
 class IdentityNetwork(nn.Module):
-    """(N, 3, 64, 64), -1..1, to (N, 256) of unit length."""
+    """(N, 3, 64, 64), -1..1, to (N, 128) of unit length."""
 
     def __init__(self, widths: Sequence[int] = (32, 64, 128, 160), blocks: Sequence[int] = (1, 2, 2, 1)) -> None:
         super().__init__()
@@ -115,16 +115,16 @@ def aligned(face: FacePicture, side: int) -> np.ndarray:
     as nearly as they can (least squares). Edge pixels are replicated."""
     target = ((LANDMARKS - (0.5, 0.5 - ABOVE)) / SHARE + 0.5) * side - 0.5
     rgb, landmarks = face.rgb, np.asarray(face.landmarks, np.float32)
-    scale = np.linalg.norm(_similarity(landmarks, target)[0, :2])
+    scale = np.linalg.norm(similarity(landmarks, target)[0, :2])
     if scale < 0.75:  # reduced by area first, as the sampling below would leave out pixels
         smaller = max(1, round(1.2 * scale * rgb.shape[0]))
         landmarks = (landmarks + 0.5) * (smaller / rgb.shape[0]) - 0.5
         rgb = cv2.resize(rgb, (smaller, smaller), interpolation=cv2.INTER_AREA)
-    move = _similarity(landmarks, target)
+    move = similarity(landmarks, target)
     return cv2.warpAffine(rgb, move, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
+def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(2, 3): the turn, scale and shift that bring points nearest to their targets."""
     centre, towards = points.mean(0), target.mean(0)
     a, b = points - centre, target - towards
@@ -134,15 +134,15 @@ def _similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.concatenate([turn, (towards - turn @ centre)[:, None]], 1).astype(np.float32)
 
 
-def read_own(path: Path) -> Recogniser:
-    """The network of hime_core.training.identity. Raises InputError."""
+def read_own(path: Path, limited: bool = True) -> Recogniser:
+    """The network of hime_core.training.identity; limited: it must have its limits. Raises InputError."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         network = IdentityNetwork()
         network.load_state_dict(state)
-        limits = read_limits(json.loads(metadata["limits"]))
+        limits = read_limits(json.loads(metadata["limits"])) if limited else {}
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is not an identity network of `python -m hime_core.training.identity`: {error}"

@@ -1,0 +1,255 @@
+"""`hime evaluate --identity`: how often faces are taken for another's, and how often a person is not known, by size.
+
+A probe is one photo as a call shows it: its headshot reduced to a side, as it is ("clean") or from the end of a call of
+320×180 over VP8 at 60 kbit/s, its landmarks as the detector finds them there. It is compared with galleries of up to
+three other photos of a person, made equally coarse.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from hime_core.errors import InputError
+from hime_core.evaluation.store import digest, machine
+from hime_core.evaluation.tables import where
+from hime_core.faces.detector import MtcnnDetector
+from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box, crop
+from hime_core.faces.recognition import SIDES, FacePicture, Limits, Recogniser, coarsened, likeness
+from hime_core.picture import Picture
+from hime_core.training.damage import call_options, coded, noisy
+from hime_core.training.people import People, held_out, read_faces
+
+KBPS, FRAME = 60, (320, 180)
+LENGTH, APART = 37, 12  # frames of a call; those between looks at the face, of which the last counts as one probe alone
+LOOKS = 3
+NOISE = 1.0  # grey levels, a camera's
+GALLERY = 3
+GALLERIES = 4  # of each person
+PHOTOS = 8  # of a person, at most, that limits are chosen on
+# What thresholds are chosen at, so that others stay within what Limits promises.
+FALSE_ACCEPTS, FALSE_REJECTS = 2e-4, 0.005
+WINDOW = 112  # pixels to which a face's surroundings are brought for the detector
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Cosines of probes with galleries: own (P,), of the person's own, others (Q,), of other people's."""
+
+    own: np.ndarray
+    others: np.ndarray
+
+    def rates(self, limits: Limits) -> dict[str, float]:
+        """false_accepts: of others at or above `same`; false_rejects: of own below it; denied: of own below `other`;
+        excluded: of others below it."""
+        return {
+            "false_accepts": float((self.others >= limits.same).mean()),
+            "false_rejects": float((self.own < limits.same).mean()),
+            "denied": float((self.own < limits.other).mean()),
+            "excluded": float((self.others < limits.other).mean()),
+        }
+
+
+@dataclass
+class IdentityEvaluation:
+    """Photos by person, and what a call makes of them; each is made once, and shown to every recogniser."""
+
+    people: People
+    seed: int = 1
+    _calls: dict[int, list[list[FacePicture]]] = field(default_factory=dict)
+
+    def scores(self, recogniser: Recogniser, side: int) -> dict[str, Scores]:
+        """By condition: "clean", "coded", and "coded, 3 looks", where a probe is the mean of 3 frames' embeddings."""
+        faces = [self.people.face(number) for number in range(len(self.people.person))]
+        exemplars = recogniser.embed([coarsened(face, side) for face in faces])
+        calls = self._calls.get(side) or self._calls.setdefault(side, self._sent(faces, side))
+        looks = recogniser.embed([face for call in calls for face in call]).reshape(len(faces), LOOKS, -1)
+        several = looks.mean(1)
+        several /= np.linalg.norm(several, axis=1, keepdims=True)
+        probes = {"clean": exemplars, "coded": looks[:, -1], f"coded, {LOOKS} looks": several}
+        galleries = self._galleries()
+        return {name: self._compared(found, exemplars, galleries) for name, found in probes.items()}
+
+    def _galleries(self) -> list[tuple[int, np.ndarray]]:
+        """The person and photos of each."""
+        rng, drawn = np.random.default_rng(self.seed), []
+        for number in range(len(self.people.names)):
+            own = np.flatnonzero(self.people.person == number)
+            if len(own) > 1:
+                drawn += [(number, rng.permutation(own)[:GALLERY]) for _ in range(GALLERIES)]
+        return drawn
+
+    def _compared(
+        self, probes: np.ndarray, exemplars: np.ndarray, galleries: Sequence[tuple[int, np.ndarray]]
+    ) -> Scores:
+        own, others = [], []
+        for person, photos in galleries:
+            for number, whose in enumerate(self.people.person):
+                if whose != person:
+                    others.append(likeness(probes[number], exemplars[photos]))
+                elif len(rest := photos[photos != number]):
+                    own.append(likeness(probes[number], exemplars[rest]))
+        return Scores(np.array(own), np.array(others))
+
+    def _sent(self, faces: Sequence[FacePicture], side: int) -> list[list[FacePicture]]:
+        detector, rng = MtcnnDetector(), np.random.default_rng(self.seed + side)
+        return [_call(face, side, detector, rng) for face in faces]
+
+
+def _call(face: FacePicture, side: int, detector: MtcnnDetector, rng: np.random.Generator) -> list[FacePicture]:
+    """The face at LOOKS moments of a call in which it moves a little, oldest first."""
+    small = coarsened(face, side)
+    side = small.rgb.shape[0]
+    pad = [(FRAME[1] - side) // 2, FRAME[1] - side - (FRAME[1] - side) // 2,
+           (FRAME[0] - side) // 2, FRAME[0] - side - (FRAME[0] - side) // 2]  # fmt: skip
+    scene = cv2.copyMakeBorder(small.rgb, *pad, cv2.BORDER_REPLICATE)
+    pace, phase, reach = rng.uniform(0.05, 0.15, 2), rng.uniform(0, 6.28, 2), 0.04 * side
+    pictures, shifts = [], []
+    for number in range(LENGTH):
+        shift = reach * np.sin(pace * number + phase)
+        move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
+        frame = cv2.warpAffine(scene, move, FRAME, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        pictures.append(Picture.from_rgb(noisy(frame, NOISE, 0.6, rng)))
+        shifts.append(shift)
+    received = coded(pictures, "vp8", call_options("vp8", KBPS))
+    found = []
+    for number in range(LENGTH - 1 - APART * (LOOKS - 1), LENGTH, APART):
+        rgb = received[number][0].rgb()
+        left, top = np.round(np.array([pad[2], pad[0]]) + shifts[number]).astype(int)
+        landmarks = small.landmarks + (np.array([pad[2], pad[0]]) + shifts[number] - (left, top)).astype(np.float32)
+        found.append(
+            _looked_up(FacePicture(crop(rgb, int(left), int(top), side), landmarks), rgb, (left, top), detector)
+        )
+    return found
+
+
+def _looked_up(face: FacePicture, frame: np.ndarray, at: tuple[int, int], detector: MtcnnDetector) -> FacePicture:
+    """With the landmarks that the detector sees, or as it was where it sees none."""
+    side = face.rgb.shape[0]
+    height = side / SIDE_PER_BOX_HEIGHT
+    window = round(2.5 * height)
+    x, y = round(at[0] + side / 2 - window / 2), round(at[1] + side / 2 + CENTRE_ABOVE_BOX * height - window / 2)
+    scale = WINDOW / window
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    shown = cv2.resize(crop(frame, x, y, window), (WINDOW, WINDOW), interpolation=method)
+    size = height * scale
+    detection = detector.refine(shown, Box((WINDOW - size) / 2, (WINDOW - size) / 2, size, size))
+    if detection is None:
+        return face
+    moved = detection.moved(1 / scale, x - at[0], y - at[1])
+    return FacePicture(face.rgb, moved.landmarks)
+
+
+@dataclass(frozen=True)
+class IdentityOptions:
+    """data: photos of people that nobody was trained on; train: those of whom the held-out ones choose new limits,
+    which are written into `weights`; peers: a folder with InceptionResnetV1's weights, to compare with."""
+
+    data: Path
+    runs: Path
+    weights: Path | None = None
+    train: Path | None = None
+    peers: Path | None = None
+    held_out: int = 50
+
+
+def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda what: None) -> dict:
+    """The contents of runs/identity.json. Raises InputError."""
+    from hime_core.evaluation.perceptual import IDENTITY
+    from hime_core.faces.networks import read_inception, read_own
+    from hime_core.faces.recognition import OWN
+
+    weights = options.weights or OWN
+    casia = options.peers / IDENTITY if options.peers else None
+    recognisers = {"own": read_own(weights, limited=options.train is None)}
+    if casia:
+        recognisers["casia"] = read_inception(casia)
+    chosen: dict[str, dict[int, Limits]] = {}
+    if options.train:
+        people = read_faces(options.train, only=held_out(options.train, options.held_out), most=PHOTOS)
+        if len(people.names) < 2:
+            raise InputError(f"{options.train} holds no two people with enough photos to choose limits on")
+        evaluation = IdentityEvaluation(people)
+        for name, recogniser in recognisers.items():
+            chosen[name] = choose_limits(evaluation, recogniser, lambda name=name: advance(f"limits, {name}"))
+        write_limits(weights, chosen["own"])
+    people = read_faces(options.data)
+    if len(people.names) < 2:
+        raise InputError(f"{options.data} must hold photos of two people at least, in which a face is found")
+    evaluation, rows = IdentityEvaluation(people), []
+    for side in SIDES:
+        for name, recogniser in recognisers.items():
+            limits = chosen[name][side] if chosen else recogniser.limits(side)
+            for condition, scores in evaluation.scores(recogniser, side).items():
+                row = {"recogniser": name, "side": side, "condition": condition, "same": limits.same}
+                rows.append({**row, "other": limits.other, "comparisons": len(scores.others), **scores.rates(limits)})
+            advance(f"{side} px, {name}")
+    return {
+        "data": where(options.data),
+        "people": len(people.names),
+        "photos": len(people.person),
+        "machine": machine(),
+        "weights": digest(weights),
+        "limits": {
+            name: {side: [one.same, one.other] for side, one in found.items()} for name, found in chosen.items()
+        },
+        "rows": rows,
+    }
+
+
+def write_limits(weights: Path, limits: dict[int, Limits]) -> None:
+    """Into the file's metadata. Raises InputError."""
+    try:
+        with safe_open(weights, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{weights} cannot be read: {error}") from error
+    kept = {str(side): [found.same, found.other] for side, found in limits.items()}
+    partial = weights.with_name(weights.name + ".partial")
+    save_file(tensors, partial, metadata={"limits": json.dumps(kept)})
+    partial.replace(weights)
+
+
+def choose_limits(
+    evaluation: IdentityEvaluation, recogniser: Recogniser, advance: Callable[[], None]
+) -> dict[int, Limits]:
+    """By side, what holds clean and coded on these people, with a margin."""
+    limits = {}
+    for side in SIDES:
+        found = evaluation.scores(recogniser, side).values()
+        same = max(float(np.quantile(scores.others, 1 - FALSE_ACCEPTS)) for scores in found)
+        other = min(float(np.quantile(scores.own, FALSE_REJECTS)) for scores in found)
+        limits[side] = Limits(round(same, 4), round(other, 4))
+        advance()
+    return limits
+
+
+NAMES = {"own": "ours", "casia": "InceptionResnetV1"}
+
+
+def render(kept: dict) -> str:
+    """A Markdown table by side and condition."""
+    recognisers = [name for name in NAMES if any(row["recogniser"] == name for row in kept["rows"])]
+    heads = [f"{NAMES[name]}: {what}" for name in recognisers for what in ("same at", "false", "missed", "others told")]
+    lines = ["| headshot | as | " + " | ".join(heads) + " |", "|---:|---" + "|---:" * len(heads) + "|"]
+    for side, condition in dict.fromkeys((row["side"], row["condition"]) for row in kept["rows"]):
+        cells = []
+        for name in recognisers:
+            row = next(
+                r for r in kept["rows"] if (r["recogniser"], r["side"], r["condition"]) == (name, side, condition)
+            )
+            cells += [
+                f"{row['same']:.2f}",
+                f"{row['false_accepts']:.2%}",
+                f"{row['false_rejects']:.0%}",
+                f"{row['excluded']:.0%}",
+            ]
+        lines.append(f"| {side} px | {condition} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
