@@ -21,9 +21,10 @@ from hime_core.errors import InputError
 from hime_core.evaluation.store import digest, machine
 from hime_core.evaluation.tables import where
 from hime_core.faces.detector import MtcnnDetector
-from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box, crop
+from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box, crop, resized
 from hime_core.faces.recognition import SIDES, FacePicture, Limits, Recogniser, coarsened, likeness
 from hime_core.picture import Picture
+from hime_core.training.clips import CutOptions, read_clips
 from hime_core.training.damage import call_options, coded, noisy
 from hime_core.training.people import People, held_out, read_faces
 
@@ -32,7 +33,9 @@ LENGTH, APART = 37, 12  # frames of a call; those between looks at the face, of 
 LOOKS = 3
 NOISE = 1.0  # grey levels, a camera's
 GALLERY = 3
+CLIP_SHOTS = 24  # of a clip, at most
 GALLERIES = 4  # of each person
+HELD_OUT = 50  # people that limits are chosen on
 PHOTOS = 8  # of a person, at most, that limits are chosen on
 # What thresholds are chosen at, so that others stay within what Limits promises.
 FALSE_ACCEPTS, FALSE_REJECTS = 2e-4, 0.005
@@ -63,6 +66,7 @@ class IdentityEvaluation:
 
     people: People
     seed: int = 1
+    moments: bool = False  # a person's pictures are of one recording, in order: its beginning and its end are compared
     _calls: dict[int, list[list[FacePicture]]] = field(default_factory=dict)
 
     def scores(self, recogniser: Recogniser, side: int) -> dict[str, Scores]:
@@ -82,7 +86,9 @@ class IdentityEvaluation:
         rng, drawn = np.random.default_rng(self.seed), []
         for number in range(len(self.people.names)):
             own = np.flatnonzero(self.people.person == number)
-            if len(own) > 1:
+            if self.moments:
+                drawn.append((number, rng.permutation(own[: len(own) // 3])[:GALLERY]))
+            elif len(own) > 1:
                 drawn += [(number, rng.permutation(own)[:GALLERY]) for _ in range(GALLERIES)]
         return drawn
 
@@ -94,6 +100,8 @@ class IdentityEvaluation:
             for number, whose in enumerate(self.people.person):
                 if whose != person:
                     others.append(likeness(probes[number], exemplars[photos]))
+                elif self.moments and number <= photos.max() + np.count_nonzero(self.people.person == person) // 3:
+                    continue
                 elif len(rest := photos[photos != number]):
                     own.append(likeness(probes[number], exemplars[rest]))
         return Scores(np.array(own), np.array(others))
@@ -150,14 +158,15 @@ def _looked_up(face: FacePicture, frame: np.ndarray, at: tuple[int, int], detect
 @dataclass(frozen=True)
 class IdentityOptions:
     """data: photos of people that nobody was trained on; train: those of whom the held-out ones choose new limits,
-    which are written into `weights`; peers: a folder with InceptionResnetV1's weights, to compare with."""
+    which are written into `weights`; peers: a folder with InceptionResnetV1's weights, to compare with; clips:
+    videos of one person each, whose beginnings and ends are compared."""
 
     data: Path
     runs: Path
     weights: Path | None = None
     train: Path | None = None
     peers: Path | None = None
-    held_out: int = 50
+    clips: Path | None = None
 
 
 def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda what: None) -> dict:
@@ -173,7 +182,7 @@ def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda wh
         recognisers["casia"] = read_inception(casia)
     chosen: dict[str, dict[int, Limits]] = {}
     if options.train:
-        people = read_faces(options.train, only=held_out(options.train, options.held_out), most=PHOTOS)
+        people = read_faces(options.train, only=held_out(options.train, HELD_OUT), most=PHOTOS)
         if len(people.names) < 2:
             raise InputError(f"{options.train} holds no two people with enough photos to choose limits on")
         evaluation = IdentityEvaluation(people)
@@ -183,14 +192,18 @@ def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda wh
     people = read_faces(options.data)
     if len(people.names) < 2:
         raise InputError(f"{options.data} must hold photos of two people at least, in which a face is found")
-    evaluation, rows = IdentityEvaluation(people), []
-    for side in SIDES:
-        for name, recogniser in recognisers.items():
-            limits = chosen[name][side] if chosen else recogniser.limits(side)
-            for condition, scores in evaluation.scores(recogniser, side).items():
-                row = {"recogniser": name, "side": side, "condition": condition, "same": limits.same}
-                rows.append({**row, "other": limits.other, "comparisons": len(scores.others), **scores.rates(limits)})
-            advance(f"{side} px, {name}")
+    clips = clip_people(options.clips) if options.clips else None
+    rows, calls = [], []
+    for shown, moments, found in ((people, False, rows), (clips, True, calls)):
+        evaluation = IdentityEvaluation(shown, moments=moments) if shown else None
+        for side in SIDES if evaluation else ():
+            for name, recogniser in recognisers.items():
+                limits = chosen[name][side] if chosen else recogniser.limits(side)
+                for condition, scores in evaluation.scores(recogniser, side).items():
+                    row = {"recogniser": name, "side": side, "condition": condition, "same": limits.same}
+                    row |= {"other": limits.other, "comparisons": len(scores.others), **scores.rates(limits)}
+                    found.append(row)
+                advance(f"{side} px, {name}")
     return {
         "data": where(options.data),
         "people": len(people.names),
@@ -201,7 +214,23 @@ def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda wh
             name: {side: [one.same, one.other] for side, one in found.items()} for name, found in chosen.items()
         },
         "rows": rows,
+        "clips": len(clips.names) if clips else 0,
+        "calls": calls,
     }
+
+
+def clip_people(folder: Path) -> People:
+    """Up to CLIP_SHOTS moments of every clip with one close face, as a person each. Raises InputError."""
+    found = read_clips(folder, options=CutOptions(shots=CLIP_SHOTS))
+    if not found:
+        raise InputError(f"{folder} holds no clip of a close face")
+    shots = [(number, shot) for number, person in enumerate(found) for shot in person.shots]
+    return People(
+        np.stack([resized(shot.rgb(), 256) for _, shot in shots]),
+        np.stack([shot.landmarks * 256 - 0.5 for _, shot in shots]).astype(np.float32),
+        np.array([number for number, _ in shots]),
+        tuple(person.name for person in found),
+    )
 
 
 def write_limits(weights: Path, limits: dict[int, Limits]) -> None:
@@ -231,25 +260,30 @@ def choose_limits(
     return limits
 
 
+FORMS = {"same": ".2f", "false_accepts": ".3%", "false_rejects": ".1%", "excluded": ".0%", "denied": ".1%"}
 NAMES = {"own": "ours", "casia": "InceptionResnetV1"}
 
 
 def render(kept: dict) -> str:
-    """A Markdown table by side and condition."""
-    recognisers = [name for name in NAMES if any(row["recogniser"] == name for row in kept["rows"])]
-    heads = [f"{NAMES[name]}: {what}" for name in recognisers for what in ("same at", "false", "missed", "others told")]
+    """Markdown: a table by side and condition, and one of clips where there are any."""
+    tables = [
+        _table(
+            kept["rows"],
+            {"same": "same at", "false_accepts": "false", "false_rejects": "missed", "excluded": "others told"},
+        )
+    ]
+    if kept["calls"]:
+        tables.append(f"The end of {kept['clips']} clips with their beginning, of one person each:\n")
+        tables.append(_table(kept["calls"], {"false_rejects": "missed", "denied": "taken for another"}))
+    return "\n".join(tables)
+
+
+def _table(rows: Sequence[dict], columns: dict[str, str]) -> str:
+    recognisers = [name for name in NAMES if any(row["recogniser"] == name for row in rows)]
+    heads = [f"{NAMES[name]}: {what}" for name in recognisers for what in columns.values()]
     lines = ["| headshot | as | " + " | ".join(heads) + " |", "|---:|---" + "|---:" * len(heads) + "|"]
-    for side, condition in dict.fromkeys((row["side"], row["condition"]) for row in kept["rows"]):
-        cells = []
-        for name in recognisers:
-            row = next(
-                r for r in kept["rows"] if (r["recogniser"], r["side"], r["condition"]) == (name, side, condition)
-            )
-            cells += [
-                f"{row['same']:.2f}",
-                f"{row['false_accepts']:.2%}",
-                f"{row['false_rejects']:.0%}",
-                f"{row['excluded']:.0%}",
-            ]
+    at = {(row["recogniser"], row["side"], row["condition"]): row for row in rows}
+    for side, condition in dict.fromkeys((row["side"], row["condition"]) for row in rows):
+        cells = [format(at[name, side, condition][column], FORMS[column]) for name in recognisers for column in columns]
         lines.append(f"| {side} px | {condition} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,10 +35,10 @@ from hime_core.training.people import (
 
 SCALE, MARGIN = 24.0, 0.25  # of CosFace
 CLASSES_WEIGHT = 0.12  # of its loss beside 1 - cosine with the teacher
-DRAWS = 4  # of FACES, in a step
+DRAWS = 2  # of FACES, in a step
 AVERAGED = 0.998  # decay of the average of the weights that is written
 WARM = 0.03  # share of the time in which the rate grows
-SAVED_EVERY = 120.0  # seconds
+SAVED_EVERY = 240.0  # seconds
 
 
 class Targets:
@@ -145,13 +146,13 @@ def train(people: People, targets: torch.Tensor, out: Path, minutes: float, rate
             part.load_state_dict(kept[name])
         steps, spent = kept["steps"], kept["spent"]
     person = torch.from_numpy(people.person)
-    aside = read_faces(data, 256, held_out(data))
+    aside = read_faces(data, 256, held_out(data), most=4)
     stream = torch.utils.data.DataLoader(_Stream(people, seed + 7919 * steps), batch_size=None, num_workers=1)
     begun, saved, losses = time.monotonic() - spent, time.monotonic(), []
     for crops, picks, flips in stream:
         done = (time.monotonic() - begun) / (60 * minutes)
         for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, done / WARM) * (0.5 + 0.5 * np.cos(np.pi * min(1.0, done))) + 1e-6
+            group["lr"] = rate * min(1.0, done / WARM) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done))) + 1e-6
         network.train()
         with torch.autocast("cpu", torch.bfloat16):
             found = network(
@@ -166,7 +167,7 @@ def train(people: People, targets: torch.Tensor, out: Path, minutes: float, rate
         optimiser.step()
         average.update_parameters(network)
         steps += 1
-        losses.append((float(loss), float(likeness.mean())))
+        losses.append((float(loss.detach()), float(likeness.detach().mean())))
         if time.monotonic() - saved > SAVED_EVERY or done >= 1:
             saved, spent = time.monotonic(), time.monotonic() - begun
             torch.save({**{name: part.state_dict() for name, part in parts.items()}, "steps": steps, "spent": spent},
