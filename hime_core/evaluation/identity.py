@@ -7,22 +7,31 @@ three other photos of a person, made equally coarse.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
-from safetensors import SafetensorError, safe_open
+import torch
 from safetensors.torch import save_file
 
 from hime_core.errors import InputError
+from hime_core.evaluation.perceptual import IDENTITY
 from hime_core.evaluation.store import digest, machine
 from hime_core.evaluation.tables import where
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box, crop, resized
-from hime_core.faces.recognition import SIDES, FacePicture, Limits, Recogniser, coarsened, likeness
+from hime_core.faces.networks import (
+    CALIBRATION,
+    Calibration,
+    NetworkRecogniser,
+    probe,
+    read_inception,
+    read_own,
+    read_tensors,
+)
+from hime_core.faces.recognition import OWN, SIDES, FacePicture, Limits, Recogniser, coarsened, likeness
 from hime_core.picture import Picture
 from hime_core.training.clips import CutOptions, read_clips
 from hime_core.training.damage import call_options, coded, noisy
@@ -171,24 +180,23 @@ class IdentityOptions:
 
 def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda what: None) -> dict:
     """The contents of runs/identity.json. Raises InputError."""
-    from hime_core.evaluation.perceptual import IDENTITY
-    from hime_core.faces.networks import read_inception, read_own
-    from hime_core.faces.recognition import OWN
-
-    weights = options.weights or OWN
-    casia = options.peers / IDENTITY if options.peers else None
-    recognisers = {"own": read_own(weights, limited=options.train is None)}
-    if casia:
-        recognisers["casia"] = read_inception(casia)
-    chosen: dict[str, dict[int, Limits]] = {}
+    weights, known = options.weights or OWN, options.train is None
+    recognisers = {"own": read_own(weights, known)}
+    if options.peers:
+        recognisers["casia"] = read_inception(options.peers / IDENTITY, known)
     if options.train:
         people = read_faces(options.train, only=held_out(options.train, HELD_OUT), most=PHOTOS)
         if len(people.names) < 2:
             raise InputError(f"{options.train} holds no two people with enough photos to choose limits on")
         evaluation = IdentityEvaluation(people)
         for name, recogniser in recognisers.items():
-            chosen[name] = choose_limits(evaluation, recogniser, lambda name=name: advance(f"limits, {name}"))
-        write_limits(weights, chosen["own"])
+            found = calibrate(evaluation, recogniser, lambda side, name=name: advance(f"limits at {side} px, {name}"))
+            if name == "own":
+                keep(found, read_tensors(weights)[0], weights)
+            else:
+                drawn = torch.from_numpy(recogniser.embed([probe()])[0])
+                keep(found, {"probe": drawn}, options.runs / CALIBRATION.name)
+            recognisers[name] = recogniser.calibrated(found)
     people = read_faces(options.data)
     if len(people.names) < 2:
         raise InputError(f"{options.data} must hold photos of two people at least, in which a face is found")
@@ -198,7 +206,7 @@ def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda wh
         evaluation = IdentityEvaluation(shown, moments=moments) if shown else None
         for side in SIDES if evaluation else ():
             for name, recogniser in recognisers.items():
-                limits = chosen[name][side] if chosen else recogniser.limits(side)
+                limits = recogniser.limits(side)
                 for condition, scores in evaluation.scores(recogniser, side).items():
                     row = {"recogniser": name, "side": side, "condition": condition, "same": limits.same}
                     row |= {"other": limits.other, "comparisons": len(scores.others), **scores.rates(limits)}
@@ -210,9 +218,6 @@ def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda wh
         "photos": len(people.person),
         "machine": machine(),
         "weights": digest(weights),
-        "limits": {
-            name: {side: [one.same, one.other] for side, one in found.items()} for name, found in chosen.items()
-        },
         "rows": rows,
         "clips": len(clips.names) if clips else 0,
         "calls": calls,
@@ -233,31 +238,30 @@ def clip_people(folder: Path) -> People:
     )
 
 
-def write_limits(weights: Path, limits: dict[int, Limits]) -> None:
-    """Into the file's metadata. Raises InputError."""
-    try:
-        with safe_open(weights, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{weights} cannot be read: {error}") from error
-    kept = {str(side): [found.same, found.other] for side, found in limits.items()}
-    partial = weights.with_name(weights.name + ".partial")
-    save_file(tensors, partial, metadata={"limits": json.dumps(kept)})
-    partial.replace(weights)
+def keep(calibration: Calibration, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Writes the tensors, in half precision, with what was measured beside them, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    halves = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
+    means = torch.from_numpy(calibration.means).half()
+    save_file({**halves, "means": means}, partial, metadata=calibration.metadata())
+    partial.replace(path)
 
 
-def choose_limits(
-    evaluation: IdentityEvaluation, recogniser: Recogniser, advance: Callable[[], None]
-) -> dict[int, Limits]:
-    """By side, what holds clean and coded on these people, with a margin."""
-    limits = {}
+def calibrate(
+    evaluation: IdentityEvaluation, recogniser: NetworkRecogniser, advance: Callable[[int], None]
+) -> Calibration:
+    """What holds clean and coded on these people, with a margin."""
+    faces = [evaluation.people.face(number) for number in range(len(evaluation.people.person))]
+    means = np.stack([recogniser.embed([coarsened(face, side) for face in faces]).mean(0) for side in SIDES])
+    centred, limits = recogniser.calibrated(Calibration({}, means)), {}
     for side in SIDES:
-        found = evaluation.scores(recogniser, side).values()
+        found = evaluation.scores(centred, side).values()
         same = max(float(np.quantile(scores.others, 1 - FALSE_ACCEPTS)) for scores in found)
         other = min(float(np.quantile(scores.own, FALSE_REJECTS)) for scores in found)
         limits[side] = Limits(round(same, 4), round(other, 4))
-        advance()
-    return limits
+        advance(side)
+    return Calibration(limits, means)
 
 
 FORMS = {"same": ".2f", "false_accepts": ".3%", "false_rejects": ".1%", "excluded": ".0%", "denied": ".1%"}
