@@ -185,8 +185,12 @@ def evaluate(
     ] = None,
     sheet: Annotated[Path | None, typer.Option(help="Where to write a contact sheet, such as OUT.png.")] = None,
     table: Annotated[str | None, typer.Option(help="The paper's table, 1 to 7, 8 for Figure 8, or all.")] = None,
+    identity: Annotated[
+        bool,
+        typer.Option("--identity", help="How surely faces are recognised; with --train, limits are chosen anew."),
+    ] = False,
     runs: Annotated[Path, typer.Option(help="Where tables keep figures and training runs.")] = Path("runs/evaluation"),
-    train: Annotated[Path | None, typer.Option(help="Photos to train ablations on (tables 2, 3, 6, 7, 8).")] = None,
+    train: Annotated[Path | None, typer.Option(help="Photos for ablations (tables 2, 3, 6, 7, 8), or limits.")] = None,
     iterations: Annotated[int, typer.Option(min=1, help="Steps of training of each ablation.")] = 1000,
     vgg: Annotated[Path | None, typer.Option(help="VGG weights for table 6 [default: torchvision's download].")] = None,
     clips: Annotated[Path | None, typer.Option(help="Folder with videos (tables 2, 3, 5).")] = None,
@@ -199,7 +203,9 @@ def evaluate(
     from hime_core.evaluation.command import EvaluateOptions
     from hime_core.evaluation.tables import TableOptions
 
-    if table or report:
+    if identity:
+        commands.identity(data, runs, weights, train, peers, clips, report, json)
+    elif table or report:
         settings = TableOptions(
             data=data,
             runs=runs,

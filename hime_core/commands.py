@@ -113,13 +113,12 @@ def evaluate(options: EvaluateOptions, *, target: Path | None) -> None:
 
 
 def tables(table: str | None, options: TableOptions, *, report: Path | None, target: Path | None) -> None:
-    from hime_core.evaluation.report import chosen, make_tables, render, write_report
+    from hime_core.evaluation.report import check_report, chosen, make_tables, render, write_report
     from hime_core.evaluation.store import write_json
     from hime_core.evaluation.table import from_dict
 
     check_folders(target, report)
-    if report and report.suffix != ".md":
-        raise InputError(f"--report {report}: it must end in .md")
+    check_report(report)
     found = make_tables(chosen(table) if table else [], options)
     for made in found.values():
         print("\n".join(render(table) for table in from_dict(made)))
@@ -127,6 +126,36 @@ def tables(table: str | None, options: TableOptions, *, report: Path | None, tar
         write_json(target, found)
     if report:
         write_report(report, options.runs)
+
+
+def identity(
+    data: Path,
+    runs: Path,
+    weights: str | None,
+    train: Path | None,
+    peers: Path | None,
+    clips: Path | None,
+    report: Path | None,
+    target: Path | None,
+) -> None:
+    from hime_core.evaluation.identity import IdentityOptions, measure, render
+    from hime_core.evaluation.report import NAME_OF_IDENTITY, check_report, write_report
+    from hime_core.evaluation.store import write_json
+
+    check_folders(target, report)
+    check_report(report)
+    if train and not weights:
+        raise InputError("--identity with --train writes limits into a file: name it by --weights")
+    options = IdentityOptions(data, runs, Path(weights) if weights else None, train, peers, clips)
+    with Progress(TextColumn("{task.description}"), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("photos", total=None)
+        found = measure(options, lambda what: bar.update(task, description=what))
+    write_json(runs / f"{NAME_OF_IDENTITY}.json", found)
+    print(render(found))
+    if target:
+        write_json(target, found)
+    if report:
+        write_report(report, runs)
 
 
 def check_folders(*targets: Path | None) -> None:

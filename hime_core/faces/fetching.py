@@ -33,7 +33,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("HIME_CACHE") or Path(base) / "hime")
 
 
-def cached_or_fetched(weights: str, timeout_s: float = TIMEOUT_S, whole_s: float = WHOLE_S) -> Path | None:
+def cached_or_fetched(weights: str) -> Path | None:
     """Where the cache holds the file; else None, and a thread of its own fetches it.
 
     weights: "casia", whose publisher states no checksum, so that what it embeds is compared instead; or a URL with
@@ -54,7 +54,7 @@ def cached_or_fetched(weights: str, timeout_s: float = TIMEOUT_S, whole_s: float
     with _lock:
         if target not in _under_way:
             _under_way.add(target)
-            arguments = (url, target, check, timeout_s, whole_s)
+            arguments = (url, target, check)
             threading.Thread(target=_fetch, args=arguments, name="fetch-identity", daemon=True).start()
     return None
 
@@ -69,11 +69,11 @@ def _source(weights: str) -> tuple[str, str | None]:
     return url, digits.lower()
 
 
-def _fetch(url: str, target: Path, check: Callable[[Path], None], timeout_s: float, whole_s: float) -> None:
+def _fetch(url: str, target: Path, check: Callable[[Path], None]) -> None:
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _save(url, partial, timeout_s, time.monotonic() + whole_s)
+        _save(url, partial, time.monotonic() + WHOLE_S)
         check(partial)
         partial.replace(target)
         _log.info("face recognition: %s is in the cache and will be used from the next start on", url)
@@ -85,9 +85,9 @@ def _fetch(url: str, target: Path, check: Callable[[Path], None], timeout_s: flo
             _under_way.discard(target)
 
 
-def _save(url: str, partial: Path, timeout_s: float, deadline: float) -> None:
+def _save(url: str, partial: Path, deadline: float) -> None:
     size = 0
-    with urllib.request.urlopen(url, timeout=timeout_s) as answer, partial.open("wb") as file:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, partial.open("wb") as file:
         while chunk := answer.read1(_CHUNK):
             size += len(chunk)
             if size > MOST_BYTES:

@@ -30,8 +30,8 @@ class FacePicture:
 
 @dataclass(frozen=True)
 class Limits:
-    """Cosines. same: at or above it, two faces are one person (at most 1 in 1,000 of others' faces reach it), and over 1
-    where faces of that size never tell; other: below it they are two people (at most 1 in 100 of a person's own faces).
+    """Cosines. same: at or above it, two faces are one person (at most 1 in 1,000 of others' faces reach it); over 1
+    where faces of that size never tell. other: below it they are two people (at most 1 in 100 of a person's own faces).
     """
 
     same: float
