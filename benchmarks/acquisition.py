@@ -29,7 +29,7 @@ from benchmarks.people import person_of
 from hime_core.faces.detector import COPY_WIDTH, Detection, MtcnnDetector, ScanningDetector
 from hime_core.faces.geometry import Box
 from hime_core.faces.watch import FaceWatch
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 from tests.media.portrait import FPS as CODED_FPS
 from tests.media.portrait import Person
 

@@ -20,20 +20,20 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from hime_core.data.codec import Codec
 from hime_core.engine import FaceRequest
-from hime_core.engine.references import ReferenceCutter
 from hime_core.evaluation.clips import clips_in
 from hime_core.evaluation.evaluate import infer
 from hime_core.evaluation.metrics import Figures, Meter, mean_figures
 from hime_core.evaluation.perceptual import Identity, Lpips
 from hime_core.evaluation.store import write_json
-from hime_core.exemplar import Exemplar, cut_exemplar
+from hime_core.exemplars.exemplar import Exemplar, cut_exemplar
+from hime_core.exemplars.references import ReferenceCutter
 from hime_core.faces.detector import Detection, MtcnnDetector
 from hime_core.faces.geometry import Headshot, headshot_of
 from hime_core.model.checkpoint import load_weights
 from hime_core.model.hime import Hime
-from hime_core.picture import Picture
-from hime_core.training.codec import Codec
+from hime_core.video.picture import Picture
 
 WIDTH, HEIGHT = 320, 180
 FRAMES, FIRST, EVERY = 240, 60, 20

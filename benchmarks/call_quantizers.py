@@ -21,10 +21,10 @@ import numpy as np
 
 from benchmarks.call_checkpoints import Camera
 from benchmarks.damaged_faces import LARGE, SMALL
+from hime_core.data.codec import CODECS, Codec, transmit
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import Headshot, headshot_of
-from hime_core.picture import Picture
-from hime_core.training.codec import CODECS, Codec, transmit
+from hime_core.video.picture import Picture
 
 AREAS = (320 * 180, 640 * 360)
 RATES = (60_000, 100_000, 200_000, 400_000, 600_000)

@@ -23,12 +23,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hime_core.faces.damage import STEPS, WEIGHTS, DamageEstimator, DamageNetwork, prepared
-from hime_core.faces.detector import MtcnnDetector
-from hime_core.picture import Picture
-from hime_core.training.clips import clip_files
-from hime_core.training.codec import CODECS, Codec
-from hime_core.training.damage import (
+from hime_core.data.clips import clip_files
+from hime_core.data.codec import CODECS, Codec
+from hime_core.data.damaged import (
     SETTLED,
     call_options,
     clip_faces,
@@ -41,6 +38,9 @@ from hime_core.training.damage import (
     read_shown,
     target,
 )
+from hime_core.faces.damage import STEPS, WEIGHTS, DamageEstimator, DamageNetwork, prepared
+from hime_core.faces.detector import MtcnnDetector
+from hime_core.video.picture import Picture
 
 SIDES, RATES, SIZE = (130, 160, 200), (60, 150, 300, 800), (640, 360)  # headshots, kbit/s, frame
 FINE, COARSE, THRESHOLD = 14.0, 36.0, 24.0  # steps that the threshold is to tell apart

@@ -25,14 +25,14 @@ from PIL import Image
 from rich.progress import track
 
 from benchmarks.call_checkpoints import Camera, face, read, send
-from hime_core.bank import cut_exemplar
 from hime_core.engine import FaceRequest
-from hime_core.engine.references import ReferenceCutter
 from hime_core.evaluation.clips import clips_in
 from hime_core.evaluation.evaluate import infer
 from hime_core.evaluation.metrics import Figures, Meter, mean_figures
 from hime_core.evaluation.perceptual import Identity, Lpips
 from hime_core.evaluation.store import write_json
+from hime_core.exemplars.bank import cut_exemplar
+from hime_core.exemplars.references import ReferenceCutter
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import headshot_of
 from hime_core.model.checkpoint import load_weights

@@ -22,7 +22,7 @@ from aiortc.codecs.base import Encoder as AiortcEncoder
 from aiortc.codecs.h264 import H264Encoder, h264_depayload
 from aiortc.codecs.vpx import Vp8Encoder, vp8_depayload
 
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import VideoEncoder, find_h264
 

@@ -25,7 +25,7 @@ from benchmarks import relays
 from hime_core.engine import Backend, BatchingEngine, build_backend
 from hime_core.engine.protocol import FaceRequest
 from hime_core.evaluation.bench import medians
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Headshot
 from hime_core.model.checkpoint import DEFAULT_WEIGHTS, load_weights
 from hime_core.model.count import multiply_accumulates

@@ -28,12 +28,12 @@ import numpy as np
 from benchmarks.people import person_of
 from hime_core.compositing.render import Renderer
 from hime_core.engine import BatchingEngine, FaceRequest, Overload, build_engine
-from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.evaluation.metrics import psnr
 from hime_core.evaluation.warp import Flow, warp_error
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
 from hime_core.people.people import People
-from hime_core.picture import Picture
+from hime_core.stream.enhancer import Enhancer, EnhancerConfig
+from hime_core.video.picture import Picture
 from tests.media.portrait import CLOSE_FRAMES, FPS, WALK_FRAMES, Person, Portrait, face_region, truth
 
 FIRST = CLOSE_FRAMES - 35  # enough of the person close to fill a bank

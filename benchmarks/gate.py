@@ -27,20 +27,20 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from hime_core.coding import CodingDecoder
 from hime_core.compositing.render import Renderer
 from hime_core.engine import BatchingEngine, build_engine
-from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.evaluation.clips import clips_in
 from hime_core.evaluation.metrics import Figures, Meter, mean_figures
 from hime_core.evaluation.perceptual import Identity, Lpips
 from hime_core.evaluation.store import write_json
-from hime_core.exemplar import Exemplar, cut_exemplar
+from hime_core.exemplars.exemplar import Exemplar, cut_exemplar
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
-from hime_core.gate import Gate, Verdict, lr_side
 from hime_core.people.people import People
-from hime_core.picture import Picture
+from hime_core.stream.enhancer import Enhancer, EnhancerConfig
+from hime_core.stream.gate import Gate, Verdict, lr_side
+from hime_core.video.coding import CodingDecoder
+from hime_core.video.picture import Picture
 from server.proof.plan import Timing
 from server.proof.scene import Clip, Scene, Unusable, cut, framed, moved, read_clip, stage
 from server.proof.stream import Stream, encode

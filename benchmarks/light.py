@@ -15,7 +15,7 @@ import httpx
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCRtpTransceiver, RTCSessionDescription
 
 from benchmarks.replay import Clip, Replay
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 from server.media.receive.payload import payload_info
 from tests.media.portrait import number_of
 

@@ -22,8 +22,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.soak import OneFarFace
-from hime_core.enhancer import Enhancer
 from hime_core.people.people import People
+from hime_core.stream.enhancer import Enhancer
 from tests.media.forwarder import forwarding
 from tests.media.helpers import FakeEnhancer, serving, until
 from tests.media.impaired import ImpairedPeer

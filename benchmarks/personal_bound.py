@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hime_core.data.headshots import PHOTO_SIDE, read_identities
 from hime_core.model.checkpoint import load_weights
 from hime_core.model.hime import Hime
-from hime_core.training.headshots import PHOTO_SIDE, read_identities
 from hime_core.training.losses import psnr_loss
 
 BATCH, PERSONAL = 16, 6  # pairs a step, and how many of them show the person

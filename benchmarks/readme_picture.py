@@ -13,11 +13,11 @@ import numpy as np
 
 from hime_core.compositing.render import Renderer
 from hime_core.engine import BatchingEngine, build_engine
-from hime_core.enhancer import Enhanced, Enhancer, EnhancerConfig
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import crop, resized
 from hime_core.people.people import People
-from hime_core.picture import Picture
+from hime_core.stream.enhancer import Enhanced, Enhancer, EnhancerConfig
+from hime_core.video.picture import Picture
 from server.proof.scene import cut, moved
 from tests.media.portrait import CLOSE_FRAMES, FPS, WALK_FRAMES, Portrait, face_region, truth
 from tests.media.test_damaged_faces import Shown, Stream

@@ -24,9 +24,9 @@ from PIL import Image
 
 from hime_core.evaluation.evaluate import infer
 from hime_core.evaluation.lists import Item, draw_list
+from hime_core.faces.registration import Registration, luma
 from hime_core.model.checkpoint import load_weights
 from hime_core.model.hime import Hime
-from hime_core.registration import Registration, luma
 
 
 def main() -> None:

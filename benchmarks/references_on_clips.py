@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from hime_core.engine.references import ReferenceCutter
 from hime_core.evaluation.clips import ClipEvaluation, LandmarksOnly, clips_in
 from hime_core.evaluation.store import write_json
+from hime_core.exemplars.references import ReferenceCutter
 from hime_core.model.checkpoint import DEFAULT_WEIGHTS, load_weights
 
 

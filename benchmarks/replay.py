@@ -11,7 +11,7 @@ from fractions import Fraction
 import av
 from aiortc import MediaStreamTrack
 
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import VideoEncoder
 from tests.media.portrait import CLOSE_FRAMES, HEIGHT, WALK_FRAMES, Portrait

@@ -111,7 +111,7 @@ def relay(ready, stop, stand_ins: bool) -> None:
 
 def publish(url: str, started, stop) -> None:
     async def run() -> None:
-        from hime_core.picture import Picture
+        from hime_core.video.picture import Picture
         from tests.media.helpers import MovingVideo, Peer
 
         class Face(MovingVideo):

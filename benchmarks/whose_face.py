@@ -33,18 +33,18 @@ import av
 import cv2
 import numpy as np
 
-from hime_core.coding import Coding, CodingDecoder
+from hime_core.data import damaged as damage
+from hime_core.data.damaged import FPS, Shown, call_options, laid, read_shown
 from hime_core.engine import FaceRequest
-from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.evaluation.clips import clips_in
 from hime_core.evaluation.store import write_json
-from hime_core.exemplar import Exemplar, cut_exemplar
+from hime_core.exemplars.exemplar import Exemplar, cut_exemplar
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
 from hime_core.faces.recognition import Recogniser, load_recogniser
 from hime_core.people.people import People
-from hime_core.picture import Picture
-from hime_core.training import damage
-from hime_core.training.damage import FPS, Shown, call_options, laid, read_shown
+from hime_core.stream.enhancer import Enhancer, EnhancerConfig
+from hime_core.video.coding import Coding, CodingDecoder
+from hime_core.video.picture import Picture
 
 SIZE, CLOSE = (640, 360), 160
 CASES = ("stays", "returns", "reconnect", "chair", "cut", "swap", "photo", "wrong")

@@ -16,15 +16,15 @@ from hime_core.errors import InputError
 if TYPE_CHECKING:
     from hime_core.evaluation.command import EvaluateOptions
     from hime_core.evaluation.tables import TableOptions
-    from hime_core.exemplar import Exemplar
+    from hime_core.exemplars.exemplar import Exemplar
     from hime_core.faces.detector import Detector
 
 
 def enhance(
     source: Path, target: Path, *, exemplars: Path | None, layout: str, compare: bool, weights: str, as_json: bool
 ) -> None:
-    from hime_core import offline
     from hime_core.engine import build_engine
+    from hime_core.stream import files as offline
 
     arrangement = parse_layout(layout)
     if not target.parent.is_dir():
@@ -76,7 +76,7 @@ def pack(
     cache: Path | None,
     as_json: bool,
 ) -> None:
-    from hime_core.training.packing import pack as run
+    from hime_core.data.packing import pack as run
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:

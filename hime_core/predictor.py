@@ -14,20 +14,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hime_core.bank import ExemplarBank
 from hime_core.compositing.detail import difference, luma_of, patch
 from hime_core.compositing.layout import Placement
 from hime_core.compositing.render import add_patches, place
 from hime_core.engine import best_device, build_backend
 from hime_core.engine.protocol import FaceRequest
-from hime_core.engine.references import ReferenceCutter
+from hime_core.exemplars.bank import ExemplarBank
+from hime_core.exemplars.photos import UnusablePhoto, exemplar_from_photo
+from hime_core.exemplars.references import ReferenceCutter
 from hime_core.faces.detector import Detection, Detector, MtcnnDetector
 from hime_core.faces.geometry import crop, face_square, headshot_of, resized
 from hime_core.faces.quality import yaw_degrees
-from hime_core.gate import lr_side
 from hime_core.model.hime import Hime
-from hime_core.photos import UnusablePhoto, exemplar_from_photo
-from hime_core.picture import Picture
+from hime_core.stream.gate import lr_side
+from hime_core.video.picture import Picture
 
 REFERENCES = 3
 
@@ -35,7 +35,7 @@ REFERENCES = 3
 class HimePredictor:
     """Gives the faces of one person in pictures their details back. For one thread.
 
-    For streams of video there is `hime_core.enhancer.Enhancer`, which tracks, times and carries along.
+    For streams of video there is `hime_core.stream.enhancer.Enhancer`, which tracks, times and carries along.
     """
 
     def __init__(self, model: Hime, detector: Detector | None = None, device: str | None = None) -> None:

@@ -145,7 +145,7 @@ def _recogniser(settings: Settings) -> str:
 def _engine(settings: Settings) -> str:
     """Times one face of LR 32 with three references, their registration included."""
     from hime_core.engine import FaceRequest, build_engine
-    from hime_core.exemplar import Exemplar
+    from hime_core.exemplars.exemplar import Exemplar
     from hime_core.faces.geometry import Headshot
 
     device = None if settings.device == "auto" else settings.device

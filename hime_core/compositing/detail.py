@@ -15,7 +15,7 @@ import numpy as np
 
 from hime_core.arrays import F32, U8, Array
 from hime_core.faces.geometry import FaceSquare, crop, resized
-from hime_core.registration import Registration, similarity
+from hime_core.faces.registration import Registration, similarity
 
 FEATHER = 0.12  # of the side
 LOCAL_MEAN_CELLS = 4  # the difference's mean is taken away on a grid of so many cells

@@ -13,11 +13,11 @@ from hime_core.arrays import Array
 from hime_core.compositing.detail import Patch
 from hime_core.compositing.layout import USUAL_WIDTH, Layout, Placement, View, Zoom, upscaled
 from hime_core.faces.geometry import Headshot
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 
 
 class Renderable(Protocol):
-    """What a frame must have to be rendered; hime_core.enhancer.Enhanced is one."""
+    """What a frame must have to be rendered; hime_core.stream.enhancer.Enhanced is one."""
 
     @property
     def picture(self) -> Picture: ...

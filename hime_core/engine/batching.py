@@ -11,8 +11,8 @@ import numpy as np
 
 from hime_core.arrays import U8
 from hime_core.engine.protocol import Backend, FaceRequest, Overload
-from hime_core.engine.references import ReferenceCutter
 from hime_core.engine.waiting import WaitingRoom, Work
+from hime_core.exemplars.references import ReferenceCutter
 
 LINGER = 0.003  # seconds that a batch waits for company where the backend gains from it
 SMOOTHING = 0.2

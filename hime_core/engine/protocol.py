@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hime_core.arrays import F32, U8
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.exemplar import Exemplar
 
 
 @dataclass(frozen=True, eq=False)

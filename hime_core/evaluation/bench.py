@@ -18,10 +18,10 @@ from hime_core.arrays import Array
 from hime_core.engine import Backend, NcnnBackend, TorchBackend
 from hime_core.errors import InputError
 from hime_core.evaluation.store import Record
+from hime_core.faces.registration import Registration
 from hime_core.model import alignment
 from hime_core.model.checkpoint import load_weights
 from hime_core.model.count import multiply_accumulates, parameter_count
-from hime_core.registration import Registration
 
 SIDES = (32, 64)
 REFERENCES = (1, 3)

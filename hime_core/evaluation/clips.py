@@ -13,11 +13,11 @@ from PIL import Image
 
 from hime_core.arrays import Array
 from hime_core.engine import FaceRequest
-from hime_core.engine.references import ReferenceCutter
 from hime_core.errors import InputError
 from hime_core.evaluation.evaluate import infer
 from hime_core.evaluation.metrics import Figures, Meter, mean_figures
-from hime_core.exemplar import Exemplar, cut_exemplar
+from hime_core.exemplars.exemplar import Exemplar, cut_exemplar
+from hime_core.exemplars.references import ReferenceCutter
 from hime_core.faces.detector import Detection, MtcnnDetector
 from hime_core.faces.geometry import crop, headshot_of
 from hime_core.model.hime import Hime

@@ -18,9 +18,9 @@ from hime_core.evaluation.lists import Item
 from hime_core.evaluation.metrics import Figures, Meter, mean_figures
 from hime_core.evaluation.peers import Peer
 from hime_core.evaluation.store import Record
+from hime_core.faces.registration import Registration, luma
 from hime_core.model.count import multiply_accumulates, parameter_count
 from hime_core.model.hime import Hime
-from hime_core.registration import Registration, luma
 
 Pictures = dict[str, Array]  # "bicubic", "model" and each peer's by name, uint8 (side, side, 3)
 

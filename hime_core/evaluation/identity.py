@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from hime_core.data.clips import CutOptions, read_clips
+from hime_core.data.damaged import call_options, coded, noisy
 from hime_core.errors import InputError
 from hime_core.evaluation.perceptual import IDENTITY
 from hime_core.evaluation.store import digest, machine
@@ -32,10 +34,8 @@ from hime_core.faces.networks import (
     read_tensors,
 )
 from hime_core.faces.recognition import OWN, SIDES, FacePicture, Limits, Recogniser, coarsened, likeness
-from hime_core.picture import Picture
-from hime_core.training.clips import CutOptions, read_clips
-from hime_core.training.damage import call_options, coded, noisy
 from hime_core.training.people import People, held_out, read_faces
+from hime_core.video.picture import Picture
 
 KBPS, FRAME = 60, (320, 180)
 LENGTH, APART = 37, 12  # frames of a call; those between looks at the face, of which the last counts as one probe alone

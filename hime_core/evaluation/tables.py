@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from hime_core.engine.references import ReferenceCutter
 from hime_core.errors import InputError
 from hime_core.evaluation import ablations, paper
 from hime_core.evaluation.clips import NEAR, ClipEvaluation, LandmarksOnly, clips_in
@@ -22,6 +21,7 @@ from hime_core.evaluation.peers import build_peers
 from hime_core.evaluation.perceptual import Identity, Lpips
 from hime_core.evaluation.store import Record, Store, digest
 from hime_core.evaluation.table import Cells, Row, Table
+from hime_core.exemplars.references import ReferenceCutter
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.model.build import build
 from hime_core.model.checkpoint import WEIGHTS, find_weights, load_weights

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.recognition import SIDES, Recogniser, likeness
 from hime_core.people.looks import coarse
 

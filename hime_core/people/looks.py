@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Headshot, crop, face_square
 from hime_core.faces.recognition import SIDES, FacePicture, Recogniser, coarsened, likeness
 

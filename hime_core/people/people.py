@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import RLock
 
-from hime_core.bank import ExemplarBank
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.bank import ExemplarBank
+from hime_core.exemplars.exemplar import Exemplar
 
 MOST = 6  # people without a name that are remembered; those not seen for longest go first
 

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from hime_core.arrays import Array
-from hime_core.training.codec import CODECS, Codec, transmit
-from hime_core.training.degradations import blur, jpeg
+from hime_core.data.codec import CODECS, Codec, transmit
+from hime_core.data.degradations import blur, jpeg
 
 KERNELS = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS)
 # The constant quantizers that leave a face as far from its source as the rate control of a call does, measured on seven

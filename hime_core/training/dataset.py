@@ -15,10 +15,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from hime_core.arrays import Array
-from hime_core.errors import InputError
-from hime_core.registration import Registration, luma, similarity
-from hime_core.training.degradations import degrade_lr, degrade_reference, relight, tint, turn_with
-from hime_core.training.headshots import (
+from hime_core.data.degradations import degrade_lr, degrade_reference, relight, tint, turn_with
+from hime_core.data.headshots import (
     PHOTO_SIDE,
     Person,
     Shot,
@@ -27,6 +25,8 @@ from hime_core.training.headshots import (
     read_people,
     resize,
 )
+from hime_core.errors import InputError
+from hime_core.faces.registration import Registration, luma, similarity
 
 __all__ = ["PHOTO_SIDE", "PairDataset", "PairOptions", "read_identities"]
 
@@ -146,7 +146,7 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
         people = list(read_people(source) if isinstance(source, Path) else source)
         people = [person for person in people if not (person.clip and person.name in exclude)]
         if clips:
-            from hime_core.training.clips import read_clips
+            from hime_core.data.clips import read_clips
 
             people += read_clips(clips, exclude, cache)
         self.options, self.seed, self.length, self.people = options, seed, length, people

@@ -10,14 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hime_core.data.codec import CODECS, transmit
+from hime_core.data.damaged import QUANTIZERS, noisy
+from hime_core.data.degradations import relight, tint
+from hime_core.data.headshots import read_identities, read_photo
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box, resized
 from hime_core.faces.networks import ABOVE, LANDMARKS, SIDE, aligned, similarity
 from hime_core.faces.recognition import FacePicture
-from hime_core.training.codec import CODECS, transmit
-from hime_core.training.damage import QUANTIZERS, noisy
-from hime_core.training.degradations import relight, tint
-from hime_core.training.headshots import read_identities, read_photo
 
 KEPT_SIDE = 192  # pixels of a headshot that training keeps
 ENOUGH = 8  # photos of a person whom thresholds are chosen on

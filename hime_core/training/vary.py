@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hime_core.arrays import Array
-from hime_core.training.degradations import FIELD, GAIN, GAMMA, GROWTH, KNOTS, OFFSET, SHIFT, TINT, TURN
+from hime_core.data.degradations import FIELD, GAIN, GAMMA, GROWTH, KNOTS, OFFSET, SHIFT, TINT, TURN
 
 
 @dataclass(frozen=True)

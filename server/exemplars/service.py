@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Box
 from server.exemplars.store import PhotoStore, StorageError, StoredPhoto, StoreFull
 from server.exemplars.upload import Photo, read_photo
@@ -149,7 +149,7 @@ class ExemplarService:
         return [self._seek(photo) for photo in [read_photo(data, i, *limits) for i, data in enumerate(files, 1)]]
 
     def _seek(self, photo: Photo) -> Examined:
-        from hime_core.photos import UnusablePhoto, exemplar_from_photo
+        from hime_core.exemplars.photos import UnusablePhoto, exemplar_from_photo
 
         id = secrets.token_hex(16)
         detector = _Watched(self._detector.for_stream())

@@ -20,7 +20,7 @@ from sqlalchemy import JSON, create_engine, delete, event, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from hime_core.exemplar import Exemplar, resolution_of
+from hime_core.exemplars.exemplar import Exemplar, resolution_of
 from hime_core.faces.geometry import Box, Headshot
 
 JPEG_QUALITY = 95

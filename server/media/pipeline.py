@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 import av
 
-from hime_core.coding import Coding
 from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
-from hime_core.enhancer import Enhanced, Enhancer, Job
-from hime_core.picture import Picture
+from hime_core.stream.enhancer import Enhanced, Enhancer, Job
+from hime_core.video.coding import Coding
+from hime_core.video.picture import Picture
 from server.media.rates import RateMeter, Smoothed
 from server.media.receive.capture import CaptureClock
 from server.media.receive.freezes import Freezes

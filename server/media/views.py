@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 import av
 
-from hime_core.coding import Coding
 from hime_core.compositing.detail import Patch
 from hime_core.compositing.layout import USUAL_WIDTH, Layout, View, enlargement, width_class
 from hime_core.compositing.render import Placed, Renderer
 from hime_core.faces.geometry import Headshot
-from hime_core.picture import Picture
+from hime_core.video.coding import Coding
+from hime_core.video.picture import Picture
 from server.media.rates import Smoothed
 from server.media.receive.capture import CaptureClock
 from server.media.send.encoder import Codec, Encoding

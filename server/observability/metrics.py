@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client import generate_latest as exposition
 from prometheus_client.registry import Collector
 
-from hime_core.pace import REFERENCES, ladder
+from hime_core.stream.pace import REFERENCES, ladder
 from server.observability.history import History
 
 STAGES = (
@@ -162,7 +162,7 @@ class Metrics:
         self.history.sample("reference_gap", seconds)
 
     def quantizer(self, step: float) -> None:
-        """Of a received frame, as in `hime_core.coding.Coding`."""
+        """Of a received frame, as in `hime_core.video.coding.Coding`."""
         self._step.observe(step)
         self.history.sample("quantizer_step", step)
 

@@ -19,7 +19,7 @@ from aiortc.mediastreams import MediaStreamError
 
 from hime_core.compositing.layout import Layout, View
 from hime_core.faces.geometry import Headshot
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 from server.proof.numbers import number_in
 from server.proof.scene import Scene, cut, moved
 from server.proof.stream import CLOCK_RATE, Stream

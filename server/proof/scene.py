@@ -16,7 +16,7 @@ from PIL import Image
 from hime_core.errors import InputError
 from hime_core.faces.detector import Detection, MtcnnDetector
 from hime_core.faces.geometry import Headshot, headshot_of, iou
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 from server.proof.numbers import numbered
 from server.proof.plan import LEAD, Timing
 

@@ -9,11 +9,11 @@ from typing import Literal
 import cv2
 from pydantic import BaseModel, Field
 
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import crop
-from hime_core.job import SeenFace
 from hime_core.people.people import People, Person
 from hime_core.people.sightings import Verdict
+from hime_core.stream.job import SeenFace
 
 THUMBNAIL = 96  # pixels
 

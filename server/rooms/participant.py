@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hime_core.compositing.layout import Layout, View
-from hime_core.enhancer import Enhancer
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.exemplar import Exemplar
 from hime_core.people.people import People
+from hime_core.stream.enhancer import Enhancer
 from server.media.negotiation import Offer
 from server.media.pipeline import VideoPipeline
 from server.media.send.encoder import Encoding

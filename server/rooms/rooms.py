@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from aiortc import RTCIceServer
 
 from hime_core.compositing.layout import Layout, View
-from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.faces.damage import DamageEstimator
 from hime_core.people.people import People
+from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from server.media.negotiation import InvalidOffer, Offer
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Codec, Encoding, find_h264

@@ -27,12 +27,12 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError
 from fastapi import FastAPI
 
-from hime_core.coding import Coding
-from hime_core.enhancer import Enhanced
 from hime_core.faces.geometry import Headshot
-from hime_core.job import SeenFace
 from hime_core.people.people import People
-from hime_core.picture import Picture
+from hime_core.stream.enhancer import Enhanced
+from hime_core.stream.job import SeenFace
+from hime_core.video.coding import Coding
+from hime_core.video.picture import Picture
 from server import problems
 from server.observability.metrics import Metrics
 from server.proof.numbers import number_in, numbered

@@ -21,7 +21,7 @@ from aiortc.codecs.vpx import vp8_depayload
 from aiortc.rtp import RtcpSrPacket, RtpPacket
 
 from benchmarks.soak import picture_of_a_face
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 from tests.media.helpers import Peer, number_of, numbered
 
 SOUND_LEADS, SOUND_LAGS = 0.045, 0.125  # seconds, the most of each

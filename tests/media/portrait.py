@@ -15,7 +15,7 @@ import numpy as np
 from aiortc import MediaStreamTrack
 from skimage import data
 
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 
 WIDTH, HEIGHT, SCALE, FPS = 320, 180, 4, 20  # SCALE: of the truth, which is 1280x720
 CLOSE_SIDE, FAR_SIDE = 150.0, 31.0  # pixels of the call

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hime_core.compositing.render import Placed, Renderer
-from hime_core.enhancer import Enhanced
+from hime_core.stream.enhancer import Enhanced
 from tests.media.helpers import FakeEnhancer, FakeJob, MovingVideo, Tone, serving, until
 
 

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from skimage import data
 
-from hime_core.coding import CodingDecoder
 from hime_core.compositing.render import Renderer
 from hime_core.engine import BatchingEngine, build_engine
-from hime_core.enhancer import Enhanced, Enhancer, EnhancerConfig
 from hime_core.evaluation.metrics import psnr
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import Headshot
 from hime_core.people.people import People
-from hime_core.picture import Picture
+from hime_core.stream.enhancer import Enhanced, Enhancer, EnhancerConfig
+from hime_core.video.coding import CodingDecoder
+from hime_core.video.picture import Picture
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import VideoEncoder
 from server.proof.call import call

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from hime_core.engine import Engine
 from hime_core.faces.recognition import Recogniser
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 from server.app import Relay, create_app
 from server.settings import Settings
 from tests.media.helpers import Peer, until

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 from server.media.receive.capture import CaptureClock
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Encoding, VideoEncoder

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hime_core.engine.protocol import FaceRequest
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Headshot
 from hime_core.people.people import People
 from tests.media.helpers import MovingVideo, Peer, Relay, serving, until

@@ -8,12 +8,12 @@ import numpy as np
 from skimage import data
 
 from hime_core.engine import FaceRequest
-from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.faces.detector import Detection
 from hime_core.faces.geometry import Box
 from hime_core.faces.recognition import FacePicture, Limits
 from hime_core.people.people import People
-from hime_core.picture import Picture
+from hime_core.stream.enhancer import Enhancer, EnhancerConfig
+from hime_core.video.picture import Picture
 
 # The astronaut's face as MTCNN finds it, in the 512 px picture.
 FACE = Box(177, 66, 88, 118)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Headshot
 from hime_core.faces.recognition import Limits
 from hime_core.people.agreement import by_person, strangers

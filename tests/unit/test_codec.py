@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from hime_core.picture import Picture
+from hime_core.data.codec import CODECS, transmit
 from hime_core.training.call import KERNELS, CallOptions, call_lr, call_reference, draw_native, softened
-from hime_core.training.codec import CODECS, transmit
+from hime_core.video.picture import Picture
 
 FINE = CallOptions(frames=(4, 4), blur=0.0, noise=0.0, coarseness=(0.0, 0.0), clean=0.0, near_frames=(3, 8))
 

@@ -14,8 +14,8 @@ import pytest
 from av.video.frame import PictureType
 from skimage import data
 
-from hime_core.coding import VP8_STEPS, Coding, CodingDecoder, Vp8Steps
-from hime_core.picture import Picture
+from hime_core.video.coding import VP8_STEPS, Coding, CodingDecoder, Vp8Steps
+from hime_core.video.picture import Picture
 
 RATE = 25
 WIDTH, HEIGHT = 150, 100  # neither is a whole number of macroblocks

@@ -9,7 +9,7 @@ from hime_core.compositing.detail import FEATHER, Carrier, Detail, Patch, differ
 from hime_core.compositing.layout import WIDTHS, Zoom, enlargement, upscaled, width_class
 from hime_core.compositing.render import Renderer
 from hime_core.faces.geometry import FaceSquare, Headshot, crop, resized
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import pytest
 from safetensors import SafetensorError
 from skimage import data
 
+from hime_core.data.codec import CODECS, transmit
+from hime_core.data.damaged import TYPES, photo_faces, target
 from hime_core.faces.damage import LARGEST, STEPS, WEIGHTS, DamageEstimator, middle
 from hime_core.model.checkpoint import CheckpointError, find_weights
-from hime_core.picture import Picture
-from hime_core.training.codec import CODECS, transmit
-from hime_core.training.damage import TYPES, photo_faces, target
+from hime_core.video.picture import Picture
 
 THRESHOLD = 24.0
 FINE, COARSE = {"vp8": 10, "h264": 20}, {"vp8": 56, "h264": 44}  # steps of 7 and 6, of 92 and 101

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from skimage import data
 
+from hime_core.data.celebamask import IDENTITIES, IMAGES, MAPPING
+from hime_core.data.degradations import degrade_lr, degrade_reference, jpeg, relight, turn, turn_with
+from hime_core.data.headshots import CLIP_SIDE, Person, Shot, count, encode, mirrored, read_identities, read_people
+from hime_core.data.packing import MIB, pack, read_pack
 from hime_core.errors import InputError
 from hime_core.training import clips, packing
-from hime_core.training.celebamask import IDENTITIES, IMAGES, MAPPING
 from hime_core.training.dataset import PairDataset, PairOptions
-from hime_core.training.degradations import degrade_lr, degrade_reference, jpeg, relight, turn, turn_with
-from hime_core.training.headshots import CLIP_SIDE, Person, Shot, count, encode, mirrored, read_identities, read_people
-from hime_core.training.packing import MIB, pack, read_pack
 
 MARKS = np.float32([[0.38, 0.45], [0.6, 0.44], [0.5, 0.57], [0.41, 0.68], [0.59, 0.67]])
 KINDS = {"self_share": 0.0, "other_share": 0.0, "wrong_share": 0.0, "blank_share": 0.0}

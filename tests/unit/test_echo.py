@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from hime_core.data.headshots import Person, Shot, encode
 from hime_core.training.dataset import PairDataset, PairOptions
 from hime_core.training.echo import EchoPool, Sample, by_side
-from hime_core.training.headshots import Person, Shot, encode
 
 OPTIONS = PairOptions(batch=16, window=16, lr_sides=((16, 0.5), (24, 0.5)), counts=(1, 1, 1, 1), varied=0)
 

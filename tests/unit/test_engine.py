@@ -9,9 +9,9 @@ import torch
 from skimage import data
 
 from hime_core.engine import BatchingEngine, FaceRequest, Late, NcnnBackend, Overload, TorchBackend
-from hime_core.engine.references import ReferenceCutter
 from hime_core.engine.torch_backend import padded
-from hime_core.exemplar import cut_exemplar
+from hime_core.exemplars.exemplar import cut_exemplar
+from hime_core.exemplars.references import ReferenceCutter
 from hime_core.faces.geometry import Box
 from hime_core.model.hime import Hime, HimeConfig
 

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from hime_core.coding import Coding
-from hime_core.enhancer import GLANCE_EVERY
 from hime_core.faces.geometry import Box, headshot_of
-from hime_core.job import OnDemand
-from hime_core.picture import Picture
+from hime_core.stream.enhancer import GLANCE_EVERY
+from hime_core.stream.job import OnDemand
+from hime_core.video.coding import Coding
+from hime_core.video.picture import Picture
 from tests.unit.enhancer_stage import (
     BOB,
     CLOSE,

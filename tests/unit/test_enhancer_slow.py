@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hime_core.engine import FaceRequest, Late, Overload
-from hime_core.enhancer import Enhancer, EnhancerConfig
-from hime_core.pace import Pace, Plan
 from hime_core.people.people import People
+from hime_core.stream.enhancer import Enhancer, EnhancerConfig
+from hime_core.stream.pace import Pace, Plan
 from tests.unit.enhancer_stage import (
     FAR,
     Clock,

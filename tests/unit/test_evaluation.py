@@ -8,6 +8,7 @@ from PIL import Image
 from skimage import data
 
 from hime_core.cli import main
+from hime_core.data.degradations import turn
 from hime_core.errors import InputError
 from hime_core.evaluation.bench import bench, stages
 from hime_core.evaluation.command import EvaluateOptions, evaluate
@@ -17,11 +18,10 @@ from hime_core.evaluation.lists import Item, draw_list, native_sides, of_another
 from hime_core.evaluation.metrics import Meter, psnr, ssim
 from hime_core.evaluation.sheet import Sheet
 from hime_core.evaluation.store import Store, write_json
+from hime_core.faces.registration import luma
 from hime_core.model.checkpoint import load_weights, save_checkpoint
 from hime_core.model.count import multiply_accumulates
 from hime_core.model.hime import Hime, HimeConfig
-from hime_core.registration import luma
-from hime_core.training.degradations import turn
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from hime_core.engine.batching import BatchingEngine
-from hime_core.enhancer import Enhancer
 from hime_core.people.people import People
+from hime_core.stream.enhancer import Enhancer
 from server.media.pipeline import MAX_IN_FLIGHT, VideoPipeline
 from server.observability.metrics import Metrics
 from tests.unit.enhancer_stage import Scene

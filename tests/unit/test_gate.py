@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import LR_SIDES, Headshot
-from hime_core.gate import OPENS, TRACES, Gate, Verdict, lr_side
+from hime_core.stream.gate import OPENS, TRACES, Gate, Verdict, lr_side
 
 IMAGE, POINTS = np.zeros((8, 8, 3), np.uint8), np.zeros((5, 2), np.float32)
 SHARP = Exemplar("a", IMAGE, Headshot(4, 4, 200), POINTS, 1.0, 0.0, 0.5, "call", 1, 0.0, resolved=200.0, step=8.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hime_core.pace import Pace, ladder
+from hime_core.stream.pace import Pace, ladder
 
 FPS = 20
 

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from hime_core.coding import Coding
-from hime_core.enhancer import Enhancer
-from hime_core.exemplar import cut_exemplar
+from hime_core.exemplars.exemplar import cut_exemplar
 from hime_core.faces.geometry import Box
 from hime_core.faces.recognition import Limits
 from hime_core.people.people import MOST, People
+from hime_core.stream.enhancer import Enhancer
+from hime_core.video.coding import Coding
 from tests.unit.enhancer_stage import (
     ANN,
     BOB,

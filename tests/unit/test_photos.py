@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from skimage import data
 
-from hime_core.exemplar import LONGEST_SIDE
+from hime_core.exemplars.exemplar import LONGEST_SIDE
+from hime_core.exemplars.photos import UnusablePhoto, exemplar_from_photo
 from hime_core.faces.detector import Detection, MtcnnDetector
 from hime_core.faces.geometry import Box, headshot_of
-from hime_core.photos import UnusablePhoto, exemplar_from_photo
 
 BOX = Box(177.0, 61.0, 87.0, 112.0)
 

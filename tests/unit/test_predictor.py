@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from hime_core import Hime, HimePredictor
-from hime_core.photos import UnusablePhoto
+from hime_core.exemplars.photos import UnusablePhoto
 
 SIDE = 200  # of the part of the astronaut that is shown, in its picture of 512 px; 50 px far
 

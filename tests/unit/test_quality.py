@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from skimage import data
 
-from hime_core.exemplar import OF_CALL
+from hime_core.data.codec import transmit
+from hime_core.exemplars.exemplar import OF_CALL
 from hime_core.faces.quality import brightness, resolved, sharpness, yaw_degrees
-from hime_core.training.codec import transmit
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from aiortc.rtp import (
     unpack_remb_fci,
 )
 
-from hime_core.coding import Coding
+from hime_core.video.coding import Coding
 from server.media.receive.capture import CaptureClock
 from server.media.receive.decode import BACKLOG, Decoder, make_decoder
 from server.media.receive.jitter import ReceivedData

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from hime_core.registration import Registration, luma, similarity
+from hime_core.faces.registration import Registration, luma, similarity
 
 
 @pytest.fixture(scope="module")

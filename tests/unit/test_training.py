@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from skimage import data
 
+from hime_core.data.degradations import turn
 from hime_core.errors import InputError
 from hime_core.model.checkpoint import load_checkpoint, save_checkpoint
 from hime_core.model.hime import Hime, HimeConfig
 from hime_core.training.command import TrainSettings, build_model, build_pairs, on_device, parse_sides, train
 from hime_core.training.curve import draw_curve
 from hime_core.training.dataset import PairDataset, PairOptions
-from hime_core.training.degradations import turn
 from hime_core.training.losses import LossWeights
 from hime_core.training.trainer import FIRST_PAIRS, Trainer, TrainOptions
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from skimage import data
 
+from hime_core.data.headshots import Person, Shot, encode
 from hime_core.training.dataset import PairDataset, PairOptions
 from hime_core.training.echo import EchoPool, by_side
-from hime_core.training.headshots import Person, Shot, encode
 from hime_core.training.vary import as_variation, draw_variation, relit, shrunk, warped
 
 OPTIONS = PairOptions(batch=16, window=32, lr_sides=((32, 1.0),), counts=(0, 0, 1, 0), varied=1.0)

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 import av
 
-from hime_core.coding import Coding, CodingDecoder
+from hime_core.video.coding import Coding, CodingDecoder
 from server.media.receive.jitter import VIDEO_CLOCK, ReceivedData
 
 BACKLOG = 64  # encoded frames; more than two seconds behind, only a new keyframe helps

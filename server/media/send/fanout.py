@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 from server.media.send.bitrate import SharedTarget
 from server.media.send.encoder import Codec, Encoding, VideoEncoder
 from server.media.send.packetize import packetizer

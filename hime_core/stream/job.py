@@ -14,7 +14,7 @@ from hime_core.eligible import Eligible
 from hime_core.faces.geometry import Headshot
 from hime_core.faces.tracker import TrackedFace
 from hime_core.people.sightings import Verdict
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 
 Outcome = Literal["enhanced", "carried", "passed"]
 

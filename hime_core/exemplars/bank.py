@@ -12,7 +12,16 @@ from uuid import uuid4
 import cv2
 import numpy as np
 
-from hime_core.exemplar import CLEAN_STEP, OF_CALL, Exemplar, cut_exemplar, inside, kept, plausible, roll_degrees
+from hime_core.exemplars.exemplar import (
+    CLEAN_STEP,
+    OF_CALL,
+    Exemplar,
+    cut_exemplar,
+    inside,
+    kept,
+    plausible,
+    roll_degrees,
+)
 from hime_core.faces.geometry import Headshot, crop, headshot_of
 from hime_core.faces.quality import yaw_degrees
 from hime_core.faces.tracker import TrackedFace

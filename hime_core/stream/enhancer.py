@@ -12,26 +12,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hime_core.coding import Coding
 from hime_core.compositing.detail import Patch, difference, luma_of
 from hime_core.compositing.layout import enlargement
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
-from hime_core.exemplar import Exemplar, resolution_of
+from hime_core.exemplars.exemplar import Exemplar, resolution_of
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import ScanningDetector
 from hime_core.faces.geometry import LR_SIDES, FaceSquare, Headshot, crop, face_square, headshot_of, resized
 from hime_core.faces.quality import yaw_degrees
 from hime_core.faces.recognition import Recogniser
+from hime_core.faces.registration import luma
 from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
-from hime_core.gate import Gate
-from hime_core.job import Eligible, Enhanced, Job, OnDemand, Outcome, Request, SeenFace
-from hime_core.pace import REFERENCES, Pace
 from hime_core.people.people import People
 from hime_core.people.sightings import Sightings
-from hime_core.picture import Picture
-from hime_core.registration import luma
+from hime_core.stream.gate import Gate
+from hime_core.stream.job import Eligible, Enhanced, Job, OnDemand, Outcome, Request, SeenFace
+from hime_core.stream.pace import REFERENCES, Pace
+from hime_core.video.coding import Coding
+from hime_core.video.picture import Picture
 
 RELIEF = 0.8  # of the patience: an engine that answers within it is waited for again
 LARGEST = 384  # headshots, pixels: four times the largest LR side; larger ones would be shown at less than they have

@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 
 from hime_core.arrays import Array
-from hime_core.coding import Coding, CodingDecoder
+from hime_core.data.codec import CODECS, ENCODERS, Codec
+from hime_core.data.degradations import decoded
 from hime_core.faces.damage import LARGEST, STEPS
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import Headshot, headshot_of
-from hime_core.picture import Picture
-from hime_core.training.codec import CODECS, ENCODERS, Codec
-from hime_core.training.degradations import decoded
+from hime_core.video.coding import Coding, CodingDecoder
+from hime_core.video.picture import Picture
 
 FPS = 30
 SETTLED = 30  # frames of a call that are left out: rate control is still finding its quantizer

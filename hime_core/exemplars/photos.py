@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from hime_core.arrays import Array
-from hime_core.exemplar import OF_PHOTO, Exemplar, cut_exemplar, inside, plausible
+from hime_core.exemplars.exemplar import OF_PHOTO, Exemplar, cut_exemplar, inside, plausible
 from hime_core.faces.geometry import headshot_of
 
 if TYPE_CHECKING:

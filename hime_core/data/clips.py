@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 
 from hime_core.arrays import Array
+from hime_core.data.headshots import CLIP_SIDE, Person, Shot, encode
+from hime_core.data.packing import read_pack, write_pack
 from hime_core.errors import InputError
 from hime_core.faces.detector import Detection, MtcnnDetector, ScanningDetector
 from hime_core.faces.geometry import Headshot, crop, headshot_of
 from hime_core.faces.quality import sharpness
-from hime_core.training.headshots import CLIP_SIDE, Person, Shot, encode
-from hime_core.training.packing import read_pack, write_pack
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 FRAMES_PER_SECOND = 30  # of Shot.frame

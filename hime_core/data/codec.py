@@ -9,7 +9,7 @@ from typing import Literal
 import av
 
 from hime_core.arrays import Array
-from hime_core.picture import Picture
+from hime_core.video.picture import Picture
 
 Codec = Literal["vp8", "h264"]
 CODECS: tuple[Codec, ...] = ("vp8", "h264")

@@ -12,19 +12,19 @@ import av
 import numpy as np
 from PIL import Image, ImageOps
 
-from hime_core.coding import Coding, CodingDecoder
 from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
 from hime_core.engine import Engine
-from hime_core.enhancer import Enhancer, EnhancerConfig
 from hime_core.errors import InputError
-from hime_core.exemplar import Exemplar
+from hime_core.exemplars.exemplar import Exemplar
+from hime_core.exemplars.photos import PHOTO_SUFFIXES, UnusablePhoto, exemplar_from_photo
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import Detector, MtcnnDetector, ScanningDetector
 from hime_core.faces.recognition import load_recogniser
 from hime_core.people.people import People
-from hime_core.photos import PHOTO_SUFFIXES, UnusablePhoto, exemplar_from_photo
-from hime_core.picture import Picture
+from hime_core.stream.enhancer import Enhancer, EnhancerConfig
+from hime_core.video.coding import Coding, CodingDecoder
+from hime_core.video.picture import Picture
 
 MP4_AUDIO = ("aac", "mp3", "opus", "ac3", "flac", "alac")  # kept as they are; others become AAC
 QUALITY = {"crf": "18", "preset": "veryfast"}

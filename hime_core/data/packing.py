@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hime_core.errors import InputError
-from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box
-from hime_core.training.headshots import (
+from hime_core.data.headshots import (
     CLIP_SIDE,
     PHOTO_SIDE,
     Person,
@@ -25,6 +23,8 @@ from hime_core.training.headshots import (
     read_photo,
     resize,
 )
+from hime_core.errors import InputError
+from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box
 
 if TYPE_CHECKING:
     from hime_core.faces.detector import MtcnnDetector
@@ -69,7 +69,7 @@ def pack(
     in quality, then in size, until they fit; moments of clips are thinned out to 40 % of all. `advance` is told the
     stage, how much of it is done, and of how much. Raises InputError.
     """
-    from hime_core.training.clips import clip_files, read_clips
+    from hime_core.data.clips import clip_files, read_clips
 
     if mib <= 0:
         raise InputError(f"{mib:g} MiB hold nothing; give a size above 0")

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hime_core.exemplar import Exemplar, kept
+from hime_core.exemplars.exemplar import Exemplar, kept
 from hime_core.faces.geometry import LR_SIDES
 
 BETTER = 0.9  # times a face's resolved pixels that an exemplar must have to be used for it: less adds nothing

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from hime_core.arrays import Array
+from hime_core.data.degradations import decoded
 from hime_core.errors import InputError
-from hime_core.photos import PHOTO_SUFFIXES
-from hime_core.training.degradations import decoded
+from hime_core.exemplars.photos import PHOTO_SUFFIXES
 
 PHOTO_SIDE = 256
 CLIP_SIDE = 384  # largest of a headshot from a clip: what LR 96 needs at x4
@@ -56,7 +56,7 @@ class Person:
 
 def read_people(source: Path) -> list[Person]:
     """The training part of a folder of identities, of CelebAMask-HQ, or of a packed file. Raises InputError."""
-    from hime_core.training.packing import read_pack
+    from hime_core.data.packing import read_pack
 
     if source.is_file():
         return read_pack(source)
@@ -68,7 +68,7 @@ def read_identities(root: Path, split: str = "train") -> dict[str, list[Path]]:
 
     Raises InputError when there is none.
     """
-    from hime_core.training.celebamask import is_celebamask, read_celebamask
+    from hime_core.data.celebamask import is_celebamask, read_celebamask
 
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; give one that holds <identity>/<photo>.jpg")

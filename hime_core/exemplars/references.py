@@ -14,8 +14,8 @@ import numpy as np
 
 from hime_core.arrays import U8, Array
 from hime_core.engine.protocol import FaceRequest
-from hime_core.exemplar import Exemplar
-from hime_core.registration import Registration, luma, similarity
+from hime_core.exemplars.exemplar import Exemplar
+from hime_core.faces.registration import Registration, luma, similarity
 
 STEP = math.log(1.1)  # prepared sizes lie 10 % apart
 

@@ -1,0 +1,1 @@
+"""Photos and clips of people, and what a call makes of them: what networks are trained on and measured with."""

@@ -1,0 +1,1 @@
+"""Sharp pictures of people: the bank, photos, and how they become the network's references."""

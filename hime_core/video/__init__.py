@@ -1,0 +1,1 @@
+"""Frames as codecs give and take them."""
