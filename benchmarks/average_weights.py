@@ -13,7 +13,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from hime_core.model.checkpoint import load_weights, save_checkpoint
+from hime_core.model.checkpoint import save_checkpoint
+from hime_core.model.hime import Hime
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--mirrored", action="store_true")
     parser.add_argument("--half", action="store_true")
     args = parser.parse_args()
-    one, other = load_weights(args.one), load_weights(args.other)
+    one, other = Hime.from_pretrained(args.one), Hime.from_pretrained(args.other)
     if replace(one.config, mirrored=other.config.mirrored) != other.config:
         parser.error(f"{args.other} is no network like {args.one}; their hyper-parameters must be the same")
     theirs = other.state_dict()

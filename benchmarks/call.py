@@ -119,7 +119,7 @@ def main() -> None:
     context, url = multiprocessing.get_context("spawn"), f"http://127.0.0.1:{options.port}"
     stop, counts = context.Event(), context.Queue()
     with tempfile.TemporaryDirectory() as data:
-        command = [sys.executable, "-m", "hime_core.cli", "serve", "--port", str(options.port), "--data", data]
+        command = [sys.executable, "-m", "server.cli", "serve", "--port", str(options.port), "--data", data]
         relay = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         peers = []
         try:

@@ -31,7 +31,6 @@ from hime_core.exemplars.exemplar import Exemplar, cut_exemplar
 from hime_core.exemplars.references import ReferenceCutter
 from hime_core.faces.detector import Detection, MtcnnDetector
 from hime_core.faces.geometry import Headshot, headshot_of
-from hime_core.model.checkpoint import load_weights
 from hime_core.model.hime import Hime
 from hime_core.video.picture import Picture
 
@@ -53,7 +52,7 @@ def main() -> None:
     o = parser.parse_args()
     cv2.setNumThreads(1)
     meter = Meter(Lpips(o.critics), Identity(o.critics)) if o.critics else Meter()
-    models = {name: load_weights(name) for name in o.weights.split(",")}
+    models = {name: Hime.from_pretrained(name) for name in o.weights.split(",")}
     detector, rows, results = MtcnnDetector(), [], {}
     for path in track(clips_in(o.clips, [n for n in o.only.split(",") if n]), description="clips", transient=True):
         found = list(measure(path, detector, models, meter, o))

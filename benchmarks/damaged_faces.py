@@ -35,7 +35,6 @@ from hime_core.exemplars.bank import cut_exemplar
 from hime_core.exemplars.references import ReferenceCutter
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import headshot_of
-from hime_core.model.checkpoint import load_weights
 from hime_core.model.hime import Hime
 
 SIDE = 256  # at which pictures are compared
@@ -62,7 +61,7 @@ def main() -> None:
     o = parser.parse_args()
     cv2.setNumThreads(1)
     meter = Meter(Lpips(o.critics), Identity(o.critics))
-    models = {name: load_weights(name) for name in o.weights.split(",")}
+    models = {name: Hime.from_pretrained(name) for name in o.weights.split(",")}
     rows: dict[Cell, dict[str, list[dict[str, Figures]]]] = defaultdict(lambda: defaultdict(list))
     for path in track(clips_in(o.clips, [n for n in o.only.split(",") if n]), description="clips", transient=True):
         for cell, row in measure(path, models, meter, o):

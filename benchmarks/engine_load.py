@@ -27,8 +27,9 @@ from hime_core.engine.protocol import FaceRequest
 from hime_core.evaluation.bench import medians
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Headshot
-from hime_core.model.checkpoint import DEFAULT_WEIGHTS, load_weights
+from hime_core.model.checkpoint import DEFAULT_WEIGHTS
 from hime_core.model.count import multiply_accumulates
+from hime_core.model.hime import Hime
 
 SIDES, REFERENCES = (32, 64), (1, 3)
 BATCHES = {"cpu": (1, 4), "cuda": (1, 2, 4, 8, 16, 32)}
@@ -149,7 +150,7 @@ def main() -> None:
     parser.add_argument("--json")
     options = parser.parse_args()
     cv2.setNumThreads(1)  # as the relay has it
-    here, model = relays.machine(), load_weights(options.weights)
+    here, model = relays.machine(), Hime.from_pretrained(options.weights)
     cuda = options.device == "cuda"
     peak = matrix_product() if cuda else None
     if cuda:

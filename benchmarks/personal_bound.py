@@ -22,7 +22,6 @@ from PIL import Image
 from torch import Tensor
 
 from hime_core.data.headshots import PHOTO_SIDE, read_identities
-from hime_core.model.checkpoint import load_weights
 from hime_core.model.hime import Hime
 from hime_core.training.losses import psnr_loss
 
@@ -43,7 +42,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--people", type=int, default=10)
     args = parser.parse_args()
-    model = load_weights(args.weights)
+    model = Hime.from_pretrained(args.weights)
     model.config = replace(model.config, mirrored=False)
     make = Maker(args.lr, model.config.scale)
 

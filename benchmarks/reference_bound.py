@@ -25,7 +25,6 @@ from PIL import Image
 from hime_core.evaluation.evaluate import infer
 from hime_core.evaluation.lists import Item, draw_list
 from hime_core.faces.registration import Registration, luma
-from hime_core.model.checkpoint import load_weights
 from hime_core.model.hime import Hime
 
 
@@ -40,7 +39,7 @@ def main() -> None:
     items, _ = draw_list(args.data, 3)
     rng = np.random.default_rng(0)
     chosen = [items[i] for i in rng.permutation(len(items))[: args.limit]]
-    bound = Bound(load_weights(args.weights), args.data, args.lr)
+    bound = Bound(Hime.from_pretrained(args.weights), args.data, args.lr)
     for item in chosen:
         person = item.target.split("/")[0]
         others = [i.target for i in items if i.target.split("/")[0] != person]

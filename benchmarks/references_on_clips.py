@@ -19,7 +19,8 @@ from rich.progress import track
 from hime_core.evaluation.clips import ClipEvaluation, LandmarksOnly, clips_in
 from hime_core.evaluation.store import write_json
 from hime_core.exemplars.references import ReferenceCutter
-from hime_core.model.checkpoint import DEFAULT_WEIGHTS, load_weights
+from hime_core.model.checkpoint import DEFAULT_WEIGHTS
+from hime_core.model.hime import Hime
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    model = load_weights(options.weights)
+    model = Hime.from_pretrained(options.weights)
     cutter = (LandmarksOnly if options.landmarks_only else ReferenceCutter)(model.config.scale)
     evaluation = ClipEvaluation(model, options.lr, cutter=cutter)
     clips = clips_in(options.clips, [name for name in options.only.split(",") if name])

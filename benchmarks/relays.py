@@ -96,7 +96,7 @@ def hime(weights: str | None, device: str | None) -> Iterator[Running]:
     """`hime serve`, ready. None: its defaults."""
     port = free_port()
     with tempfile.TemporaryDirectory() as data:
-        command = [sys.executable, "-m", "hime_core.cli", "serve", "--port", str(port), "--data", data]
+        command = [sys.executable, "-m", "server.cli", "serve", "--port", str(port), "--data", data]
         command += ["--weights", weights] if weights else []
         command += ["--device", device] if device else []
         command += ["--log-level", "error"]

@@ -109,10 +109,10 @@ def _device(settings: Settings) -> str:
 
 def _weights(settings: Settings) -> str:
     from hime_core.engine import best_device, weights_for
-    from hime_core.model.checkpoint import load_weights
+    from hime_core.model.hime import Hime
 
     name = weights_for(settings.weights, best_device() if settings.device == "auto" else settings.device)
-    parameters = sum(parameter.numel() for parameter in load_weights(name).parameters())
+    parameters = sum(parameter.numel() for parameter in Hime.from_pretrained(name).parameters())
     return f"{name}, {parameters / 1e6:.2f} M parameters"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from hime_core.arrays import Array
 from hime_core.data.headshots import CLIP_SIDE, Person, Shot, encode
-from hime_core.data.packing import read_pack, write_pack
+from hime_core.data.packed import archive_of, read_pack, write_archive
 from hime_core.errors import InputError
 from hime_core.faces.detector import Detection, MtcnnDetector, ScanningDetector
 from hime_core.faces.geometry import Headshot, crop, headshot_of
@@ -70,7 +70,7 @@ def read_clips(
             person = Person(path.stem, tuple(cut_clip(path, detector, options)), clip=True)
             if kept:
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                write_pack([person], kept)
+                write_archive(archive_of([person]), kept)
         advance(path.stem, len(person.shots))
         if len(person.shots) >= FEWEST:
             people.append(person)

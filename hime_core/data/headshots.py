@@ -54,15 +54,6 @@ class Person:
     clip: bool = False
 
 
-def read_people(source: Path) -> list[Person]:
-    """The training part of a folder of identities, of CelebAMask-HQ, or of a packed file. Raises InputError."""
-    from hime_core.data.packing import read_pack
-
-    if source.is_file():
-        return read_pack(source)
-    return [Person(name, tuple(read_photo(path) for path in paths)) for name, paths in read_identities(source).items()]
-
-
 def read_identities(root: Path, split: str = "train") -> dict[str, list[Path]]:
     """`<identity>/<photo>` below root, sorted; of CelebAMask-HQ, which has no such folders, the "train" or "val" part.
 

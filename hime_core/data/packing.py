@@ -1,17 +1,15 @@
-"""A training set in one file: a plain zip of encoded headshots and an index, small enough to be carried around."""
+"""`hime pack`: photos and clips, found, reduced and written into one file of a given size."""
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hime_core.data.clips import clip_files, read_clips
 from hime_core.data.headshots import (
     CLIP_SIDE,
     PHOTO_SIDE,
@@ -23,14 +21,13 @@ from hime_core.data.headshots import (
     read_photo,
     resize,
 )
+from hime_core.data.packed import archive_of, read_pack, write_archive
 from hime_core.errors import InputError
 from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box
 
 if TYPE_CHECKING:
     from hime_core.faces.detector import MtcnnDetector
 
-FORMAT = "hime-headshots-1"
-INDEX = "index.json"
 MIB = 1 << 20
 # Side and WebP quality, best first.
 LADDER = (
@@ -69,8 +66,6 @@ def pack(
     in quality, then in size, until they fit; moments of clips are thinned out to 40 % of all. `advance` is told the
     stage, how much of it is done, and of how much. Raises InputError.
     """
-    from hime_core.data.clips import clip_files, read_clips
-
     if mib <= 0:
         raise InputError(f"{mib:g} MiB hold nothing; give a size above 0")
     if target.is_dir() or not target.parent.is_dir():
@@ -97,35 +92,12 @@ def pack(
             for number, person in enumerate(people):
                 packed.append(replace(person, shots=tuple(_reduced(shot, *rung) for shot in person.shots)))
                 advance("encode", number + 1, len(people))
-        archive = _archive(packed)
+        archive = archive_of(packed)
         if len(archive) <= limit:
-            _write(archive, target)
+            write_archive(archive, target)
             side, quality = rung or (max(shot.side for person in packed for shot in person.shots), None)
             return Packed(target, len(packed), count(packed), side, quality, len(archive), tuple(unreadable))
     raise InputError(f"{count(people)} headshots do not fit into {mib:g} MiB; give more room, or fewer photos")
-
-
-def write_pack(people: Sequence[Person], target: Path) -> None:
-    """The people as they are, whole or not at all."""
-    _write(_archive(people), target)
-
-
-def read_pack(path: Path) -> list[Person]:
-    """Raises InputError when the file is no pack or is damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            index = json.loads(archive.read(INDEX))
-            if index["format"] != FORMAT:
-                raise ValueError(f"its format is {index['format']}")
-            people = [
-                Person(entry["name"], tuple(_shot(archive, fields) for fields in entry["shots"]), entry["clip"])
-                for entry in index["people"]
-            ]
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no training set written by `hime pack` ({error}); pack it again") from error
-    if not count(people) and not (len(people) == 1 and people[0].clip):
-        raise InputError(f"{path} holds no headshots; pack it again")
-    return people
 
 
 def _photos(data: Path, advance: Callable[[str, int, int], None]) -> tuple[list[Person], list[str]]:
@@ -189,36 +161,3 @@ def _estimate(people: Sequence[Person], rung: tuple[int, int] | None) -> float:
         return float(sum(len(shot.encoded) for shot in shots))
     chosen = [shots[i] for i in np.linspace(0, len(shots) - 1, min(_SAMPLE, len(shots))).astype(int)]
     return 0.95 * len(shots) * float(np.mean([len(_reduced(shot, *rung).encoded) for shot in chosen]))
-
-
-def _archive(people: Iterable[Person]) -> bytes:
-    buffer, index = io.BytesIO(), []
-    with zipfile.ZipFile(buffer, "w") as archive:  # pictures do not shrink further: stored
-        for p, person in enumerate(people):
-            entries = []
-            for s, shot in enumerate(person.shots):
-                name = f"{p:05}/{s:04}{'.webp' if shot.encoded[:4] == b'RIFF' else '.jpg'}"
-                archive.writestr(zipfile.ZipInfo(name), shot.encoded)
-                marks = None if shot.landmarks is None else np.round(shot.landmarks.astype(float), 4).tolist()
-                entries.append({"file": name, "frame": shot.frame, "side": shot.side, "landmarks": marks})
-            index.append({"name": person.name, "clip": person.clip, "shots": entries})
-        text = json.dumps({"format": FORMAT, "people": index}, separators=(",", ":"))
-        archive.writestr(zipfile.ZipInfo(INDEX), text, zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
-
-
-def _shot(archive: zipfile.ZipFile, fields: dict[str, Any]) -> Shot:
-    marks = fields["landmarks"]
-    landmarks = None if marks is None else np.array(marks, np.float32).reshape(5, 2)
-    return Shot(archive.read(fields["file"]), landmarks, int(fields["frame"]), int(fields["side"]))
-
-
-def _write(archive: bytes, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        partial.write_bytes(archive)
-        partial.replace(target)
-    except OSError as error:
-        raise InputError(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from hime_core.engine.ncnn_backend import NcnnBackend
 from hime_core.engine.protocol import Backend, Engine, FaceRequest, Late, Overload
 from hime_core.engine.torch_backend import TorchBackend
 from hime_core.faces.geometry import LR_SIDES
-from hime_core.model.checkpoint import DEFAULT_WEIGHTS, load_weights
+from hime_core.model.checkpoint import DEFAULT_WEIGHTS
 from hime_core.model.hime import Hime
 
 __all__ = [
@@ -59,7 +59,7 @@ def build_engine(
     Raises CheckpointError.
     """
     device = device or best_device()
-    model = load_weights(weights_for(weights, device))
+    model = Hime.from_pretrained(weights_for(weights, device))
     backend = build_backend(model, device)
     _warm_up(backend)
     return BatchingEngine(backend, on_batch=on_batch, on_wait=on_wait)

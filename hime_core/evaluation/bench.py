@@ -20,8 +20,8 @@ from hime_core.errors import InputError
 from hime_core.evaluation.store import Record
 from hime_core.faces.registration import Registration
 from hime_core.model import alignment
-from hime_core.model.checkpoint import load_weights
 from hime_core.model.count import multiply_accumulates, parameter_count
+from hime_core.model.hime import Hime
 
 SIDES = (32, 64)
 REFERENCES = (1, 3)
@@ -54,7 +54,7 @@ def bench(weights: str, device: str, rounds: int = 10, sides: tuple[int, ...] = 
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: there is no CUDA device here; give --device cpu")
-    model = load_weights(weights)
+    model = Hime.from_pretrained(weights)
     backends: dict[str, Backend] = {"torch": TorchBackend(model, device)}
     if device == "cpu":
         torch.set_num_threads(1)
@@ -100,7 +100,12 @@ def stages(sides: tuple[int, ...] = SIDES, rounds: int = 10) -> dict[str, float]
 
 def machine(weights: str, device: str) -> Record:
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-    return {"weights": weights, "device": device, "machine": name, "params": parameter_count(load_weights(weights))}
+    return {
+        "weights": weights,
+        "device": device,
+        "machine": name,
+        "params": parameter_count(Hime.from_pretrained(weights)),
+    }
 
 
 def medians(calls: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], float]) -> list[float]:

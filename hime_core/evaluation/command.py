@@ -15,7 +15,7 @@ from hime_core.evaluation.peers import build_peers
 from hime_core.evaluation.perceptual import Identity, Lpips
 from hime_core.evaluation.sheet import Sheet
 from hime_core.evaluation.store import Record
-from hime_core.model.checkpoint import load_weights
+from hime_core.model.hime import Hime
 
 REFS = ("0", "1", "2", "3", "blank", "wrong")
 
@@ -46,7 +46,7 @@ def evaluate(options: EvaluateOptions) -> Record:
         raise InputError(f"--lr {o.lr}: it must lie between 8 and 256")
     if o.sheet and o.sheet.suffix.lower() not in (".png", ".jpg", ".webp"):
         raise InputError(f"--sheet {o.sheet}: it must end in .png, .jpg or .webp")
-    model = load_weights(o.weights)
+    model = Hime.from_pretrained(o.weights)
     if model.config.scale != o.scale:
         raise InputError(
             f"{o.weights} is a checkpoint for x{model.config.scale}, not x{o.scale}; give --scale to match"

@@ -24,8 +24,9 @@ from hime_core.evaluation.table import Cells, Row, Table
 from hime_core.exemplars.references import ReferenceCutter
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.model.build import build
-from hime_core.model.checkpoint import WEIGHTS, find_weights, load_weights
+from hime_core.model.checkpoint import WEIGHTS, find_weights
 from hime_core.model.count import multiply_accumulates, parameter_count
+from hime_core.model.hime import Hime
 
 SETTINGS = ((32, 4), (64, 4), (16, 8))
 GAPS = (30, 60, 120)
@@ -77,7 +78,7 @@ class Tables:
                 rows |= row.get("peers", {})
                 label = _label(name).replace(f"-x{scale}", "")
                 rows[label] = _cost_and_quality(row)
-                if load_weights(name).config.mirrored:
+                if Hime.from_pretrained(name).config.mirrored:
                     rows[f"{label}, one pass"] = _cost_and_quality(self.photos(name, lr, "3", one_pass=True))
             printed = paper.TABLE_1[lr, scale]
             names = [*printed, *(name for name in rows if name not in printed)]
@@ -153,7 +154,7 @@ class Tables:
         """OUT.json's figures of one setting; one_pass: of a mirrored network without its second look."""
         peers = peers and self.options.peers is not None
         path = find_weights(weights)
-        model = load_weights(weights)
+        model = Hime.from_pretrained(weights)
         if one_pass:
             model.config = replace(model.config, mirrored=False)
         items = self._items(lr * model.config.scale)
@@ -182,7 +183,7 @@ class Tables:
         inputs = self._inputs(find_weights(weights)) | {"clips": [path.name for path in paths]}
 
         def measure() -> Record:
-            evaluation = ClipEvaluation(load_weights(weights), 32, self._meter, self._detector)
+            evaluation = ClipEvaluation(Hime.from_pretrained(weights), 32, self._meter, self._detector)
             by_gap, by_count = [], []
             for path, other in track([*zip(paths, [*paths[1:], paths[0]], strict=True)], description=_label(weights)):
                 by_gap.append(evaluation.gaps(path, GAPS)[0])
@@ -198,7 +199,7 @@ class Tables:
         inputs = self._inputs(weights) | {"clips": [path.name for path in paths], "registered": run.registered}
 
         def measure() -> Record:
-            model = load_weights(str(weights))
+            model = Hime.from_pretrained(str(weights))
             cutter = (ReferenceCutter if run.registered else LandmarksOnly)(model.config.scale)
             evaluation = ClipEvaluation(model, ablations.LR_SIDE, Meter(), self._detector, cutter)
             found = [evaluation.gaps(path, (NEAR,))[0] for path in track(paths, description=f"{run.name}, clips")]
@@ -252,7 +253,7 @@ class Tables:
     def _checkpoints(self, scale: int) -> list[str]:
         given = self.options.weights
         names = [given] if given else sorted((p.stem for p in WEIGHTS.glob("*.safetensors")), key=_order)
-        return [name for name in names if load_weights(name).config.scale == scale]
+        return [name for name in names if Hime.from_pretrained(name).config.scale == scale]
 
     def _inputs(self, weights: Path) -> Record:
         o = self.options

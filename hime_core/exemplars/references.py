@@ -7,19 +7,33 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
 
-from hime_core.arrays import U8, Array
-from hime_core.engine.protocol import FaceRequest
+from hime_core.arrays import F32, U8, Array
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.registration import Registration, luma, similarity
 
 STEP = math.log(1.1)  # prepared sizes lie 10 % apart
 
 Prepared = tuple[Array, float]  # luma, and its scale against the exemplar's image
+
+
+class Face(Protocol):
+    """What references are cut for; an engine's FaceRequest is one.
+
+    lr: RGB uint8 (L, L, 3); landmarks: float32 (5, 2) in its pixels; exemplars: best first.
+    """
+
+    @property
+    def lr(self) -> U8: ...
+    @property
+    def landmarks(self) -> F32: ...
+    @property
+    def exemplars(self) -> Sequence[Exemplar]: ...
 
 
 class ReferenceCutter:
@@ -38,12 +52,12 @@ class ReferenceCutter:
         self._lock = threading.Lock()
         self._prepared: WeakKeyDictionary[Exemplar, OrderedDict[int, Prepared]] = WeakKeyDictionary()
 
-    def references(self, request: FaceRequest) -> U8:
+    def references(self, request: Face) -> U8:
         """Luma uint8 (R, scale*L, scale*L), R at least 1: black where there is no exemplar."""
         stack: U8 = self.stacks([request])[0]
         return stack
 
-    def stacks(self, requests: Sequence[FaceRequest]) -> U8:
+    def stacks(self, requests: Sequence[Face]) -> U8:
         """Those of requests that are alike in LR size and number of exemplars, (N, R, scale*L, scale*L)."""
         side, count = requests[0].lr.shape[0] * self.scale, len(requests[0].exemplars)
         if not count:

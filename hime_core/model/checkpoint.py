@@ -7,14 +7,18 @@ import json
 import pickle
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from hime_core.errors import InputError
 from hime_core.model.flow import SpyNet
-from hime_core.model.hime import Hime, HimeConfig
+
+if TYPE_CHECKING:
+    from hime_core.model.hime import Hime
 
 FORMAT = "hime"
 SPYNET_KEY = re.compile(r"[A-Za-z_]+\.(\d)\.[A-Za-z_]+\.(\d)\.(weight|bias)")  # of the layouts published so far
@@ -38,11 +42,8 @@ def save_checkpoint(model: Hime, path: Path, half: bool = False) -> None:
     partial.replace(path)
 
 
-def load_checkpoint(path: Path) -> Hime:
-    """Builds the network that the file describes, in float32 and evaluation mode.
-
-    Raises CheckpointError.
-    """
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The hyper-parameters of `HimeConfig` and the weights in float32. Raises CheckpointError."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -52,14 +53,12 @@ def load_checkpoint(path: Path) -> Hime:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a HIME checkpoint: its metadata lacks format={FORMAT}")
     try:
-        model = Hime(HimeConfig(**json.loads(metadata["config"])))
-        model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit this version of the network: {error}") from error
-    return model.eval()
+        return dict(json.loads(metadata["config"])), tensors
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not say what network it is of: {error}") from error
 
 
-def find_weights(name: str) -> Path:
+def find_weights(name: str | Path) -> Path:
     """The file of a shipped checkpoint by name ({variant}-x{scale}-{recipe}), or a path as it is.
 
     Raises CheckpointError that lists the names there are.
@@ -74,11 +73,6 @@ def find_weights(name: str) -> Path:
         return shipped
     names = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))) or "none"
     raise CheckpointError(f"no weights named {name!r}; there are: {names}; or give a .safetensors file")
-
-
-@torch.no_grad()
-def load_weights(name: str = DEFAULT_WEIGHTS) -> Hime:
-    return load_checkpoint(find_weights(name))
 
 
 def load_spynet(path: Path) -> SpyNet:

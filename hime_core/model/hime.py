@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from hime_core.model.aggregation import build_aggregation
 from hime_core.model.alignment import ReferenceFeatureAlignment
 from hime_core.model.blocks import PixelShuffleUp, residual_blocks
+from hime_core.model.checkpoint import DEFAULT_WEIGHTS, CheckpointError, find_weights, read_checkpoint
 from hime_core.model.flow import MULTIPLE, FlowEstimator
 
 LUMA = (0.299, 0.587, 0.114)
@@ -132,6 +134,22 @@ class Hime(nn.Module):
         self.aggregation = build_aggregation(config.aggregation, width)
         reconstructor = Reconstructor if config.tail == "staged" else DirectReconstructor
         self.reconstructor = reconstructor(config.scale, width, config.reconstruction_blocks)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = DEFAULT_WEIGHTS) -> Hime:
+        """A bundled checkpoint by its name ({variant}-x{scale}-{recipe}), or a .safetensors file: the network that it
+        describes, in float32 and evaluation mode.
+
+        Raises CheckpointError that lists the names there are, or says what is wrong with the file.
+        """
+        path = find_weights(name)
+        config, tensors = read_checkpoint(path)
+        try:
+            model = cls(HimeConfig(**config))
+            model.load_state_dict(tensors)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path} does not fit this version of the network: {error}") from error
+        return model.eval()
 
     def forward(self, lr: Tensor, references: Tensor | None = None, features: Tensor | None = None) -> Tensor:
         """Super-resolves a batch of headshots.

@@ -225,11 +225,11 @@ def _known(s: TrainSettings) -> dict[str, Any] | None:
 
 
 def _checkpoint(name: str | None, scale: int) -> Hime | None:
-    from hime_core.model.checkpoint import load_weights
+    from hime_core.model.hime import Hime
 
     if name is None:
         return None
-    model = load_weights(name)
+    model = Hime.from_pretrained(name)
     if model.config.scale != scale:
         raise InputError(f"{name} is a checkpoint for x{model.config.scale}, not x{scale}")
     return model

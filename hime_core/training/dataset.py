@@ -22,9 +22,9 @@ from hime_core.data.headshots import (
     Shot,
     mirrored,
     read_identities,
-    read_people,
     resize,
 )
+from hime_core.data.packed import read_people
 from hime_core.errors import InputError
 from hime_core.faces.registration import Registration, luma, similarity
 

@@ -168,14 +168,14 @@ class _Run:
 
         from hime_core.engine import best_device, weights_for
         from hime_core.evaluation.metrics import Meter
-        from hime_core.model.checkpoint import load_weights
+        from hime_core.model.hime import Hime
         from server.proof.measure import Bench
         from server.proof.relay import RelayFailed, RelayProcess
 
         o = self._options
         meter = Meter(Lpips(o.critics), Identity(o.critics)) if o.critics else Meter()
         peers = [Compact(o.peers / COMPACT)] if o.peers else []
-        model = load_weights(weights_for(o.weights, best_device())).eval()
+        model = Hime.from_pretrained(weights_for(o.weights, best_device())).eval()
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
         try:

@@ -39,7 +39,7 @@ class RelayProcess:
     def __enter__(self) -> RelayProcess:
         """Raises RelayFailed."""
         self._data = tempfile.TemporaryDirectory(prefix="hime-prove-")
-        command = [sys.executable, "-m", "hime_core.cli", "serve", "--host", "127.0.0.1", "--port", "0"]
+        command = [sys.executable, "-m", "server.cli", "serve", "--host", "127.0.0.1", "--port", "0"]
         command += ["--data", self._data.name, "--weights", self._weights, "--log-level", "warning"]
         root = str(Path(__file__).resolve().parents[2])
         environment = os.environ | ENVIRONMENT | {"HIME_REFERENCES": str(self._references)}

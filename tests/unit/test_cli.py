@@ -18,14 +18,14 @@ from tests.unit.enhancer_stage import ByColour
 
 
 def hime(*arguments, **environment):
-    command = [sys.executable, "-m", "hime_core.cli", *arguments]
+    command = [sys.executable, "-m", "server.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
 
 
 def test_help_names_the_commands_and_loads_nothing_heavy():
     result = hime("--help")
     assert result.returncode == 0 and "serve" in result.stdout and "doctor" in result.stdout
-    code = "import sys, hime_core.cli; print([m for m in ('torch', 'av', 'fastapi', 'numpy') if m in sys.modules])"
+    code = "import sys, server.cli; print([m for m in ('torch', 'av', 'fastapi', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
@@ -65,7 +65,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2():
 
 
 def test_serve_says_when_it_serves_and_stops_on_a_signal(tmp_path):
-    command = [sys.executable, "-m", "hime_core.cli", "serve", "--port", "0", "--data", str(tmp_path)]
+    command = [sys.executable, "-m", "server.cli", "serve", "--port", "0", "--data", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         for line in process.stdout:

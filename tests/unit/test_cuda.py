@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hime_core.engine import TorchBackend
-from hime_core.model.checkpoint import load_weights
+from hime_core.model.hime import Hime
 from hime_core.training.replay import WARM_UP, Replay
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
@@ -25,7 +25,7 @@ def faces(seed: int, count: int, references: int, side: int) -> tuple[np.ndarray
 
 @pytest.mark.parametrize("name", ["small-x4-rec", "large-x4-rec"])
 def test_a_recorded_network_sees_each_face_and_its_references(name: str):
-    cpu, cuda = (TorchBackend(load_weights(name), device) for device in ("cpu", "cuda"))
+    cpu, cuda = (TorchBackend(Hime.from_pretrained(name), device) for device in ("cpu", "cuda"))
     for seed in range(3):  # the shapes in turn: their graphs share memory
         for shape in ((1, 1, 32), (4, 3, 32), (2, 1, 64)):
             batch = faces(seed, *shape)
@@ -38,7 +38,7 @@ def test_a_recorded_network_sees_each_face_and_its_references(name: str):
 def test_a_replayed_step_learns_as_one_that_is_not():
     def run(replayed: bool) -> torch.Tensor:
         torch.manual_seed(0)
-        model = copy.deepcopy(load_weights("small-x4-rec")).cuda()
+        model = copy.deepcopy(Hime.from_pretrained("small-x4-rec")).cuda()
         optimizer = torch.optim.Adam(model.parameters(), lr=torch.tensor(1e-4, device="cuda"), capturable=True)
 
         def learn(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -56,14 +56,16 @@ def test_a_replayed_step_learns_as_one_that_is_not():
                 step({"lr": lr, "hr": hr, "references": hr.mean(1)[:, None, None].repeat(1, references, 1, 1, 1)})
         return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
-    start = torch.cat([parameter.detach().flatten() for parameter in load_weights("small-x4-rec").parameters()]).cuda()
+    start = torch.cat(
+        [parameter.detach().flatten() for parameter in Hime.from_pretrained("small-x4-rec").parameters()]
+    ).cuda()
     usual, again, replayed = run(False), run(False), run(True)
     noise = (again - usual).norm() / (usual - start).norm()  # atomic sums differ from run to run
     assert (replayed - usual).norm() / (usual - start).norm() < 3 * noise + 0.05
 
 
 def test_threads_that_share_the_card_get_their_own_faces():
-    backend = TorchBackend(load_weights("small-x4-rec"), "cuda")
+    backend = TorchBackend(Hime.from_pretrained("small-x4-rec"), "cuda")
     batches = [faces(seed, *shape) for seed in range(8) for shape in ((1, 1, 32), (4, 3, 32), (3, 2, 48))]
     alone = [backend.infer(*batch) for batch in batches]
     with ThreadPoolExecutor(8) as threads:

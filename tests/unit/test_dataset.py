@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 from skimage import data
 
+from hime_core.data import clips
 from hime_core.data.celebamask import IDENTITIES, IMAGES, MAPPING
 from hime_core.data.degradations import degrade_lr, degrade_reference, jpeg, relight, turn, turn_with
-from hime_core.data.headshots import CLIP_SIDE, Person, Shot, count, encode, mirrored, read_identities, read_people
-from hime_core.data.packing import MIB, pack, read_pack
+from hime_core.data.headshots import CLIP_SIDE, Person, Shot, count, encode, mirrored, read_identities
+from hime_core.data.packed import archive_of, read_pack, read_people, write_archive
+from hime_core.data.packing import MIB, pack
 from hime_core.errors import InputError
-from hime_core.training import clips, packing
 from hime_core.training.dataset import PairDataset, PairOptions
 
 MARKS = np.float32([[0.38, 0.45], [0.6, 0.44], [0.5, 0.57], [0.41, 0.68], [0.59, 0.67]])
@@ -293,7 +294,7 @@ def test_what_does_not_fit_or_is_no_pack_is_refused(photos, tmp_path):
     with pytest.raises(InputError, match="no training set"):
         read_people(tmp_path / "a.zip")
     people = [Person("ann", (Shot(b"abc"),))]
-    packing.write_pack(people, tmp_path / "b.zip")
+    write_archive(archive_of(people), tmp_path / "b.zip")
     (tmp_path / "b.zip").write_bytes((tmp_path / "b.zip").read_bytes()[:-30])
     with pytest.raises(InputError, match=r"b\.zip"):
         read_people(tmp_path / "b.zip")

@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 from skimage import data
 
-from hime_core.cli import main
 from hime_core.data.degradations import turn
 from hime_core.errors import InputError
 from hime_core.evaluation.bench import bench, stages
@@ -19,9 +18,10 @@ from hime_core.evaluation.metrics import Meter, psnr, ssim
 from hime_core.evaluation.sheet import Sheet
 from hime_core.evaluation.store import Store, write_json
 from hime_core.faces.registration import luma
-from hime_core.model.checkpoint import load_weights, save_checkpoint
+from hime_core.model.checkpoint import save_checkpoint
 from hime_core.model.count import multiply_accumulates
 from hime_core.model.hime import Hime, HimeConfig
+from server.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_a_network_that_adds_nothing_is_bicubic(photos, weights, refs):
 
 
 def test_pictures_are_made_as_the_design_says(photos, weights):
-    evaluation = Evaluation(load_weights(weights), photos, 32, 0)
+    evaluation = Evaluation(Hime.from_pretrained(weights), photos, 32, 0)
     item = draw_list(photos, 0)[0][0]
     hr, pictures = evaluation.pictures(item)
     plain, sr = pictures["bicubic"], pictures["model"]
@@ -186,7 +186,7 @@ def test_references_can_go_in_as_they_are(photos, weights):
             seen.append(references)
             return super().forward(lr, references, features)
 
-    spy = Spy(load_weights(weights).config)
+    spy = Spy(Hime.from_pretrained(weights).config)
     for registered in (False, True):
         evaluation = Evaluation(spy, photos, 32, 1, registered=registered)
         evaluation.pictures(item)

@@ -9,14 +9,7 @@ from safetensors.torch import save_file
 
 from hime_core.model.blocks import residual_blocks
 from hime_core.model.build import VARIANTS, build, build_large, build_small, build_tiny
-from hime_core.model.checkpoint import (
-    CheckpointError,
-    find_weights,
-    load_checkpoint,
-    load_spynet,
-    load_weights,
-    save_checkpoint,
-)
+from hime_core.model.checkpoint import CheckpointError, find_weights, load_spynet, save_checkpoint
 from hime_core.model.count import multiply_accumulates, parameter_count
 from hime_core.model.flow import FlowEstimator, SpyNet, warp
 from hime_core.model.hime import Hime, HimeConfig
@@ -227,7 +220,7 @@ def test_checkpoint_carries_its_hyper_parameters(tmp_path):
     net = Hime(HimeConfig(width=16, groups=4, steps=2, reconstruction_blocks=2)).eval()
     path = tmp_path / "a.safetensors"
     save_checkpoint(net, path)
-    again = load_checkpoint(path)
+    again = Hime.from_pretrained(path)
     assert again.config == net.config
     lr, refs = torch.rand(1, 3, 8, 8), torch.rand(1, 1, 1, 32, 32)
     with torch.inference_mode():
@@ -239,7 +232,7 @@ def test_checkpoint_carries_its_hyper_parameters(tmp_path):
 def test_every_variant_comes_back_from_its_checkpoint(tmp_path, variant, scale):
     net = build(variant, scale).eval()
     save_checkpoint(net, tmp_path / "a.safetensors", half=True)
-    again = load_checkpoint(tmp_path / "a.safetensors")
+    again = Hime.from_pretrained(tmp_path / "a.safetensors")
     assert again.config == net.config
     lr, refs = torch.rand(1, 3, 8, 8), torch.rand(1, 1, 1, 8 * scale, 8 * scale)
     with torch.inference_mode():
@@ -256,8 +249,8 @@ def test_checkpoints_from_before_the_switches_still_load(tmp_path):
     net = Hime(HimeConfig(width=8, groups=2))
     new = ("guide_convs", "alignment", "aggregation", "flow_upscale", "tail", "mirrored")
     write(tmp_path / "old.safetensors", net, **dict.fromkeys(new))
-    assert load_checkpoint(tmp_path / "old.safetensors").config == net.config
-    assert load_weights("small-x4-rec").config.alignment == "deformable"
+    assert Hime.from_pretrained(tmp_path / "old.safetensors").config == net.config
+    assert Hime.from_pretrained("small-x4-rec").config.alignment == "deformable"
 
 
 @pytest.mark.parametrize(
@@ -275,14 +268,14 @@ def test_checkpoints_from_before_the_switches_still_load(tmp_path):
 def test_unknown_hyper_parameters_in_a_checkpoint_are_said(tmp_path, changes, says):
     write(tmp_path / "a.safetensors", Hime(HimeConfig(width=8, groups=2)), **changes)
     with pytest.raises(CheckpointError, match=says):
-        load_checkpoint(tmp_path / "a.safetensors")
+        Hime.from_pretrained(tmp_path / "a.safetensors")
 
 
 def test_checkpoint_errors_say_what_is_wrong(tmp_path):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not this")
     with pytest.raises(CheckpointError, match=r"broken\.safetensors"):
-        load_checkpoint(broken)
+        Hime.from_pretrained(broken)
     with pytest.raises(CheckpointError, match="there are: "):
         find_weights("no-such-weights")
     with pytest.raises(CheckpointError, match="does not exist"):

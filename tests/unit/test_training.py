@@ -11,7 +11,7 @@ from skimage import data
 
 from hime_core.data.degradations import turn
 from hime_core.errors import InputError
-from hime_core.model.checkpoint import load_checkpoint, save_checkpoint
+from hime_core.model.checkpoint import save_checkpoint
 from hime_core.model.hime import Hime, HimeConfig
 from hime_core.training.command import TrainSettings, build_model, build_pairs, on_device, parse_sides, train
 from hime_core.training.curve import draw_curve
@@ -154,7 +154,7 @@ def test_what_pairs_are_made_of_can_be_chosen_and_is_kept_with_the_run(photos, t
     card = (tmp_path / "run" / "card.md").read_text()
     assert "--iterations 1" in card and "--varied 0.25" in card and "--sides 32=0.9,64=0.1" in card
     assert "--mirrored" in card and "mirrored True" in card and "teacher 1" not in card
-    assert load_checkpoint(tmp_path / "run" / "weights.safetensors").config.mirrored
+    assert Hime.from_pretrained(tmp_path / "run" / "weights.safetensors").config.mirrored
     train(dataclasses.replace(settings, resume=True, iterations=2))
     with pytest.raises(InputError, match="begun with lr_sides"):
         train(dataclasses.replace(settings, resume=True, lr_sides=((32, 1.0),)))
@@ -215,7 +215,7 @@ def test_a_mirrored_network_is_trained_from_one_that_is_not(tmp_path):
     with torch.no_grad():
         assert torch.allclose(model(lr), (start(lr) + start(lr.flip(-1)).flip(-1)) / 2, atol=1e-5)
     save_checkpoint(model, tmp_path / "end.safetensors")
-    assert load_checkpoint(tmp_path / "end.safetensors").config.mirrored
+    assert Hime.from_pretrained(tmp_path / "end.safetensors").config.mirrored
 
 
 def test_a_network_of_more_steps_begins_as_the_one_it_begins_from(tmp_path):

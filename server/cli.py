@@ -1,0 +1,92 @@
+"""The `hime` command: the library's commands, and those that run the relay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hime_core.cli import WEIGHTS_HELP, Json, app, main, names
+
+__all__ = ["app", "main"]
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [default: 8080].")] = None,
+    data: Annotated[Path | None, typer.Option(help="Directory of the database and photos [default: data].")] = None,
+    weights: Annotated[str | None, typer.Option(help="A bundled checkpoint's name, or a .safetensors file.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [default: auto].")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info].")] = None,
+) -> None:
+    """Start the relay. Every setting can also be given as an environment variable, such as HIME_PORT."""
+    from server.serve import run
+
+    run(host=host, port=port, data=data, weights=weights, device=device, log_level=log_level)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check that everything the relay needs is here and works; exit code 1 where something is missing."""
+    from server.doctor import run
+
+    raise typer.Exit(run(as_json=json))
+
+
+@app.command()
+def prove(
+    clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="Folder with videos of people on camera.")],
+    out: Annotated[Path, typer.Option(help="Folder of the results; what is finished in it is not measured again.")],
+    kbps: Annotated[str, typer.Option(help="The uplink's rates, kbit/s, by commas.")] = "20,40,80,160,320",
+    sizes: Annotated[str, typer.Option(help="Sizes of the picture sent, by commas.")] = "320x180,640x360",
+    codecs: Annotated[str, typer.Option(help="VP8, H264 or both, by commas.")] = "VP8,H264",
+    headshots: Annotated[
+        str | None, typer.Option(help="Pixels of a close face in the picture sent [default: 96 at 180p, 160 at 360p].")
+    ] = None,
+    exemplars: Annotated[str, typer.Option(help="How many at most, by commas; 0 is always measured.")] = "1,3",
+    only: Annotated[str, typer.Option(help="Clips whose names begin so, by commas.")] = "",
+    layout: Annotated[str, typer.Option(help="upscale or native.")] = "upscale",
+    weights: Annotated[str, typer.Option(help=f"{WEIGHTS_HELP} auto: the relay's choice.")] = "auto",
+    critics: Annotated[
+        Path | None,
+        typer.Option("--critics", "--lpips", help="Folder with the weights for LPIPS and identity: measure both."),
+    ] = None,
+    peers: Annotated[Path | None, typer.Option(help="Folder with Real-ESRGAN's weights: compare with it.")] = None,
+    keyframe: Annotated[bool, typer.Option("--keyframe", help="Begin the low rate with one, as after a loss.")] = False,
+    speed: Annotated[
+        float, typer.Option(min=0.1, max=1.0, help="Below 1: send in slow motion, for a machine that is too slow.")
+    ] = 1.0,
+    short: Annotated[bool, typer.Option("--short", help="Three rates, the first size and codec alone.")] = False,
+    json: Json = False,
+) -> None:
+    """Send clips through real calls at low bitrates, and measure what arrives of their faces."""
+    from server.proof import plan
+    from server.proof.command import ProveOptions
+    from server.proof.command import prove as run
+
+    matrix = plan.Matrix(
+        kbps=plan.parse_kbps(kbps),
+        sizes=plan.parse_sizes(sizes),
+        codecs=plan.parse_codecs(codecs),
+        headshots=plan.parse_headshots(headshots) if headshots else None,
+    )
+    options = ProveOptions(
+        clips=clips,
+        out=out,
+        only=names(only),
+        matrix=matrix,
+        timing=plan.Timing(keyframe=keyframe, speed=speed),
+        exemplars=plan.parse_exemplars(exemplars),
+        layout=plan.parse_layout(layout),
+        weights=weights,
+        critics=critics,
+        peers=peers,
+        short=short,
+    )
+    raise typer.Exit(run(options, json))
+
+
+if __name__ == "__main__":
+    main()
