@@ -8,12 +8,17 @@ CLIENT_SOURCES := $(shell find client_web -path client_web/node_modules -prune -
 NODE_PATH_FILE := $(VENV)/node-path
 NPM = PATH="$$(cat $(CURDIR)/$(NODE_PATH_FILE)):$$PATH" npm --prefix client_web
 
-.PHONY: run test test-python test-client lint setup clean
+# What each target does: the text behind ##.
+.DEFAULT_GOAL := run
+.PHONY: help run test test-python test-client lint setup clean
 
-run: $(VENV)/installed client_web/dist/index.html
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
+
+run: $(VENV)/installed client_web/dist/index.html  ## serve on http://localhost:$(PORT)
 	$(BIN)/hime serve --port $(PORT)
 
-setup: $(VENV)/installed $(VENV)/tested client_web/dist/index.html
+setup: $(VENV)/installed $(VENV)/tested client_web/dist/index.html  ## everything that development needs
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 14) else "HIME Relay needs Python 3.11, 3.12 or 3.13; name one by PYTHON=")'
@@ -53,22 +58,23 @@ client_web/dist/index.html: $(CLIENT_SOURCES) client_web/node_modules/.package-l
 	$(NPM) run build
 	touch $@
 
-test: lint test-client test-python
+test: lint test-client test-python  ## every linter and test; what CI runs
 
-lint: $(VENV)/tested
+lint: $(VENV)/tested  ## ruff, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-test-client: client_web/node_modules/.package-lock.json
+test-client: client_web/node_modules/.package-lock.json  ## the page's tests
 	$(NPM) test
 
 # Chromium: the machine's own, else Debian's package, else Playwright's download.
-test-python: $(VENV)/tested client_web/dist/index.html
+test-python: $(VENV)/tested client_web/dist/index.html  ## pytest, with a real browser
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	  (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium) || \
 	  $(BIN)/playwright install --with-deps chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest
 
-clean:
+clean:  ## remove what was installed and built
 	rm -rf $(VENV) client_web/node_modules client_web/dist artifacts
