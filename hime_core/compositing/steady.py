@@ -9,7 +9,7 @@ import numpy as np
 
 from hime_core.arrays import Array
 from hime_core.compositing.detail import Carrier, Detail, Patch, luma_of, patch
-from hime_core.eligible import Eligible
+from hime_core.compositing.eligible import Eligible
 from hime_core.faces.geometry import FaceSquare, Headshot, face_square
 from hime_core.faces.tracker import TrackedFace
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from hime_core.arrays import U8
 from hime_core.compositing.detail import Patch
-from hime_core.eligible import Eligible
+from hime_core.compositing.eligible import Eligible
 from hime_core.faces.geometry import Headshot
 from hime_core.faces.tracker import TrackedFace
 from hime_core.people.sightings import Verdict
