@@ -40,7 +40,8 @@ from hime_core.evaluation.clips import clips_in
 from hime_core.evaluation.store import write_json
 from hime_core.exemplars.exemplar import Exemplar, cut_exemplar
 from hime_core.faces.detector import MtcnnDetector, ScanningDetector
-from hime_core.faces.recognition import Recogniser, load_recogniser
+from hime_core.faces.recognisers import load_recogniser
+from hime_core.faces.recognition import Recogniser
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from hime_core.video.coding import Coding, CodingDecoder

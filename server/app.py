@@ -165,7 +165,7 @@ def _load_detector() -> ScanningDetector:
 
 
 def _load_recogniser(settings: Settings) -> Recogniser | None:
-    from hime_core.faces.recognition import load_recogniser
+    from hime_core.faces.recognisers import load_recogniser
 
     return load_recogniser(settings.identity_weights or None)
 

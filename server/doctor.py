@@ -129,7 +129,8 @@ def _detector() -> str:
 
 def _recogniser(settings: Settings) -> str:
     """Times one face, as a call embeds it."""
-    from hime_core.faces.recognition import FacePicture, load_recogniser
+    from hime_core.faces.recognisers import load_recogniser
+    from hime_core.faces.recognition import FacePicture
 
     recogniser = load_recogniser(settings.identity_weights or None)
     points = np.array([[38, 42], [58, 42], [48, 54], [39, 64], [57, 64]], np.float32)

@@ -33,7 +33,8 @@ from hime_core.faces.networks import (
     read_own,
     read_tensors,
 )
-from hime_core.faces.recognition import OWN, SIDES, FacePicture, Limits, Recogniser, coarsened, likeness
+from hime_core.faces.recognisers import OWN
+from hime_core.faces.recognition import SIDES, FacePicture, Limits, Recogniser, coarsened, likeness
 from hime_core.training.people import People, held_out, read_faces
 from hime_core.video.picture import Picture
 

@@ -1,7 +1,7 @@
 """Whose face it is: embeddings that are alike for one person's faces, and how alike two must be.
 
-`load_recogniser` says which network makes them. Embeddings are biometric data: they are kept in memory alone, and
-those of different networks do not compare.
+`hime_core.faces.recognisers` says which network makes them. Embeddings are biometric data: they are kept in memory
+alone, and those of different networks do not compare.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +16,6 @@ import numpy as np
 from hime_core.faces.geometry import resized
 
 SIDES = (16, 24, 32, 48, 64, 96)  # pixels of headshots that limits are measured at
-OWN = Path(__file__).parent.parent / "weights" / "faces" / "identity.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,23 +78,3 @@ def limits_between(measured: dict[int, Limits], side: int) -> Limits:
         for kind in ("same", "other")
     )
     return Limits(same, other)
-
-
-def load_recogniser(weights: str | Path | None = None) -> Recogniser:
-    """weights, as HIME_IDENTITY_WEIGHTS gives them: nothing for the network that comes with this package; a file, ours
-    (.safetensors) or a state dict of facenet-pytorch's InceptionResnetV1; "casia" or a URL "https://…#sha256=…" for
-    such a state dict from the cache.
-
-    What the cache does not hold yet is fetched in the background, and our own network serves until the next start:
-    embeddings that are in use would not compare with those of another network. Raises InputError naming a file that
-    cannot be used.
-    """
-    from hime_core.faces import fetching, networks
-
-    if weights is None or not str(weights):
-        return networks.read_own(OWN)
-    if fetching.is_published(str(weights)):
-        cached = fetching.cached_or_fetched(str(weights))
-        return networks.read_inception(cached) if cached else networks.read_own(OWN)
-    path = Path(weights)
-    return networks.read_own(path) if path.suffix == ".safetensors" else networks.read_inception(path)

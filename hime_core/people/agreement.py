@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.recognition import SIDES, Recogniser, likeness
 from hime_core.people.looks import coarse
@@ -42,7 +43,7 @@ def by_person(photos: Sequence[Exemplar], recogniser: Recogniser) -> list[list[i
     return sorted((sorted(group) for group in groups), key=lambda group: (-len(group), group))
 
 
-def _embedded(photos: Sequence[Exemplar], recogniser: Recogniser) -> tuple[float, np.ndarray]:
+def _embedded(photos: Sequence[Exemplar], recogniser: Recogniser) -> tuple[float, Array]:
     """How alike two must be, and the embeddings; all at the resolution of the coarsest."""
     smallest = min(photo.headshot.side for photo in photos)
     side = max((size for size in SIDES if size <= smallest), default=SIDES[0])
@@ -52,5 +53,5 @@ def _embedded(photos: Sequence[Exemplar], recogniser: Recogniser) -> tuple[float
     )
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
+def _unit(vector: Array) -> Array:
     return vector / max(float(np.linalg.norm(vector)), 1e-6)

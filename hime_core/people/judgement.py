@@ -32,7 +32,7 @@ def judge(
     rival = max((score for id, score in scores.items() if id != best and apart(id, best)), default=-1.0)
     clear = scores[best] - rival >= MARGIN
     surely = scores[best] >= limits.same and clear
-    if current in scores:
+    if current is not None and current in scores:
         if best != current and surely and apart(best, current):
             return best
         if scores[current] >= limits.other:

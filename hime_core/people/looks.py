@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Headshot, crop, face_square
 from hime_core.faces.recognition import SIDES, FacePicture, Recogniser, coarsened, likeness
@@ -31,7 +32,7 @@ class Asked:
     picture: FacePicture
     side: float
     candidates: tuple[Candidate, ...]
-    total: np.ndarray | None
+    total: Array | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Look:
 
     sighting: int
     side: float
-    total: np.ndarray
+    total: Array
     scores: dict[int, float]
 
 
@@ -49,7 +50,7 @@ class Comparison:
 
     def __init__(self, recogniser: Recogniser) -> None:
         self._recogniser = recogniser
-        self._known: WeakKeyDictionary[Exemplar, dict[int, np.ndarray]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[Exemplar, dict[int, Array]] = WeakKeyDictionary()
 
     def look_at(self, asked: Sequence[Asked]) -> list[Look]:
         embeddings = self._recogniser.embed([one.picture for one in asked])
@@ -64,7 +65,7 @@ class Comparison:
             looks.append(Look(one.sighting, one.side, total, scores))
         return looks
 
-    def _gallery(self, exemplars: Sequence[Exemplar], side: float) -> np.ndarray:
+    def _gallery(self, exemplars: Sequence[Exemplar], side: float) -> Array:
         """(K, D) of a person's exemplars, made as coarse as a headshot of that side."""
         size = min(SIDES, key=lambda size: abs(np.log(size / side)))
         compared = sorted(exemplars, key=lambda exemplar: abs(exemplar.yaw))[:COMPARED]
@@ -76,7 +77,7 @@ class Comparison:
         return np.stack([self._known[exemplar][size] for exemplar in compared])
 
 
-def picture_of(rgb: np.ndarray, headshot: Headshot, landmarks: np.ndarray) -> FacePicture:
+def picture_of(rgb: Array, headshot: Headshot, landmarks: Array) -> FacePicture:
     """A face of a picture, uint8 (height, width, 3), as the recogniser takes it."""
     square = face_square(headshot)
     points = landmarks - (square.x, square.y)

@@ -12,8 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
-
+from hime_core.arrays import Array
 from hime_core.faces.geometry import Box, headshot_of
 from hime_core.faces.recognition import Recogniser
 from hime_core.faces.tracker import TrackedFace
@@ -52,7 +51,7 @@ class Sighting:
     looks: int = 0
     due: int = 0  # frame of the next look
     side: float = 0.0  # of the headshot, the largest that it was looked at
-    total: np.ndarray | None = None  # of the embeddings at about that size
+    total: Array | None = None  # of the embeddings at about that size
     scores: dict[int, float] = field(default_factory=dict)  # by person, of the last look
 
     def is_due(self, frame: int, side: float) -> bool:
@@ -101,9 +100,7 @@ class Sightings:
         self._frame = 0
         self._logged = False
 
-    def update(
-        self, faces: Sequence[TrackedFace], rgb: Callable[[], np.ndarray], frame: int
-    ) -> tuple[TrackedFace, ...]:
+    def update(self, faces: Sequence[TrackedFace], rgb: Callable[[], Array], frame: int) -> tuple[TrackedFace, ...]:
         """The faces with the ids of their sightings for those of their tracks: an id is never two persons'.
 
         rgb: gives the frame, uint8 (height, width, 3), where it is to be looked at.
@@ -115,10 +112,10 @@ class Sightings:
             for sighting in list(self._tracks.values()):
                 self._begin(sighting.track, frame, sighting.doubts)
         for face in faces:
-            sighting = self._tracks.get(face.track)
-            if sighting is None:
+            known = self._tracks.get(face.track)
+            if known is None:
                 self._begin(face.track, frame, face.doubts, self._returning(face))
-            elif face.doubts != sighting.doubts:
+            elif face.doubts != known.doubts:
                 self._begin(face.track, frame, face.doubts, self._who(face.track))
         self._cover(faces, frame)
         self._boxes = {face.track: face.box for face in faces}
@@ -186,7 +183,7 @@ class Sightings:
 
     # -- looks -------------------------------------------------------------------------------------------------
 
-    def _look(self, faces: Sequence[TrackedFace], rgb: Callable[[], np.ndarray], frame: int) -> None:
+    def _look(self, faces: Sequence[TrackedFace], rgb: Callable[[], Array], frame: int) -> None:
         asked, now = [], {face.track: self._tracks[face.track] for face in faces}
         due = [face for face in faces if now[face.track].is_due(frame, headshot_of(face.box).side)]
         known = {person.id: person.bank.exemplars() for person in self._people.everyone()} if due else {}

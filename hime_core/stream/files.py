@@ -20,7 +20,7 @@ from hime_core.exemplars.exemplar import Exemplar
 from hime_core.exemplars.photos import PHOTO_SUFFIXES, UnusablePhoto, exemplar_from_photo
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import Detector, MtcnnDetector, ScanningDetector
-from hime_core.faces.recognition import load_recogniser
+from hime_core.faces.recognisers import load_recogniser
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from hime_core.video.coding import Coding, CodingDecoder

@@ -107,7 +107,7 @@ def test_doctor_examines_and_never_raises(tmp_path, monkeypatch):
 def test_doctor_names_the_recogniser(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "hime_core.faces.recognition.load_recogniser", lambda weights: asked.append(weights) or ByColour()
+        "hime_core.faces.recognisers.load_recogniser", lambda weights: asked.append(weights) or ByColour()
     )
     assert re.fullmatch(r"by colour, \d+ ms per face", _recogniser(Settings(data=tmp_path)))
     _recogniser(Settings(data=tmp_path, identity_weights="casia"))

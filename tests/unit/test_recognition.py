@@ -21,17 +21,8 @@ from hime_core.faces import fetching
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import crop, headshot_of
 from hime_core.faces.networks import LANDMARKS, SIDE, aligned
-from hime_core.faces.recognition import (
-    NEVER,
-    OWN,
-    SIDES,
-    FacePicture,
-    Limits,
-    coarsened,
-    likeness,
-    limits_between,
-    load_recogniser,
-)
+from hime_core.faces.recognisers import OWN, load_recogniser
+from hime_core.faces.recognition import NEVER, SIDES, FacePicture, Limits, coarsened, likeness, limits_between
 
 
 @pytest.fixture(scope="module")
