@@ -11,6 +11,7 @@ import sys
 import cv2
 import numpy as np
 
+from benchmarks.shared.portrait import CLOSE_FRAMES, FPS, WALK_FRAMES, Portrait, face_region, truth
 from hime_core.compositing.render import Renderer
 from hime_core.engine import BatchingEngine, build_engine
 from hime_core.faces.detector import ScanningDetector
@@ -19,7 +20,6 @@ from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhanced, Enhancer, EnhancerConfig
 from hime_core.video.picture import Picture
 from server.proof.scene import cut, moved
-from tests.media.portrait import CLOSE_FRAMES, FPS, WALK_FRAMES, Portrait, face_region, truth
 from tests.media.test_damaged_faces import Shown, Stream
 
 LAST = CLOSE_FRAMES + WALK_FRAMES + 40

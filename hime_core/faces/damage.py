@@ -1,7 +1,7 @@
 """How much a codec has taken from a face, seen from its pixels alone: for streams whose bitstream does not tell.
 
 What was coded coarsely keeps the marks of it when it is coded again finely, or sent on by somebody else. A small
-network that was trained on such faces (`python -m benchmarks.damage_estimator train`) reads them.
+network that was trained on such faces (`python -m benchmarks.faces.damage_estimator train`) reads them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Literal
 from hime_core.faces.recognition import Limits
 
 MARGIN = 0.06  # of likeness between two who are known to be different people
-LIKELY = 0.5  # of the way from the limit for others to the one for the same: enough for who is expected here
+LIKELY = 0.75  # of the way from the limit for others to the one for the same: enough for who is expected here
 
 Judgement = int | Literal["stranger", "unsure"]
 

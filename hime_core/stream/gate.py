@@ -4,7 +4,7 @@ What a face gains follows from what its exemplars show and it does not. Three th
 gain from whatever exemplars; the pixels of its exemplars, where they have more of them and the view shows more than the
 face has; and how coarsely it was quantized, by the bitstream or, where that does not say, by the traces in the picture
 (faces/damage.py), against how its exemplars were. The figures behind the numbers are in
-docs/calls.md; `python -m benchmarks.gate CLIPS --always` makes them.
+docs/calls.md; `python -m benchmarks.faces.gate CLIPS --always` makes them.
 """
 
 from __future__ import annotations

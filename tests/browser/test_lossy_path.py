@@ -8,10 +8,10 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from benchmarks.shared.forwarder import Path, forwarding
+from benchmarks.shared.lip_sync import within
+from benchmarks.shared.peers import MovingVideo, Tone, serving, until
 from tests.browser.chromium_peer import ChromiumPeer, chromium_peer
-from tests.media.forwarder import Path, forwarding
-from tests.media.helpers import MovingVideo, Tone, serving, until
-from tests.media.lip_sync import within
 
 LOSSY = Path(loss=0.02, delay=0.05)
 SECONDS = 12

@@ -10,10 +10,10 @@ import pytest
 from aiortc import RTCConfiguration, RTCDtlsTransport, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtp import RtpPacket
 
+from benchmarks.shared.peers import until
 from server.media import aiortc_door
 from server.media.aiortc_door import PeerTransport
 from server.media.negotiation import Offer, common_sections, write_answer
-from tests.media.helpers import until
 
 REPORT = b"\x80\xc9\x00\x01\x00\x00\x00\x07"  # a receiver report of nothing
 

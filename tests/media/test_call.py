@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.shared.peers import FakeEnhancer, FakeJob, MovingVideo, Tone, serving, until
 from hime_core.compositing.render import Placed, Renderer
 from hime_core.stream.enhancer import Enhanced
-from tests.media.helpers import FakeEnhancer, FakeJob, MovingVideo, Tone, serving, until
 
 
 async def test_frames_and_audio_reach_a_watcher() -> None:

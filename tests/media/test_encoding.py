@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.media.helpers import MovingVideo, Relay, serving, until
+from benchmarks.shared.peers import MovingVideo, Relay, serving, until
 
 
 def encodes(relay: Relay) -> float:

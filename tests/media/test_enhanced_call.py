@@ -17,14 +17,14 @@ import uvicorn
 from aiortc.mediastreams import MediaStreamError
 from fastapi import FastAPI
 
+from benchmarks.shared.peers import Peer, until
+from benchmarks.shared.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait, face_region, number_of, truth
+from benchmarks.shared.stand_ins import SlowEngine
 from hime_core.engine import Engine
 from hime_core.faces.recognition import Recogniser
 from hime_core.video.picture import Picture
 from server.app import Relay, create_app
 from server.settings import Settings
-from tests.media.helpers import Peer, until
-from tests.media.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait, face_region, number_of, truth
-from tests.media.stand_ins import SlowEngine
 from tests.unit.relay_fakes import bomb, plain
 
 FAR = CLOSE_FRAMES + WALK_FRAMES + 20

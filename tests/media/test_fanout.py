@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+from benchmarks.shared.peers import numbered, until
 from hime_core.video.picture import Picture
 from server.media.receive.capture import CaptureClock
 from server.media.send.bitrate import Bitrates
@@ -20,7 +21,6 @@ from server.media.send.encoder import Encoding, VideoEncoder
 from server.media.send.fanout import MAX_UNDELIVERED, EncodedStream, Shown
 from server.media.send.tracks import EncodedFrame, VideoTrack
 from server.observability.metrics import Metrics
-from tests.media.helpers import numbered, until
 
 
 class Clock:

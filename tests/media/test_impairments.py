@@ -1,6 +1,6 @@
 """A publisher on a bad network. Each scenario that the relay mends is also run against aiortc's own receiver.
 
-Short versions; `python -m benchmarks.impairments` has the long ones and prints figures. Latencies are compared with
+Short versions; `python -m benchmarks.calls.impairments` has the long ones and prints figures. Latencies are compared with
 those of the same run before the network became bad.
 """
 
@@ -13,9 +13,9 @@ from statistics import median
 
 import pytest
 
-from tests.media.forwarder import Forwarder, Path, forwarding
-from tests.media.helpers import MovingVideo, Peer, Relay, Shown, serving, until
-from tests.media.impaired import ImpairedPeer, PlainReceiver
+from benchmarks.shared.forwarder import Forwarder, Path, forwarding
+from benchmarks.shared.impaired import ImpairedPeer, PlainReceiver
+from benchmarks.shared.peers import MovingVideo, Peer, Relay, Shown, serving, until
 
 # One packet a frame, with which aiortc never makes up for a packet that was held.
 SMALL = {"width": 96, "height": 54}

@@ -1,6 +1,6 @@
 """Sound and picture of one moment, through the relay: as they come, and as its sender reports have them played.
 
-`python -m benchmarks.lip_sync` prints the figures. The bounds are the requirement's.
+`python -m benchmarks.calls.lip_sync` prints the figures. The bounds are the requirement's.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from statistics import median
 
 import pytest
 
-from benchmarks.lip_sync import CASES, Case, measure
-from tests.media.lip_sync import SOUND_LAGS, SOUND_LEADS, within
+from benchmarks.calls.lip_sync import CASES, Case, measure
+from benchmarks.shared.lip_sync import SOUND_LAGS, SOUND_LEADS, within
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

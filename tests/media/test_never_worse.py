@@ -7,9 +7,9 @@ import time
 import av
 import pytest
 
+from benchmarks.shared.peers import FakeEnhancer, MovingVideo, Peer, Relay, serving, until
 from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
-from tests.media.helpers import FakeEnhancer, MovingVideo, Peer, Relay, serving, until
 
 
 async def watched(relay: Relay, video: MovingVideo, frames: int) -> Peer:

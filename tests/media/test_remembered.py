@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.shared.peers import MovingVideo, Peer, Relay, serving, until
+from benchmarks.shared.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait
+from benchmarks.shared.stand_ins import SlowEngine
 from hime_core.engine.protocol import FaceRequest
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Headshot
 from hime_core.people.people import People
-from tests.media.helpers import MovingVideo, Peer, Relay, serving, until
-from tests.media.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait
-from tests.media.stand_ins import SlowEngine
 from tests.media.test_enhanced_call import counts, relay_of
 from tests.unit.enhancer_stage import ByColour
 

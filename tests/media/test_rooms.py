@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.media.helpers import MovingVideo, Peer, Tone, serving, until
+from benchmarks.shared.peers import MovingVideo, Peer, Tone, serving, until
 
 Events = list[tuple[float, str, dict[str, Any]]]
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 
+from benchmarks.shared.peers import MovingVideo, serving, until
 from server.media import session as sessions
 from server.media.aiortc_door import PeerTransport
 from server.media.negotiation import InvalidOffer, Offer
@@ -17,7 +18,6 @@ from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Encoding
 from server.media.send.tracks import AudioRelay, VideoTrack
 from server.media.session import Session
-from tests.media.helpers import MovingVideo, serving, until
 
 
 @asynccontextmanager

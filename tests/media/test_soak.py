@@ -1,6 +1,6 @@
 """A minute of a call through a relay of its own process: memory and the frames' age stay flat.
 
-`python -m benchmarks.soak` does it for ten minutes, with the network.
+`python -m benchmarks.calls.soak` does it for ten minutes, with the network.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from benchmarks.soak import FPS, soak
+from benchmarks.calls.soak import FPS, soak
 
 
 @pytest.mark.timeout(400)

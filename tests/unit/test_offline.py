@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from benchmarks.shared.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait
 from hime_core.stream.enhancer import Enhancer
 from server.cli import main
-from tests.media.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait
 
 FRAMES = (*range(0, 40, 4), *range(60, CLOSE_FRAMES + WALK_FRAMES, 2), *range(CLOSE_FRAMES + WALK_FRAMES, 108))
 

@@ -13,10 +13,10 @@ from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import vp8_depayload
 from aiortc.rtp import RTP_HISTORY_SIZE, HeaderExtensionsMap, RtpPacket, unwrap_rtx
 
+from benchmarks.shared.peers import numbered_frame
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Codec, VideoEncoder
 from server.media.send.packetize import RtpStream, packetizer
-from tests.media.helpers import numbered_frame
 from tests.unit.sections import RTX, VP8, section
 
 EXTENSIONS = HeaderExtensionsMap()

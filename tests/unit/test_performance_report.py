@@ -2,7 +2,7 @@
 
 import json
 
-from benchmarks.performance_report import report
+from benchmarks.calls.performance_report import report
 
 MACHINE = {"cpu": "abacus", "cores": 2, "gpu": "beads", "memory_gib": 1, "system": "Linux", "load": 0, "versions": {}}
 BATCH = {"lr": 32, "refs": 3, "batch": 4, "ms": 1.29, "faces_per_s": 3101.4, "tflops": 7.5, "share": 0.0095}
@@ -20,7 +20,8 @@ def test_the_engines_load_is_shown_with_its_command_and_machine(tmp_path):
     text = report(tmp_path)
     assert "## The engine under load" in text
     assert (
-        "`python -m benchmarks.engine_load --device cuda --weights small-x4-call --rounds 10 --json OUT.json`" in text
+        "`python -m benchmarks.network.engine_load --device cuda --weights small-x4-call --rounds 10 --json OUT.json`"
+        in text
     )
     assert "abacus, 2 cores, beads" in text and "somebody" not in text
     assert "790 TFLOP/s; memory held at most: 512 MiB" in text
@@ -31,7 +32,7 @@ def test_the_engines_load_is_shown_with_its_command_and_machine(tmp_path):
 def test_a_note_stands_above_its_figures(tmp_path):
     (tmp_path / "engine_load.json").write_text(engine_load(note="Beside a training."))
     before, after = report(tmp_path).split("Beside a training.")
-    assert "benchmarks.engine_load" in before and "| 240.00 |" in after
+    assert "benchmarks.network.engine_load" in before and "| 240.00 |" in after
 
 
 def test_a_processor_has_no_share_of_a_card(tmp_path):

@@ -20,13 +20,13 @@ from aiortc.rtp import (
     unpack_remb_fci,
 )
 
+from benchmarks.shared.peers import numbered_frame as frame
 from hime_core.video.coding import Coding
 from server.media.receive.capture import CaptureClock
 from server.media.receive.decode import BACKLOG, Decoder, make_decoder
 from server.media.receive.jitter import ReceivedData
 from server.media.receive.receiver import AudioReceiver, VideoReceiver
 from server.media.receive.rtp import Packet
-from tests.media.helpers import numbered_frame as frame
 from tests.unit.sections import OPUS, RTX, VP8, NotingPeer, section
 
 

@@ -14,10 +14,10 @@ from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtcrtpreceiver import NackGenerator
 from aiortc.rtp import RtpPacket
 
+from benchmarks.shared.forwarder import Path
 from server.media.receive.freezes import Freezes
 from server.media.receive.jitter import VideoJitterBuffer
 from server.media.receive.repair import KeyframeRequests, RoundTrip
-from tests.media.forwarder import Path
 
 FPS = 30
 PACKETS, KEY_PACKETS = 3, 15  # of a frame

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from aiortc.codecs import CODECS, get_encoder
 
+from benchmarks.shared.peers import numbered_frame
 from server.media.receive.payload import PayloadInfo, payload_info
 from server.media.receive.repair import (
     GAP_DEADLINE,
@@ -14,7 +15,6 @@ from server.media.receive.repair import (
     Retransmissions,
     RoundTrip,
 )
-from tests.media.helpers import numbered_frame
 
 
 class Clock:

@@ -1,6 +1,6 @@
 """Video encoders on PyAV, whose bitrate changes while they run: no rebuilding, no keyframe.
 
-How, since PyAV has no call for it (all measured with `benchmarks/encoders.py`):
+How, since PyAV has no call for it (all measured with `benchmarks/calls/encoders.py`):
 - libvpx reads its bitrate when it is opened and never again. But its rate control spends bits per second of the
   frames' own timestamps: opened at the highest bitrate, and given timestamps that advance at target / highest of the
   real pace, it keeps to the target from the next frame on. Packets leave with the real timestamps.

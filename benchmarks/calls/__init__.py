@@ -1,0 +1,1 @@
+"""What calls through the relay are like."""

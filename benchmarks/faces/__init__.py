@@ -1,0 +1,1 @@
+"""Which faces are enhanced, and what they gain."""

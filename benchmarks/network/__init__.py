@@ -1,0 +1,1 @@
+"""What the network and its references are worth, and what they cost."""
