@@ -277,7 +277,7 @@ def render(kept: dict) -> str:
         )
     ]
     if kept["calls"]:
-        tables.append(f"The end of {kept['clips']} clips with their beginning, of one person each:\n")
+        tables.append(f"The end of {kept['clips']} clips compared with their beginning, of one person each:\n")
         tables.append(_table(kept["calls"], {"false_rejects": "missed", "denied": "taken for another"}))
     return "\n".join(tables)
 
@@ -288,6 +288,10 @@ def _table(rows: Sequence[dict], columns: dict[str, str]) -> str:
     lines = ["| headshot | as | " + " | ".join(heads) + " |", "|---:|---" + "|---:" * len(heads) + "|"]
     at = {(row["recogniser"], row["side"], row["condition"]): row for row in rows}
     for side, condition in dict.fromkeys((row["side"], row["condition"]) for row in rows):
-        cells = [format(at[name, side, condition][column], FORMS[column]) for name in recognisers for column in columns]
+        cells = [
+            format(row[column], FORMS[column]) if (row := at.get((name, side, condition))) else "–"
+            for name in recognisers
+            for column in columns
+        ]
         lines.append(f"| {side} px | {condition} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

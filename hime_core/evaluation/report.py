@@ -79,9 +79,9 @@ compared with three others of a person (two or three of its own), made equally c
 by area, "coded" comes from the end of a call of 320×180 over VP8 at 60 kbit/s with the landmarks that MTCNN sees there,
 and "3 looks" is the mean embedding of three moments of it. "Same at" is the cosine from which two faces are one person,
 chosen on {held_out} other people at 1 in {accepts:.0f}, whatever the condition; "false" is the share of other people's
-faces that reach it, "missed" that of a person's own that do not, and "others told" that of other people's faces that
-lie below the cosine under which two faces are two people, which {denied:.1%} of a person's own do at most. The photos
-are of years and occasions that lie apart; faces of one call are more alike.
+faces that reach it, "missed" that of a person's own that do not, and "others told" that of other people's faces below
+the cosine under which two faces are two people; at most {denied:.1%} of a person's own are below it. The photos are of
+years and occasions that lie apart; faces of one call are more alike.
 """
 
 
