@@ -78,10 +78,10 @@ IDENTITY = """{people} people whom nobody was trained on, {photos} photos. A pro
 compared with three others of a person (two or three of its own), made equally coarse: "clean" is the headshot reduced
 by area, "coded" comes from the end of a call of 320×180 over VP8 at 60 kbit/s with the landmarks that MTCNN sees there,
 and "3 looks" is the mean embedding of three moments of it. "Same at" is the cosine from which two faces are one person,
-chosen on {held_out} other people at 1 in {accepts:.0f}, whatever the condition; "false" is the share of other people's
-faces that reach it, "missed" that of a person's own that do not, and "others told" that of other people's faces that
-lie below the cosine under which two faces are two people, which {denied:.1%} of a person's own do at most. The photos
-are of years and occasions that lie apart; faces of one call are more alike.
+chosen on {held_out} other people at 1 in {accepts:.0f}, whatever the condition, and {margin} more; "false" is the share
+of other people's faces that reach it, "missed" that of a person's own that do not, and "others told" that of other
+people's faces below the cosine under which two faces are two people; at most {denied:.1%} of a person's own are below
+it. The photos are of years and occasions that lie apart; faces of one call are more alike.
 """
 
 
@@ -143,7 +143,12 @@ def _recognition(kept: dict | None, name: str) -> str:
         text = f"Not measured yet: `hime evaluate --identity --data DIR --report {name}`."
     else:
         denied = max(row["denied"] for row in kept["rows"])
-        facts = {"held_out": identity.HELD_OUT, "accepts": 1 / identity.FALSE_ACCEPTS, "denied": denied}
+        facts = {
+            "held_out": identity.HELD_OUT,
+            "accepts": 1 / identity.FALSE_ACCEPTS,
+            "margin": identity.MARGIN,
+            "denied": denied,
+        }
         text = f"{IDENTITY.format(**kept, **facts)}\n{kept['data']}; {kept['machine']}.\n\n{identity.render(kept)}"
     return f"## Whose face it is\n\n{text.rstrip()}\n"
 
