@@ -1,6 +1,7 @@
 """One call through a relay of its own process: what comes out, how old it is, how much of it is enhanced.
 
-    python -m benchmarks.calls.call [--width 320|640|1280] [--seconds 60] [--view enhanced] [--layout upscale] [--json OUT]
+    python -m benchmarks.calls.call [--width 320|640|1280] [--seconds 60] [--view enhanced]
+        [--layout upscale] [--json OUT]
 
 Publisher and watcher are processes of their own. A portrait comes close, walks away to a headshot of 31 px (LR 32) and
 stays there, swaying. Frames are sent at 20 per second. Figures are per window of 10 seconds once the face is far.

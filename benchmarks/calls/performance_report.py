@@ -23,8 +23,9 @@ Found = dict[str, Any]
 
 INTRODUCTION = """# Performance
 
-Made by `python -m benchmarks.calls.performance_report FOLDER` from the figures that the benchmarks wrote into FOLDER; each
-section names its command. Milliseconds depend on the machine; ratios and differences within one run are what counts.
+Made by `python -m benchmarks.calls.performance_report FOLDER` from the figures that the benchmarks wrote into FOLDER;
+each section names its command. Milliseconds depend on the machine; ratios and differences within one run are what
+counts.
 """
 
 

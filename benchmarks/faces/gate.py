@@ -1,8 +1,8 @@
 """What the enhancer makes of faces by size and bitrate, and whether its gate is right: never worse than plain.
 
-    python -m benchmarks.faces.gate CLIPS --critics WEIGHTS [--only NAMES] [--headshots 96,128,160,240] [--kbps 30,60,120]
-        [--codec VP8] [--tight] [--photos] [--silent] [--always] [--references 3] [--weights NAME] [--sheet DIR]
-        [--json OUT]
+    python -m benchmarks.faces.gate CLIPS --critics WEIGHTS [--only NAMES] [--headshots 96,128,160,240]
+        [--kbps 30,60,120] [--codec VP8] [--tight] [--photos] [--silent] [--always] [--references 3] [--weights NAME]
+        [--sheet DIR] [--json OUT]
 
 Each clip is reduced until its face has a headshot of so many pixels, laid into a frame of 640x360 (320x180 up to 96
 px), and sent at 1 Mbit/s first, then at the low rate. The relay's own encoder, detector, bank, gate, network and

@@ -1,6 +1,6 @@
 """The weighted mean of two checkpoints of which one was trained on from the other (Wortsman et al., 2022).
 
-    python benchmarks/network/average_weights.py ONE OTHER SHARE OUT.safetensors [--mirrored] [--half]
+    python -m benchmarks.network.average_weights ONE OTHER SHARE OUT.safetensors [--mirrored] [--half]
 
 ONE, OTHER: names or files; SHARE: of the other, 0..1. Trained on with other pairs, a network forgets a part of what it
 had of the first ones; the mean between both is better than either on people that neither was trained on. --mirrored:

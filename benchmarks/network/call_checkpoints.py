@@ -1,6 +1,7 @@
 """Checkpoints side by side on faces that came through a narrow uplink: 320x180 at 100 kbit/s.
 
-    python -m benchmarks.network.call_checkpoints CLIPS --only close_d0,close_d10 [--weights A,B] [--critics DIR] [--json OUT]
+    python -m benchmarks.network.call_checkpoints CLIPS --only close_d0,close_d10 [--weights A,B]
+        [--critics DIR] [--json OUT]
 
 Each clip is reduced until its headshot has --lr pixels, laid into a frame of 320x180, sent through libvpx at --rate and
 decoded. From the second second on, every 10th frame's headshot is enhanced with three earlier moments of the clip as

@@ -1,6 +1,7 @@
 """Faces of 96 to 240 pixels that a codec has damaged, plain and enhanced, by checkpoint and LR side.
 
-    python -m benchmarks.network.damaged_faces CLIPS --critics WEIGHTS [--weights A,B] [--only close_d10,...] [--json OUT]
+    python -m benchmarks.network.damaged_faces CLIPS --critics WEIGHTS [--weights A,B]
+        [--only close_d10,...] [--json OUT]
 
 Each clip is brought to where its headshot has as many pixels as a cell says and laid into a frame of 640x360 (320x180
 for headshots of at most 96). The frames go through libvpx or libx264 twice: at a good rate, which the exemplars are cut

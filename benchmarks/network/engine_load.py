@@ -1,6 +1,7 @@
 """What the engine holds: faces a second by batch, and how long faces wait as more calls share it.
 
-    python -m benchmarks.network.engine_load [--device cpu|cuda] [--weights NAME] [--rounds 10] [--seconds 2] [--json OUT]
+    python -m benchmarks.network.engine_load [--device cpu|cuda] [--weights NAME] [--rounds 10]
+        [--seconds 2] [--json OUT]
 
 First the network alone, pictures as bytes in and out: LR 32 and 64, one and three references; on CUDA with the share
 of the card's arithmetic, against a matrix product in bfloat16 in the same run, and the most memory that it held. Then

@@ -1,7 +1,8 @@
 """How much a person's other photos can tell about a photo, whatever a network does with them: a mark to hold the worth
 of references against.
 
-    python benchmarks/network/personal_bound.py VAL TRAIN [--weights NAME] [--lr 32] [--known 8] [--steps 100] [--people 10]
+    python -m benchmarks.network.personal_bound VAL TRAIN [--weights NAME] [--lr 32] [--known 8]
+        [--steps 100] [--people 10]
 
 The network, without references, is trained on for a few steps on photos of TRAIN (folders of <identity>/<photo>), of
 which a part is replaced by photos of one person of VAL: it may learn all that they show of the face, at every pose and

@@ -1,6 +1,6 @@
 """How much other photos of a person could add to what the network makes of the LR picture alone, and what hinders it.
 
-    python benchmarks/network/reference_bound.py HEADSHOTS [--weights NAME] [--lr 32] [--limit 60]
+    python -m benchmarks.network.reference_bound HEADSHOTS [--weights NAME] [--lr 32] [--limit 60]
 
 For each photo, the residual is what the network without references misses (truth minus its answer, luma); the detail
 of a reference is what it misses on the reference itself. Were the detail added with the best single weight, the error

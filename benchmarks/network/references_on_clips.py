@@ -1,6 +1,7 @@
 """What references are worth on real clips: the paper's Table 5 through the relay's own path.
 
-    python benchmarks/network/references_on_clips.py CLIPS_DIR [--weights NAME] [--gaps 30,120] [--lr 32] [--json OUT.json]
+    python -m benchmarks.network.references_on_clips CLIPS_DIR [--weights NAME] [--gaps 30,120] [--lr 32]
+        [--json OUT.json]
 
 Every 30th frame with a face is a target: its headshot is the truth at (scale x L)^2 by BOX, the network gets Pillow's
 BICUBIC of it at L^2. References are the same clip's frames `gap` before and after, cut, laid over and registered as in

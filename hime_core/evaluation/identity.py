@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,11 +17,12 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from hime_core.arrays import Array
 from hime_core.data.clips import CutOptions, read_clips
 from hime_core.data.damaged import call_options, coded, noisy
 from hime_core.errors import InputError
 from hime_core.evaluation.perceptual import IDENTITY
-from hime_core.evaluation.store import digest, machine
+from hime_core.evaluation.store import Record, digest, machine
 from hime_core.evaluation.tables import where
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box, crop, resized
@@ -57,8 +59,8 @@ WINDOW = 112  # pixels to which a face's surroundings are brought for the detect
 class Scores:
     """Cosines of probes with galleries: own (P,), of the person's own, others (Q,), of other people's."""
 
-    own: np.ndarray
-    others: np.ndarray
+    own: Array
+    others: Array
 
     def rates(self, limits: Limits) -> dict[str, float]:
         """false_accepts: of others at or above `same`; false_rejects: of own below it; denied: of own below `other`;
@@ -92,7 +94,7 @@ class IdentityEvaluation:
         galleries = self._galleries()
         return {name: self._compared(found, exemplars, galleries) for name, found in probes.items()}
 
-    def _galleries(self) -> list[tuple[int, np.ndarray]]:
+    def _galleries(self) -> list[tuple[int, Array]]:
         """The person and photos of each."""
         rng, drawn = np.random.default_rng(self.seed), []
         for number in range(len(self.people.names)):
@@ -103,9 +105,7 @@ class IdentityEvaluation:
                 drawn += [(number, rng.permutation(own)[:GALLERY]) for _ in range(GALLERIES)]
         return drawn
 
-    def _compared(
-        self, probes: np.ndarray, exemplars: np.ndarray, galleries: Sequence[tuple[int, np.ndarray]]
-    ) -> Scores:
+    def _compared(self, probes: Array, exemplars: Array, galleries: Sequence[tuple[int, Array]]) -> Scores:
         own, others = [], []
         for person, photos in galleries:
             for number, whose in enumerate(self.people.person):
@@ -128,7 +128,7 @@ def _call(face: FacePicture, side: int, detector: MtcnnDetector, rng: np.random.
     side = small.rgb.shape[0]
     pad = [(FRAME[1] - side) // 2, FRAME[1] - side - (FRAME[1] - side) // 2,
            (FRAME[0] - side) // 2, FRAME[0] - side - (FRAME[0] - side) // 2]  # fmt: skip
-    scene = cv2.copyMakeBorder(small.rgb, *pad, cv2.BORDER_REPLICATE)
+    scene = np.pad(small.rgb, (pad[:2], pad[2:], (0, 0)), "edge")
     pace, phase, reach = rng.uniform(0.05, 0.15, 2), rng.uniform(0, 6.28, 2), 0.04 * side
     pictures, shifts = [], []
     for number in range(LENGTH):
@@ -149,7 +149,7 @@ def _call(face: FacePicture, side: int, detector: MtcnnDetector, rng: np.random.
     return found
 
 
-def _looked_up(face: FacePicture, frame: np.ndarray, at: tuple[int, int], detector: MtcnnDetector) -> FacePicture:
+def _looked_up(face: FacePicture, frame: Array, at: tuple[int, int], detector: MtcnnDetector) -> FacePicture:
     """With the landmarks that the detector sees, or as it was where it sees none."""
     side = face.rgb.shape[0]
     height = side / SIDE_PER_BOX_HEIGHT
@@ -180,7 +180,7 @@ class IdentityOptions:
     clips: Path | None = None
 
 
-def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda what: None) -> dict:
+def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda what: None) -> Record:
     """The contents of runs/identity.json. Raises InputError."""
     weights, known = options.weights or OWN, options.train is None
     recognisers = {"own": read_own(weights, known)}
@@ -192,7 +192,7 @@ def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda wh
             raise InputError(f"{options.train} holds no two people with enough photos to choose limits on")
         evaluation = IdentityEvaluation(people)
         for name, recogniser in recognisers.items():
-            found = calibrate(evaluation, recogniser, lambda side, name=name: advance(f"limits at {side} px, {name}"))
+            found = calibrate(evaluation, recogniser, partial(_told, advance, name))
             if name == "own":
                 keep(found, read_tensors(weights)[0], weights)
             else:
@@ -203,17 +203,8 @@ def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda wh
     if len(people.names) < 2:
         raise InputError(f"{options.data} must hold photos of two people at least, in which a face is found")
     clips = clip_people(options.clips) if options.clips else None
-    rows, calls = [], []
-    for shown, moments, found in ((people, False, rows), (clips, True, calls)):
-        evaluation = IdentityEvaluation(shown, moments=moments) if shown else None
-        for side in SIDES if evaluation else ():
-            for name, recogniser in recognisers.items():
-                limits = recogniser.limits(side)
-                for condition, scores in evaluation.scores(recogniser, side).items():
-                    row = {"recogniser": name, "side": side, "condition": condition, "same": limits.same}
-                    row |= {"other": limits.other, "comparisons": len(scores.others), **scores.rates(limits)}
-                    found.append(row)
-                advance(f"{side} px, {name}")
+    rows = _rates(IdentityEvaluation(people), recognisers, advance)
+    calls = _rates(IdentityEvaluation(clips, moments=True), recognisers, advance) if clips else []
     return {
         "data": where(options.data),
         "people": len(people.names),
@@ -226,28 +217,48 @@ def measure(options: IdentityOptions, advance: Callable[[str], None] = lambda wh
     }
 
 
+def _rates(
+    evaluation: IdentityEvaluation, recognisers: dict[str, NetworkRecogniser], advance: Callable[[str], None]
+) -> list[Record]:
+    rows: list[Record] = []
+    for side in SIDES:
+        for name, recogniser in recognisers.items():
+            limits = recogniser.limits(side)
+            for condition, scores in evaluation.scores(recogniser, side).items():
+                row = {"recogniser": name, "side": side, "condition": condition, "same": limits.same}
+                rows.append(row | {"other": limits.other, "comparisons": len(scores.others), **scores.rates(limits)})
+            advance(f"{side} px, {name}")
+    return rows
+
+
 def clip_people(folder: Path) -> People:
     """Up to CLIP_SHOTS moments of every clip with one close face, as a person each. Raises InputError."""
     found = read_clips(folder, options=CutOptions(shots=CLIP_SHOTS))
     if not found:
         raise InputError(f"{folder} holds no clip of a close face")
-    shots = [(number, shot) for number, person in enumerate(found) for shot in person.shots]
+    shots = [
+        (n, shot, marks) for n, one in enumerate(found) for shot in one.shots if (marks := shot.landmarks) is not None
+    ]
     return People(
-        np.stack([resized(shot.rgb(), 256) for _, shot in shots]),
-        np.stack([shot.landmarks * 256 - 0.5 for _, shot in shots]).astype(np.float32),
-        np.array([number for number, _ in shots]),
+        np.stack([resized(shot.rgb(), 256) for _, shot, _ in shots]),
+        np.stack([marks * 256 - 0.5 for _, _, marks in shots]).astype(np.float32),
+        np.array([number for number, _, _ in shots]),
         tuple(person.name for person in found),
     )
+
+
+def _told(advance: Callable[[str], None], name: str, side: int) -> None:
+    advance(f"limits at {side} px, {name}")
 
 
 def keep(calibration: Calibration, tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Writes the tensors, in half precision, with what was measured beside them, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    unfinished = path.with_name(path.name + ".partial")
     halves = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
     means = torch.from_numpy(calibration.means).half()
-    save_file({**halves, "means": means}, partial, metadata=calibration.metadata())
-    partial.replace(path)
+    save_file({**halves, "means": means}, unfinished, metadata=calibration.metadata())
+    unfinished.replace(path)
 
 
 def calibrate(
@@ -270,7 +281,7 @@ FORMS = {"same": ".2f", "false_accepts": ".3%", "false_rejects": ".1%", "exclude
 NAMES = {"own": "ours", "casia": "InceptionResnetV1"}
 
 
-def render(kept: dict) -> str:
+def render(kept: Record) -> str:
     """Markdown: a table by side and condition, and one of clips where there are any."""
     tables = [
         _table(
@@ -286,7 +297,7 @@ def render(kept: dict) -> str:
     return "\n".join(tables)
 
 
-def _table(rows: Sequence[dict], columns: dict[str, str]) -> str:
+def _table(rows: Sequence[Record], columns: dict[str, str]) -> str:
     recognisers = [name for name in NAMES if any(row["recogniser"] == name for row in rows)]
     heads = [f"{NAMES[name]}: {what}" for name in recognisers for what in columns.values()]
     lines = ["| headshot | as | " + " | ".join(heads) + " |", "|---:|---" + "|---:" * len(heads) + "|"]

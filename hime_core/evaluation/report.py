@@ -138,7 +138,7 @@ def write_report(path: Path, runs: Path) -> None:
     partial.replace(path)
 
 
-def _recognition(kept: dict | None, name: str) -> str:
+def _recognition(kept: Record | None, name: str) -> str:
     if kept is None:
         text = f"Not measured yet: `hime evaluate --identity --data DIR --report {name}`."
     else:

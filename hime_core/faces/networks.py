@@ -8,6 +8,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -16,12 +17,13 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from hime_core.arrays import Array
 from hime_core.errors import InputError
 from hime_core.faces.recognition import NEVER, SIDES, FacePicture, Limits, limits_between
 from hime_core.threads import one_thread
 
 # Where eyes, nose and mouth corners lie in a headshot, shares of its side: the mean of 4,423 photos, made symmetric.
-LANDMARKS = np.float32([[0.398, 0.449], [0.602, 0.449], [0.5, 0.577], [0.408, 0.667], [0.592, 0.667]])
+LANDMARKS = np.array([[0.398, 0.449], [0.602, 0.449], [0.5, 0.577], [0.408, 0.667], [0.592, 0.667]], np.float32)
 SIDE, SHARE, ABOVE = (
     64,
     0.62,
@@ -57,10 +59,10 @@ class _Conv(nn.Module):
     def __init__(self, before: int, width: int, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(before, width, 3, stride, 1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm: nn.Module = nn.BatchNorm2d(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.conv(x))
+        return cast(torch.Tensor, self.norm(self.conv(x)))
 
 
 class _Residual(nn.Module):
@@ -70,7 +72,7 @@ class _Residual(nn.Module):
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(x + self.body(x))
+        return cast(torch.Tensor, self.act(x + self.body(x)))
 
 
 def fused(network: IdentityNetwork) -> IdentityNetwork:
@@ -88,13 +90,14 @@ class Calibration:
     the embeddings at each of SIDES: what all faces of one size have in common says nothing of whose they are."""
 
     limits: dict[int, Limits]
-    means: np.ndarray
+    means: Array
 
-    def mean(self, side: int) -> np.ndarray:
+    def mean(self, side: int) -> Array:
         """(D,), between the sides by their logarithms, at the ends those of the last ones."""
         place = float(np.interp(np.log2(side), np.log2(SIDES), np.arange(len(SIDES))))
         first = min(int(place), len(SIDES) - 2)
-        return self.means[first] + (place - first) * (self.means[first + 1] - self.means[first])
+        before, after = self.means[first], self.means[first + 1]
+        return np.asarray(before + (place - first) * (after - before), np.float32)
 
     def metadata(self) -> dict[str, str]:
         return {"limits": json.dumps({str(side): [one.same, one.other] for side, one in self.limits.items()})}
@@ -109,10 +112,11 @@ class NetworkRecogniser:
         """calibration: None while it is being measured; device: where the network runs, a GPU where there is one."""
         self.name = name
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._network = network.eval().requires_grad_(False).to(self._device, memory_format=torch.channels_last)
+        self._network = network.eval().requires_grad_(False).to(self._device)
+        self._network = self._network.to(memory_format=torch.channels_last)
         self._side, self._calibration = side, calibration
 
-    def embed(self, faces: Sequence[FacePicture]) -> np.ndarray:
+    def embed(self, faces: Sequence[FacePicture]) -> Array:
         if not faces:
             return np.zeros((0, DIMENSIONS), np.float32)
         crops = [aligned(face, self._side) for face in faces]
@@ -124,10 +128,10 @@ class NetworkRecogniser:
             found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
         return found.astype(np.float32)
 
-    def _run(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+    def _run(self, crops: Sequence[Array]) -> Array:
         batch = torch.from_numpy(np.stack(crops)).to(self._device).permute(0, 3, 1, 2).float()
         batch = ((batch - 127.5) / 128).contiguous(memory_format=torch.channels_last)
-        return self._network(batch).float().cpu().numpy()
+        return np.asarray(self._network(batch).float().cpu().numpy())
 
     def calibrated(self, calibration: Calibration) -> NetworkRecogniser:
         """The same network with what was measured of it."""
@@ -137,7 +141,7 @@ class NetworkRecogniser:
         return limits_between(self._calibration.limits, side) if self._calibration else NEVER
 
 
-def aligned(face: FacePicture, side: int) -> np.ndarray:
+def aligned(face: FacePicture, side: int) -> Array:
     """The inner face, uint8 (side, side, 3), turned, moved and scaled so that its landmarks lie as the usual ones do,
     as nearly as they can (least squares). Edge pixels are replicated."""
     target = ((LANDMARKS - (0.5, 0.5 - ABOVE)) / SHARE + 0.5) * side - 0.5
@@ -151,7 +155,7 @@ def aligned(face: FacePicture, side: int) -> np.ndarray:
     return cv2.warpAffine(rgb, move, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
+def similarity(points: Array, target: Array) -> Array:
     """(2, 3): the turn, scale and shift that bring points nearest to their targets."""
     centre, towards = points.mean(0), target.mean(0)
     a, b = points - centre, target - towards
@@ -212,7 +216,7 @@ def inception(path: Path) -> nn.Module:
     from facenet_pytorch import InceptionResnetV1
 
     state = {name: value for name, value in read_state(path).items() if not name.startswith("logits.")}
-    network = InceptionResnetV1(pretrained=None).eval()
+    network: nn.Module = InceptionResnetV1(pretrained=None).eval()
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.faces.geometry import resized
 
 SIDES = (16, 24, 32, 48, 64, 96)  # pixels of headshots that limits are measured at
@@ -22,8 +23,8 @@ SIDES = (16, 24, 32, 48, 64, 96)  # pixels of headshots that limits are measured
 class FacePicture:
     """rgb: uint8 (n, n, 3), the headshot's square as it is in its frame; landmarks: (5, 2) in its pixels."""
 
-    rgb: np.ndarray
-    landmarks: np.ndarray
+    rgb: Array
+    landmarks: Array
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ NEVER = Limits(2.0, -2.0)
 class Recogniser(Protocol):
     name: str
 
-    def embed(self, faces: Sequence[FacePicture]) -> np.ndarray:
+    def embed(self, faces: Sequence[FacePicture]) -> Array:
         """(N, D) float32 of unit length. Called from any thread, several at once."""
         ...
 
@@ -60,7 +61,7 @@ def coarsened(face: FacePicture, side: int) -> FacePicture:
     return FacePicture(resized(face.rgb, side), landmarks.astype(np.float32))
 
 
-def likeness(embedding: np.ndarray, gallery: np.ndarray) -> float:
+def likeness(embedding: Array, gallery: Array) -> float:
     """The cosine, -1..1, of an embedding (D,) with the mean of a gallery (K, D) of one person, K at least 1."""
     mean = np.asarray(gallery, np.float32).mean(0)
     return float(embedding @ mean / max(float(np.linalg.norm(mean)), 1e-6))

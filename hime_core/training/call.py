@@ -19,8 +19,8 @@ from hime_core.data.degradations import blur, jpeg
 
 KERNELS = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS)
 # The constant quantizers that leave a face as far from its source as the rate control of a call does, measured on seven
-# clips at 320x180 and 640x360 and 60 to 600 kbit/s: benchmarks/network/call_quantizers.py. Steady from the first frame on, they
-# look like the middle of a call, where rate control would take seconds to settle after its keyframe.
+# clips at 320x180 and 640x360 and 60 to 600 kbit/s: benchmarks/network/call_quantizers.py. Steady from the first frame
+# on, they look like the middle of a call, where rate control would take seconds to settle after its keyframe.
 QUANTIZERS: dict[Codec, tuple[int, int]] = {"vp8": (4, 54), "h264": (14, 42)}
 # The same for headshots of 96 to 240 pixels at 20 to 300 kbit/s (--headshots 96,160,240).
 NEAR_QUANTIZERS: dict[Codec, tuple[int, int]] = {"vp8": (10, 58), "h264": (20, 50)}

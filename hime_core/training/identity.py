@@ -14,12 +14,14 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from hime_core.arrays import Array
 from hime_core.faces.networks import DIMENSIONS, INCEPTION_SIDE, IdentityNetwork, aligned, fused, inception
 from hime_core.faces.recognition import SIDES, FacePicture, coarsened
 from hime_core.training.muon import Muon
@@ -46,7 +48,7 @@ class Targets:
     DIMENSIONS coordinates hold nearly all of it. Centred, it tells people apart better: of 630 photos of 50 people
     5 % instead of 8 % were missed at 1 false in 1,000."""
 
-    def __init__(self, embeddings: np.ndarray, real: int) -> None:
+    def __init__(self, embeddings: Array, real: int) -> None:
         """embeddings: (N, 2, 512); real: how many of them, from the first on, are of photos."""
         self.mean = embeddings[:real].reshape(-1, embeddings.shape[-1]).mean(0)
         centred = embeddings - self.mean
@@ -55,7 +57,7 @@ class Targets:
         self.values = torch.from_numpy(turned / np.linalg.norm(turned, axis=-1, keepdims=True)).float()
 
 
-def prepare(data: Path, teacher: Path, out: Path, made: int, photos: int, seed: int) -> tuple[People, int, np.ndarray]:
+def prepare(data: Path, teacher: Path, out: Path, made: int, photos: int, seed: int) -> tuple[People, int, Array]:
     """Pictures of people who are not held out, then of made ones; how many are photos; and the teacher's embeddings."""
     kept = out / "faces.npz"
     if kept.is_file():
@@ -79,7 +81,7 @@ def prepare(data: Path, teacher: Path, out: Path, made: int, photos: int, seed: 
     return people, len(real.person), embeddings
 
 
-def _taught(people: People, network: nn.Module) -> np.ndarray:
+def _taught(people: People, network: nn.Module) -> Array:
     """(N, 2, 512): of the pictures, and of their mirror images."""
     found = []
     network = network.to(memory_format=torch.channels_last)
@@ -98,23 +100,24 @@ def _taught(people: People, network: nn.Module) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _batch(crops: np.ndarray) -> torch.Tensor:
+def _batch(crops: Array) -> torch.Tensor:
     batch = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
     return ((batch - 127.5) / 128).contiguous(memory_format=torch.channels_last)
 
 
-class _Stream(torch.utils.data.IterableDataset):
+class _Stream(torch.utils.data.IterableDataset[tuple[Array, Array, Array]]):
     """Callers, drawn in a process of its own."""
 
     def __init__(self, people: People, seed: int) -> None:
         self._people, self._seed = people, seed
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[Array, Array, Array]]:
         worker = torch.utils.data.get_worker_info()
         draws = iter(Callers(self._people, self._seed + 1000 * (worker.id if worker else 0)))
         while True:
             parts = [next(draws) for _ in range(DRAWS)]
-            yield tuple(np.concatenate([part[n] for part in parts]) for n in range(3))
+            crops, picks, flips = (np.concatenate([part[n] for part in parts]) for n in range(3))
+            yield crops, picks, flips
 
 
 class CosFace(nn.Module):
@@ -140,7 +143,7 @@ def train(people: People, targets: torch.Tensor, out: Path, minutes: float, rate
     inner = [p for p in network.parameters() if p.ndim == 4 and p.shape[1] >= 64]
     outer = [p for p in (*network.parameters(), *classes.parameters()) if all(p is not other for other in inner)]
     optimisers = [torch.optim.AdamW(outer, lr=rate, weight_decay=0.05), Muon(inner, lr=rate)]
-    parts = {"network": network, "classes": classes, "average": average}
+    parts: dict[str, Any] = {"network": network, "classes": classes, "average": average}
     parts |= {type(optimiser).__name__: optimiser for optimiser in optimisers}
     steps, spent, state = 0, 0.0, out / "state.pt"
     if state.is_file():

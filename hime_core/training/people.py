@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hime_core.arrays import Array
 from hime_core.data.codec import CODECS, transmit
 from hime_core.data.damaged import QUANTIZERS, noisy
 from hime_core.data.degradations import relight, tint
@@ -32,9 +33,9 @@ _KNOTS = 25
 class People:
     """rgb: uint8 (N, side, side, 3), headshots; landmarks: float32 (N, 5, 2), pixels; person: (N,), of `names`."""
 
-    rgb: np.ndarray
-    landmarks: np.ndarray
-    person: np.ndarray
+    rgb: Array
+    landmarks: Array
+    person: Array
     names: tuple[str, ...]
 
     def face(self, number: int) -> FacePicture:
@@ -44,7 +45,8 @@ class People:
 def read_faces(folder: Path, side: int = 256, only: Sequence[str] | None = None, most: int | None = None) -> People:
     """The photos of `<identity>/<photo>` headshots in which a face is found; where said, of `only` these people, and at
     `most` so many of each. Raises InputError."""
-    detector, rgbs, points, person, names = MtcnnDetector(), [], [], [], []
+    detector, names = MtcnnDetector(), list[str]()
+    rgbs, points, person = [], [], []
     for name, paths in read_identities(folder).items():
         if only is not None and name not in only:
             continue
@@ -61,7 +63,10 @@ def read_faces(folder: Path, side: int = 256, only: Sequence[str] | None = None,
             names.append(name)
     shape = (0, side, side, 3)
     return People(
-        np.stack(rgbs) if rgbs else np.zeros(shape, np.uint8), np.float32(points), np.array(person), tuple(names)
+        np.stack(rgbs) if rgbs else np.zeros(shape, np.uint8),
+        np.array(points, np.float32),
+        np.array(person),
+        tuple(names),
     )
 
 
@@ -71,7 +76,7 @@ def held_out(folder: Path, count: int = 50) -> tuple[str, ...]:
     return tuple(sorted(enough, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
 
 
-def _landmarks(rgb: np.ndarray, detector: MtcnnDetector) -> np.ndarray | None:
+def _landmarks(rgb: Array, detector: MtcnnDetector) -> Array | None:
     """Of the headshot's own face, whose box follows from the headshot's geometry."""
     side = rgb.shape[0]
     height = side / SIDE_PER_BOX_HEIGHT
@@ -108,26 +113,28 @@ def made_people(people: People, count: int, photos: int, rng: np.random.Generato
             rgbs.append(cv2.addWeighted(one, 1 - share, _warped(other, there, middle), share, 0))
             points.append(middle)
             person.append(made)
-    return People(np.stack(rgbs), np.float32(points), np.array(person), tuple(f"made-{n}" for n in range(count)))
+    return People(
+        np.stack(rgbs), np.array(points, np.float32), np.array(person), tuple(f"made-{n}" for n in range(count))
+    )
 
 
-def mirrored_points(points: np.ndarray, side: int) -> np.ndarray:
+def mirrored_points(points: Array, side: int) -> Array:
     """Landmarks (..., 5, 2) of the picture seen in a mirror: left and right change places."""
-    return (np.float32([side - 1, 0]) + np.float32([-1, 1]) * points)[..., [1, 0, 2, 4, 3], :]
+    return (np.array([side - 1, 0], np.float32) + np.array([-1, 1], np.float32) * points)[..., [1, 0, 2, 4, 3], :]
 
 
-def _turned(people: People, number: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
+def _turned(people: People, number: int, flip: bool) -> tuple[Array, Array]:
     rgb, points = people.rgb[number], people.landmarks[number]
     return (np.ascontiguousarray(rgb[:, ::-1]), mirrored_points(points, rgb.shape[0])) if flip else (rgb, points)
 
 
-def _onto(target: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _onto(target: Array, points: Array) -> tuple[Array, Array]:
     """Points brought onto the target by turn, scale and shift; and that move, (2, 3)."""
     move = similarity(points, target)
     return points @ move[:, :2].T + move[:, 2], move
 
 
-def _warped(rgb: np.ndarray, points: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _warped(rgb: Array, points: Array, target: Array) -> Array:
     """The picture with its points moved to the target, smoothly, and its border as it was."""
     side = rgb.shape[0]
     edge = np.array([[x, y] for x in (0, 0.5, 1) for y in (0, 0.5, 1) if (x, y) != (0.5, 0.5)], np.float32) * (side - 1)
@@ -147,7 +154,7 @@ class Callers:
     def __init__(self, people: People, seed: int) -> None:
         self._people, self._rng = people, np.random.default_rng(seed)
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[Array, Array, Array]]:
         while True:
             for picks in self._rng.permutation(len(self._people.person))[
                 : len(self._people.person) // FACES * FACES
@@ -155,7 +162,7 @@ class Callers:
                 flips = self._rng.random(FACES) < 0.5
                 yield self.seen(picks, flips), picks, flips
 
-    def seen(self, picks: Sequence[int], flips: Sequence[bool]) -> np.ndarray:
+    def seen(self, picks: Array, flips: Array) -> Array:
         rng = self._rng
         side = round(float(np.exp(rng.uniform(np.log(LEAST), np.log(MOST)))))
         blur = rng.uniform(0.3, 1.2) if rng.random() < 0.3 else 0.0
@@ -176,11 +183,11 @@ class Callers:
             for rgb, (_, points) in zip(tiles, faces, strict=True)
         ])  # fmt: skip
 
-    def _small(self, pick: int, flip: bool, side: int) -> tuple[np.ndarray, np.ndarray]:
+    def _small(self, pick: int, flip: bool, side: int) -> tuple[Array, Array]:
         rgb, points = _turned(self._people, pick, flip)
         return cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA), (points + 0.5) * (side / rgb.shape[0]) - 0.5
 
-    def _elsewhere(self, rgb: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _elsewhere(self, rgb: Array, points: Array) -> tuple[Array, Array]:
         """The inner face with another picture's hair and surroundings, which say as little of whom it shows as the
         place does: the teacher's embeddings of such faces have a cosine of 0.90 to 0.94 with the face's own, and of 0
         with the other's. Without them the network learns the photos by heart, by their colours."""
@@ -197,7 +204,7 @@ class Callers:
         return (inner * rgb + (1 - inner) * other).round().astype(np.uint8), points
 
 
-def _lit(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _lit(rgb: Array, rng: np.random.Generator) -> Array:
     if rng.random() < 0.8:
         rgb = tint(relight(rgb, rng), rng)
     if rng.random() < 0.3:  # of all colour, or of some
@@ -206,12 +213,12 @@ def _lit(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rgb
 
 
-def _error(side: int, spread: float, rng: np.random.Generator) -> np.ndarray:
+def _error(side: int, spread: float, rng: np.random.Generator) -> Array:
     """How far off landmarks (5, 2) are: each by itself, and all of them together."""
     return (rng.standard_normal((5, 2)) * spread + rng.standard_normal(2) * 0.015 * side).astype(np.float32)
 
 
-def _coded(tiles: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+def _coded(tiles: Sequence[Array], rng: np.random.Generator) -> list[Array]:
     """Side by side through a codec, moving a little."""
     side, columns = tiles[0].shape[0], 6
     rows = -(-len(tiles) // columns)

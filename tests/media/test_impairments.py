@@ -1,7 +1,7 @@
 """A publisher on a bad network. Each scenario that the relay mends is also run against aiortc's own receiver.
 
-Short versions; `python -m benchmarks.calls.impairments` has the long ones and prints figures. Latencies are compared with
-those of the same run before the network became bad.
+Short versions; `python -m benchmarks.calls.impairments` has the long ones and prints figures. Latencies are
+compared with those of the same run before the network became bad.
 """
 
 from __future__ import annotations
