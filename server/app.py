@@ -127,11 +127,20 @@ async def _build(settings: Settings, given: Given, stack: AsyncExitStack) -> Rel
             failures[part] = " ".join(str(error).split()) or type(error).__name__
             return instead
 
-    engine: Engine = given.engine or await load("engine", lambda: _load_engine(settings, metrics), FailedEngine())
-    if given.engine is None:
+    engine: Engine
+    if given.engine is not None:
+        engine = given.engine
+    else:
+        engine = await load("engine", lambda: _load_engine(settings, metrics), FailedEngine())
         stack.callback(engine.close)
-    detector: ScanningDetector = given.detector or await load("detector", _load_detector, FailedDetector())
-    recogniser = given.recogniser or await load("recogniser", lambda: _load_recogniser(settings), None)
+    detector: ScanningDetector
+    if given.detector is not None:
+        detector = given.detector
+    else:
+        detector = await load("detector", _load_detector, FailedDetector())
+    recogniser = given.recogniser
+    if recogniser is None:
+        recogniser = await load("recogniser", lambda: _load_recogniser(settings), None)
     photos = PhotoStore(settings.database, settings.photos, settings.max_photos_per_person)
     stack.callback(photos.close)
     rooms = Rooms(

@@ -59,8 +59,8 @@ class Rooms:
         """enhancer_factory: makes one stream's enhancer; without it, they are made of the engine, the detector and the
         recogniser. engine, detector: None for stand-ins that enhance nothing."""
         self._metrics = metrics
-        self._engine: Engine = engine or FailedEngine()
-        self._detector: ScanningDetector = detector or FailedDetector()
+        self._engine: Engine = FailedEngine() if engine is None else engine
+        self._detector: ScanningDetector = FailedDetector() if detector is None else detector
         self._recogniser = recogniser
         self._remember = settings.remember_s
         self._damage: DamageEstimator | None = None  # made with the first enhancer
