@@ -14,12 +14,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hime_core.arrays import U8
 from hime_core.compositing.detail import difference, luma_of, patch
 from hime_core.compositing.layout import Placement
 from hime_core.compositing.render import add_patches, place
 from hime_core.engine import best_device, build_backend
 from hime_core.engine.protocol import FaceRequest
 from hime_core.exemplars.bank import ExemplarBank
+from hime_core.exemplars.exemplar import Exemplar
 from hime_core.exemplars.photos import UnusablePhoto, exemplar_from_photo
 from hime_core.exemplars.references import ReferenceCutter
 from hime_core.faces.detector import Detection, Detector, MtcnnDetector
@@ -45,7 +47,7 @@ class HimePredictor:
         self._cutter = ReferenceCutter(model.config.scale)
         self._bank: ExemplarBank | None = None
 
-    def set_exemplars(self, photos: Sequence[np.ndarray]) -> None:
+    def set_exemplars(self, photos: Sequence[U8]) -> None:
         """Sharp photos of the person, uint8 (H, W, 3), one face in each, instead of those given before.
 
         Raises UnusablePhoto, which says of which photo and why; the exemplars stay as they were then.
@@ -58,7 +60,7 @@ class HimePredictor:
                 raise UnusablePhoto(f"photo {number}: {error}") from None
         self._bank = bank
 
-    def predict(self, picture: np.ndarray, faces: Sequence[Detection] | None = None) -> np.ndarray:
+    def predict(self, picture: U8, faces: Sequence[Detection] | None = None) -> U8:
         """The picture, uint8 (H, W, 3), enlarged by the network's scale, its faces with details: uint8 (sH, sW, 3).
 
         faces: where they are; None: they are sought, from about 20 pixels on. Without exemplars the network does what
@@ -80,7 +82,7 @@ class HimePredictor:
         placement = Placement(scale * planes.width, scale * planes.height, scale)
         return add_patches(place(planes, placement), placement, patches).rgb()
 
-    def _exemplars(self, face: Detection, light: float, side: int) -> tuple:
+    def _exemplars(self, face: Detection, light: float, side: int) -> tuple[Exemplar, ...]:
         if self._bank is None:
             return ()
         yaw = yaw_degrees(face.landmarks)

@@ -38,6 +38,15 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Given:
+    """The parts that the caller made, and closes. None: the relay loads it."""
+
+    engine: Engine | None = None
+    detector: ScanningDetector | None = None
+    recogniser: Recogniser | None = None
+
+
 @dataclass
 class Relay:
     """All that a running relay is made of. recogniser: None where it could not be loaded; failures: what could not be
@@ -83,7 +92,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.relay = await _build(settings, engine, detector, recogniser, stack)
+            app.state.relay = await _build(settings, Given(engine, detector, recogniser), stack)
             yield
 
     app = FastAPI(title="HIME Relay", version=_version(), description=DESCRIPTION, lifespan=lifespan)
@@ -104,13 +113,7 @@ def create_app(
     return app
 
 
-async def _build(
-    settings: Settings,
-    engine: Engine | None,
-    detector: ScanningDetector | None,
-    recogniser: Recogniser | None,
-    stack: AsyncExitStack,
-) -> Relay:
+async def _build(settings: Settings, given: Given, stack: AsyncExitStack) -> Relay:
     """Builds the parts in order of need; the stack closes them in reverse."""
     cv2.setNumThreads(1)  # threads of many small operations only wait for each other
     metrics = Metrics()
@@ -124,11 +127,18 @@ async def _build(
             failures[part] = " ".join(str(error).split()) or type(error).__name__
             return instead
 
-    if engine is None:
+    engine: Engine
+    if given.engine is not None:
+        engine = given.engine
+    else:
         engine = await load("engine", lambda: _load_engine(settings, metrics), FailedEngine())
         stack.callback(engine.close)
-    if detector is None:
+    detector: ScanningDetector
+    if given.detector is not None:
+        detector = given.detector
+    else:
         detector = await load("detector", _load_detector, FailedDetector())
+    recogniser = given.recogniser
     if recogniser is None:
         recogniser = await load("recogniser", lambda: _load_recogniser(settings), None)
     photos = PhotoStore(settings.database, settings.photos, settings.max_photos_per_person)

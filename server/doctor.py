@@ -8,7 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from fractions import Fraction
+from functools import partial
 from importlib.metadata import version
+from typing import cast
 
 import numpy as np
 
@@ -70,7 +73,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         ("H264", "libx264", True),
         ("NVENC", "h264_nvenc", False),
     ):
-        yield _attempt(codec, lambda encoder=encoder: _encode(encoder), required)
+        yield _attempt(codec, partial(_encode, encoder), required)
     yield _attempt("client", lambda: _client(settings))
     yield _attempt("storage", lambda: _storage(settings))
 
@@ -197,9 +200,9 @@ def speed_class(ms: float) -> str:
 def _encode(encoder: str) -> str:
     import av
 
-    codec = av.CodecContext.create(encoder, "w")
+    codec = cast(av.VideoCodecContext, av.CodecContext.create(encoder, "w"))
     codec.width, codec.height, codec.pix_fmt = 320, 192, "yuv420p"
-    codec.framerate, codec.bit_rate = 30, 1_000_000
+    codec.framerate, codec.bit_rate = Fraction(30), 1_000_000
     frame = av.VideoFrame(320, 192, "yuv420p")
     for plane in frame.planes:
         plane.update(bytes(plane.buffer_size))

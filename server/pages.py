@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, Response
@@ -44,15 +45,17 @@ def install(app: FastAPI, build: Path) -> None:
             return FileResponse(file, headers=HEADERS)
         return HTMLResponse(NOT_BUILT.format(page=escape(str(Path("client_web/dist") / name))), 503, HEADERS)
 
-    html = {"response_class": HTMLResponse, "responses": {503: {"description": "The web client is not built"}}}
+    missing: dict[int | str, dict[str, Any]] = {503: {"description": "The web client is not built"}}
 
     @app.head("/", include_in_schema=False)
-    @app.get("/", summary="The call page", tags=["pages"], **html)
+    @app.get("/", summary="The call page", tags=["pages"], response_class=HTMLResponse, responses=missing)
     async def call() -> Response:
         return page("index.html")
 
     @app.head("/dashboard", include_in_schema=False)
-    @app.get("/dashboard", summary="The latency dashboard", tags=["pages"], **html)
+    @app.get(
+        "/dashboard", summary="The latency dashboard", tags=["pages"], response_class=HTMLResponse, responses=missing
+    )
     async def dashboard() -> Response:
         return page("dashboard.html")
 

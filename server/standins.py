@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-if TYPE_CHECKING:
-    from hime_core.engine import FaceRequest
-    from hime_core.faces.detector import Detection
-    from hime_core.faces.geometry import Box
+from hime_core.arrays import U8, Array
+from hime_core.engine.protocol import FaceRequest
+from hime_core.faces.detector import Detection, ScanningDetector
+from hime_core.faces.geometry import Box
 
 
 class FailedEngine:
@@ -19,8 +16,8 @@ class FailedEngine:
 
     scale = 4
 
-    def submit(self, requests: Sequence[FaceRequest]) -> list[Future[np.ndarray]]:
-        futures: list[Future[np.ndarray]] = [Future() for _ in requests]
+    def submit(self, requests: Sequence[FaceRequest]) -> list[Future[U8]]:
+        futures: list[Future[U8]] = [Future() for _ in requests]
         for future in futures:
             future.set_exception(RuntimeError("the network could not be loaded"))
         return futures
@@ -30,11 +27,14 @@ class FailedEngine:
     def close(self) -> None: ...
 
 
-class FailedDetector:
+class FailedDetector(ScanningDetector):
     """A detector that finds no face."""
+
+    def __init__(self) -> None:
+        """Loads no network: ScanningDetector's own is not called."""
 
     def for_stream(self) -> FailedDetector:
         return self
 
-    def detect(self, rgb: np.ndarray, last: Sequence[Box] = ()) -> list[Detection]:
+    def detect(self, rgb: Array, last: Sequence[Box] = ()) -> list[Detection]:
         return []

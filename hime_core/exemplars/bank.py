@@ -12,6 +12,7 @@ from uuid import uuid4
 import cv2
 import numpy as np
 
+from hime_core.arrays import F32, U8, Array
 from hime_core.exemplars.exemplar import (
     CLEAN_STEP,
     OF_CALL,
@@ -43,8 +44,8 @@ STEADINESS = (0.9, 0.5, 0.45)  # how much better another exemplar must match to 
 @dataclass(frozen=True, eq=False)
 class _Entry:
     exemplar: Exemplar
-    shape: np.ndarray
-    look: np.ndarray
+    shape: F32
+    look: F32
 
 
 class ExemplarBank:
@@ -69,9 +70,7 @@ class ExemplarBank:
         self._last: tuple[int, int, Headshot] | None = None
         self._selected: tuple[str, ...] = ()
 
-    def offer(
-        self, rgb: Callable[[], np.ndarray], face: TrackedFace, frame: int, step: float | None = None
-    ) -> Exemplar | None:
+    def offer(self, rgb: Callable[[], U8], face: TrackedFace, frame: int, step: float | None = None) -> Exemplar | None:
         """Admits a tracked face of a (height, width, 3) uint8 frame, or refuses it. Most are refused unseen.
 
         step: the quantizer's that the frame was coded with, grey levels; None where nobody says.
@@ -148,7 +147,7 @@ class ExemplarBank:
 
     def select(
         self,
-        landmarks: np.ndarray,
+        landmarks: F32,
         yaw: float,
         light: float,
         lr_side: int,
@@ -188,7 +187,7 @@ class ExemplarBank:
         moved = np.hypot(headshot.cx - other.cx, headshot.cy - other.cy) + abs(headshot.side - other.side) / 2
         return float(moved) / headshot.side / (frame - before)
 
-    def _refusal(self, rgb: np.ndarray, face: TrackedFace, headshot: Headshot, speed: float) -> str | None:
+    def _refusal(self, rgb: U8, face: TrackedFace, headshot: Headshot, speed: float) -> str | None:
         if headshot.side < OF_CALL.side:
             return "small"
         if face.score < MIN_SCORE or face.seen > MAX_UNSEEN:
@@ -231,7 +230,7 @@ class ExemplarBank:
             latest = max(self._entries[i].exemplar.time for i in own)
             best = max(self._entries[i].exemplar.resolved for i in own)
 
-            def worth(i: int, novelty: np.ndarray = novelty, latest: float = latest, best: float = best) -> float:
+            def worth(i: int, novelty: Array = novelty, latest: float = latest, best: float = best) -> float:
                 exemplar = self._entries[i].exemplar
                 age = min(1.0, (latest - exemplar.time) / 300)
                 return float(novelty[i]) + 0.5 * exemplar.resolved / best - 0.5 * age
@@ -260,16 +259,17 @@ def _entry(exemplar: Exemplar) -> _Entry:
     return _Entry(exemplar, _shape(exemplar.landmarks), look / max(float(np.linalg.norm(look)), 1e-6))
 
 
-def _shape(landmarks: np.ndarray) -> np.ndarray:
+def _shape(landmarks: Array) -> F32:
     """Landmarks (5, 2) upright, centred, and one eyes-to-mouth distance tall: what is left are pose and expression."""
     points = np.asarray(landmarks, np.float32)
     x, y = points[3:].mean(0) - points[:2].mean(0)
     size = max(float(np.hypot(x, y)), 1e-6)
     upright = np.array([[y, -x], [x, y]], np.float32) / size**2
-    return (points - points.mean(0)) @ upright.T
+    shape: F32 = (points - points.mean(0)) @ upright.T
+    return shape
 
 
-def _differences(entries: Sequence[_Entry]) -> np.ndarray:
+def _differences(entries: Sequence[_Entry]) -> F32:
     """How different exemplars are in pose and in looks (expression, light), (N, N): 0 for the same picture.
 
     The diagonal is infinite: none is compared with itself.
@@ -277,6 +277,6 @@ def _differences(entries: Sequence[_Entry]) -> np.ndarray:
     shapes = np.stack([entry.shape for entry in entries])
     looks = np.stack([entry.look.ravel() for entry in entries])
     pose = np.sqrt(np.square(shapes[:, None] - shapes[None]).sum(3).mean(2))
-    difference = pose / 0.2 + 1 - looks @ looks.T
+    difference: F32 = pose / 0.2 + 1 - looks @ looks.T
     np.fill_diagonal(difference, np.inf)
     return difference

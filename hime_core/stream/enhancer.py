@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hime_core.arrays import F32, U8
 from hime_core.compositing.detail import Patch, difference, luma_of
+from hime_core.compositing.eligible import Eligible
 from hime_core.compositing.layout import enlargement
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
@@ -28,7 +30,7 @@ from hime_core.faces.watch import FaceWatch
 from hime_core.people.people import People
 from hime_core.people.sightings import Sightings
 from hime_core.stream.gate import Gate
-from hime_core.stream.job import Eligible, Enhanced, Job, OnDemand, Outcome, Request, SeenFace
+from hime_core.stream.job import Enhanced, Job, OnDemand, Outcome, Request, SeenFace
 from hime_core.stream.pace import REFERENCES, Pace
 from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
@@ -142,24 +144,24 @@ class Enhancer:
             self._ask(job)
         return job
 
-    def _converted(self, picture: Picture) -> np.ndarray:
+    def _converted(self, picture: Picture) -> U8:
         with self._stage("convert"):
             return picture.rgb()
 
-    def _measure(self, job: Job, rgb: Callable[[], np.ndarray]) -> None:
+    def _measure(self, job: Job, rgb: Callable[[], U8]) -> None:
         """Now and then, what the faces show and what a codec has left in them."""
         for face, headshot in zip(job.faces, job.headshots, strict=True):
             if headshot.side <= LARGEST and self._gate.measures(face.track, self._frame):
                 traces = self._damage.step(luma(_cut(rgb(), face_square(headshot)))) if self._damage else None
                 self._gate.measured(face.track, self._frame, resolution_of(rgb(), headshot), traces)
 
-    def _feed(self, rgb: Callable[[], np.ndarray], faces: tuple[TrackedFace, ...], step: float | None) -> None:
+    def _feed(self, rgb: Callable[[], U8], faces: tuple[TrackedFace, ...], step: float | None) -> None:
         for face in faces:
             sighting = self._sightings.of(face.track)
             if sighting.verdict != "covered":
                 sighting.person.bank.offer(rgb, face, self._frame, self._gate.step(face.track, step))
 
-    def _eligible(self, job: Job, rgb: Callable[[], np.ndarray]) -> list[Eligible]:
+    def _eligible(self, job: Job, rgb: Callable[[], U8]) -> list[Eligible]:
         """The faces to enhance; notes why the others are not."""
         found, seen = [], []
         for face, headshot in zip(job.faces, job.headshots, strict=True):
@@ -182,7 +184,7 @@ class Enhancer:
         ]
 
     def _considered(
-        self, job: Job, face: TrackedFace, headshot: Headshot, rgb: Callable[[], np.ndarray]
+        self, job: Job, face: TrackedFace, headshot: Headshot, rgb: Callable[[], U8]
     ) -> tuple[Eligible | None, str]:
         """The face as it is to be enhanced, or why it is not."""
         if headshot.side > LARGEST:
@@ -300,16 +302,16 @@ class Enhancer:
         self._on_stage(name, time.perf_counter() - start)
 
 
-def _added(face: Eligible, sr: np.ndarray) -> np.ndarray:
+def _added(face: Eligible, sr: U8) -> F32:
     """What the network added to a face."""
     return difference(sr, resized(face.image, sr.shape[0]))
 
 
-def _cut(rgb: np.ndarray, square: FaceSquare) -> np.ndarray:
+def _cut(rgb: U8, square: FaceSquare) -> U8:
     return crop(rgb, square.x, square.y, square.side)
 
 
-def _error(future: Future[np.ndarray]) -> BaseException | None:
+def _error(future: Future[U8]) -> BaseException | None:
     """What went wrong with a future that is done."""
     return CancelledError() if future.cancelled() else future.exception()
 

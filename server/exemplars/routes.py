@@ -34,7 +34,8 @@ class Exemplars(BaseModel):
 
 
 def service(request: Request) -> ExemplarService:
-    return request.app.state.relay.exemplars
+    exemplars: ExemplarService = request.app.state.relay.exemplars
+    return exemplars
 
 
 def multipart(request: Request) -> None:

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fsspec
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
-from sqlalchemy import JSON, create_engine, delete, event, func, select, update
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    ColumnExpressionArgument,
+    CursorResult,
+    Engine,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -84,7 +97,7 @@ class PhotoStore:
         self._max_per_person = max_per_person
         self._clock, self._monotonic = clock, monotonic
         self._opening = threading.Lock()
-        self._engine: Any = None
+        self._engine: Engine | None = None
 
     def check(self) -> None:
         """Raises StorageError where photos could not be stored now."""
@@ -121,9 +134,9 @@ class PhotoStore:
         ]
         ids = [row.id for row in rows]
         with self._session() as session:
-            kept = session.scalar(
+            kept = session.scalars(
                 select(func.count()).where(StoredPhoto.person == person, StoredPhoto.expires_at > now)
-            )
+            ).one()
             if kept + len(rows) > self._max_per_person:
                 raise StoreFull(f"at most {self._max_per_person} photos of one person are kept, and {kept} are")
             session.add_all(rows)
@@ -132,7 +145,9 @@ class PhotoStore:
                 for exemplar, _ in exemplars:
                     self._write(exemplar)
                 finished = update(StoredPhoto).where(StoredPhoto.id.in_(ids), StoredPhoto.expires_at > now)
-                if session.execute(finished.values(stored=True, expires_at=expires_at)).rowcount < len(ids):
+                result = session.execute(finished.values(stored=True, expires_at=expires_at))
+                # That an UPDATE gives a CursorResult, SQLAlchemy's annotations leave out.
+                if cast("CursorResult[Any]", result).rowcount < len(ids):
                     raise StorageError("the photos were deleted while they were stored")
                 return list(session.scalars(select(StoredPhoto).where(StoredPhoto.id.in_(ids))))
         except BaseException:
@@ -152,9 +167,10 @@ class PhotoStore:
             if session.scalar(select(StoredPhoto.id).where(StoredPhoto.id == id, *self._valid(person))) is None:
                 return None
             try:
-                return self._files.cat_file(self._path(id))
+                picture: bytes = self._files.cat_file(self._path(id))
             except FileNotFoundError:
                 return None
+            return picture
 
     def exemplars_of(self, person: str) -> list[Exemplar]:
         """What a new stream of the person starts with: the latest photos, oldest first."""
@@ -170,7 +186,7 @@ class PhotoStore:
 
         They stop counting before the first file goes. What then cannot be erased is erased by a later purge.
         """
-        chosen = [StoredPhoto.person == person, StoredPhoto.expires_at > self._clock()]
+        chosen: list[ColumnElement[bool]] = [StoredPhoto.person == person, StoredPhoto.expires_at > self._clock()]
         if id is not None:
             chosen.append(StoredPhoto.id == id)
         ids = self._expire(*chosen)
@@ -189,10 +205,10 @@ class PhotoStore:
         if self._engine is not None:
             self._engine.dispose()
 
-    def _valid(self, person: str) -> tuple[Any, ...]:
+    def _valid(self, person: str) -> tuple[ColumnExpressionArgument[bool], ...]:
         return StoredPhoto.person == person, StoredPhoto.stored, StoredPhoto.expires_at > self._clock()
 
-    def _expire(self, *chosen: Any) -> list[str]:
+    def _expire(self, *chosen: ColumnExpressionArgument[bool]) -> list[str]:
         with self._session() as session:
             ids = list(session.scalars(select(StoredPhoto.id).where(*chosen)))
             session.execute(update(StoredPhoto).where(StoredPhoto.id.in_(ids)).values(expires_at=0.0))
@@ -227,18 +243,17 @@ class PhotoStore:
     def _session(self) -> Iterator[Session]:
         """A transaction: committed at the end, rolled back by an error. Rows stay readable after it."""
         try:
-            self._open()
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            with Session(self._open(), expire_on_commit=False) as session, session.begin():
                 yield session
         except (SQLAlchemyError, OSError, ImportError) as error:
             # The driver's words may hold the statement's values; only what kind of failure it was goes on.
             log.warning("storage failed: %s", type(error).__name__)
             raise StorageError(f"the database or the files cannot be used ({type(error).__name__})") from error
 
-    def _open(self) -> None:
+    def _open(self) -> Engine:
         with self._opening:
             if self._engine is not None:
-                return
+                return self._engine
             self._files, self._root = fsspec.core.url_to_fs(self._photos_url)
             local = isinstance(self._files, LocalFileSystem)
             if local:
@@ -255,9 +270,10 @@ class PhotoStore:
                     file.touch(mode=0o600)
             Base.metadata.create_all(engine)
             self._engine = engine
+            return engine
 
 
-def _secure_sqlite(connection: Any, _record: Any) -> None:
+def _secure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA secure_delete = ON")  # deleted rows are overwritten, not only unlinked
 
 

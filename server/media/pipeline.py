@@ -22,7 +22,8 @@ import av
 
 from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
-from hime_core.stream.enhancer import Enhanced, Enhancer, Job
+from hime_core.stream.enhancer import Enhancer
+from hime_core.stream.job import Enhanced, Job
 from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
 from server.media.rates import RateMeter, Smoothed

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -49,6 +49,8 @@ BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 STEPS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181)  # half an octave each, from VP8's finest
 GAPS = (0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1800, 3600)
 
+Kind = TypeVar("Kind", Counter, Gauge, Histogram)
+
 disable_created_metrics()  # a `_created` series beside each counter tells nothing here
 
 
@@ -65,7 +67,7 @@ class Metrics:
         self.history = History(OUTCOMES, BYPASSES, RUNGS, RECOGNITIONS, clock, wall)
         ProcessCollector(registry=self.registry)
 
-        def make(kind: type, name: str, text: str, **options: Any) -> Any:
+        def make(kind: type[Kind], name: str, text: str, **options: Any) -> Kind:
             return kind(f"hime_{name}", text, registry=self.registry, **options)
 
         stages = make(

@@ -13,10 +13,11 @@ from uuid import uuid4
 
 import av
 import httpx
-import numpy as np
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
+from av.stream import Stream as PacketStream
 
+from hime_core.arrays import Array
 from hime_core.compositing.layout import Layout, View
 from hime_core.faces.geometry import Headshot
 from hime_core.video.picture import Picture
@@ -40,8 +41,8 @@ class Face:
     """A face as it was watched, uint8 (256, 256, 3). now: where it is in this frame; next: the same frame, cut where
     the face will be in the next one, None where nothing is known of that."""
 
-    now: np.ndarray
-    next: np.ndarray | None
+    now: Array
+    next: Array | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,7 @@ class _Packets(MediaStreamTrack):
         self._stream, self._number = stream, 0
         self._began = 0.0
 
-    async def recv(self) -> av.Packet:  # type: ignore[override]  # aiortc packs whatever is not a raw frame
+    async def recv(self) -> av.Packet[PacketStream]:  # aiortc packs whatever is not a raw frame
         await self.start.wait()
         interval = 1 / self._stream.fps
         while True:
@@ -146,8 +147,9 @@ class _Peer:
 
     async def publish(self, http: httpx.AsyncClient, track: MediaStreamTrack, codec: str) -> None:
         transceiver = self._pc.addTransceiver(track, "sendonly")
-        known = RTCRtpReceiver.getCapabilities("video").codecs
-        transceiver.setCodecPreferences([one for one in known if one.name in (codec, "rtx")])
+        known = RTCRtpReceiver.getCapabilities("video")
+        assert known is not None  # it is for audio and video
+        transceiver.setCodecPreferences([one for one in known.codecs if one.name in (codec, "rtx")])
         await self._negotiate(http, f"/whip/{self._name}/{self._name}")
 
     async def _negotiate(self, http: httpx.AsyncClient, path: str) -> None:
@@ -210,15 +212,17 @@ class _Watcher(_Peer):
     async def _read(self, track: MediaStreamTrack) -> None:
         with suppress(MediaStreamError):
             while True:
-                self._take(await track.recv())
+                frame = await track.recv()
+                if isinstance(frame, av.VideoFrame) and frame.pts is not None:
+                    self._receive(frame, frame.pts)
 
-    def _take(self, frame: av.VideoFrame) -> None:
+    def _receive(self, frame: av.VideoFrame, pts: int) -> None:
         picture = Picture.from_frame(frame)
         if self._offsets.total() < self._scene.lead:
-            self._offsets[frame.pts - self._stream.pts(number_in(picture.y))] += 1
+            self._offsets[pts - self._stream.pts(number_in(picture.y))] += 1
             return
         ((offset, _),) = self._offsets.most_common(1)
-        number = self._stream.number(frame.pts - offset)
+        number = self._stream.number(pts - offset)
         faces = [face for face in (self._scene.face(number), self._scene.face(number + 1)) if face is not None]
         if faces and self._scene.face(number) is not None:
             self._kept[number] = _keep(picture, picture.width / self._scene.geometry.width, faces)
@@ -229,12 +233,12 @@ class _Kept:
     """Part of a watched frame, RGB, from (left, top) on; scale: its pixels for one of the frame that was sent. Faces
     are cut from it when the call is over: while it lasts, the relay needs the processor."""
 
-    rgb: np.ndarray
+    rgb: Array
     left: int
     top: int
     scale: float
 
-    def cut(self, headshot: Headshot) -> np.ndarray:
+    def cut(self, headshot: Headshot) -> Array:
         return cut(self.rgb, moved(headshot, self.scale, self.left, self.top))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,8 +17,13 @@ from hime_core.compositing.layout import Layout
 from hime_core.errors import InputError
 from hime_core.evaluation.peers import COMPACT, Compact
 from hime_core.evaluation.perceptual import ALEXNET, IDENTITY, LPIPS_HEADS, Identity, Lpips
-from hime_core.evaluation.store import Store, digest, write_json
+from hime_core.evaluation.store import Record, Store, digest, write_json
 from server.proof.plan import Cell, Matrix, Timing, estimate, find_clips, short
+
+if TYPE_CHECKING:  # these bring packages that may be absent
+    from server.proof.measure import Bench
+    from server.proof.result import Result
+    from server.proof.scene import Clip
 
 PACKAGES = ("httpx", "matplotlib", "scipy")
 
@@ -110,7 +116,7 @@ class _Run:
                 if reading:  # what is told by now can be looked at
                     self.write()
 
-    def write(self) -> dict:
+    def write(self) -> Record:
         """The reports of all cells at hand; returns the contents of proof.json."""
         from server.proof.measure import PLAIN
         from server.proof.pictures import draw_curves, draw_sheet
@@ -154,7 +160,7 @@ class _Run:
                     path, clip = cell.clip, None
                     clip = read_clip(cell.clip, self._timing)
                 if isinstance(clip, Clip):
-                    self._store.get(cell.name, self._inputs(cell), lambda c=cell, p=clip: bench.measure(c, p))
+                    self._measure_cell(bench, cell, clip)
             except Unusable as error:
                 self.left_out[f"{cell.clip.stem} {cell.size} {cell.headshot}"] = f"{error}, at {cell.size}"
             except CallFailed as error:
@@ -162,7 +168,10 @@ class _Run:
                 self._console.print(f"{cell.name}: {error}", soft_wrap=True)
             yield cell.name
 
-    def _bench(self, stack: ExitStack):
+    def _measure_cell(self, bench: Bench, cell: Cell, clip: Clip) -> None:
+        self._store.get(cell.name, self._inputs(cell), lambda: dict(bench.measure(cell, clip)))
+
+    def _bench(self, stack: ExitStack) -> Bench:
         import cv2
         import torch
 
@@ -184,10 +193,10 @@ class _Run:
             raise InputError(str(error)) from error
         return Bench(relays, model, meter, peers, self._timing, o.layout, o.moments, self._store.folder)
 
-    def _inputs(self, cell: Cell | None = None) -> dict:
+    def _inputs(self, cell: Cell | None = None) -> Record:
         """What a cell's figures depend on beside its name."""
         o = self._options
-        shared = {
+        shared: Record = {
             "timing": asdict(self._timing),
             "exemplars": list(o.exemplars),
             "layout": o.layout,
@@ -198,6 +207,7 @@ class _Run:
         }
         return shared | ({"clip": self._digests[cell.clip]} if cell else {})
 
-    def _kept(self, cell: Cell) -> dict | None:
+    def _kept(self, cell: Cell) -> Result | None:
         kept = self._store.read(cell.name)
-        return kept["figures"] if kept and kept["inputs"] == self._inputs(cell) else None
+        result: Result | None = kept["figures"] if kept and kept["inputs"] == self._inputs(cell) else None
+        return result

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from hime_core.arrays import Array
 from hime_core.compositing.layout import Layout, View
 from hime_core.evaluation.evaluate import infer
 from hime_core.evaluation.metrics import FIGURES, Meter, mean_figures
@@ -22,6 +23,7 @@ from hime_core.model.hime import Hime
 from server.proof.call import CallFailed, Face, Watched, call
 from server.proof.plan import Cell, Timing
 from server.proof.relay import RelayProcess
+from server.proof.result import CallCounts, Result
 from server.proof.scene import SIDE, Clip, Scene, framed, stage
 from server.proof.stream import encode
 
@@ -50,11 +52,10 @@ class Bench:
     pictures: Path
     _scene: tuple[tuple[str, int, int, int | None], Scene] | None = field(default=None, init=False)
 
-    def measure(self, cell: Cell, clip: Clip) -> dict:
+    def measure(self, cell: Cell, clip: Clip) -> Result:
         """Sends the cell's call once for each relay, the plain view with the first, and measures what arrived.
 
-        Returns {"cell", "kbps", "measured_kbps", "fps", "moments", "headshot_px", "truth_px", "figures": {row: means},
-        "truth_warp", "calls": {exemplars: {"outcomes", "bypasses", "bank"}}}. Raises CallFailed and Unusable.
+        Raises CallFailed and Unusable.
         """
         scene = self._staged(cell, clip)
         stream = encode(scene, cell.codec, cell.kbps, self.timing)
@@ -80,7 +81,7 @@ class Bench:
             name: mean_figures([row[name] for row in rows]) | {"warp": _mean([e[name] for e in errors])}
             for name in rows[0]
         }
-        calls = {
+        calls: dict[str, CallCounts] = {
             str(count): {"outcomes": one.outcomes, "bypasses": one.bypasses, "bank": one.bank}
             for count, one in watched.items()
         }
@@ -107,19 +108,23 @@ class Bench:
 
     def _pictures(
         self, scene: Scene, faces: Mapping[str, Mapping[int, Face]], number: int, sides: Sequence[float]
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
         """By row and "truth": the face's place in the frame before, and the face itself."""
         face = scene.face(number)
         assert face is not None
         lr_side = next((side for side in LR_SIDES if side >= np.median(sides)), LR_SIDES[-1])
         pair = []
         for at in (number - 1, number):
-            views = {name: (found[at].next if at < number else found[at].now) for name, found in faces.items()}
+            views: dict[str, Array] = {}
+            for name, found in faces.items():
+                view = found[at].next if at < number else found[at].now
+                assert view is not None  # moments are such
+                views[name] = view
             views |= self._offline(views[PLAIN], lr_side)
             pair.append({name: views[name] for name in _in_order(views)} | {"truth": scene.truth(at, face)})
         return pair[0], pair[1]
 
-    def _offline(self, plain: np.ndarray, lr_side: int) -> dict[str, np.ndarray]:
+    def _offline(self, plain: Array, lr_side: int) -> dict[str, Array]:
         """What needs no exemplars: the network's own answer with a blank one, and the peers'."""
         lr = np.asarray(Image.fromarray(plain).resize((lr_side, lr_side), Image.Resampling.BICUBIC))
         hr_side = lr_side * self.model.config.scale
@@ -128,7 +133,7 @@ class Bench:
         size = (SIDE, SIDE)
         return {n: np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for n, p in made.items()}
 
-    def _keep(self, cell: Cell, pictures: Sequence[np.ndarray]) -> None:
+    def _keep(self, cell: Cell, pictures: Sequence[Array]) -> None:
         self.pictures.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.hstack(pictures)).save(self.pictures / f"{cell.name}.png")
 

@@ -7,6 +7,7 @@ from textwrap import fill
 
 from hime_core.evaluation.bjontegaard import DeltaRate
 from server.proof.plan import Timing
+from server.proof.result import Result
 from server.proof.summary import Curves, best_row, delta_rates, gains, gather, quality, worse_cells
 
 COLUMNS = {  # heading, digits
@@ -18,7 +19,9 @@ COLUMNS = {  # heading, digits
 OUTCOMES = ("enhanced", "carried", "passed", "dropped")
 
 
-def report(results: Sequence[dict], timing: Timing, what: str, left_out: Sequence[str], missing: Sequence[str]) -> str:
+def report(
+    results: Sequence[Result], timing: Timing, what: str, left_out: Sequence[str], missing: Sequence[str]
+) -> str:
     """what: the relay's network and layout; left_out: clips that could not serve, and why; missing: cells that failed,
     and why."""
     parts = [_preface(timing, what)]
@@ -48,7 +51,7 @@ def _preface(timing: Timing, what: str) -> str:
     return "\n\n".join(["# What arrives of a face", *(fill(text, 120) for text in paragraphs)]) + "\n"
 
 
-def _overall(results: Sequence[dict]) -> str:
+def _overall(results: Sequence[Result]) -> str:
     found = gains(results)
     lines = [f"## Over {len(results)} cells, against plain", ""]
     lines += [_line(["", "PSNR, dB", "LPIPS", "identity", "warp error"]), "|---|---:|---:|---:|---:|"]
@@ -117,7 +120,7 @@ def _table(curves: Curves) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _worse(results: Sequence[dict]) -> str:
+def _worse(results: Sequence[Result]) -> str:
     heading = f"Cells in which {best_row(results)} are worse than plain by more than 0.1 dB, 0.005 or 0.005"
     found = worse_cells(results)
     return _listed(

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from hime_core.arrays import Array
 from hime_core.errors import InputError
 from hime_core.faces.detector import Detection, MtcnnDetector
 from hime_core.faces.geometry import Headshot, headshot_of, iou
@@ -37,7 +38,7 @@ class Clip:
     of which is ever measured; faces: the largest face of each frame from there on, None without one."""
 
     name: str
-    frames: list[np.ndarray]
+    frames: list[Array]
     fps: float
     split: int
     faces: dict[int, Headshot | None]
@@ -78,9 +79,9 @@ def read_clip(path: Path, timing: Timing) -> Clip:
     return Clip(path.stem, frames, fps, split, {index: faces[index] for index in range(split, len(frames))})
 
 
-def _read(path: Path, timing: Timing, starts: Callable[[np.ndarray], bool]) -> tuple[list[np.ndarray], float]:
+def _read(path: Path, timing: Timing, starts: Callable[[Array], bool]) -> tuple[list[Array], float]:
     """Frames from the first second on whose first frame `starts`, and how many of them a second has."""
-    frames: list[np.ndarray] = []
+    frames: list[Array] = []
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -100,8 +101,8 @@ def _read(path: Path, timing: Timing, starts: Callable[[np.ndarray], bool]) -> t
     return frames, rate / every
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    rgb = frame.to_ndarray(format="rgb24")
+def _upright(frame: av.VideoFrame) -> Array:
+    rgb: Array = frame.to_ndarray(format="rgb24")
     if frame.rotation:
         rgb = np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
     if (scale := LONGEST / max(rgb.shape[:2])) < 1:
@@ -109,7 +110,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
     return rgb
 
 
-def _face(rgb: np.ndarray, detector: MtcnnDetector, before: Detection | None) -> Detection | None:
+def _face(rgb: Array, detector: MtcnnDetector, before: Detection | None) -> Detection | None:
     """The face that was there before, or else the largest."""
     scale = min(1.0, DETECTED_AT / max(rgb.shape[:2]))
     small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
@@ -129,7 +130,7 @@ class Geometry:
     left: float = 0.0
     top: float = 0.0
 
-    def picture(self, rgb: np.ndarray) -> Picture:
+    def picture(self, rgb: Array) -> Picture:
         """What the camera of the call gives."""
         right, bottom = self.left + self.width / self.scale, self.top + self.height / self.scale
         return Picture.from_rgb(resized(rgb, (self.left, self.top, right, bottom), (self.width, self.height)))
@@ -145,8 +146,8 @@ def framed(clip: Clip, width: int, height: int, side: int | None) -> Geometry:
     much of width x height as it fills. Raises Unusable where the clip would have to be enlarged."""
     if side is None:
         scale = min(1.0, width / clip.size[0], height / clip.size[1])
-        size = [2 * max(16, round(length * scale / 2)) for length in clip.size]
-        return Geometry(*size, scale)
+        width, height = (2 * max(16, round(length * scale / 2)) for length in clip.size)
+        return Geometry(width, height, scale)
     headshot = clip.headshot()
     if headshot.side < side:
         raise Unusable(f"{clip.name}: its headshot has {headshot.side:.0f} px, and {side} are asked for")
@@ -191,7 +192,7 @@ class Scene:
         found = self.clip.faces[self.index(number)] if self.first <= number < self.end else None
         return self.geometry.placed(found) if found else None
 
-    def truth(self, number: int, headshot: Headshot) -> np.ndarray:
+    def truth(self, number: int, headshot: Headshot) -> Array:
         """What the clip shows where the frame shows a headshot, uint8 (256, 256, 3)."""
         g = self.geometry
         cx, cy = (headshot.cx + 0.5) / g.scale + g.left - 0.5, (headshot.cy + 0.5) / g.scale + g.top - 0.5
@@ -210,20 +211,20 @@ def stage(clip: Clip, geometry: Geometry, timing: Timing) -> Scene:
     return scene
 
 
-def cut(rgb: np.ndarray, headshot: Headshot, side: int = SIDE) -> np.ndarray:
+def cut(rgb: Array, headshot: Headshot, side: int = SIDE) -> Array:
     """A headshot brought to (side, side, 3) by Pillow's BICUBIC, which takes means where it reduces."""
     left, top = headshot.cx + 0.5 - headshot.side / 2, headshot.cy + 0.5 - headshot.side / 2
     return resized(rgb, (left, top, left + headshot.side, top + headshot.side), (side, side))
 
 
-def resized(rgb: np.ndarray, box: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
+def resized(rgb: Array, box: tuple[float, float, float, float], size: tuple[int, int]) -> Array:
     """The box (left, top, right, bottom) of a picture at a size; past its border, edge pixels are repeated."""
     height, width = rgb.shape[:2]
     left, top, right, bottom = box
-    out = [max(0, math.ceil(amount)) for amount in (-top, bottom - height, -left, right - width)]
-    if any(out):
-        rgb = cv2.copyMakeBorder(rgb, *out, cv2.BORDER_REPLICATE)
-    box = (left + out[2], top + out[0], right + out[2], bottom + out[0])
+    above, below, before, after = (max(0, math.ceil(n)) for n in (-top, bottom - height, -left, right - width))
+    if any((above, below, before, after)):
+        rgb = cv2.copyMakeBorder(rgb, above, below, before, after, cv2.BORDER_REPLICATE)
+    box = (left + before, top + above, right + before, bottom + above)
     return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC, box=box))
 
 

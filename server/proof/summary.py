@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from hime_core.evaluation.bjontegaard import DeltaRate, delta_rate
+from hime_core.evaluation.metrics import Figures
+from hime_core.evaluation.store import Record
 from server.proof.measure import METRICS, PLAIN
+from server.proof.result import Result, WorseCell
 
 HIGHER_IS_BETTER = {"psnr": True, "psnr_inner": True, "ssim": True, "lpips": False, "identity": True, "warp": False}
 DELTA_METRICS = ("lpips", "identity", "psnr")
 SLACK = {"psnr": 0.1, "lpips": 0.005, "identity": 0.005}  # worse than plain by more than that is worse
-Figures = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ class Curves:
         return [(kbps, value) for kbps, value in found if value is not None]
 
 
-def gather(results: Iterable[dict]) -> list[Curves]:
+def gather(results: Iterable[Result]) -> list[Curves]:
     """results: of cells, as `Bench.measure` returns them. Settings of which no clip is whole are left out."""
-    settings: dict[tuple[str, int | None, str], dict[str, dict[int, dict]]] = {}
+    settings: dict[tuple[str, int | None, str], dict[str, dict[int, Result]]] = {}
     for result in results:
         cell = result["cell"]
         clips = settings.setdefault((cell["size"], cell["headshot"], cell["codec"]), {})
@@ -75,7 +77,7 @@ def gather(results: Iterable[dict]) -> list[Curves]:
     return sorted(found, key=lambda curves: (curves.headshot is None, curves.size, curves.headshot or 0, curves.codec))
 
 
-def _point(nominal: int, results: Sequence[dict]) -> Point:
+def _point(nominal: int, results: Sequence[Result]) -> Point:
     figures = {
         row: {metric: _mean([result["figures"][row][metric] for result in results]) for metric in METRICS}
         for row in results[0]["figures"]
@@ -91,7 +93,8 @@ def _point(nominal: int, results: Sequence[dict]) -> Point:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    return None if any(value is None for value in values) else float(np.mean(values))
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def delta_rates(curves: Curves) -> dict[str, dict[str, DeltaRate]]:
@@ -115,28 +118,29 @@ def quality(metric: str, value: float) -> float:
     return value if HIGHER_IS_BETTER[metric] else -value
 
 
-def best_row(results: Sequence[dict]) -> str:
+def best_row(results: Sequence[Result]) -> str:
     """The row with the most exemplars."""
     return max(row for row in results[0]["figures"] if row.endswith(("exemplar", "exemplars")))
 
 
-def worse_cells(results: Sequence[dict]) -> list[dict]:
+def worse_cells(results: Sequence[Result]) -> list[WorseCell]:
     """Cells whose face with the most exemplars is worse than the plain one, by more than the slack: which, and by how
     much, in each figure that is (negative: worse)."""
-    found = []
+    found: list[WorseCell] = []
     for result in results:
         plain, best = result["figures"][PLAIN], result["figures"][best_row(results)]
-        by = {}
+        by: dict[str, float] = {}
         for metric, slack in SLACK.items():
-            if plain[metric] is not None and best[metric] is not None:
-                gain = (best[metric] - plain[metric]) * (1 if HIGHER_IS_BETTER[metric] else -1)
+            before, after = plain[metric], best[metric]
+            if before is not None and after is not None:
+                gain = (after - before) * (1 if HIGHER_IS_BETTER[metric] else -1)
                 by |= {metric: gain} if gain < -slack else {}
         if by:
             found.append({**result["cell"], "by": by})
     return found
 
 
-def gains(results: Sequence[dict]) -> dict[str, dict[str, float]]:
+def gains(results: Sequence[Result]) -> dict[str, dict[str, float]]:
     """By row, over all cells: dB of PSNR and of identity over plain, LPIPS and warp error as shares of plain's."""
     found: dict[str, dict[str, float]] = {}
     for row in results[0]["figures"]:
@@ -146,15 +150,17 @@ def gains(results: Sequence[dict]) -> dict[str, dict[str, float]]:
         }
         plain, own, to = mean[PLAIN], mean[row], found.setdefault(row, {})
         for metric in ("psnr", "identity"):
-            if plain[metric] is not None:
-                to[f"{metric}_gain"] = own[metric] - plain[metric]
+            before, after = plain[metric], own[metric]
+            if before is not None and after is not None:
+                to[f"{metric}_gain"] = after - before
         for metric in ("lpips", "warp"):
-            if plain[metric]:
-                to[f"{metric}_share"] = own[metric] / plain[metric]
+            before, after = plain[metric], own[metric]
+            if before and after is not None:
+                to[f"{metric}_share"] = after / before
     return found
 
 
-def as_json(results: Sequence[dict]) -> dict:
+def as_json(results: Sequence[Result]) -> Record:
     """All that is told of finished cells: {"cells", "gains", "worse", "curves"}."""
     curves = gather(results)
     return {
@@ -174,6 +180,6 @@ def as_json(results: Sequence[dict]) -> dict:
     }
 
 
-def _described(metric: str, delta: DeltaRate) -> dict:
+def _described(metric: str, delta: DeltaRate) -> Record:
     ends = [None if end is None else quality(metric, end) for end in (delta.low, delta.high)]
     return {**asdict(delta), "low": ends[0], "high": ends[1], "bound": delta.bound}

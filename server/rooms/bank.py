@@ -127,4 +127,4 @@ def _thumbnail(exemplar: Exemplar) -> str:
     face = crop(exemplar.image, round(shot.cx - shot.side / 2), round(shot.cy - shot.side / 2), round(shot.side))
     small = cv2.resize(face, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()

@@ -49,8 +49,11 @@ class Participant:
         self._stopped = False
         self.video: VideoPipeline | None = None
         if enhancer is not None:
-            first = lambda: loop.call_soon_threadsafe(lambda: self.on_media())  # noqa: E731
-            self.video = VideoPipeline(enhancer, metrics, first, encoding, clock=clock)
+
+            def first_frame_came() -> None:
+                loop.call_soon_threadsafe(lambda: self.on_media())
+
+            self.video = VideoPipeline(enhancer, metrics, first_frame_came, encoding, clock=clock)
         self.audio = AudioRelay(
             on_first_packet=lambda: None if self.video else self.on_media(),
             clock=clock,

@@ -23,6 +23,7 @@ from server.rooms.events import Event
 from server.rooms.participant import Participant
 from server.rooms.room import Room
 from server.settings import Settings
+from server.standins import FailedDetector, FailedEngine
 
 if TYPE_CHECKING:  # the engine brings torch with it
     from hime_core.engine import Engine
@@ -55,11 +56,11 @@ class Rooms:
         clock: Callable[[], float] = time.monotonic,
         recogniser: Recogniser | None = None,
     ) -> None:
-        """enhancer_factory: makes one stream's enhancer; without it they are made of the engine, the detector and the
-        recogniser."""
+        """enhancer_factory: makes one stream's enhancer; without it, they are made of the engine, the detector and the
+        recogniser. engine, detector: None for stand-ins that enhance nothing."""
         self._metrics = metrics
-        self._engine = engine
-        self._detector = detector
+        self._engine: Engine = FailedEngine() if engine is None else engine
+        self._detector: ScanningDetector = FailedDetector() if detector is None else detector
         self._recogniser = recogniser
         self._remember = settings.remember_s
         self._damage: DamageEstimator | None = None  # made with the first enhancer
@@ -76,7 +77,7 @@ class Rooms:
         preferred: Codec = {"vp8": "VP8", "h264": "H264", "auto": "H264" if hardware else "VP8"}[settings.video_codec]
         self._encoding = Encoding(bitrates, h264, preferred)
         self._rooms: dict[str, Room] = {}
-        self._housekeeping: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
 
     def get(self, room: str) -> Room | None:
         """The room, if anybody is in it or listens to it."""
@@ -174,9 +175,9 @@ class Rooms:
         return self._room(room).events()
 
     async def close(self) -> None:
-        if self._housekeeping is not None:
-            self._housekeeping.cancel()
-            await asyncio.gather(self._housekeeping, return_exceptions=True)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         await asyncio.gather(*(room.close() for room in self._rooms.values()))
         self._rooms.clear()
 
@@ -184,8 +185,8 @@ class Rooms:
         return Session(self._ice_servers, self._encoding, self._clock)
 
     def _room(self, name: str) -> Room:
-        if self._housekeeping is None:
-            self._housekeeping = asyncio.create_task(self._keep_house(), name="rooms")
+        if self._sweeping is None:
+            self._sweeping = asyncio.create_task(self._sweep_forever(), name="rooms")
         return self._rooms.setdefault(name, Room(name, self._remember, self._new_people, self._clock))
 
     def _find(self, room: str, name: str) -> tuple[Room, Participant]:
@@ -196,10 +197,9 @@ class Rooms:
         return place, participant
 
     def _new_people(self) -> People:
-        return People(self._engine.forget, self._clock) if self._engine else People(clock=self._clock)
+        return People(self._engine.forget, self._clock)
 
     def _enhancer(self, people: People) -> Enhancer:
-        assert self._engine is not None and self._detector is not None
         self._damage = self._damage or DamageEstimator()
         return Enhancer(
             self._engine,
@@ -213,7 +213,8 @@ class Rooms:
             on_recognition=self._metrics.recognition,
         )
 
-    async def _keep_house(self) -> None:
+    async def _sweep_forever(self) -> None:
+        """Ends lost sessions, sends the rooms' figures, and drops rooms that nobody is remembered in."""
         last_stats = last_sweep = self._clock()
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)

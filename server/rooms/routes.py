@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -114,44 +114,43 @@ async def session_options(room: Name, participant: Name, session: str) -> Respon
     return Response(status_code=204, headers={"Allow": "OPTIONS, PATCH, DELETE", "Accept-Patch": FRAGMENT})
 
 
-@router.patch(
-    "/whip/{room}/{participant}/{session}",
-    status_code=204,
-    tags=["media"],
-    summary="Add a publisher's candidates (trickle ICE)",
-    responses=problem_docs(400, 404, 415, 422),
-    openapi_extra=_FRAGMENT_IN,
+def _add_session_routes(
+    endpoint: str, noun: str, find: Callable[[Rooms, str, str, str], Session], candidates: str, end: str
+) -> None:
+    """PATCH and DELETE of one kind of session. noun: of the operations' names; find: gives the session of a room, a
+    participant and an id, or raises NotFound; candidates, end: the summaries."""
+    path = f"/{endpoint}/{{room}}/{{participant}}/{{session}}"
+
+    def found(request: Request, room: str, participant: str, session: str) -> Session:
+        try:
+            return find(_rooms(request), room, participant, session)
+        except NotFound as error:
+            raise Problem(404, str(error)) from error
+
+    @router.patch(
+        path,
+        name=f"trickle_{noun}",
+        status_code=204,
+        tags=["media"],
+        summary=candidates,
+        responses=problem_docs(400, 404, 415, 422),
+        openapi_extra=_FRAGMENT_IN,
+    )
+    async def trickle(request: Request, room: Name, participant: Name, session: str) -> Response:
+        return await _trickle(request, found(request, room, participant, session))
+
+    @router.delete(path, name=f"end_{noun}", tags=["media"], summary=end, responses=problem_docs(400, 404))
+    async def end_session(request: Request, room: Name, participant: Name, session: str) -> Response:
+        _rooms(request).end(room, participant, found(request, room, participant, session))
+        return Response(status_code=200)
+
+
+_add_session_routes(
+    "whip", "publication", Rooms.publication, "Add a publisher's candidates (trickle ICE)", "Stop publishing"
 )
-async def trickle_publication(request: Request, room: Name, participant: Name, session: str) -> Response:
-    return await _trickle(request, _publication(request, room, participant, session))
-
-
-@router.patch(
-    "/whep/{room}/{participant}/{session}",
-    status_code=204,
-    tags=["media"],
-    summary="Add a watcher's candidates (trickle ICE)",
-    responses=problem_docs(400, 404, 415, 422),
-    openapi_extra=_FRAGMENT_IN,
+_add_session_routes(
+    "whep", "subscription", Rooms.subscription, "Add a watcher's candidates (trickle ICE)", "Stop watching"
 )
-async def trickle_subscription(request: Request, room: Name, participant: Name, session: str) -> Response:
-    return await _trickle(request, _subscription(request, room, participant, session))
-
-
-@router.delete(
-    "/whip/{room}/{participant}/{session}", tags=["media"], summary="Stop publishing", responses=problem_docs(400, 404)
-)
-async def end_publication(request: Request, room: Name, participant: Name, session: str) -> Response:
-    _rooms(request).end(room, participant, _publication(request, room, participant, session))
-    return Response(status_code=200)
-
-
-@router.delete(
-    "/whep/{room}/{participant}/{session}", tags=["media"], summary="Stop watching", responses=problem_docs(400, 404)
-)
-async def end_subscription(request: Request, room: Name, participant: Name, session: str) -> Response:
-    _rooms(request).end(room, participant, _subscription(request, room, participant, session))
-    return Response(status_code=200)
 
 
 @router.get("/api/rooms/{room}", tags=["rooms"], summary="Who is there", responses=problem_docs(400))
@@ -197,10 +196,12 @@ async def bank(request: Request, room: Name, participant: Name) -> Bank:
 
 
 def _rooms(request: Request) -> Rooms:
-    return request.app.state.relay.rooms
+    rooms: Rooms = request.app.state.relay.rooms
+    return rooms
 
 
 async def _body(request: Request, media_type: str) -> str:
+    """The body as text. Raises Problem where it is of another type, too large, or not UTF-8."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != media_type:
         raise Problem(415, f"The body must be {media_type}.", {"Accept": media_type})
@@ -222,7 +223,8 @@ async def _offer(request: Request) -> Offer:
         raise Problem(400, str(error)) from error
 
 
-async def _answered(answering: Any) -> Session:
+async def _answered(answering: Awaitable[Session]) -> Session:
+    """Raises Problem where the offer is wrong, or there is nobody to watch."""
     try:
         return await answering
     except InvalidOffer as error:
@@ -250,20 +252,6 @@ def _link(server: IceServer, url: str) -> str:
 def _quoted(text: str) -> str:
     """A quoted-string (RFC 9110, section 5.6.4)."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _publication(request: Request, room: str, participant: str, session: str) -> Session:
-    try:
-        return _rooms(request).publication(room, participant, session)
-    except NotFound as error:
-        raise Problem(404, str(error)) from error
-
-
-def _subscription(request: Request, room: str, participant: str, session: str) -> Session:
-    try:
-        return _rooms(request).subscription(room, participant, session)
-    except NotFound as error:
-        raise Problem(404, str(error)) from error
 
 
 async def _trickle(request: Request, session: Session) -> Response:

@@ -80,7 +80,7 @@ class Decoder:
         # From the last packet's arrival to the decoder: packets missing before it, and the decoder's backlog.
         # The kernel's and the event loop's queues lie before the arrival and are not seen.
         self._sink.stage("receive", started - data.arrived)
-        packet = av.Packet(data.data)
+        packet = cast("av.Packet[av.VideoStream]", av.Packet(data.data))  # annotated as of no kind of stream
         packet.pts, packet.time_base = data.timestamp, Fraction(1, VIDEO_CLOCK)
         try:
             frames = decoder.decode(packet)
