@@ -121,7 +121,7 @@ async def test_stats_hold_the_last_seconds(settings):
         while not points and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
             body = (await client.get("/api/stats")).json()
-            points = body["points"]
+            points = [point for point in body["points"] if point["stages"]]  # the first second may be the start's alone
         assert body["interval_s"] == 1
         assert points[0]["stages"]["enhance"]["p50"] == 12.0
         assert points[0]["outcomes"]["enhanced"] == 1
