@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from fastapi.responses import Response
@@ -132,11 +132,19 @@ def _absent() -> Problem:
 
 
 def _stored(row: StoredPhoto) -> ExemplarInfo:
-    times: dict[str, Any] = {
-        name: datetime.fromtimestamp(getattr(row, name), UTC).replace(microsecond=0)
-        for name in ("created_at", "expires_at")
-    }
-    return ExemplarInfo(id=row.id, accepted=True, reason=None, sharpness=row.sharpness, box=row.box, **times)
+    return ExemplarInfo(
+        id=row.id,
+        created_at=_to_the_second(row.created_at),
+        expires_at=_to_the_second(row.expires_at),
+        accepted=True,
+        reason=None,
+        sharpness=row.sharpness,
+        box=row.box,
+    )
+
+
+def _to_the_second(unix_seconds: float) -> datetime:
+    return datetime.fromtimestamp(unix_seconds, UTC).replace(microsecond=0)
 
 
 def _refused(photo: Examined) -> ExemplarInfo:

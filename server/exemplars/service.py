@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
+from hime_core.arrays import Array
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Box
 from server.exemplars.store import PhotoStore, StorageError, StoredPhoto, StoreFull
@@ -216,7 +215,7 @@ class _Watched:
         self._found: list[Detection] = []
         self._width = 0
 
-    def detect(self, rgb: np.ndarray) -> list[Detection]:
+    def detect(self, rgb: Array) -> list[Detection]:
         self._found, self._width = self._detector.detect(rgb), rgb.shape[1]
         return self._found
 

@@ -8,6 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageOps
 
+from hime_core.arrays import U8
 from server.problems import Problem
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -19,7 +20,7 @@ LONGEST_SIDE = 2048  # a larger photo is reduced to this before a face is sought
 class Photo:
     """rgb: uint8 (height, width, 3), upright; uploaded_width: the width before it was reduced, upright too."""
 
-    rgb: np.ndarray
+    rgb: U8
     uploaded_width: int
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from hime_core.arrays import U8
+
 COUNTER_BITS = 12
 
 
-def numbered(width: int, height: int, number: int) -> np.ndarray:
+def numbered(width: int, height: int, number: int) -> U8:
     """Luma (height, width) with the number in one row of blocks at the top, over a moving ramp."""
     ramp = (np.arange(width)[None, :] + np.arange(height)[:, None] + 3 * number) % 200 + 25
     luma = ramp.astype(np.uint8)
@@ -17,7 +19,7 @@ def numbered(width: int, height: int, number: int) -> np.ndarray:
     return luma
 
 
-def number_in(luma: np.ndarray) -> int:
+def number_in(luma: U8) -> int:
     """The number in a received frame's luma, at whatever size it was shown."""
     block = luma.shape[1] // COUNTER_BITS
     row = luma[luma.shape[0] // 8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Literal, TypedDict
 
 from hime_core.compositing.layout import Layout, View
 from hime_core.exemplars.exemplar import Exemplar
@@ -20,6 +20,16 @@ from server.observability.metrics import Metrics
 from server.rooms.bank import Bank, bank_of
 
 STALLED = 0.5  # frames per second, below which a stream that was live is stalled
+
+
+class ParticipantStats(TypedDict):
+    """Rates in frames per second; outcomes: frames since the start; latency_ms: smoothed, None while unwatched."""
+
+    fps_in: float
+    fps_out: float
+    state: Literal["live", "stalled"]
+    outcomes: dict[str, int]
+    latency_ms: float | None
 
 
 class Participant:
@@ -104,8 +114,7 @@ class Participant:
             self.video.end_tracks()
             await asyncio.to_thread(self.video.close)
 
-    def stats(self) -> dict[str, Any]:
-        """Rates per second, the frames' outcomes since the start, and the smoothed latency in ms (None: unwatched)."""
+    def stats(self) -> ParticipantStats:
         video = self.video
         if video is None:
             return {"fps_in": 0.0, "fps_out": 0.0, "state": "live", "outcomes": {}, "latency_ms": None}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from hime_core.people.people import People
 from server.media.session import Session
 from server.rooms.events import Event, Events
-from server.rooms.participant import Participant
+from server.rooms.participant import Participant, ParticipantStats
 
 MOST_REMEMBERED = 16  # participants of one room who have left; those who left first are forgotten first
 
@@ -123,7 +123,7 @@ class Room:
                 if session.is_lost():
                     self.stop_watching(participant, session)
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, ParticipantStats]:
         """By name, of those whose media has come."""
         return {name: one.stats() for name, one in self.participants.items() if one.joined}
 
@@ -161,12 +161,12 @@ class Room:
             if not any(people is participant.people for people in self.all_people()):
                 participant.people.forget(None)
 
-    def _in_background(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._leaving.add(task)
-        task.add_done_callback(self._left)
+        task.add_done_callback(self._background_ended)
 
-    def _left(self, task: asyncio.Task[None]) -> None:
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
         self._leaving.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a session did not end cleanly", exc_info=error)
