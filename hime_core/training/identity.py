@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hime_core.arrays import Array
@@ -133,10 +133,19 @@ class CosFace(nn.Module):
         return nn.functional.cross_entropy(SCALE * (cosines - MARGIN * right), person)
 
 
-def train(people: People, targets: torch.Tensor, out: Path, minutes: float, rate: float, seed: int, data: Path) -> None:
+def train(
+    network: IdentityNetwork,
+    people: People,
+    targets: torch.Tensor,
+    out: Path,
+    minutes: float,
+    rate: float,
+    seed: int,
+    data: Path,
+) -> None:
     """Until `minutes` of training, those of earlier runs included; writes RUN/state.pt and RUN/identity.safetensors."""
     torch.manual_seed(seed)
-    network, classes = IdentityNetwork().to(memory_format=torch.channels_last), CosFace(len(people.names))
+    network, classes = network.to(memory_format=torch.channels_last), CosFace(len(people.names))
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGED), use_buffers=True
     )
@@ -198,8 +207,6 @@ def write(network: nn.Module, path: Path) -> None:
 
 def missed(path: Path, people: People) -> dict[int, float]:
     """By side, the share of pairs of a person's photos that 999 of 1,000 others' pairs are less alike than."""
-    from safetensors.torch import load_file
-
     if len(people.names) < 2:
         return {}
     network = IdentityNetwork()
@@ -224,6 +231,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=40.0)
     parser.add_argument("--made", type=int, default=800, help="people made of two others")
     parser.add_argument("--photos", type=int, default=4, help="pictures of each of them")
+    parser.add_argument("--init", type=Path, help="weights of an earlier run to begin with")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -234,7 +242,10 @@ def main() -> None:
         options.data, options.teacher, options.out, options.made, options.photos, options.seed
     )
     targets = Targets(embeddings, real)
-    train(people, targets.values, options.out, options.minutes, options.rate, options.seed, options.data)
+    network = IdentityNetwork()
+    if options.init:
+        network.load_state_dict({name: tensor.float() for name, tensor in load_file(options.init).items()})
+    train(network, people, targets.values, options.out, options.minutes, options.rate, options.seed, options.data)
 
 
 if __name__ == "__main__":
