@@ -115,7 +115,7 @@ def test_training_goes_on_where_it_was(tmp_path, capsys):
     (tmp_path / "data" / "p0" / "0.jpg").touch()
     steps = []
     for minutes in (0.02, 0.04):
-        train(shown, targets, tmp_path, minutes, 2e-3, 1, tmp_path / "data")
+        train(IdentityNetwork(), shown, targets, tmp_path, minutes, 2e-3, 1, tmp_path / "data")
         steps.append(torch.load(tmp_path / "state.pt", weights_only=True)["steps"])
     assert 0 < steps[0] < steps[1]
     assert read_own(tmp_path / "identity.safetensors", calibrated=False).limits(64) == NEVER
