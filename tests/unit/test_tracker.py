@@ -211,3 +211,29 @@ def test_a_plausible_second_detection_of_the_same_face_makes_no_second_track():
     box = truth.box
     twin = Detection(Box(box.x + 4, box.y + 4, box.width, box.height), truth.landmarks, 0.96)
     assert len(tracker.correct([truth, twin], frame)) == 1
+
+
+def test_a_face_that_moves_and_is_seen_leaves_no_doubt():
+    tracker, _ = started()
+    for i in range(1, 16):
+        frame, truth = shot(0.4, 100 + 2 * i, 90)
+        tracker.update(frame)
+        (face,) = tracker.correct([truth], frame)
+    assert face.doubts == 0
+
+
+def test_a_track_that_may_have_gone_over_to_another_face_says_so():
+    tracker, track = started()
+    frame, truth = shot(0.4, 100, 90)
+    tracker.update(frame)
+    beside = Box(truth.box.x + 0.4 * truth.box.height, truth.box.y, truth.box.width, truth.box.height)
+    (face,) = tracker.correct([Detection(beside, truth.landmarks + 0.4 * truth.box.height, 0.99)], frame)
+    assert (face.track, face.doubts) == (track, 1)  # it jumped
+    for _ in range(2):
+        frame, _ = shot(0.4, 100, 90)
+        tracker.update(frame)
+        tracker.correct([], frame)  # not seen, twice
+    frame, truth = shot(0.4, 100, 90)
+    (before,) = tracker.update(frame)
+    (face,) = tracker.correct([Detection(before.box, truth.landmarks, 0.99)], frame)
+    assert (face.track, face.doubts) == (track, 2)
