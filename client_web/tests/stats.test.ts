@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Series, columns, figure, isIdle, mean, merge, stack, total, usualRung, type Point, type Quantiles } from "../src/dashboard/stats";
+import { Series, columns, figure, isIdle, mean, merge, stack, total, usualLevel, type Point, type Quantiles } from "../src/dashboard/stats";
 
 const quantiles = (p50: number, count = 10): Quantiles => ({ p50, p95: p50 * 2, p99: p50 * 3, count });
 const none: Quantiles = { p50: null, p95: null, p99: null, count: 0 };
@@ -47,11 +47,11 @@ describe("aggregation", () => {
   it("sums counts per key", () => {
     expect(total([{ late: 1, error: 0 }, { late: 2, close: 4 }])).toEqual({ late: 3, error: 0, close: 4 });
   });
-  it("tells the rung that most frames were on", () => {
+  it("tells the level that most frames were on", () => {
     const busy = [point(1, { demand: { references_3: 9, half_rate: 8 } }), point(2, { demand: { half_rate: 8, pass: 0 } })];
-    expect(usualRung(busy)).toBe("every 2nd frame");
-    expect(usualRung([point(1, { demand: { rung_of_tomorrow: 1 } })])).toBe("rung_of_tomorrow");
-    expect(usualRung([point(1, { demand: { references_3: 0 } })])).toBeNull();
+    expect(usualLevel(busy)).toBe("every 2nd frame");
+    expect(usualLevel([point(1, { demand: { rung_of_tomorrow: 1 } })])).toBe("rung_of_tomorrow");
+    expect(usualLevel([point(1, { demand: { references_3: 0 } })])).toBeNull();
   });
   it("averages what is known", () => {
     expect(mean([1, null, 3])).toBe(2);

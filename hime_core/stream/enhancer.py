@@ -29,9 +29,9 @@ from hime_core.faces.tracker import TrackedFace
 from hime_core.faces.watch import FaceWatch
 from hime_core.people.people import People
 from hime_core.people.sightings import Sightings
+from hime_core.stream.demand import REFERENCES, Demand
 from hime_core.stream.gate import Gate
 from hime_core.stream.job import Enhanced, Job, OnDemand, Outcome, Request, SeenFace
-from hime_core.stream.pace import REFERENCES, Pace
 from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
 
@@ -95,7 +95,7 @@ class Enhancer:
         self._request: Request | None = None  # the last one, begin()'s
         self._late: Request | None = None  # one that finish() did not wait for
         self._slow = False
-        self.pace = Pace(config.patience, config.references)
+        self.demand = Demand(config.patience, config.references)
 
     def close(self) -> None:
         self._watch.close()
@@ -139,7 +139,7 @@ class Enhancer:
             self._feed(rgb, faces, job.step)
             job.eligible = tuple(self._eligible(job, rgb))
         if job.eligible and watched:
-            job.demand = self.pace.rung.name
+            job.demand = self.demand.level.name
         if job.eligible and job.ask and watched and self._request is None:
             self._ask(job)
         return job
@@ -176,7 +176,7 @@ class Enhancer:
             used = len(eligible.exemplars) if eligible else 0
             seen.append(SeenFace(sighting.person.id, sighting.verdict, round(headshot.side), used, reason or None))
         self.seen = tuple(seen)
-        plan = self.pace.plan([face.side for face in found], job.now)
+        plan = self.demand.plan([face.side for face in found], job.now)
         job.ask = plan.ask
         return [
             replace(face, side=side, exemplars=face.exemplars[: plan.references])
@@ -213,7 +213,7 @@ class Enhancer:
         request = Request(job.eligible, tuple(self._engine.submit(requests)), job.received, asked)
         for future in request.futures:
             future.add_done_callback(lambda _: request.answers.append(self._clock()))
-        self.pace.asked(asked)
+        self.demand.asked(asked)
         job.request = self._request = request
 
     def _face_request(self, face: Eligible, deadline: float) -> FaceRequest:
@@ -230,9 +230,9 @@ class Enhancer:
         self._request = None
         errors = [error for f in request.futures if (error := _error(f))]
         if not errors:
-            self.pace.learn(request.received, request.asked, request.answered, request.demand)
+            self.demand.learn(request.received, request.asked, request.answered, request.load)
         elif any(isinstance(error, Overload | Late) for error in errors):
-            self.pace.refused(request.demand)
+            self.demand.refused(request.load)
 
     # -- second half: what came of it --------------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ class Enhancer:
         patches: list[Patch] = []
         fresh: list[Eligible] = []
         # An engine that answers late still answers: its detail is kept until the next can have come.
-        longer = 2 * min(self.pace.turnaround, 1.0)
+        longer = 2 * min(self.demand.turnaround, 1.0)
         for number, face in enumerate(job.eligible):
             future = job.request.futures[number] if job.request and answered else None
             error = _error(future) if future else None

@@ -57,7 +57,7 @@ class Request:
     answers: list[float] = field(default_factory=list)
 
     @property
-    def demand(self) -> list[tuple[int, int]]:
+    def load(self) -> list[tuple[int, int]]:
         """Each face's LR pixels at the engine, and number of references."""
         return [(face.side**2, max(1, len(face.exemplars))) for face in self.eligible]
 
@@ -83,7 +83,7 @@ class Job:
     eligible: tuple[Eligible, ...] = ()
     ask: bool = True  # whether it is this frame's turn
     watched: bool = True  # whether anybody sees what the engine makes of it
-    demand: str | None = None  # the ladder's rung that it was on, where anything could be asked of the engine
+    demand: str | None = None  # the level of demand that it was on, where anything could be asked of the engine
     request: Request | None = None
     bypasses: list[str] = field(default_factory=list)
 
@@ -92,7 +92,7 @@ class Job:
 class Enhanced:
     """A frame that can be rendered. bypasses: why faces were not freshly enhanced, one reason per face, `no_face`
     once; reference_gap: mean age in seconds of the exemplars used, None when none was; seconds: on patches;
-    demand: the rung of the ladder of demands, None where there was nothing to ask for."""
+    demand: the level of demand, None where there was nothing to ask for."""
 
     picture: Picture
     patches: tuple[Patch, ...]

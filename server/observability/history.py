@@ -28,12 +28,12 @@ class History:
         self,
         outcomes: Sequence[str],
         bypasses: Sequence[str],
-        rungs: Sequence[str],
+        levels: Sequence[str],
         recognitions: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._outcomes, self._bypasses, self._rungs = outcomes, bypasses, rungs
+        self._outcomes, self._bypasses, self._levels = outcomes, bypasses, levels
         self._recognitions = recognitions
         self._clock = clock
         self._offset = wall() - clock()
@@ -119,7 +119,7 @@ class History:
             "fps_out": float(self._counts["fps_out"]),
             "outcomes": {name: self._counts[name] for name in self._outcomes},
             "bypass": {name: self._counts[name] for name in self._bypasses},
-            "demand": {name: self._counts[name] for name in self._rungs},
+            "demand": {name: self._counts[name] for name in self._levels},
             "recognition": {name: self._counts[f"recognition {name}"] for name in self._recognitions},
             "batch_size": _mean(batches),
             "bank_exemplars": self.bank_exemplars,

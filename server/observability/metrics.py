@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client import generate_latest as exposition
 from prometheus_client.registry import Collector
 
-from hime_core.stream.pace import REFERENCES, ladder
+from hime_core.stream.demand import REFERENCES, levels
 from server.observability.history import History
 
 STAGES = (
@@ -39,7 +39,7 @@ STAGES = (
 OUTCOMES = ("enhanced", "carried", "passed", "dropped")
 PACKETS = ("recovered", "lost", "late")
 UNSENT = ("slow_encoder", "slow_watcher", "error")
-RUNGS = tuple(rung.name for rung in ladder(REFERENCES))
+LEVELS = tuple(level.name for level in levels(REFERENCES))
 BYPASSES = ("late", "error", "no_face", "close", "no_exemplar", "unrecognised", "too_large", "overload", "unwatched")
 RECOGNITIONS = ("recognised", "corrected", "error")
 
@@ -64,7 +64,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._durations = _Durations()
         self.registry.register(self._durations)  # first, as the registry collects in this order
-        self.history = History(OUTCOMES, BYPASSES, RUNGS, RECOGNITIONS, clock, wall)
+        self.history = History(OUTCOMES, BYPASSES, LEVELS, RECOGNITIONS, clock, wall)
         ProcessCollector(registry=self.registry)
 
         def make(kind: type[Kind], name: str, text: str, **options: Any) -> Kind:
@@ -87,10 +87,10 @@ class Metrics:
         demands = make(
             Counter,
             "demand_frames",
-            "Watched frames with a face to enhance, by the rung of the ladder of demands on the engine",
-            labelnames=["rung"],
+            "Watched frames with a face to enhance, by the level of demand on the engine",
+            labelnames=["level"],
         )
-        self._demands = {name: demands.labels(name) for name in RUNGS}
+        self._demands = {name: demands.labels(name) for name in LEVELS}
         self._stages = {name: stages.labels(name) for name in STAGES}
         self._frames = {name: frames.labels(name) for name in OUTCOMES}
         self._bypasses = {name: bypasses.labels(name) for name in BYPASSES}
@@ -150,10 +150,10 @@ class Metrics:
         self._recognitions[outcome].inc()
         self.history.count(f"recognition {outcome}")
 
-    def demand(self, rung: str) -> None:
-        """A frame that something could be asked of the engine for, on that rung of the ladder."""
-        self._demands[rung].inc()
-        self.history.count(rung)
+    def demand(self, level: str) -> None:
+        """A frame that something could be asked of the engine for, at that level."""
+        self._demands[level].inc()
+        self.history.count(level)
 
     def batch(self, size: int) -> None:
         self._batch.observe(size)

@@ -151,7 +151,7 @@ async def test_every_received_frame_has_one_outcome() -> None:
         assert relay.total("hime_frames_total") == decoded == sum(pipeline.outcomes.values())
         assert relay.total("hime_frames_total", outcome="enhanced") == len(relay.enhancers[0].sizes)
         assert relay.total("hime_frames_total", outcome="dropped") > 5
-        assert relay.total("hime_demand_frames_total", rung="references_3") == len(relay.enhancers[0].sizes)
+        assert relay.total("hime_demand_frames_total", level="references_3") == len(relay.enhancers[0].sizes)
         for stage in ("receive", "composite", "encode"):
             assert relay.total("hime_stage_duration_seconds_count", stage=stage) > 0, stage
         assert relay.total("hime_frame_latency_seconds_count") >= len(watcher.frames)

@@ -9,8 +9,8 @@ import pytest
 
 from hime_core.engine import FaceRequest, Late, Overload
 from hime_core.people.people import People
+from hime_core.stream.demand import Demand, Plan
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
-from hime_core.stream.pace import Pace, Plan
 from tests.unit.enhancer_stage import (
     FAR,
     Clock,
@@ -130,7 +130,7 @@ LARGE = (0.45, 240, 120)  # a headshot of 90 px
 def test_a_slow_engine_gets_smaller_faces_and_the_whole_face_is_enhanced(scene, clock):
     engine = Timed(clock, 0.016)  # 245 ms at 96 px
     enhancer = enhancer_of(engine, scene, clock)
-    enhancer.pace = Pace(0.12, 3)
+    enhancer.demand = Demand(0.12, 3)
     scene.faces = [LARGE]
     results = [step(enhancer, scene, clock) for _ in range(16)]
     sides = [request.lr.shape[0] for request, _ in engine.asked]
@@ -139,7 +139,7 @@ def test_a_slow_engine_gets_smaller_faces_and_the_whole_face_is_enhanced(scene, 
     assert max(abs(engine.asked[-1][0].landmarks).ravel()) < sides[-1]
     assert {p.side for r in results for p in r.patches} == {96}
     assert {p.difference.shape[0] for r in results for p in r.patches} <= {4 * side for side in sides}
-    assert enhancer.pace.decisions
+    assert enhancer.demand.decisions
     engine.speed = 0.0005
     for _ in range(40):
         last = step(enhancer, scene, clock, 0.1)
@@ -150,7 +150,7 @@ def test_a_slow_engine_gets_smaller_faces_and_the_whole_face_is_enhanced(scene, 
 def test_at_half_rate_every_second_frame_is_carried_and_counted(scene, clock, monkeypatch):
     enhancer = enhancer_of(Engine(), scene, clock)
     turns = cycle((True, False))
-    monkeypatch.setattr(enhancer.pace, "plan", lambda sides, now: Plan(next(turns), 1, tuple(sides)))
+    monkeypatch.setattr(enhancer.demand, "plan", lambda sides, now: Plan(next(turns), 1, tuple(sides)))
     scene.faces = [FAR]
     results = [step(enhancer, scene, clock) for _ in range(10)]
     assert [r.outcome for r in results] == ["enhanced", "carried"] * 5
@@ -160,7 +160,7 @@ def test_at_half_rate_every_second_frame_is_carried_and_counted(scene, clock, mo
 def test_an_engine_that_is_far_too_slow_is_left_alone_and_asked_again(scene, clock):
     engine = Timed(clock, 0.5)
     enhancer = enhancer_of(engine, scene, clock)
-    enhancer.pace = Pace(0.12, 3)
+    enhancer.demand = Demand(0.12, 3)
     scene.faces = [FAR]
     for _ in range(10):
         step(enhancer, scene, clock)
@@ -168,13 +168,13 @@ def test_an_engine_that_is_far_too_slow_is_left_alone_and_asked_again(scene, clo
     results = [step(enhancer, scene, clock, 0.1) for _ in range(20)]
     assert 1 <= len(engine.asked) - before <= clock.now - start + 1
     assert {r.demand for r in results} == {"pass"}
-    assert enhancer.pace.rung.name == "pass"
+    assert enhancer.demand.level.name == "pass"
     assert results[-1].bypasses in ((), ("overload",))
     engine.speed = 0.001
     for _ in range(100):
         last = step(enhancer, scene, clock, 0.1)
     assert last.outcome == "enhanced"
-    assert enhancer.pace.rung.name == last.demand == "references_3"
+    assert enhancer.demand.level.name == last.demand == "references_3"
 
 
 def test_a_face_that_came_too_late_is_counted_late(scene, clock):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from server.observability.history import MAX_SAMPLES, SECONDS
-from server.observability.metrics import BYPASSES, OUTCOMES, RECOGNITIONS, RUNGS, STAGES, Metrics
+from server.observability.metrics import BYPASSES, LEVELS, OUTCOMES, RECOGNITIONS, STAGES, Metrics
 
 
 class Clock:
@@ -36,8 +36,8 @@ def test_names_and_labels_are_the_designs(metrics):
         assert f'hime_bypass_total{{reason="{reason}"}} 0.0' in text
     for outcome in ("recognised", "corrected", "error"):
         assert f'hime_recognition_total{{outcome="{outcome}"}} 0.0' in text
-    for rung in RUNGS:
-        assert f'hime_demand_frames_total{{rung="{rung}"}} 0.0' in text
+    for level in LEVELS:
+        assert f'hime_demand_frames_total{{level="{level}"}} 0.0' in text
     for line in (
         'hime_frame_latency_seconds_bucket{le="1.0"} 0.0',
         "hime_batch_size_count 0.0",
@@ -52,7 +52,9 @@ def test_names_and_labels_are_the_designs(metrics):
     assert "_created" not in text
 
 
-@pytest.mark.parametrize(("words", "names"), [("RUNGS", RUNGS), ("BYPASSES", BYPASSES), ("RECOGNITIONS", RECOGNITIONS)])
+@pytest.mark.parametrize(
+    ("words", "names"), [("LEVELS", LEVELS), ("BYPASSES", BYPASSES), ("RECOGNITIONS", RECOGNITIONS)]
+)
 def test_the_dashboard_has_words_for(words, names):
     source = Path(__file__).parents[2] / "client_web/src/dashboard/stats.ts"
     lines = source.read_text().split(f"{words}: Record<string, string> = {{")[1].split("}")[0].strip().splitlines()
@@ -126,7 +128,7 @@ def test_a_point_of_one_second(metrics, clock):
     assert (point["fps_in"], point["fps_out"]) == (100.0, 0.0)
     assert point["outcomes"] == {"enhanced": 1, "carried": 0, "passed": 0, "dropped": 0}
     assert point["bypass"] == dict.fromkeys(BYPASSES, 0) | {"late": 1}
-    assert point["demand"] == dict.fromkeys(RUNGS, 0) | {"half_rate": 1}
+    assert point["demand"] == dict.fromkeys(LEVELS, 0) | {"half_rate": 1}
     assert point["recognition"] == {"recognised": 0, "corrected": 1, "error": 0}
     assert (point["batch_size"], point["reference_gap_s"], point["bank_exemplars"]) == (1.5, 4.0, 5)
     assert point["quantizer_step"] == 25.0

@@ -6,7 +6,7 @@ import {
   BYPASSES,
   OUTCOMES,
   RECOGNITIONS,
-  RUNGS,
+  LEVELS,
   STAGES,
   Series,
   columns,
@@ -15,7 +15,7 @@ import {
   mean,
   merge,
   total,
-  usualRung,
+  usualLevel,
   type Point,
   type Quantiles,
 } from "./stats";
@@ -31,7 +31,7 @@ const QUANTILES: Line[] = [
 ];
 const STAGE_COLOURS = ["#5b8def", "#62a8e5", "#57c1d9", "#4aa3a0", "#f0c060", "#d9a441", "#b58ae0", "#8f6fd0", "#62d6b8", "#3fae8f", "#e58ab0"];
 // from green, where all is asked, over blue and yellow to red, where nothing is
-const RUNG_COLOURS = ["#62d6b8", "#57c1d9", "#5b8def", "#b58ae0", "#f0e0a0", "#f0c060", "#d9a441", "#c98032", "#ff7d73"];
+const LEVEL_COLOURS = ["#62d6b8", "#57c1d9", "#5b8def", "#b58ae0", "#f0e0a0", "#f0c060", "#d9a441", "#c98032", "#ff7d73"];
 const OUTCOME_COLOURS = ["#62d6b8", "#5b8def", "#6d7a88", "#ff7d73"];
 
 const series = new Series();
@@ -48,7 +48,7 @@ const outcomeChart = new TimeChart(
 );
 const demandChart = new TimeChart(
   byId("demand-chart"),
-  Object.values(RUNGS).map((label, index) => ({ label, colour: RUNG_COLOURS[index]! })),
+  Object.values(LEVELS).map((label, index) => ({ label, colour: LEVEL_COLOURS[index]! })),
   true,
   "",
 );
@@ -93,9 +93,9 @@ function draw(): void {
   };
   show(latencyChart, quantileReaders((point) => point.frame_latency));
   show(outcomeChart, OUTCOMES.map((outcome) => (point: Point) => point.outcomes[outcome] ?? 0));
-  show(demandChart, Object.keys(RUNGS).map((rung) => (point: Point) => point.demand[rung] ?? 0));
-  const rung = usualRung(series.last(RECENT));
-  byId("demand-note").textContent = `Frames per second with a face to enhance${rung ? `; of late mostly ${rung}` : ""}`;
+  show(demandChart, Object.keys(LEVELS).map((level) => (point: Point) => point.demand[level] ?? 0));
+  const level = usualLevel(series.last(RECENT));
+  byId("demand-note").textContent = `Frames per second with a face to enhance${level ? `; of late mostly ${level}` : ""}`;
   if (stage === STACKED) show(stageChart!, STAGES.map((each) => (point: Point) => point.stages[each]?.p50 ?? null));
   else show(stageChart!, quantileReaders((point) => point.stages[stage]));
   drawFigures(points);

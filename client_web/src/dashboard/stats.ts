@@ -38,8 +38,8 @@ export const STAGES = [
   "encode",
 ] as const;
 export const OUTCOMES = ["enhanced", "carried", "passed", "dropped"] as const;
-/** The ladder of demands on the network, from all that is wanted down to nothing. */
-export const RUNGS: Record<string, string> = {
+/** The levels of demand on the network, from all that is wanted down to nothing. */
+export const LEVELS: Record<string, string> = {
   references_3: "3 references",
   references_2: "2 references",
   references_1: "1 reference",
@@ -122,12 +122,12 @@ export function total(counts: readonly Record<string, number>[]): Record<string,
   return sums;
 }
 
-/** Of these points' frames, the rung that most were on, in words; null where nothing could be asked for. */
-export function usualRung(points: readonly Point[]): string | null {
+/** Of these points' frames, the level that most were on, in words; null where nothing could be asked for. */
+export function usualLevel(points: readonly Point[]): string | null {
   const [most] = Object.entries(total(points.map((point) => point.demand)))
     .filter(([, frames]) => frames > 0)
     .sort(([, a], [, b]) => b - a);
-  return most ? (RUNGS[most[0]] ?? most[0]) : null;
+  return most ? (LEVELS[most[0]] ?? most[0]) : null;
 }
 
 export function mean(values: readonly (number | null)[]): number | null {

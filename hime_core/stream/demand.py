@@ -1,4 +1,4 @@
-"""How much is asked of the engine: a ladder of lesser demands, climbed down at once and up again with care."""
+"""How much is asked of the engine: levels of demand, lowered at once and raised again with care."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hime_core.faces.geometry import LR_SIDES
 
 REFERENCES = 3  # exemplars per face, where all that is wanted can be had
 STRAIN = 0.7  # of the patience: a request that is expected to take longer is not made
-EASE = 0.7  # of a rung's limit: what is expected must fit into this for the rung to be climbed to
-HOLD = 0.3  # seconds on a rung before a better one is tried
+EASE = 0.7  # of a level's limit: what is expected must fit into this for the level to be raised to
+HOLD = 0.3  # seconds on a level before a better one is tried
 GIVE_UP = 4.0  # patiences: answers that take longer even at the least demand are too old to be carried
 PROBE = 1.0  # seconds between requests that only measure, while all frames pass
 REFERENCE_COST = 0.7  # of a reference, against the rest of the network
@@ -22,7 +22,7 @@ LONGEST_GAP = 0.25  # seconds between frames: what is longer says nothing of the
 
 
 @dataclass(frozen=True)
-class Rung:
+class Level:
     """references: at most, per face; every: frames between requests; smaller: steps down the LR sizes."""
 
     name: str
@@ -31,11 +31,11 @@ class Rung:
     smaller: int = 0
 
 
-def ladder(references: int) -> tuple[Rung, ...]:
+def levels(references: int) -> tuple[Level, ...]:
     """From all that is wanted to the least: references, then frames, then pixels; below it, frames pass."""
-    fewer = [Rung(f"references_{n}", n, 1) for n in range(references, 0, -1)]
-    reduced = [Rung(f"smaller_{n}", 1, 2, n) for n in range(1, LR_SIDES.index(96) - LR_SIDES.index(SMALLEST) + 1)]
-    return (*fewer, Rung("half_rate", 1, 2), *reduced, Rung("pass", 1, 1, len(reduced)))
+    fewer = [Level(f"references_{n}", n, 1) for n in range(references, 0, -1)]
+    reduced = [Level(f"smaller_{n}", 1, 2, n) for n in range(1, LR_SIDES.index(96) - LR_SIDES.index(SMALLEST) + 1)]
+    return (*fewer, Level("half_rate", 1, 2), *reduced, Level("pass", 1, 1, len(reduced)))
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,18 @@ class Plan:
     sides: tuple[int, ...]
 
 
-class Pace:
-    """Chooses the demand of one stream, from the engine's measured speed and the frames' rate.
+class Demand:
+    """Chooses the level of one stream, from the engine's measured speed and the frames' rate.
 
     patience: seconds that a frame waits for its faces at most, None for as long as it takes; references: the most that
-    are wanted. decisions: how often each rung was come to. Times are the caller's clock's.
+    are wanted. decisions: how often each level was come to. Times are the caller's clock's.
     """
 
     def __init__(self, patience: float | None, references: int) -> None:
         self.turnaround = 0.0  # seconds from a frame's reception to its answer, the last time
         self.decisions: Counter[str] = Counter()
-        self._patience, self._ladder = patience, ladder(references)
-        self._rung = 0
+        self._patience, self._levels = patience, levels(references)
+        self._level = 0
         self._changed = -math.inf
         self._asked = -math.inf
         self._skipped = 0  # frames since the last request
@@ -67,19 +67,19 @@ class Pace:
         self._pixel_seconds = 0.0  # for an LR pixel without references
 
     @property
-    def rung(self) -> Rung:
-        return self._ladder[self._rung]
+    def level(self) -> Level:
+        return self._levels[self._level]
 
     def plan(self, sides: Sequence[int], now: float) -> Plan:
         """For a frame whose faces have these LR sizes. With ask set, `asked` is to be called if it is done."""
         if self._patience is None:
-            return Plan(True, self._ladder[0].references, tuple(sides))
+            return Plan(True, self._levels[0].references, tuple(sides))
         self._clock_in(now)
         self._choose(sides, now)
         self._skipped += 1
-        rung = self.rung
-        ask = now - self._asked >= PROBE if rung is self._ladder[-1] else self._skipped >= rung.every
-        return Plan(ask, rung.references, _reduced(sides, rung.smaller))
+        level = self.level
+        ask = now - self._asked >= PROBE if level is self._levels[-1] else self._skipped >= level.every
+        return Plan(ask, level.references, _reduced(sides, level.smaller))
 
     def asked(self, now: float) -> None:
         self._asked, self._skipped = now, 0
@@ -98,7 +98,7 @@ class Pace:
     def _measured(self, seconds: float, faces: Sequence[tuple[int, int]]) -> None:
         measured = seconds / _work(faces)
         # While frames pass there is one measurement a second, and only news counts.
-        weight = 0.6 if self.rung is self._ladder[-1] else SMOOTHING
+        weight = 0.6 if self.level is self._levels[-1] else SMOOTHING
         self._pixel_seconds += (measured - self._pixel_seconds) * (weight if self._pixel_seconds else 1.0)
 
     def _clock_in(self, now: float) -> None:
@@ -108,27 +108,27 @@ class Pace:
             self._interval += (gap - self._interval) * (SMOOTHING if self._interval else 1.0)
 
     def _choose(self, sides: Sequence[int], now: float) -> None:
-        before, last = self._rung, len(self._ladder) - 1
-        while self._rung < last and self._expected(sides, self._rung) > self._limit(self._rung):
-            self._rung += 1
-        if self._rung == before and before and now - self._changed >= HOLD:
+        before, last = self._level, len(self._levels) - 1
+        while self._level < last and self._expected(sides, self._level) > self._limit(self._level):
+            self._level += 1
+        if self._level == before and before and now - self._changed >= HOLD:
             better, limit = self._expected(sides, before - 1), self._limit(before - 1)
-            same = better <= self._expected(sides, before)  # the rungs differ in what these faces do not have
-            self._rung -= better <= (limit if same else EASE * limit)
-        if self._rung != before:
+            same = better <= self._expected(sides, before)  # the levels differ in what these faces do not have
+            self._level -= better <= (limit if same else EASE * limit)
+        if self._level != before:
             self._changed = now
-            self.decisions[self.rung.name] += 1
+            self.decisions[self.level.name] += 1
 
-    def _limit(self, rung: int) -> float:
-        """Seconds that a request on this rung may take: the frame waits for it, and the next one comes."""
+    def _limit(self, level: int) -> float:
+        """Seconds that a request on this level may take: the frame waits for it, and the next one comes."""
         assert self._patience is not None
-        if rung == len(self._ladder) - 2:
+        if level == len(self._levels) - 2:
             return GIVE_UP * self._patience
         limit = STRAIN * self._patience
-        return min(limit, self._ladder[rung].every * self._interval) if self._interval else limit
+        return min(limit, self._levels[level].every * self._interval) if self._interval else limit
 
-    def _expected(self, sides: Sequence[int], rung: int) -> float:
-        plan = self._ladder[rung]
+    def _expected(self, sides: Sequence[int], level: int) -> float:
+        plan = self._levels[level]
         return self._expected_of([(side**2, plan.references) for side in _reduced(sides, plan.smaller)])
 
     def _expected_of(self, faces: Sequence[tuple[int, int]]) -> float:

@@ -1,8 +1,8 @@
-"""The ladder of demands, with an engine that gets slower and faster, on a clock that is set by hand."""
+"""The levels of demands, with an engine that gets slower and faster, on a clock that is set by hand."""
 
 import pytest
 
-from hime_core.stream.pace import Pace, ladder
+from hime_core.stream.demand import Demand, levels
 
 FPS = 20
 
@@ -11,7 +11,7 @@ class Call:
     """A stream at 20 frames per second and an engine that takes `speed` seconds for LR 32 without references."""
 
     def __init__(self, speed: float, patience: float | None = 0.12, sides=(32,), fps: float = FPS) -> None:
-        self.pace, self.speed, self.sides, self.fps = Pace(patience, 3), speed, sides, fps
+        self.pace, self.speed, self.sides, self.fps = Demand(patience, 3), speed, sides, fps
         self.now, self.free = 100.0, 100.0
         self.pending: tuple[float, list[tuple[int, int]]] | None = None
         self.plans = []
@@ -38,7 +38,7 @@ class Call:
 
 
 def test_the_order_of_degradation():
-    names = [rung.name for rung in ladder(3)]
+    names = [level.name for level in levels(3)]
     assert names == ["references_3", "references_2", "references_1", "half_rate", "smaller_1", "smaller_2",
                      "smaller_3", "smaller_4", "pass"]  # fmt: skip
 
@@ -46,7 +46,7 @@ def test_the_order_of_degradation():
 def test_all_is_wanted_of_a_fast_engine():
     call = Call(0.005)
     assert call.run(3) == 1
-    assert call.pace.rung.name == "references_3"
+    assert call.pace.level.name == "references_3"
     assert not call.pace.decisions
 
 
@@ -57,7 +57,7 @@ def test_files_are_not_hurried():
 
 
 @pytest.mark.parametrize(
-    ("speed", "side", "rung"),
+    ("speed", "side", "level"),
     [
         (0.014, 32, "references_3"),  # 43 ms with three: within the interval of 50
         (0.020, 32, "references_2"),
@@ -68,12 +68,12 @@ def test_files_are_not_hurried():
         (0.500, 32, "pass"),
     ],
 )
-def test_each_speed_has_its_rung_and_stays_on_it(speed, side, rung):
+def test_each_speed_has_its_level_and_stays_on_it(speed, side, level):
     call = Call(speed, sides=(side,))
     call.run(8)
     before = call.pace.decisions.total()
     call.run(8)
-    assert call.pace.rung.name == rung
+    assert call.pace.level.name == level
     assert call.pace.decisions.total() == before  # no swinging to and fro
 
 
@@ -83,14 +83,14 @@ def test_half_rate_asks_with_every_second_frame():
     assert call.run(4) == pytest.approx(0.5, abs=0.02)
 
 
-def test_an_engine_that_slows_and_recovers_takes_the_call_down_and_up_the_ladder():
+def test_an_engine_that_slows_and_recovers_takes_the_call_down_and_up_the_levels():
     call = Call(0.010)
     call.run(2)
     seen = []
     for speed in (0.020, 0.028, 0.040, 0.5, 0.040, 0.020, 0.005):
         call.speed = speed
         call.run(20)
-        seen.append(call.pace.rung.name)
+        seen.append(call.pace.level.name)
     assert seen[:4] == ["references_2", "references_1", "half_rate", "pass"]
     assert seen[4] == "half_rate"
     assert seen[-1] == "references_3"
@@ -106,10 +106,10 @@ def test_while_all_pass_the_engine_is_asked_once_a_second():
 def test_recovery_takes_seconds():
     call = Call(0.5)
     call.run(5)
-    assert call.pace.rung.name == "pass"
+    assert call.pace.level.name == "pass"
     call.speed = 0.005
     call.run(12)
-    assert call.pace.rung.name == "references_3"
+    assert call.pace.level.name == "references_3"
 
 
 def test_large_faces_shrink_and_small_ones_do_not():
@@ -123,16 +123,16 @@ def test_several_faces_share_the_time():
     alone, three = Call(0.014), Call(0.014, sides=(32, 32, 32))
     alone.run(5)
     three.run(5)
-    assert alone.pace.rung.name == "references_3"
-    assert three.pace.rung.references == 1
+    assert alone.pace.level.name == "references_3"
+    assert three.pace.level.references == 1
 
 
 def test_refusals_lower_the_demand():
-    pace = Pace(0.12, 3)
+    pace = Demand(0.12, 3)
     for i in range(10):
         pace.plan((32,), 100 + i / FPS)
         pace.refused([(32**2, 3)])
-    assert pace.rung.name != "references_3"
+    assert pace.level.name != "references_3"
 
 
 def test_a_pause_in_the_stream_is_no_slow_stream():
@@ -140,4 +140,4 @@ def test_a_pause_in_the_stream_is_no_slow_stream():
     call.run(3)
     call.now += 10
     call.run(0.5)
-    assert call.pace.rung.name == "references_1"
+    assert call.pace.level.name == "references_1"
