@@ -28,7 +28,7 @@ from server.standins import FailedDetector, FailedEngine
 
 if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is needed
     from hime_core.engine import Engine
-    from hime_core.faces.detector import ScanningDetector
+    from hime_core.faces.detector import StreamDetector
     from hime_core.faces.recognition import Recogniser
 
 DESCRIPTION = "A WebRTC relay that gives far and blurred faces in a video call their details back."
@@ -43,7 +43,7 @@ class Given:
     """The parts that the caller made, and closes. None: the relay loads it."""
 
     engine: Engine | None = None
-    detector: ScanningDetector | None = None
+    detector: StreamDetector | None = None
     recogniser: Recogniser | None = None
 
 
@@ -55,7 +55,7 @@ class Relay:
     settings: Settings
     metrics: Metrics
     engine: Engine
-    detector: ScanningDetector
+    detector: StreamDetector
     recogniser: Recogniser | None
     photos: PhotoStore
     rooms: Rooms
@@ -81,7 +81,7 @@ class Relay:
 def create_app(
     settings: Settings,
     engine: Engine | None = None,
-    detector: ScanningDetector | None = None,
+    detector: StreamDetector | None = None,
     recogniser: Recogniser | None = None,
 ) -> FastAPI:
     """The application. Parts that are given stay the caller's to close.
@@ -133,7 +133,7 @@ async def _build(settings: Settings, given: Given, stack: AsyncExitStack) -> Rel
     else:
         engine = await load("engine", lambda: _load_engine(settings, metrics), FailedEngine())
         stack.callback(engine.close)
-    detector: ScanningDetector
+    detector: StreamDetector
     if given.detector is not None:
         detector = given.detector
     else:
@@ -168,7 +168,7 @@ def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
     return build_engine(settings.weights, device, on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
 
 
-def _load_detector() -> ScanningDetector:
+def _load_detector() -> StreamDetector:
     from hime_core.faces.detector import MtcnnDetector, ScanningDetector
 
     return ScanningDetector(MtcnnDetector())

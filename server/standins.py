@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 from hime_core.arrays import U8, Array
 from hime_core.engine.protocol import FaceRequest
-from hime_core.faces.detector import Detection, ScanningDetector
+from hime_core.faces.detector import Detection
 from hime_core.faces.geometry import Box
 
 
@@ -27,11 +27,8 @@ class FailedEngine:
     def close(self) -> None: ...
 
 
-class FailedDetector(ScanningDetector):
+class FailedDetector:
     """A detector that finds no face."""
-
-    def __init__(self) -> None:
-        """Loads no network: ScanningDetector's own is not called."""
 
     def for_stream(self) -> FailedDetector:
         return self

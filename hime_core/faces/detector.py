@@ -51,6 +51,18 @@ class Detector(Protocol):
         ...
 
 
+class StreamDetector(Protocol):
+    """A detector that knows where one stream's faces were; ScanningDetector is one."""
+
+    def for_stream(self) -> StreamDetector:
+        """Another one over the same networks, for another stream."""
+        ...
+
+    def detect(self, rgb: Array, last: Sequence[Box] = ()) -> list[Detection]:
+        """Faces in a (height, width, 3) uint8 frame; `last`: where they are thought to be. One thread at a time."""
+        ...
+
+
 class MtcnnDetector:
     """MTCNN (Zhang et al. 2016) with the networks and weights of facenet-pytorch.
 

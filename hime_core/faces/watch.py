@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
 from hime_core.arrays import Array
-from hime_core.faces.detector import IDLE, LARGE, Detection, ScanningDetector
+from hime_core.faces.detector import IDLE, LARGE, Detection, StreamDetector
 from hime_core.faces.geometry import Box
 from hime_core.faces.tracker import FaceTracker, TrackedFace
 
@@ -30,7 +30,7 @@ class FaceWatch:
 
     def __init__(
         self,
-        detector: ScanningDetector,
+        detector: StreamDetector,
         every: int,
         in_step: bool,
         timed: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext(),

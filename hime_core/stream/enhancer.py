@@ -20,7 +20,7 @@ from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
 from hime_core.exemplars.exemplar import Exemplar, resolution_of
 from hime_core.faces.damage import DamageEstimator
-from hime_core.faces.detector import ScanningDetector
+from hime_core.faces.detector import StreamDetector
 from hime_core.faces.geometry import LR_SIDES, FaceSquare, Headshot, crop, face_square, headshot_of, resized
 from hime_core.faces.quality import yaw_degrees
 from hime_core.faces.recognition import Recogniser
@@ -66,7 +66,7 @@ class Enhancer:
     def __init__(
         self,
         engine: Engine,
-        detector: ScanningDetector,
+        detector: StreamDetector,
         people: People,
         config: EnhancerConfig = EnhancerConfig(),
         clock: Callable[[], float] = time.monotonic,

@@ -21,7 +21,7 @@ from server.settings import Settings
 
 if TYPE_CHECKING:
     from hime_core.engine import Engine
-    from hime_core.faces.detector import Detection, ScanningDetector
+    from hime_core.faces.detector import Detection, StreamDetector
     from hime_core.faces.recognition import Recogniser
     from server.rooms.rooms import Rooms
 
@@ -50,7 +50,7 @@ class ExemplarService:
         settings: Settings,
         store: PhotoStore,
         engine: Engine,
-        detector: ScanningDetector,
+        detector: StreamDetector,
         rooms: Rooms,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -210,7 +210,7 @@ def _numbers(numbers: Sequence[int]) -> str:
 class _Watched:
     """A detector that remembers what it found, for the answer's box."""
 
-    def __init__(self, detector: ScanningDetector) -> None:
+    def __init__(self, detector: StreamDetector) -> None:
         self._detector = detector
         self._found: list[Detection] = []
         self._width = 0

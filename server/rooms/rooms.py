@@ -27,7 +27,7 @@ from server.standins import FailedDetector, FailedEngine
 
 if TYPE_CHECKING:  # the engine brings torch with it
     from hime_core.engine import Engine
-    from hime_core.faces.detector import ScanningDetector
+    from hime_core.faces.detector import StreamDetector
     from hime_core.faces.recognition import Recogniser
     from server.exemplars.store import PhotoStore
 
@@ -50,7 +50,7 @@ class Rooms:
         settings: Settings,
         metrics: Metrics,
         engine: Engine | None = None,
-        detector: ScanningDetector | None = None,
+        detector: StreamDetector | None = None,
         photos: PhotoStore | None = None,
         enhancer_factory: Callable[[People], Enhancer] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -60,7 +60,7 @@ class Rooms:
         recogniser. engine, detector: None for stand-ins that enhance nothing."""
         self._metrics = metrics
         self._engine: Engine = FailedEngine() if engine is None else engine
-        self._detector: ScanningDetector = FailedDetector() if detector is None else detector
+        self._detector: StreamDetector = FailedDetector() if detector is None else detector
         self._recogniser = recogniser
         self._remember = settings.remember_s
         self._damage: DamageEstimator | None = None  # made with the first enhancer
