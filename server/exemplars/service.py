@@ -161,23 +161,39 @@ class ExemplarService:
     def _compared(self, person: str, examined: list[Examined]) -> list[Examined]:
         """The same, less what shows somebody else than the photos that are kept. Raises Problem where none is kept and
         the new ones show more people than one: which of them is meant, nothing tells."""
-        from hime_core.people.agreement import by_person, strangers
-
         places = [place for place, photo in enumerate(examined) if photo.exemplar]
         new = [photo.exemplar for photo in examined if photo.exemplar]
         if self._recogniser is None:
             return examined
+        try:
+            return self._by_likeness(self._recogniser, person, examined, places, new)
+        except (Problem, StorageError):
+            raise
+        except Exception:  # photos are worth more than their comparison
+            log.exception("photos are taken without being compared: the recogniser failed")
+            return examined
+
+    def _by_likeness(
+        self,
+        recogniser: Recogniser,
+        person: str,
+        examined: list[Examined],
+        places: Sequence[int],
+        new: Sequence[Exemplar],
+    ) -> list[Examined]:
+        from hime_core.people.agreement import by_person, strangers
+
         if kept := self._store.exemplars_of(person):
             reason = (
                 f"the face is another person's than in the {_photos(len(kept))} kept under this name: a photo of the "
                 "same person is needed, or another name"
             )
-            refused = {places[at] for at in strangers(new, kept, self._recogniser)}
+            refused = {places[at] for at in strangers(new, kept, recogniser)}
             return [
                 replace(photo, exemplar=None, box=None, reason=reason) if place in refused else photo
                 for place, photo in enumerate(examined)
             ]
-        shown = by_person(new, self._recogniser)
+        shown = by_person(new, recogniser)
         if len(shown) > 1:
             numbers = " and ".join(_numbers([places[at] + 1 for at in group]) for group in shown)
             raise Problem(

@@ -10,7 +10,7 @@ from hime_core.people.agreement import by_person, strangers
 
 
 class ByAngle:
-    """Reads an angle off the face's grey level; faces up to 50 degrees apart are one person's."""
+    """Reads an angle off the face's grey level; faces up to 60 degrees apart are one person's."""
 
     name = "by angle"
 

@@ -411,6 +411,17 @@ async def test_without_a_recogniser_photos_are_taken_as_they_come(client):
     assert (await register(client, portrait(), BOB)).status_code == 201
 
 
+async def test_with_a_recogniser_that_fails_photos_are_taken_as_they_come(recognising, caplog):
+    world, client = recognising
+
+    def fail(faces):
+        raise RuntimeError("on purpose")
+
+    world.service._recogniser.embed = fail
+    assert (await register(client, portrait(), BOB)).status_code == 201
+    assert len(world.files()) == 2 and "without being compared" in caplog.text
+
+
 async def test_a_real_detector_accepts_a_portrait_and_refuses_the_rest(client, world):
     from hime_core.faces.detector import MtcnnDetector, ScanningDetector
 
