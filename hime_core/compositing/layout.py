@@ -11,7 +11,6 @@ from hime_core.faces.geometry import Headshot
 Layout = Literal["upscale", "zoom", "native"]
 View = Literal["enhanced", "original", "compare"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-VIEWS: tuple[View, ...] = get_args(View)
 
 MAX_ENLARGEMENT = 4.0
 # Pixels of the longer side that views are made for: few, so that watchers with windows of all sizes share encodings.

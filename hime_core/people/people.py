@@ -91,11 +91,6 @@ class People:
             absent = [one for one in self._people.values() if one.name is None and one.sighting is None]
             self._remove(sorted(absent, key=lambda one: one.seen or 0.0)[: max(0, len(absent) - MOST)])
 
-    def known(self, person: Person) -> bool:
-        """Whether the person has not been forgotten."""
-        with self._lock:
-            return self._people.get(person.id) is person
-
     def apart(self, one: Person, other: Person) -> bool:
         """Whether two are known to be different people: they have been seen together, or have names of their own."""
         with self._lock:
