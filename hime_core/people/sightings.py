@@ -192,6 +192,7 @@ class Sightings:
             others = {id: [e for e in found if e.sighting != sighting.id] for id, found in known.items()}
             candidates = tuple(Candidate(id, tuple(exemplars)) for id, exemplars in others.items() if exemplars)
             if not candidates:
+                sighting.due = frame + UNSURE[0]  # nobody to mistake it for: there is no need to ask at every frame
                 continue
             picture = picture_of(rgb(), headshot, face.landmarks)
             fresh = headshot.side >= BETTER * sighting.side
@@ -229,6 +230,8 @@ class Sightings:
         looks = [look for look in done.result() if look.sighting in now]
         for look in sorted(looks, key=lambda look: -max(look.scores.values(), default=-1.0)):
             sighting = now[look.sighting]
+            if self._tracks[sighting.track] is not sighting:
+                continue  # corrected by a surer look: it begins anew
             sighting.total, sighting.scores = look.total, look.scores
             self._decide(sighting, look)
             self._tracks[sighting.track].looked_at(self._frame)

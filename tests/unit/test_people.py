@@ -1,6 +1,7 @@
 """Exemplars stay with the person: when people leave, return, swap places, and sit down in each other's chairs."""
 
 import gc
+from concurrent.futures import Future
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hime_core.exemplars.exemplar import cut_exemplar
 from hime_core.faces.geometry import Box
 from hime_core.faces.recognition import Limits
+from hime_core.people.looks import Look
 from hime_core.people.people import MOST, People
 from hime_core.stream.enhancer import Enhancer
 from hime_core.video.coding import Coding
@@ -247,6 +249,31 @@ def test_who_is_forgotten_is_not_known_again(scene, clock, engine):
     assert enhancer.people.exemplars() == [] and ids <= engine.forgotten
     frames(enhancer, scene, clock, 20, (*BACK, BOB))
     assert not used(engine) & ids
+
+
+def test_a_look_at_who_was_corrected_meanwhile_counts_no_more(scene, clock, engine):
+    """Two faces in one batch of looks: the surer one takes the person over from the other, whose own look is of no more
+    use; nobody stays in view who is not."""
+    enhancer = enhancer_of(engine, scene, clock)
+    frames(enhancer, scene, clock, 30, CLOSE)
+    frames(enhancer, scene, clock, 40)
+    frames(enhancer, scene, clock, 20, BACK, (0.25, 60, 150, BOB))
+    sightings = enhancer._sightings
+    holder, other = sorted(sightings._tracks.values(), key=lambda one: one.verdict != "recognised")
+    ann, carl = holder.person, enhancer.people.expect("carl")
+    carl.bank.add_photo(photo_of(ANN))
+    assert holder.verdict == "recognised"
+    holder.scores = {ann.id: 0.5}
+    total = np.float32([1, 0])
+    done = Future()
+    done.set_result(
+        [Look(other.id, 60.0, total, {ann.id: 0.99}), Look(holder.id, 60.0, total, {ann.id: 0.95, carl.id: 0.93})]
+    )
+    sightings._learn(done)
+    assert carl.sighting is None
+    assert ann.sighting in {one.id for one in sightings._tracks.values()}
+    sightings.close()
+    assert all(one.sighting is None for one in enhancer.people.everyone())
 
 
 def test_a_recogniser_that_fails_leaves_the_call_as_it_is(scene, clock, engine):
