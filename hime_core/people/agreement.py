@@ -3,7 +3,7 @@
 They do not where they are less alike than all but 1 in 100 of a person's own photos (`Limits.other`). Of 23 people
 about 2 % of requests with 2 to 4 photos of one person are refused so, and of those with somebody else's photo among
 them a quarter by our own network, three quarters by InceptionResnetV1: refusing more would refuse too many who are
-right.
+right (`python -m benchmarks.faces.registration HEADSHOTS`).
 """
 
 from __future__ import annotations

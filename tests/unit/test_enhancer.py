@@ -17,22 +17,10 @@ from tests.unit.enhancer_stage import (
     BOB,
     CLOSE,
     FAR,
-    Clock,
     Engine,
-    Scene,
     enhancer_of,
     step,
 )
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def scene():
-    return Scene()
 
 
 def test_far_face_is_enhanced_and_fades_in(scene, clock):

@@ -22,16 +22,6 @@ from tests.unit.enhancer_stage import (
 )
 
 
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def scene():
-    return Scene()
-
-
 def test_slow_engine_is_not_waited_for_twice_and_its_late_answers_are_carried(scene, clock):
     engine = Engine(prompt=False)
     enhancer = enhancer_of(engine, scene, clock)

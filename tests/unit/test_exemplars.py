@@ -3,59 +3,17 @@ import os
 import stat
 import threading
 from io import BytesIO
-from types import SimpleNamespace
 
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from PIL import Image
 from skimage.data import astronaut
 
-from server import problems
-from server.exemplars.routes import router
-from server.exemplars.service import DAY, MAX_WAITING, ExemplarService
+from server.exemplars.service import DAY, MAX_WAITING
 from server.exemplars.store import PhotoStore
-from server.limits import BodyLimit
-from server.settings import Settings
-from tests.unit.enhancer_stage import ByColour
-from tests.unit.relay_fakes import FACE, FakeDetector, FakeEngine, FakeRooms, bomb, encoded, plain, portrait
-
-URL = "/api/people/ann/exemplars"
-
-
-class Clock:
-    def __init__(self, now=1_700_000_000.0):
-        self.now = now
-
-    def __call__(self):
-        return self.now
-
-
-class World:
-    """The exemplars' part of a relay over a directory, with everything around it a stand-in."""
-
-    def __init__(self, data, recogniser=None, **settings):
-        self.settings = Settings(data=data, **settings)
-        self.clock = Clock()
-        self.store = self.open_store()
-        self.engine, self.detector, self.rooms = FakeEngine(), FakeDetector(), FakeRooms()
-        self.service = ExemplarService(
-            self.settings, self.store, self.engine, self.detector, self.rooms, clock=self.clock, recogniser=recogniser
-        )
-        self.app = FastAPI()
-        self.app.state.relay = SimpleNamespace(settings=self.settings, failures={}, exemplars=self.service)
-        self.app.add_middleware(BodyLimit, limit=lambda path: 30_000_000)
-        problems.install(self.app)
-        self.app.include_router(router)
-
-    def open_store(self):
-        settings = self.settings
-        return PhotoStore(settings.database, settings.photos, settings.max_photos_per_person, self.clock)
-
-    def files(self):
-        photos = self.settings.data / "photos"
-        return sorted(photos.iterdir()) if photos.exists() else []
+from tests.unit.exemplar_world import URL, World, register, upload
+from tests.unit.relay_fakes import FACE, bomb, encoded, plain, portrait
 
 
 @pytest.fixture
@@ -70,15 +28,6 @@ async def world(tmp_path):
 async def client(world):
     async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
         yield client
-
-
-def upload(*photos: bytes, names="photo.jpg"):
-    return [("photos", (names, photo, "image/jpeg")) for photo in photos]
-
-
-async def register(client, *photos, person="ann", **form):
-    form = {"consent": "true"} | form
-    return await client.post(f"/api/people/{person}/exemplars", files=upload(*photos), data=form)
 
 
 async def test_a_photo_is_registered_listed_fetched_and_deleted(client, world):
@@ -363,63 +312,6 @@ async def test_any_fsspec_url_holds_the_photos(tmp_path):
         assert (await client.delete("/api/people/ann")).status_code == 204
     assert world.store._files.find("hime-test") == [] and world.files() == []
     world.service.close()
-
-
-BOB = encoded(astronaut()[..., ::-1], quality=95)  # whom the recogniser takes for another person
-
-
-@pytest.fixture
-async def recognising(tmp_path):
-    world = World(tmp_path / "data", ByColour())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
-        yield world, client
-    world.service.close()
-    world.store.close()
-
-
-async def test_photos_of_two_people_are_refused_whole_naming_them(recognising):
-    world, client = recognising
-    answer = await register(client, plain(), portrait(), BOB, portrait("PNG"))
-    assert answer.status_code == 422
-    assert "photos 2, 4 and photo 3 differ" in answer.json()["detail"]
-    assert world.files() == [] and world.rooms.people.exemplars() == []
-    assert (await register(client, portrait(), portrait("PNG"))).status_code == 201
-
-
-async def test_a_photo_of_somebody_else_than_the_kept_ones_is_refused(recognising):
-    world, client = recognising
-    await register(client, portrait(), portrait())
-    answer = await register(client, BOB, portrait())
-    other, own = answer.json()["exemplars"]
-    assert answer.status_code == 201 and own["accepted"] and not other["accepted"]
-    assert "another person's than in the 2 photos kept under this name" in other["reason"]
-    assert other["box"] is None and other["sharpness"] is None
-    answer = await register(client, BOB)
-    assert answer.status_code == 422 and answer.json()["exemplars"][0]["reason"] == other["reason"].replace("2", "3")
-    assert len(world.files()) == len(world.rooms.people.exemplars()) == 3
-    assert (await register(client, BOB, person="bob")).status_code == 201
-
-
-async def test_of_two_requests_at_once_the_second_is_compared_with_the_first(recognising):
-    world, client = recognising
-    answers = await asyncio.gather(register(client, portrait()), register(client, BOB))
-    assert sorted(answer.status_code for answer in answers) == [201, 422]
-    assert len(world.files()) == 1
-
-
-async def test_without_a_recogniser_photos_are_taken_as_they_come(client):
-    assert (await register(client, portrait(), BOB)).status_code == 201
-
-
-async def test_with_a_recogniser_that_fails_photos_are_taken_as_they_come(recognising, caplog):
-    world, client = recognising
-
-    def fail(faces):
-        raise RuntimeError("on purpose")
-
-    world.service._recogniser.embed = fail
-    assert (await register(client, portrait(), BOB)).status_code == 201
-    assert len(world.files()) == 2 and "without being compared" in caplog.text
 
 
 async def test_a_real_detector_accepts_a_portrait_and_refuses_the_rest(client, world):

@@ -22,29 +22,12 @@ from tests.unit.enhancer_stage import (
     LANDMARKS,
     PORTRAIT,
     ByColour,
-    Clock,
     Engine,
-    Scene,
     enhancer_of,
     step,
 )
 
 BACK = (0.25, 300, 150)  # a headshot of 50 px
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def scene():
-    return Scene()
-
-
-@pytest.fixture
-def engine():
-    return Engine()
 
 
 def is_bob(rgb: np.ndarray) -> bool:

@@ -5,23 +5,8 @@ import pytest
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from server.rooms.bank import bank_of
-from tests.unit.enhancer_stage import ANN, BOB, CLOSE, ByColour, Clock, Engine, Scene
+from tests.unit.enhancer_stage import ANN, BOB, CLOSE, ByColour
 from tests.unit.test_people import BACK, frames, photo_of
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def scene():
-    return Scene()
-
-
-@pytest.fixture
-def engine():
-    return Engine()
 
 
 @pytest.fixture
