@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from hime_core.arrays import Array
 from hime_core.errors import InputError
 from hime_core.faces.recognition import NEVER, SIDES, FacePicture, Limits, limits_between
+from hime_core.faces.registration import similarity
 from hime_core.threads import one_thread
 
 # Where eyes, nose and mouth corners lie in a headshot, shares of its side: the mean of 4,423 photos, made symmetric.
@@ -153,16 +154,6 @@ def aligned(face: FacePicture, side: int) -> Array:
         rgb = cv2.resize(rgb, (smaller, smaller), interpolation=cv2.INTER_AREA)
     move = similarity(landmarks, target)
     return cv2.warpAffine(rgb, move, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-
-
-def similarity(points: Array, target: Array) -> Array:
-    """(2, 3): the turn, scale and shift that bring points nearest to their targets."""
-    centre, towards = points.mean(0), target.mean(0)
-    a, b = points - centre, target - towards
-    spread = max(float((a * a).sum()), 1e-6)
-    cos, sin = float((a * b).sum()) / spread, float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / spread
-    turn = np.array([[cos, -sin], [sin, cos]], np.float32)
-    return np.concatenate([turn, (towards - turn @ centre)[:, None]], 1).astype(np.float32)
 
 
 def read_own(path: Path, calibrated: bool = True) -> NetworkRecogniser:

@@ -17,8 +17,9 @@ from hime_core.data.degradations import relight, tint
 from hime_core.data.headshots import read_identities, read_photo
 from hime_core.faces.detector import MtcnnDetector
 from hime_core.faces.geometry import CENTRE_ABOVE_BOX, SIDE_PER_BOX_HEIGHT, Box, resized
-from hime_core.faces.networks import ABOVE, LANDMARKS, SIDE, aligned, similarity
+from hime_core.faces.networks import ABOVE, LANDMARKS, SIDE, aligned
 from hime_core.faces.recognition import FacePicture
+from hime_core.faces.registration import similarity
 
 KEPT_SIDE = 192  # pixels of a headshot that training keeps
 ENOUGH = 8  # photos of a person whom thresholds are chosen on
