@@ -126,6 +126,12 @@ class Metrics:
         unsent = make(Counter, "unsent_frames", "Rendered frames that did not reach a watcher", labelnames=["reason"])
         self._unsent = {name: unsent.labels(name) for name in UNSENT}
         self._narrow = make(Counter, "narrow_paths", "Watchers whose path fell below the lowest bitrate")
+        self._refused = make(
+            Counter, "refused", "Requests and packets refused by a rule or a limit, by which", labelnames=["reason"]
+        )
+        self._failures = make(
+            Counter, "failures", "Parts that failed and were started again, or replaced", labelnames=["part"]
+        )
         for direction in ("in", "out"):
             self.set_streams(direction, 0)
 
@@ -193,6 +199,14 @@ class Metrics:
 
     def narrow_path(self) -> None:
         self._narrow.inc()
+
+    def refused(self, reason: str) -> None:
+        """Something was refused. reason: a short fixed word, never anything that the caller sent."""
+        self._refused.labels(reason).inc()
+
+    def failure(self, part: str) -> None:
+        """A part failed, and was started again or replaced. part: a short fixed word."""
+        self._failures.labels(part).inc()
 
     def fps_in(self) -> None:
         self.history.count("fps_in")
