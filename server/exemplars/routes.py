@@ -52,7 +52,7 @@ Service = Annotated[ExemplarService, Depends(service)]
     summary="Register photos of a person who consented",
     description="Of each accepted photo only the face's surroundings are kept, without metadata, until they expire.",
     response_model=Exemplars,
-    responses=problem_docs(400, 409, 413, 415, 422, 503),
+    responses=problem_docs(400, 408, 409, 413, 415, 422, 429, 503),
     dependencies=[Depends(multipart)],
 )
 async def register(
@@ -64,6 +64,7 @@ async def register(
     expires_days: Annotated[int | None, Form(ge=1, le=3650, description="365 unless given")] = None,
 ) -> Exemplars:
     relay = request.app.state.relay
+    relay.limits.persons_uploads.take(person)
     if consent.strip().lower() != "true":
         raise Problem(400, "Photos are taken only with the consent of the person shown: send consent=true.")
     if not 1 <= len(photos) <= relay.settings.max_photos:

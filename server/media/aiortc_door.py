@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import aioice
 import pylibsrtp
-from aioice.ice import CandidatePair
+from aioice.ice import CandidatePair, StunProtocol
 from aioice.stun import Message, TransactionError
 from aiortc import (
     RTCCertificate,
@@ -29,6 +29,9 @@ from aiortc.rtcicetransport import connection_kwargs
 
 LARGEST = 2048  # bytes of a datagram from the network; what asyncio reads into by default, 256 KiB, is slow to allocate
 MAX_UNSENT = 256 * 1024  # bytes that may wait in a socket's buffer: half a second at 4 Mbit/s
+MAX_SOCKETS = 16  # of one connection, one for each of the machine's addresses
+MAX_LEARNED = 16  # addresses of a peer that it did not name, but sends checks from
+MAX_WAITING = 64  # datagrams that wait for DTLS to read them
 ICE_COMPONENT = 1  # RTP and RTCP share it
 
 State = Literal["new", "connected", "over"]
@@ -45,15 +48,17 @@ class PeerTransport:
         on_rtcp: Callable[[bytes], None],
         on_over: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        """on_over: called when the connection fails, or is closed by the peer. To be made in the event loop."""
+        """on_over: called when the connection fails, or is closed by the peer; refused: counts what is left out of what
+        comes. To be made in the event loop."""
         self.state: State = "new"
         self.last_heard: float | None = None  # when anything came from the peer, connectivity checks included
         self._on_rtp, self._on_rtcp, self._on_over, self._clock = on_rtp, on_rtcp, on_over, clock
         self._closed = False
         self._incoming: pylibsrtp.Session | None = None  # while connected, as the other
         self._outgoing: pylibsrtp.Session | None = None
-        self._connection = _Connection(self._received_media, self._heard, servers)
+        self._connection = _Connection(self._received_media, self._heard, servers, refused)
         self._gatherer = _Gatherer(servers, self._connection)
         self._ice = RTCIceTransport(self._gatherer)
         self._dtls = RTCDtlsTransport(self._ice, [RTCCertificate.generateCertificate()])
@@ -172,17 +177,23 @@ class PeerTransport:
 
 
 class _Connection(aioice.Connection):
-    """Hands RTP and RTCP on as they come, instead of queueing them with DTLS."""
+    """Hands RTP and RTCP on as they come, instead of queueing them with DTLS. Bounded where aioice is not."""
 
     def __init__(
-        self, on_media: Callable[[bytes], None], on_heard: Callable[[], None], servers: Sequence[RTCIceServer]
+        self,
+        on_media: Callable[[bytes], None],
+        on_heard: Callable[[], None],
+        servers: Sequence[RTCIceServer],
+        refused: Callable[[str], None],
     ) -> None:
         super().__init__(ice_controlling=False, **connection_kwargs(list(servers)))
-        self._on_media, self._on_heard = on_media, on_heard
+        self._on_media, self._on_heard, self._refused = on_media, on_heard, refused
 
     def data_received(self, data: bytes, component: int) -> None:
         if data and 128 <= data[0] < 192:  # RFC 7983
             self._on_media(data)
+        elif self._queue.qsize() >= MAX_WAITING:  # whoever knows the port may send to it
+            self._refused("datagrams")
         else:
             self._on_heard()
             super().data_received(data, component)
@@ -190,6 +201,20 @@ class _Connection(aioice.Connection):
     def request_received(self, message: Message, *where: Any) -> None:
         self._on_heard()
         super().request_received(message, *where)
+
+    def check_incoming(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        """A peer with the right password may send from as many addresses as it likes: each would be paired for good."""
+        remote = self._remote_candidates
+        known = any((one._network_host, one.port) == addr for one in remote)
+        if not known and sum(one.type == "prflx" for one in remote) >= MAX_LEARNED:
+            self._refused("candidates")
+            return
+        super().check_incoming(message, addr, protocol)
+
+    async def get_component_candidates(
+        self, component: int, addresses: list[str], timeout: int = 5
+    ) -> list[aioice.Candidate]:
+        return await super().get_component_candidates(component, addresses[:MAX_SOCKETS], timeout)
 
 
 class _Gatherer(RTCIceGatherer):

@@ -14,7 +14,9 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 from sse_starlette import EventSourceResponse
 
+from server.observability.events import EventStream
 from server.observability.history import History
+from server.problems import problem_docs
 
 router = APIRouter(tags=["observability"])
 
@@ -110,11 +112,15 @@ async def stats(request: Request) -> JSONResponse:
     "/api/stats/events",
     summary="One event `point` each second",
     response_class=EventSourceResponse,
-    responses={200: {"content": EVENTS, "description": "Server-sent events whose data is a Point"}},
+    responses={
+        200: {"content": EVENTS, "description": "Server-sent events whose data is a Point"},
+        **problem_docs(503),
+    },
 )
 async def stats_events(request: Request) -> EventSourceResponse:
     relay = request.app.state.relay
-    return EventSourceResponse(_points(relay.metrics.history, relay.stopping), headers={"Cache-Control": "no-store"})
+    place = relay.rooms.limits.admission.listener(None)
+    return EventStream(_points(relay.metrics.history, relay.stopping), place)
 
 
 async def _points(history: History, stopping: asyncio.Event) -> AsyncIterator[dict[str, str]]:

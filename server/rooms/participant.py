@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from hime_core.compositing.layout import Layout, View
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer
+from server.limits.admission import Admitted
 from server.media.negotiation import Offer
 from server.media.pipeline import VideoPipeline
 from server.media.send.encoder import Encoding
@@ -19,21 +20,25 @@ from server.media.session import Session
 from server.observability.metrics import Metrics
 from server.rooms.bank import Bank, bank_of
 
+MOST_REFUSED = 3.0  # seconds in which all frames are left out, after which the session is ended
 STALLED = 0.5  # frames per second, below which a stream that was live is stalled
 
 
 class ParticipantStats(TypedDict):
-    """Rates in frames per second; outcomes: frames since the start; latency_ms: smoothed, None while unwatched."""
+    """Rates in frames per second; outcomes: frames since the start; latency_ms: smoothed, None while unwatched;
+    refused: why frames are left out now (pixels, size_changes, frame_rate), left out where none are."""
 
     fps_in: float
     fps_out: float
     state: Literal["live", "stalled"]
     outcomes: dict[str, int]
     latency_ms: float | None
+    refused: NotRequired[str]
 
 
 class Participant:
-    """Lives from the answer to its offer until it leaves. people: who is known in its picture; they may outlive it."""
+    """Lives from the answer to its offer until it leaves. people: who is known in its picture; they may outlive it.
+    admitted: its places, which it gives back when all of it has ended."""
 
     def __init__(
         self,
@@ -44,9 +49,11 @@ class Participant:
         metrics: Metrics,
         encoding: Encoding,
         clock: Callable[[], float] = time.monotonic,
+        admitted: Admitted | None = None,
     ) -> None:
         """enhancer: None without video. on_media may be set: called when the first frame or packet has come."""
         loop = asyncio.get_running_loop()
+        self.admitted = admitted or Admitted({})
         self.on_media: Callable[[], None] = lambda: None
         self.name = name
         self.people = people
@@ -54,6 +61,7 @@ class Participant:
         self.enhancer = enhancer
         self.watchers: dict[str, Session] = {}
         self.joined = False
+        self._heard = False  # whether anything came that can be used
         self._clock, self._began = clock, clock()
         self._deleted: set[str] | None = None  # while photos are being read: the ids of those that were deleted
         self._stopped = False
@@ -61,13 +69,10 @@ class Participant:
         if enhancer is not None:
 
             def first_frame_came() -> None:
-                loop.call_soon_threadsafe(lambda: self.on_media())
+                loop.call_soon_threadsafe(self._picture_came)
 
             self.video = VideoPipeline(enhancer, metrics, first_frame_came, encoding, clock=clock)
-        self.audio = AudioRelay(
-            on_first_packet=lambda: None if self.video else self.on_media(),
-            clock=clock,
-        )
+        self.audio = AudioRelay(on_first_packet=self._sound_came, clock=clock)
 
     async def watch(self, session: Session, offer: Offer, view: View, layout: Layout, shown: int | None = None) -> None:
         """Answers a watcher's offer. shown: pixels of the longer side that it shows. Raises InvalidOffer."""
@@ -106,29 +111,51 @@ class Participant:
 
     async def close(self) -> None:
         """Ends every session and thread of the participant."""
-        sessions = [self.session, *self.watchers.values()]
-        self.watchers.clear()
-        await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
-        self.audio.close()
-        if self.video is not None:
-            self.video.end_tracks()
-            await asyncio.to_thread(self.video.close)
+        try:
+            sessions = [self.session, *self.watchers.values()]
+            self.watchers.clear()
+            await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
+            self.audio.close()
+            if self.video is not None:
+                self.video.end_tracks()
+                await asyncio.to_thread(self.video.close)
+        finally:
+            self.admitted.release()
+
+    def refused_for_good(self, patience: float) -> str | None:
+        """Why the session is to be ended, None where it is not: all frames have been left out for long, or nothing has
+        come that can be used `patience` seconds from the answer (no_media)."""
+        if self.video is not None and self.video.refusals.alone > MOST_REFUSED:
+            return self.video.refusals.now
+        return None if self._heard or self._clock() - self._began <= patience else "no_media"
 
     def stats(self) -> ParticipantStats:
         video = self.video
         if video is None:
             return {"fps_in": 0.0, "fps_out": 0.0, "state": "live", "outcomes": {}, "latency_ms": None}
         fps_in = video.rate_in.rate()
-        return {
+        stats: ParticipantStats = {
             "fps_in": round(fps_in, 1),
             "fps_out": round(video.rate_out.rate(), 1),
             "state": "live" if fps_in >= STALLED else "stalled",
             "outcomes": {name: video.outcomes[name] for name in ("enhanced", "carried", "passed", "dropped")},
             "latency_ms": None if video.latency is None else round(1000 * video.latency, 1),
         }
+        if refused := video.refusals.now:
+            stats["refused"] = refused
+        return stats
 
     def bank(self) -> Bank:
         """Who is known in the picture, and from what. Encodes JPEGs: not for the event loop's thread."""
         seen = self.enhancer.seen if self.enhancer else ()
         frame = self.video.frames if self.video else 0
         return bank_of(self.name, self.people, seen, frame, self._began, self._clock())
+
+    def _picture_came(self) -> None:
+        self._heard = True
+        self.on_media()
+
+    def _sound_came(self) -> None:
+        self._heard = True
+        if self.video is None:
+            self.on_media()

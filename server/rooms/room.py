@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from hime_core.people.people import People
 from server.media.session import Session
-from server.rooms.events import Event, Events
+from server.rooms.events import Event, Events, Listener
 from server.rooms.participant import Participant, ParticipantStats
 
 MOST_REMEMBERED = 16  # participants of one room who have left; those who left first are forgotten first
+REFUSAL_KEPT = 60.0  # seconds that a room tells why a session was ended
+REFUSALS = {
+    "pixels": "The pictures are too large: publish smaller ones.",
+    "size_changes": "The pictures change their size too often.",
+    "frame_rate": "The pictures come too fast.",
+    "no_media": "No picture or sound has come that can be used.",
+}
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +45,13 @@ class Room:
         remember: float = 0.0,
         new_people: Callable[[], People] = People,
         clock: Callable[[], float] = time.monotonic,
+        patience: float = 30.0,
     ) -> None:
+        """patience: seconds that a publisher may take until something comes that can be used."""
         self.name = name
+        self.arriving = 0  # who are being answered, and will enter
+        self._patience = patience
+        self._refused: dict[str, tuple[str, float]] = {}  # by name, why a session was ended, and when
         self.participants: dict[str, Participant] = {}
         self._remember, self._new_people, self._clock = remember, new_people, clock
         self._remembered: dict[str, _Remembered] = {}  # by participants' names
@@ -53,8 +65,18 @@ class Room:
 
     @property
     def forgotten(self) -> bool:
-        """Whether it is idle and remembers nobody."""
-        return self.idle and not self._remembered
+        """Whether it is idle, remembers nobody, and nobody is about to come."""
+        return self.idle and not self._remembered and not self.arriving
+
+    @property
+    def remembered(self) -> list[float]:
+        """When they left whom it remembers, clock seconds, oldest first."""
+        return [one.left for one in self._remembered.values()]
+
+    def forget_oldest(self) -> None:
+        """Of those who have left."""
+        name = next(iter(self._remembered))
+        self._remembered.pop(name).people.forget(None)
 
     def people_for(self, name: str) -> People:
         """Those for a participant who is about to take that name: as its last session knew them, or nobody yet."""
@@ -108,6 +130,22 @@ class Room:
             self._events.send("left", {"participant": participant.name})
         self._in_background(self._closed(participant))
 
+    def refuse(self, participant: Participant, reason: str) -> None:
+        """Ends a publisher's session because of what it sends, or does not. reason: one of REFUSALS."""
+        self._refused.pop(participant.name, None)
+        self._refused[participant.name] = reason, self._clock()
+        while len(self._refused) > MOST_REMEMBERED:
+            del self._refused[next(iter(self._refused))]
+        self._events.send("refused", {"participant": participant.name, "reason": reason, "detail": REFUSALS[reason]})
+        self.leave(participant)
+
+    def refusals(self) -> dict[str, str]:
+        """By name, why frames of those who are there are left out, and why sessions were ended of late."""
+        now = self._clock()
+        self._refused = {name: (why, at) for name, (why, at) in self._refused.items() if now - at < REFUSAL_KEPT}
+        ended = {name: why for name, (why, _) in self._refused.items()}
+        return ended | {name: why for name, one in self.participants.items() if (why := one.stats().get("refused"))}
+
     def stop_watching(self, participant: Participant, session: Session) -> None:
         if participant.watchers.pop(session.id, None) is not None:
             self._in_background(session.close())
@@ -118,6 +156,9 @@ class Room:
         for participant in list(self.participants.values()):
             if participant.session.is_lost():
                 self.leave(participant)
+                continue
+            if reason := participant.refused_for_good(self._patience):
+                self.refuse(participant, reason)
                 continue
             for session in list(participant.watchers.values()):
                 if session.is_lost():
@@ -131,7 +172,7 @@ class Room:
         if self._events:
             self._events.send("stats", {"participants": self.stats()})
 
-    def events(self) -> AsyncIterator[Event]:
+    def events(self) -> Listener:
         """Begins with a `joined` for everyone who is there."""
         there = [Event("joined", {"participant": one.name}) for one in self.participants.values() if one.joined]
         return self._events.subscribe(there)

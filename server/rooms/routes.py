@@ -11,8 +11,10 @@ from fastapi import APIRouter, Query, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from hime_core.compositing.layout import MAX_COMPARED, USUAL_WIDTH, WIDTHS, Layout, View
-from server.media.negotiation import Fragment, InvalidFragment, InvalidOffer, Offer
+from server.media.negotiation import Fragment, InvalidFragment, InvalidOffer, Offer, SdpLimits, TooLargeOffer
+from server.media.rules import TooMany
 from server.media.session import Session
+from server.observability.events import EventStream
 from server.problems import Name, Problem, check_name, problem_docs
 from server.rooms.bank import Bank
 from server.rooms.rooms import NotFound, Rooms
@@ -20,7 +22,6 @@ from server.settings import IceServer
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
-MAX_SDP = 200_000  # bytes
 MAX_PERSONS = 8  # whose photos one stream uses
 
 router = APIRouter()
@@ -63,7 +64,7 @@ _PERSON = (
     status_code=201,
     tags=["media"],
     summary="Publish (WHIP)",
-    responses={**_CREATED, **problem_docs(400, 413, 415)},
+    responses={**_CREATED, **problem_docs(400, 408, 413, 415, 429, 503)},
     openapi_extra=_SDP_IN,
 )
 async def publish(
@@ -85,7 +86,7 @@ async def publish(
     status_code=201,
     tags=["media"],
     summary="Watch (WHEP)",
-    responses={**_CREATED, **problem_docs(400, 404, 413, 415)},
+    responses={**_CREATED, **problem_docs(400, 404, 408, 413, 415, 429, 503)},
     openapi_extra=_SDP_IN,
 )
 async def watch(
@@ -133,7 +134,7 @@ def _add_session_routes(
         status_code=204,
         tags=["media"],
         summary=candidates,
-        responses=problem_docs(400, 404, 415, 422),
+        responses=problem_docs(400, 404, 408, 413, 415, 422, 429),
         openapi_extra=_FRAGMENT_IN,
     )
     async def trickle(request: Request, room: Name, participant: Name, session: str) -> Response:
@@ -155,9 +156,12 @@ _add_session_routes(
 
 @router.get("/api/rooms/{room}", tags=["rooms"], summary="Who is there", responses=problem_docs(400))
 async def describe(request: Request, room: Name) -> dict[str, Any]:
-    """The participants by name and their state; a room that nobody is in has none."""
+    """The participants by name and their state; a room that nobody is in has none. `refused`, where there is
+    any: by name, why what a publisher sends is left out: `pixels`, `size_changes`, `frame_rate` or `no_media`."""
     found = _rooms(request).get(room)
-    return {"room": room, "participants": found.stats() if found else {}}
+    there = {"room": room, "participants": found.stats() if found else {}}
+    refused = found.refusals() if found else {}
+    return there | ({"refused": refused} if refused else {})
 
 
 @router.get(
@@ -165,17 +169,18 @@ async def describe(request: Request, room: Name) -> dict[str, Any]:
     tags=["rooms"],
     summary="Who comes and goes, and the figures of each second",
     response_class=EventSourceResponse,
-    responses=problem_docs(400),
+    responses=problem_docs(400, 503),
 )
 async def events(request: Request, room: Name) -> EventSourceResponse:
-    """Server-sent events: `joined` for everyone who is there and who comes, `left`, and `stats` each second."""
-    listening = _rooms(request).events(room)
+    """Server-sent events: `joined` for everyone who is there and who comes, `left`, `refused` where a publisher's
+    session is ended because of what it sends, and `stats` each second."""
+    listening = _rooms(request).listen(room)
 
     async def sent() -> AsyncIterator[ServerSentEvent]:
         async for event in listening:
             yield ServerSentEvent(json.dumps(event.data), event=event.name)
 
-    return EventSourceResponse(sent(), headers={"Cache-Control": "no-store"}, ping=15)
+    return EventStream(sent(), listening)
 
 
 @router.get(
@@ -205,11 +210,13 @@ async def _body(request: Request, media_type: str) -> str:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != media_type:
         raise Problem(415, f"The body must be {media_type}.", {"Accept": media_type})
-    body = b""
+    most = request.app.state.relay.settings.max_sdp_bytes
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_SDP:
-            raise Problem(413, f"The body is too large: at most {MAX_SDP} bytes are taken here.")
+        if len(body) > most:
+            _rooms(request).limits.refused("sdp")
+            raise Problem(413, f"The body is too large: at most {most} bytes are taken here.")
     try:
         return body.decode()
     except UnicodeDecodeError:
@@ -217,18 +224,29 @@ async def _body(request: Request, media_type: str) -> str:
 
 
 async def _offer(request: Request) -> Offer:
+    """The offer, where this address has not sent too many of late. Raises Problem."""
+    limits, settings = _rooms(request).limits, request.app.state.relay.settings
+    limits.sessions.take(request.client.host if request.client else "")
     try:
-        return Offer.parse(await _body(request, SDP))
+        return Offer.parse(
+            await _body(request, SDP),
+            SdpLimits(settings.max_sdp_lines, settings.max_sdp_sections),
+        )
     except InvalidOffer as error:
         raise Problem(400, str(error)) from error
+    except TooLargeOffer as error:
+        limits.refused("sdp")
+        raise Problem(413, str(error)) from error
 
 
 async def _answered(answering: Awaitable[Session]) -> Session:
-    """Raises Problem where the offer is wrong, or there is nobody to watch."""
+    """Raises Problem where the offer is wrong, or there is nobody to watch, or no room."""
     try:
         return await answering
     except InvalidOffer as error:
         raise Problem(400, str(error)) from error
+    except TooMany as error:
+        raise Problem(429, str(error)) from error
     except NotFound as error:
         raise Problem(404, str(error)) from error
 
@@ -264,4 +282,6 @@ async def _trickle(request: Request, session: Session) -> Response:
         await session.add_candidates(fragment)
     except InvalidFragment as error:
         raise Problem(422, str(error)) from error
+    except TooMany as error:
+        raise Problem(429, str(error)) from error
     return Response(status_code=204)

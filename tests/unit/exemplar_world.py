@@ -8,7 +8,8 @@ from server import problems
 from server.exemplars.routes import router
 from server.exemplars.service import ExemplarService
 from server.exemplars.store import PhotoStore
-from server.limits import BodyLimit
+from server.limits import Limits
+from server.limits.bodies import BodyLimit
 from server.settings import Settings
 from tests.unit.relay_fakes import FakeDetector, FakeEngine, FakeRooms
 
@@ -35,7 +36,10 @@ class World:
             self.settings, self.store, self.engine, self.detector, self.rooms, clock=self.clock, recogniser=recogniser
         )
         self.app = FastAPI()
-        self.app.state.relay = SimpleNamespace(settings=self.settings, failures={}, exemplars=self.service)
+        limits = Limits(self.settings)
+        self.app.state.relay = SimpleNamespace(
+            settings=self.settings, failures={}, exemplars=self.service, limits=limits
+        )
         self.app.add_middleware(BodyLimit, limit=lambda path: 30_000_000)
         problems.install(self.app)
         self.app.include_router(router)
