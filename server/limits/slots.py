@@ -36,10 +36,10 @@ class Slots:
 
     def take(self, group: Hashable = None) -> Slot:
         """Raises Full."""
-        if self.of(group) >= self.of_each:
-            raise Full(False, self.of_each)
         if self.taken >= self.in_all:
             raise Full(True, self.in_all)
+        if self.of(group) >= self.of_each:
+            raise Full(False, self.of_each)
         self._taken[group] += 1
         return Slot(_Place(self, group))
 
