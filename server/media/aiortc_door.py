@@ -29,7 +29,7 @@ from aiortc.rtcicetransport import connection_kwargs
 
 LARGEST = 2048  # bytes of a datagram from the network; what asyncio reads into by default, 256 KiB, is slow to allocate
 MAX_UNSENT = 256 * 1024  # bytes that may wait in a socket's buffer: half a second at 4 Mbit/s
-MAX_SOCKETS = 16  # of one connection, one for each of the machine's addresses
+MAX_SOCKETS = 8  # of one connection, one for each of the machine's addresses: pairing takes the square of their number
 MAX_LEARNED = 16  # addresses of a peer that it did not name, but sends checks from
 MAX_WAITING = 64  # datagrams that wait for DTLS to read them
 ICE_COMPONENT = 1  # RTP and RTCP share it

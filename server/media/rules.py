@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from server.limits.rates import Count, uncounted
 from server.media.candidates import CandidateRules
 from server.media.receive.gate import FrameRules
+from server.settings import Settings
 
 
 class TooMany(ValueError):
@@ -24,3 +25,14 @@ class SessionRules:
     connect_timeout: float = 15.0
     media_timeout: float = 4.0
     refused: Count = uncounted
+
+    @classmethod
+    def of(cls, settings: Settings, refused: Count) -> SessionRules:
+        return cls(
+            CandidateRules.of(settings.max_candidates, settings.allow_local_candidates, settings.loopback_only),
+            FrameRules(settings.max_frame_pixels, settings.max_frame_rate, settings.max_size_changes),
+            settings.max_patches,
+            settings.connect_timeout_s,
+            settings.media_timeout_s,
+            refused,
+        )

@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NotRequired, TypedDict
 
-from hime_core.compositing.layout import Layout, View
+from hime_core.compositing.layout import Layout, View, width_class
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer
-from server.limits.admission import Admitted
+from server.limits.admission import RETRY_AFTER, Admitted
 from server.media.negotiation import Offer
 from server.media.pipeline import VideoPipeline
 from server.media.send.encoder import Encoding
 from server.media.send.tracks import AudioRelay
 from server.media.session import Session
 from server.observability.metrics import Metrics
+from server.problems import Problem
 from server.rooms.bank import Bank, bank_of
 
 MOST_REFUSED = 3.0  # seconds in which all frames are left out, after which the session is ended
@@ -50,10 +51,15 @@ class Participant:
         encoding: Encoding,
         clock: Callable[[], float] = time.monotonic,
         admitted: Admitted | None = None,
+        most_views: int = 12,
     ) -> None:
-        """enhancer: None without video. on_media may be set: called when the first frame or packet has come."""
+        """enhancer: None without video. most_views: that are watched at a time, each layout and width by itself.
+        on_media may be set: called when the first frame or packet has come."""
         loop = asyncio.get_running_loop()
         self.admitted = admitted or Admitted({})
+        self._most_views = most_views
+        self._views: dict[str, tuple[View, Layout, int | None]] = {}  # by the watchers' session
+        self._metrics = metrics
         self.on_media: Callable[[], None] = lambda: None
         self.name = name
         self.people = people
@@ -75,7 +81,12 @@ class Participant:
         self.audio = AudioRelay(on_first_packet=self._sound_came, clock=clock)
 
     async def watch(self, session: Session, offer: Offer, view: View, layout: Layout, shown: int | None = None) -> None:
-        """Answers a watcher's offer. shown: pixels of the longer side that it shows. Raises InvalidOffer."""
+        """Answers a watcher's offer. shown: pixels of the longer side that it shows.
+
+        Raises InvalidOffer, and Problem 503 where too many different views are watched.
+        """
+        if "video" in offer.receives:
+            self._add_view(session, (view, layout, width_class(view, layout, shown)))
         video = self.video.watch(view, layout, shown) if self.video and "video" in offer.receives else None
         audio = self.audio.watch(video.audio_delay if video else lambda: 0.0) if "audio" in offer.receives else None
         self.watchers[session.id] = session
@@ -84,6 +95,19 @@ class Participant:
         except BaseException:
             self.watchers.pop(session.id, None)
             raise
+
+    def _add_view(self, session: Session, wanted: tuple[View, Layout, int | None]) -> None:
+        self._views = {id: one for id, one in self._views.items() if id in self.watchers}
+        if len({*self._views.values(), wanted}) > self._most_views:
+            self._metrics.refused("views")
+            raise Problem(
+                503,
+                f"Too many different views of this participant are watched: at most {self._most_views} are made. "
+                "Take another view, layout or width, or try again later.",
+                {"Retry-After": str(RETRY_AFTER)},
+                limit="HIME_MAX_VIEWS_PER_PARTICIPANT",
+            )
+        self._views[session.id] = wanted
 
     async def add_photos(self, person: str, read: Callable[[str], Sequence[Exemplar]]) -> None:
         """What the person's stream starts with, less what has been deleted while it was being read."""

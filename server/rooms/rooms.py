@@ -17,9 +17,7 @@ from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from server.limits import Limits
 from server.limits.admission import RETRY_AFTER, Admitted
-from server.media.candidates import CandidateRules
 from server.media.negotiation import InvalidOffer, Offer
-from server.media.receive.gate import FrameRules
 from server.media.rules import SessionRules
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Codec, Encoding, find_h264
@@ -68,8 +66,9 @@ class Rooms:
         recogniser. engine, detector: None for stand-ins that enhance nothing. limits: as the settings say where it is
         None."""
         self.limits = limits or Limits(settings, metrics.refused, clock=clock)
-        self._rules = _session_rules(settings, metrics.refused)
+        self._rules = SessionRules.of(settings, metrics.refused)
         self._most_rooms, self._most_remembered = settings.max_rooms, settings.max_remembered
+        self._most_views = settings.max_views_per_participant
         self._patience = settings.first_media_timeout_s
         self._metrics = metrics
         self._engine: Engine = FailedEngine() if engine is None else engine
@@ -126,7 +125,7 @@ class Rooms:
             enhancer = await asyncio.to_thread(self._make_enhancer, people) if video else None
             session = self._session()
             participant = Participant(
-                name, people, session, enhancer, self._metrics, self._encoding, self._clock, admitted
+                name, people, session, enhancer, self._metrics, self._encoding, self._clock, admitted, self._most_views
             )
             try:
                 await session.publish(offer, participant.video, participant.audio)
@@ -297,14 +296,3 @@ class Rooms:
         self._metrics.set_streams("out", sum(len(one.watchers) for one in everyone))
         held = [people for room in self._rooms.values() for people in room.all_people()]
         self._metrics.set_bank(sum(len(people.exemplars()) for people in held))
-
-
-def _session_rules(settings: Settings, refused: Callable[[str], None]) -> SessionRules:
-    return SessionRules(
-        CandidateRules.of(settings.max_candidates, settings.allow_local_candidates, settings.loopback_only),
-        FrameRules(settings.max_frame_pixels, settings.max_frame_rate, settings.max_size_changes),
-        settings.max_patches,
-        settings.connect_timeout_s,
-        settings.media_timeout_s,
-        refused,
-    )

@@ -19,14 +19,17 @@ class LimitSettings(BaseModel):
     # --- rooms and sessions
     max_rooms: int = Field(100, ge=1, description="rooms that somebody is in, listens to or is remembered in")
     max_participants: int = Field(128, ge=1, description="who publish, in all rooms, sound alone included")
-    max_participants_per_room: int = Field(32, ge=1)
+    max_participants_per_room: int = Field(32, ge=1, description="who publish in one room")
     max_streams: Auto = Field(
         "auto", description="published video in all; auto: an estimate of what the processor carries"
     )
     max_watchers: Auto = Field("auto", description="watchers in all; auto: eight for each published video")
-    max_watchers_per_participant: int = Field(64, ge=1)
+    max_watchers_per_participant: int = Field(64, ge=1, description="who watch one participant")
+    max_views_per_participant: int = Field(
+        12, ge=1, description="views, layouts and widths of one participant that are watched; each is encoded by itself"
+    )
     max_listeners: int = Field(256, ge=1, description="event streams in all, the rooms' and the dashboard's")
-    max_listeners_per_room: int = Field(64, ge=1)
+    max_listeners_per_room: int = Field(64, ge=1, description="event streams of one room")
     max_remembered: int = Field(
         64, ge=0, description="participants in all who have left and are known should they come again"
     )
@@ -53,17 +56,17 @@ class LimitSettings(BaseModel):
         description="whether peers may name loopback and link-local addresses; auto: loopback where the relay listens "
         "on loopback only",
     )
-    max_sdp_bytes: int = Field(100_000, ge=1000, le=1_000_000)
-    max_sdp_lines: int = Field(1000, ge=50)
+    max_sdp_bytes: int = Field(100_000, ge=1000, le=1_000_000, description="of an offer, or of trickled candidates")
+    max_sdp_lines: int = Field(1000, ge=50, description="of an offer")
     max_sdp_sections: int = Field(8, ge=1, le=64, description="m= lines of an offer")
 
     # --- photos
     max_photos: int = Field(10, ge=1, le=100, description="photos in one request")
-    max_photos_per_person: int = Field(64, ge=1)
-    max_photo_bytes: int = Field(10_000_000, ge=1)
-    max_photo_pixels: int = Field(40_000_000, ge=1)
+    max_photos_per_person: int = Field(64, ge=1, description="that are kept")
+    max_photo_bytes: int = Field(10_000_000, ge=1, description="of one photo's file")
+    max_photo_pixels: int = Field(40_000_000, ge=1, description="of one photo, by its header")
     uploads_per_minute: int = Field(60, ge=1, description="requests that register photos, from one address")
-    uploads_per_person_per_minute: int = Field(20, ge=1)
+    uploads_per_person_per_minute: int = Field(20, ge=1, description="requests that register photos of one person")
 
     # --- HTTP
     max_connections: int = Field(512, ge=8, description="open HTTP connections, event streams included")

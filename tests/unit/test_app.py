@@ -200,6 +200,38 @@ async def test_bodies_are_bounded(settings):
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_uploads_are_limited_before_they_are_read(settings):
+    async def unread():
+        raise AssertionError("the body is read")
+        yield b""
+
+    async with running(settings.model_copy(update={"uploads_per_minute": 2})) as (_, client):
+        url = "/api/people/ann/exemplars"
+        for _ in range(2):
+            assert (await client.post(url, data={"consent": "no"})).status_code == 415
+        answer = await client.post(url, content=unread())
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "at most 2 a minute" in answer.json()["detail"]
+        assert 'hime_refused_total{reason="uploads"} 1.0' in (await client.get("/metrics")).text
+
+
+async def test_uploads_of_one_person_are_limited(settings):
+    async with running(settings.model_copy(update={"uploads_per_person_per_minute": 1})) as (_, client):
+        files = [("photos", ("a.jpg", portrait(), "image/jpeg"))]
+        for person, status in (("ann", 400), ("ann", 429), ("bob", 400)):
+            answer = await client.post(f"/api/people/{person}/exemplars", files=files, data={"consent": "no"})
+            assert answer.status_code == status, answer.text
+
+
+async def test_dashboards_are_limited(settings):
+    async with running(settings.model_copy(update={"max_listeners": 1})) as (app, client):
+        place = app.state.relay.limits.admission.listener(None)
+        answer = await client.get("/api/stats/events")
+        assert answer.status_code == 503 and answer.headers["retry-after"] and answer.json()["limit"]
+        place.release()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "statuses"),
     [

@@ -118,6 +118,24 @@ async def test_of_a_hundred_watchers_at_once_too() -> None:
         assert relay.refused("watchers") == 93
 
 
+async def test_views_of_one_participant_are_limited_and_watchers_of_one_view_are_not() -> None:
+    async with serving(max_views_per_participant=2) as relay:
+        assert (await relay.publish("r", "ann", await offered("sendonly", "video"))).status_code == 201
+        sdp = await offered("recvonly", "video")
+        for query in (
+            "ann?view=enhanced&layout=zoom&width=640",
+            "ann?view=original&layout=native",
+            "ann?view=enhanced&layout=zoom&width=600",
+        ):
+            assert (await relay.watch("r", query, sdp)).status_code == 201
+        assert is_problem(await relay.watch("r", "ann?view=original", sdp), 503, "at most 2 are made")
+        assert relay.refused("views") == 1 and relay.places.watchers.taken == 3
+        assert (await relay.watch("r", "ann?view=original&layout=native", sdp)).status_code == 201
+        for session in list(relay.rooms._rooms["r"].participants["ann"].watchers):
+            assert (await relay.http.delete(f"/whep/r/ann/{session}")).status_code == 200
+        assert (await relay.watch("r", "ann?view=original", sdp)).status_code == 201
+
+
 async def test_sound_alone_takes_no_place_of_video() -> None:
     async with serving(max_streams=1) as relay:
         assert (await relay.publish("r", "ann", await offered("sendonly", "video"))).status_code == 201
