@@ -152,7 +152,7 @@ async def _build(settings: Settings, given: Given, stack: AsyncExitStack) -> Rel
         recogniser = await load("recogniser", lambda: _load_recogniser(settings), None)
     photos = PhotoStore(settings.database, settings.photos, settings.max_photos_per_person)
     stack.callback(photos.close)
-    limits = Limits(settings, metrics.refused, gpu=lambda: _on_gpu(settings))
+    limits = Limits(settings, metrics.refused, gpu=lambda: given.engine is None and _on_gpu(settings))
     rooms = Rooms(
         settings=settings,
         metrics=metrics,

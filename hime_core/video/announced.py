@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 _START, _SPS = b"\x00\x00\x01", 7
 _SPS_BYTES = 512  # of a parameter set that are read: sizes stand within the first hundred or so
@@ -38,10 +39,8 @@ def _h264(data: bytes) -> Iterator[Size]:
         if start < len(data) and data[start] & 0x1F == _SPS:
             end = data.find(_START, start)
             unit = data[start + 1 : end if end >= 0 else len(data)][:_SPS_BYTES]
-            try:
+            with suppress(ValueError):
                 yield _sps(_Bits(unit.replace(b"\x00\x00\x03", b"\x00\x00")))
-            except ValueError:
-                pass
         at = data.find(_START, start)
 
 

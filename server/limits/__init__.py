@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -27,6 +28,7 @@ class Limits:
     ) -> None:
         self.refused = refused
         self.admission = Admission(settings, gpu, refused)
+        self.bank_turn = asyncio.Lock()  # pictures are encoded one after the other
         wait = "Wait as long as Retry-After says."
         self.sessions = AddressLimit(
             RateLimit(settings.sessions_per_minute, clock), "sessions", "offers", wait, refused

@@ -122,6 +122,9 @@ class Admission:
             self.listeners, "event stream", "room", "listeners", ("HIME_MAX_LISTENERS", "HIME_MAX_LISTENERS_PER_ROOM")
         )
 
+        self.banks = Slots(settings.max_waiting_banks)
+        self._banks = _Kind(self.banks, "request for the exemplars in use", "", "banks", ("HIME_MAX_WAITING_BANKS", ""))
+
     def publisher(self, room: str, video: bool, instead_of: Admitted | None = None) -> Admitted:
         """instead_of: the places of the publisher whose name is taken over, which are shared until that one has left,
         so that nobody's own old session keeps them out."""
@@ -134,6 +137,10 @@ class Admission:
     def listener(self, room: str | None) -> Admitted:
         """room: whose events; None: the dashboard's figures, which are limited in all only."""
         return self._all([(self._listeners, room if room is not None else object())])
+
+    def bank(self) -> Admitted:
+        """For one who asks for the pictures of exemplars, to be released when they are there."""
+        return self._all([(self._banks, None)])
 
     def _all(self, wanted: Sequence[tuple[_Kind, Hashable]], instead_of: Admitted | None = None) -> Admitted:
         got: dict[Slots, Slot] = {}

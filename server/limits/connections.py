@@ -60,6 +60,7 @@ class _Counted(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # h11's or 
     _address = ""
     _counted = False
     _deadline: asyncio.TimerHandle | None = None
+    _silent = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -73,7 +74,7 @@ class _Counted(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # h11's or 
         self._await_headers()
 
     def data_received(self, data: bytes) -> None:
-        before = self.cycle
+        before, self._silent = self.cycle, False
         super().data_received(data)
         if self.cycle is not before:
             self._stop_waiting()
@@ -97,7 +98,7 @@ class _Counted(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # h11's or 
 
     def _too_slow(self) -> None:
         self._deadline = None
-        self.limits.refused("headers_time")
+        self.limits.refused("idle_connections" if self._silent else "headers_time")  # browsers open some to spare
         self.transport.abort()
 
 

@@ -188,7 +188,7 @@ async def events(request: Request, room: Name) -> EventSourceResponse:
     tags=["rooms"],
     summary="Who is known in a participant's picture, and from what",
     response_model=Bank,
-    responses=problem_docs(400, 404),
+    responses=problem_docs(400, 404, 503),
 )
 async def bank(request: Request, room: Name, participant: Name) -> Bank:
     """The exemplars that faces are enhanced with, each with a thumbnail, the people whom they show, and the faces that
@@ -197,7 +197,13 @@ async def bank(request: Request, room: Name, participant: Name) -> Bank:
     one = found.participants.get(participant) if found else None
     if one is None:
         raise Problem(404, "There is no such participant in the room.")
-    return await asyncio.to_thread(one.bank)
+    limits = _rooms(request).limits
+    place = limits.admission.bank()
+    try:
+        async with limits.bank_turn:
+            return await asyncio.to_thread(one.bank)
+    finally:
+        place.release()
 
 
 def _rooms(request: Request) -> Rooms:

@@ -61,6 +61,7 @@ class LimitSettings(BaseModel):
     max_sdp_sections: int = Field(8, ge=1, le=64, description="m= lines of an offer")
 
     # --- photos
+    max_waiting_banks: int = Field(16, ge=1, description="requests for the exemplars in use; one is answered at a time")
     max_photos: int = Field(10, ge=1, le=100, description="photos in one request")
     max_photos_per_person: int = Field(64, ge=1, description="that are kept")
     max_photo_bytes: int = Field(10_000_000, ge=1, description="of one photo's file")

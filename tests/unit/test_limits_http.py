@@ -130,11 +130,18 @@ async def test_what_is_refused_before_its_body() -> None:
     assert problem(answer)["detail"] == "Not from 127.0.0.1." and b"retry-after: 3" in answer
 
 
-@pytest.mark.parametrize("parts", [(), ("POST /bo",), ("GET /events HTTP/1.1\r\n", "Host: x\r\n")])
-async def test_who_does_not_say_what_it_wants_is_cut(parts: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ((), "idle_connections"),
+        (("POST /bo",), "headers_time"),
+        (("GET /events HTTP/1.1\r\n", "Host: x\r\n"), "headers_time"),
+    ],
+)
+async def test_who_does_not_say_what_it_wants_is_cut(parts: tuple[str, ...], reason: str) -> None:
     async with served(timeout=0.2) as relay:
         assert await relay.send(*parts, pause=0.02) == b""
-        assert relay.counted == ["headers_time"] and relay.connections.open == 0
+        assert relay.counted == [reason] and relay.connections.open == 0
 
 
 async def test_a_second_request_on_a_connection_is_awaited_no_longer_either() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
@@ -174,6 +175,27 @@ async def test_listeners_are_limited() -> None:
         assert relay.refused("listeners") == 2
         held.pop().release()
         assert relay.places.listeners.taken == 0 and not relay.rooms._rooms["a"]._events
+
+
+async def test_pictures_of_exemplars_are_made_one_after_the_other_for_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(max_waiting_banks=3) as relay:
+        assert (await relay.publish("r", "ann", await offered("sendonly", "audio"))).status_code == 201
+        ann = relay.rooms._rooms["r"].participants["ann"]
+        at_once, most, make = 0, 0, ann.bank
+
+        def bank() -> Any:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            time.sleep(0.02)
+            at_once -= 1
+            return make()
+
+        monkeypatch.setattr(ann, "bank", bank)
+        answers = await asyncio.gather(*(relay.http.get("/api/rooms/r/ann/bank") for _ in range(10)))
+        assert sorted(answer.status_code for answer in answers) == [200] * 3 + [503] * 7 and most == 1
+        assert relay.refused("banks") == 7 and relay.places.banks.taken == 0
+        assert is_problem(next(one for one in answers if one.status_code == 503), 503, "it takes 3")
 
 
 async def test_offers_of_one_address_are_limited() -> None:
