@@ -130,7 +130,7 @@ class Rooms:
             try:
                 await session.publish(offer, participant.video, participant.audio)
             except BaseException:
-                await participant.close()
+                await asyncio.shield(asyncio.ensure_future(participant.close()))  # goes on where this is given up too
                 raise
             place.enter(participant)
         people.expect_only(persons)

@@ -64,6 +64,8 @@ class Relay:
         for room in list(self.rooms._rooms.values()):
             if room._leaving:
                 await asyncio.wait(room._leaving)
+        for _ in range(10):  # sessions whose request was given up while they were closed
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -375,12 +377,16 @@ class Steps:
     watch = publish
 
     async def _step(self) -> None:
+        """Closed where it fails, as a session is."""
         self.alive.add(self)
-        for _ in range(self.random.randrange(4)):
-            await asyncio.sleep(0)
-        if self.random.random() < 0.2:
+        try:
+            for _ in range(self.random.randrange(4)):
+                await asyncio.sleep(0)
+            if self.random.random() < 0.2:
+                raise self.random.choice([InvalidOffer("no"), OSError("no"), asyncio.CancelledError()])
+        except BaseException:
             await self.close()
-            raise self.random.choice([InvalidOffer("no"), OSError("no"), asyncio.CancelledError()])
+            raise
 
     def is_lost(self) -> bool:
         return self.lost
