@@ -36,6 +36,32 @@ def doctor(json: Json = False) -> None:
 
 
 @app.command()
+def join(
+    url: Annotated[str, typer.Argument(metavar="URL", help="A relay's address, or an invitation as the page has it.")],
+    publish: Annotated[Path | None, typer.Option(metavar="CLIP", help="Video file to send.")] = None,
+    record: Annotated[Path | None, typer.Option(metavar="OUT", help="Write what is watched (.mp4, .mkv).")] = None,
+    watch: Annotated[
+        str, typer.Option(metavar="NAME", help="Whom [default: the first other one, or oneself where alone].")
+    ] = "",
+    room: Annotated[str | None, typer.Option(help="Room, where the link names none.")] = None,
+    name: Annotated[str | None, typer.Option(help="Under which name, where neither link nor token says.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="HIME_TOKEN", help="Room token, where the link has none.")] = None,
+    view: Annotated[str, typer.Option(help="enhanced, original or compare.")] = "enhanced",
+    layout: Annotated[str, typer.Option(help="upscale, zoom or native.")] = "upscale",
+    loop: Annotated[bool, typer.Option("--loop", help="Begin the clip again when it has ended.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Leave after that time.")] = None,
+    json: Json = False,
+) -> None:
+    """Join a room without a browser: send a clip, record whom you see."""
+    from server.client.join import JoinOptions
+    from server.client.join import join as run
+    from server.client.link import parse_link
+
+    link = parse_link(url, room, name, token)
+    run(JoinOptions(link, publish, record, watch, view, layout, loop, seconds), json)
+
+
+@app.command()
 def prove(
     clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="Folder with videos of people on camera.")],
     out: Annotated[Path, typer.Option(help="Folder of the results; what is finished in it is not measured again.")],

@@ -14,10 +14,12 @@ from hime_core.compositing.layout import Layout, View
 from hime_core.faces.damage import DamageEstimator
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
+from server.media.aiortc_door import Network
 from server.media.negotiation import InvalidOffer, Offer
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Codec, Encoding, find_h264
 from server.media.session import Session
+from server.media.sockets import sockets_for
 from server.observability.metrics import Metrics
 from server.rooms.events import Event
 from server.rooms.participant import Participant
@@ -68,9 +70,7 @@ class Rooms:
         self._config = EnhancerConfig(patience=settings.frame_deadline_ms / 1000, references=settings.references)
         self._make_enhancer = enhancer_factory or self._enhancer
         self._clock = clock
-        self._ice_servers = [
-            RTCIceServer(server.urls, server.username, server.credential) for server in settings.ice_servers
-        ]
+        self._network = _network(settings)
         bitrates = Bitrates(settings.video_min_bitrate, settings.video_start_bitrate, settings.video_max_bitrate)
         h264 = find_h264()
         hardware = h264 != "libx264"
@@ -180,9 +180,10 @@ class Rooms:
             await asyncio.gather(self._sweeping, return_exceptions=True)
         await asyncio.gather(*(room.close() for room in self._rooms.values()))
         self._rooms.clear()
+        self._network.sockets.close()
 
     def _session(self) -> Session:
-        return Session(self._ice_servers, self._encoding, self._clock)
+        return Session(self._network, self._encoding, self._clock)
 
     def _room(self, name: str) -> Room:
         if self._sweeping is None:
@@ -238,3 +239,8 @@ class Rooms:
         self._metrics.set_streams("out", sum(len(one.watchers) for one in everyone))
         held = [people for room in self._rooms.values() for people in room.all_people()]
         self._metrics.set_bank(sum(len(people.exemplars()) for people in held))
+
+
+def _network(settings: Settings) -> Network:
+    servers = [RTCIceServer(server.urls, server.username, server.credential) for server in settings.ice_servers]
+    return Network(sockets_for(*settings.ports), settings.announced_address, tuple(servers))

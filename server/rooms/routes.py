@@ -13,6 +13,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from hime_core.compositing.layout import MAX_COMPARED, USUAL_WIDTH, WIDTHS, Layout, View
 from server.media.negotiation import Fragment, InvalidFragment, InvalidOffer, Offer
 from server.media.session import Session
+from server.media.sockets import NoPort
 from server.problems import Name, Problem, check_name, problem_docs
 from server.rooms.bank import Bank
 from server.rooms.rooms import NotFound, Rooms
@@ -63,7 +64,7 @@ _PERSON = (
     status_code=201,
     tags=["media"],
     summary="Publish (WHIP)",
-    responses={**_CREATED, **problem_docs(400, 413, 415)},
+    responses={**_CREATED, **problem_docs(400, 413, 415, 503)},
     openapi_extra=_SDP_IN,
 )
 async def publish(
@@ -85,7 +86,7 @@ async def publish(
     status_code=201,
     tags=["media"],
     summary="Watch (WHEP)",
-    responses={**_CREATED, **problem_docs(400, 404, 413, 415)},
+    responses={**_CREATED, **problem_docs(400, 404, 413, 415, 503)},
     openapi_extra=_SDP_IN,
 )
 async def watch(
@@ -231,6 +232,8 @@ async def _answered(answering: Awaitable[Session]) -> Session:
         raise Problem(400, str(error)) from error
     except NotFound as error:
         raise Problem(404, str(error)) from error
+    except NoPort as error:
+        raise Problem(503, f"No connection can be opened now: {error}.", {"Retry-After": "10"}) from error
 
 
 def _created(request: Request, location: str, session: Session) -> Response:
