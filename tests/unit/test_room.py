@@ -15,12 +15,16 @@ from tests.unit.test_people import photo_of
 class Participant:
     joined = False
 
-    def __init__(self, name, people):
-        self.name, self.people = name, people
-        self.session = SimpleNamespace(on_over=None, is_lost=lambda: False)
+    def __init__(self, name, people, subject="someone"):
+        self.name, self.people, self.subject = name, people, subject
+        self.session = SimpleNamespace(id=f"session-{id(self)}", on_over=None, is_lost=lambda: False)
         self.watchers = {}
-        self.stopped, self.may_close = False, asyncio.Event()
+        self.started, self.stopped, self.may_close = False, False, asyncio.Event()
         self.may_close.set()
+
+    def start(self):
+        assert not self.started
+        self.started = True
 
     def stop(self):
         self.stopped = True
@@ -37,9 +41,11 @@ class Stage:
         self.clock, self.dropped = Clock(), []
         self.room = Room("r", remember, lambda: People(self.dropped.extend, self.clock), self.clock)
 
-    def come(self, name="ann", shows=True):
-        participant = Participant(name, self.room.people_for(name))
+    def come(self, name="ann", shows=True, media=True, subject="someone"):
+        participant = Participant(name, self.room.people_for(name), subject)
         self.room.enter(participant)
+        if media:
+            participant.on_media()
         if shows and not participant.people.everyone():
             people = participant.people
             people.newcomer(people.next_sighting()).bank.add_photo(photo_of(ANN, f"of-{name}"))
@@ -104,6 +110,7 @@ async def test_of_two_who_came_at_once_the_last_ones_people_stay():
     assert one.people is not two.people
     for participant in (one, two):
         stage.room.enter(participant)
+        participant.on_media()
         people = participant.people
         people.newcomer(people.next_sighting()).bank.add_photo(photo_of(ANN, str(id(participant))))
     await asyncio.sleep(0.01)
