@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 import logging
 from pathlib import Path
@@ -119,7 +118,7 @@ def _credentials(scheme: str, shown: str) -> tuple[str | None, str]:
     if scheme == "basic":
         try:
             shown = base64.b64decode(shown, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # not ASCII, not base64, or not UTF-8
             shown = ""
     elif scheme != "bearer":
         raise _unknown("token_invalid", "Authorization is taken as Bearer, and from API keys as Basic.")
