@@ -15,7 +15,7 @@ import pytest
 from server.access.access import load_access
 from server.access.tokens import Grant
 from server.doctor import Check, _recogniser, examine, speed_class
-from server.serve import address, listen
+from server.serve import _announce, address, listen
 from server.settings import Settings
 from tests.unit.enhancer_stage import ByColour
 
@@ -70,6 +70,12 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(arguments, environment, says)
     result = hime(*arguments, **environment)
     assert result.returncode == 2
     assert says in result.stderr and result.stderr.count("\n") == 1 and result.stdout == ""
+
+
+@pytest.mark.parametrize("open_to_all", [True, False])
+def test_a_relay_that_is_open_to_all_is_warned_of(caplog, open_to_all):
+    _announce(Settings(host="0.0.0.0", open=open_to_all), 8080, [], open_to_all)
+    assert ("HIME_OPEN" in caplog.text) == open_to_all
 
 
 def test_keys_and_tokens_of_the_command_line_let_in(tmp_path):
