@@ -8,6 +8,7 @@ import time
 from server.access.tokens import Grant, Token, Tokens
 
 SECRET = "a-secret-of-the-test-that-is-long-enough"
+DAY = 86400  # tests may run long after the module was loaded
 KEYS = {right: f"{right}-{SECRET}" for right in ("tokens", "people", "observe")}
 
 
@@ -23,7 +24,7 @@ def signer(secret=KEYS["tokens"], key="tokens", clock=time.time) -> Tokens:
 
 
 def token(
-    name="ann", room="r", *, seconds=600, key="tokens", secret=KEYS["tokens"], persons=(), guest=False, clock=time.time,
+    name="ann", room="r", *, seconds=DAY, key="tokens", secret=KEYS["tokens"], persons=(), guest=False, clock=time.time,
     **rights,
 ) -> str:  # fmt: skip
     """Signed with the key `tokens`, for whoever has the given rights in the room."""

@@ -13,7 +13,7 @@ from server.access.guards import Guard, GuardedRoute
 from server.access.tokens import Grant
 from server.app import create_app
 from server.settings import Settings
-from tests.unit.access_world import KEYS, basic, bearer, signer, token, write_keys
+from tests.unit.access_world import DAY, KEYS, basic, bearer, signer, token, write_keys
 from tests.unit.enhancer_stage import ByColour
 from tests.unit.relay_fakes import FakeDetector, FakeEngine, portrait
 
@@ -33,7 +33,7 @@ STRANGERS = {
     "no scheme": {"Authorization": "x"},
     "wrong key": basic("observe", "wrong"),
     "expired": bearer(token(seconds=-60, **EVERYTHING)),
-    "not yet": bearer(token(clock=lambda: time.time() + 300, **EVERYTHING)),
+    "not yet": bearer(token(clock=lambda: time.time() + DAY / 2, **EVERYTHING)),
     "another's signature": bearer(token(secret="x" * 40, **EVERYTHING)),
     "a key that may not sign": bearer(token(key="observe", secret=KEYS["observe"], **EVERYTHING)),
 }
