@@ -19,8 +19,9 @@ from fastapi import FastAPI
 
 from benchmarks.shared.peers import Relay
 from server import problems
+from server.access.access import load_access
 from server.limits.rates import MOST_KEYS, RateLimit
-from server.media.aiortc_door import MAX_LEARNED, MAX_SOCKETS, PeerTransport
+from server.media.aiortc_door import MAX_LEARNED, MAX_SOCKETS, Network, PeerTransport
 from server.media.negotiation import Offer, SdpLimits
 from server.media.receive.gate import FrameGate, FrameRules
 from server.rooms.routes import router
@@ -53,7 +54,7 @@ async def best(work: Callable[[], Awaitable[float]]) -> float:
 
 async def pairing(candidates: int, sockets: int) -> float:
     """Seconds in which nothing else runs: candidates of an offer, paired as they come and again to connect."""
-    transport = PeerTransport([], lambda data: None, lambda data: None, lambda: None)
+    transport = PeerTransport(Network(), lambda data: None, lambda data: None, lambda: None)
     connection = transport._connection
     await connection.get_component_candidates(1, [f"127.0.1.{n + 1}" for n in range(sockets)])
     named = [
@@ -102,7 +103,9 @@ async def answering(settings: dict[str, int], number: int) -> float:
     from types import SimpleNamespace
 
     relay, app = Relay(lambda: None, sessions_per_minute=1_000_000, **settings), FastAPI()  # type: ignore[arg-type]
-    app.state.relay = SimpleNamespace(settings=relay.settings, metrics=relay.metrics, rooms=relay.rooms)
+    app.state.relay = SimpleNamespace(
+        settings=relay.settings, access=load_access(relay.settings), metrics=relay.metrics, rooms=relay.rooms
+    )
     problems.install(app)
     app.include_router(router)
     text = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n" + section("audio", 0, "opus/48000/2")

@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable
 
 from server.limits.admission import Admission
-from server.limits.rates import AddressLimit, Count, FailedTokens, RateLimit, uncounted
+from server.limits.rates import AddressLimit, Count, RateLimit, uncounted
 from server.settings import Settings
 
 
 class Limits:
-    """The limits of one relay. For the event loop.
+    """The limits of one relay, but for wrong tokens', which access counts. For the event loop.
 
-    sessions: WHIP and WHEP offers by address; uploads, persons_uploads: requests with
-    photos by address, and by person; failed_tokens:
-    by address; admission: places for sessions and listeners. A refusal raises Problem and is counted.
+    sessions: WHIP and WHEP offers by address; uploads, persons_uploads: requests with photos by address, and by person;
+    admission: places for sessions and listeners. A refusal raises Problem and is counted.
     """
 
     def __init__(
@@ -33,7 +32,6 @@ class Limits:
         self.sessions = AddressLimit(
             RateLimit(settings.sessions_per_minute, clock), "sessions", "offers", wait, refused
         )
-        self.failed_tokens = FailedTokens(RateLimit(settings.failed_tokens_per_minute, clock), refused)
         self.uploads = AddressLimit(RateLimit(settings.uploads_per_minute, clock), "uploads", "uploads", wait, refused)
         self.persons_uploads = AddressLimit(
             RateLimit(settings.uploads_per_person_per_minute, clock),

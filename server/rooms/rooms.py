@@ -17,11 +17,13 @@ from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from server.limits import Limits
 from server.limits.admission import RETRY_AFTER, Admitted
+from server.media.aiortc_door import Network
 from server.media.negotiation import InvalidOffer, Offer
 from server.media.rules import SessionRules
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Codec, Encoding, find_h264
 from server.media.session import Session
+from server.media.sockets import sockets_for
 from server.observability.metrics import Metrics
 from server.problems import Problem
 from server.rooms.events import Listening
@@ -80,9 +82,7 @@ class Rooms:
         self._config = EnhancerConfig(patience=settings.frame_deadline_ms / 1000, references=settings.references)
         self._make_enhancer = enhancer_factory or self._enhancer
         self._clock = clock
-        self._ice_servers = [
-            RTCIceServer(server.urls, server.username, server.credential) for server in settings.ice_servers
-        ]
+        self._network = _network(settings)
         bitrates = Bitrates(settings.video_min_bitrate, settings.video_start_bitrate, settings.video_max_bitrate)
         h264 = find_h264()
         hardware = h264 != "libx264"
@@ -112,41 +112,51 @@ class Rooms:
         for people in self.people_with(person):
             people.forget_name(person)
 
-    async def publish(self, room: str, name: str, offer: Offer, persons: Sequence[str] = ()) -> Session:
-        """Answers a publisher, who takes the name over from whoever had it. persons: whose registered photos are used.
+    async def publish(
+        self, room: str, name: str, subject: str, offer: Offer, persons: Sequence[str] = ()
+    ) -> Session:  # fmt: skip
+        """Answers a publisher. Where the same subject has the name already, the new one takes it over as soon as its
+        media comes. persons: whose registered photos are used.
 
-        Raises InvalidOffer, TooMany, and Problem 503 where there is no room for it.
+        Raises InvalidOffer, TooMany, NameTaken where another subject has the name, and Problem 503 where there is no
+        room for it.
         """
         if not offer.sends:
             raise InvalidOffer("The offer sends neither audio nor video: one of its sections must be sendonly.")
         video = "video" in offer.sends
-        with self._arriving(room, name, video) as (place, admitted):
+        photos_of = self._photos.exemplars_of if self._photos is not None else None
+        with self._arriving(room, name, subject, video) as (place, admitted):
             people = place.people_for(name)
             enhancer = await asyncio.to_thread(self._make_enhancer, people) if video else None
-            session = self._session()
+            session = self._session(subject)
             participant = Participant(
-                name, people, session, enhancer, self._metrics, self._encoding, self._clock, admitted, self._most_views
+                name,
+                people,
+                session,
+                enhancer,
+                self._metrics,
+                self._encoding,
+                self._clock,
+                persons,
+                photos_of,
+                admitted,
+                self._most_views,
             )
             try:
                 await session.publish(offer, participant.video, participant.audio)
+                entered = place.enter(participant)
             except BaseException:
                 await asyncio.shield(asyncio.ensure_future(participant.close()))  # goes on where this is given up too
                 raise
-            place.enter(participant)
-        people.expect_only(persons)
-        if enhancer is not None and self._photos is not None:
-            for person in persons:
-                try:
-                    await participant.add_photos(person, self._photos.exemplars_of)
-                except Exception:
-                    log.exception("a stream starts without its registered photos")
+        if entered:
+            await participant.photos_added()
         self._count_streams()
         return session
 
     async def watch(
-        self, room: str, name: str, offer: Offer, view: View, layout: Layout, shown: int | None = None
+        self, room: str, name: str, subject: str, offer: Offer, view: View, layout: Layout, shown: int | None = None
     ) -> Session:
-        """Answers a watcher of a participant. shown: pixels of the longer side that it shows.
+        """Answers a watcher of a participant. subject: of the watcher; shown: pixels of the longer side that it shows.
 
         Raises NotFound, InvalidOffer, TooMany, and Problem 503 where there is no room for it.
         """
@@ -154,7 +164,7 @@ class Rooms:
             raise InvalidOffer("The offer receives neither audio nor video: one of its sections must be recvonly.")
         place, participant = self._find(room, name)
         with self.limits.admission.watcher(room, name) as admitted:
-            session = self._session()
+            session = self._session(subject)
             session.on_over = lambda: place.stop_watching(participant, session)
             session.on_closed = admitted.release
             await participant.watch(session, offer, view, layout, shown)
@@ -166,8 +176,9 @@ class Rooms:
 
     def publication(self, room: str, name: str, session: str) -> Session:
         """Raises NotFound."""
-        _, participant = self._find(room, name)
-        if participant.session.id != session:
+        place = self._rooms.get(room)
+        participant = place.publisher(name, session) if place else None
+        if participant is None:
             raise NotFound("There is no such session.")
         return participant.session
 
@@ -180,11 +191,11 @@ class Rooms:
 
     def end(self, room: str, name: str, session: Session) -> None:
         """Ends a publication or a subscription that was found before."""
-        place, participant = self._find(room, name)
-        if participant.session is session:
-            place.leave(participant)
+        place, there = self._find(room, name)
+        if publisher := place.publisher(name, session.id):
+            place.leave(publisher)
         else:
-            place.stop_watching(participant, session)
+            place.stop_watching(there, session)
         self._count_streams()
 
     def listen(self, room: str) -> Listening:
@@ -198,14 +209,19 @@ class Rooms:
             await asyncio.gather(self._sweeping, return_exceptions=True)
         await asyncio.gather(*(room.close() for room in self._rooms.values()))
         self._rooms.clear()
+        self._network.sockets.close()
 
-    def _session(self) -> Session:
-        return Session(self._ice_servers, self._encoding, self._clock, self._rules)
+    def _session(self, subject: str) -> Session:
+        return Session(self._network, self._encoding, self._clock, subject, self._rules)
 
     @contextmanager
-    def _arriving(self, room: str, name: str, video: bool) -> Iterator[tuple[Room, Admitted]]:
-        """A publisher's places, and its room, which stays meanwhile. Raises Problem 503 before anything is awaited."""
-        before = self._rooms[room].participants.get(name) if room in self._rooms else None
+    def _arriving(self, room: str, name: str, subject: str, video: bool) -> Iterator[tuple[Room, Admitted]]:
+        """A publisher's places, and its room, which stays meanwhile. Raises NameTaken, and Problem 503, before anything
+        is awaited."""
+        there = self._rooms.get(room)
+        if there is not None:
+            there.check_free(name, subject)
+        before = there.participants.get(name) if there else None
         with self.limits.admission.publisher(room, video, before.admitted if before else None) as admitted:
             place = self._room(room)
             place.arriving += 1
@@ -296,3 +312,8 @@ class Rooms:
         self._metrics.set_streams("out", sum(len(one.watchers) for one in everyone))
         held = [people for room in self._rooms.values() for people in room.all_people()]
         self._metrics.set_bank(sum(len(people.exemplars()) for people in held))
+
+
+def _network(settings: Settings) -> Network:
+    servers = [RTCIceServer(server.urls, server.username, server.credential) for server in settings.ice_servers]
+    return Network(sockets_for(*settings.ports), settings.announced_address, tuple(servers))

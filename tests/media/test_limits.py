@@ -9,7 +9,7 @@ import pytest
 from aioice.stun import Class, Message, Method
 
 from benchmarks.shared.peers import MovingVideo, Tone, serving, until
-from server.media.aiortc_door import MAX_LEARNED, MAX_SOCKETS, MAX_WAITING, PeerTransport
+from server.media.aiortc_door import MAX_LEARNED, MAX_SOCKETS, MAX_WAITING, Network, PeerTransport
 
 Events = list[tuple[float, str, dict[str, Any]]]
 
@@ -104,7 +104,7 @@ async def test_a_call_goes_on_in_the_same_place_when_it_comes_back() -> None:
 @pytest.fixture
 async def transport() -> Any:
     counted: list[str] = []
-    made = PeerTransport([], lambda data: None, lambda data: None, lambda: None, refused=counted.append)
+    made = PeerTransport(Network(), lambda data: None, lambda data: None, lambda: None, refused=counted.append)
     made.counted = counted
     await made.gather()
     made._connection.remote_username, made._connection.remote_password = "them", "p" * 22

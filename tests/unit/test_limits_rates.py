@@ -6,6 +6,7 @@ from ipaddress import IPv6Address
 
 import pytest
 
+from server.access.access import Refused, load_access
 from server.limits import Limits
 from server.limits.rates import AddressLimit, FailedTokens, RateLimit, network
 from server.problems import Problem
@@ -114,12 +115,21 @@ def test_failed_tokens():
 
 
 def test_the_settings_say_how_much():
-    limits = Limits(Settings(_env_file=None, sessions_per_minute=2, failed_tokens_per_minute=1), clock=Clock())
+    limits = Limits(Settings(_env_file=None, sessions_per_minute=2), clock=Clock())
     limits.sessions.take("a")
     limits.sessions.take("a")
     assert refusal(limits.sessions.take, "a").status_code == 429
-    limits.failed_tokens.failed("a")
-    assert refusal(limits.failed_tokens.failed, "a").status_code == 429
+
+
+async def test_wrong_tokens_are_refused_and_right_ones_behind_the_same_address_are_not():
+    access = load_access(Settings(_env_file=None, api_keys="ops:" + "s" * 40, failed_tokens_per_minute=2))
+    seen = []
+    for shown in ("Bearer a.b.c", "Bearer wrong", "Bearer a.b.c", "Bearer wrong", ""):
+        with pytest.raises(Refused) as caught:
+            await access.caller(shown, "192.0.2.7")
+        seen.append((caught.value.status_code, caught.value.reason))
+    assert [status for status, _ in seen] == [401, 401, 429, 429, 401] and seen[2][1] == "failed_tokens"
+    assert (await access.caller("Bearer " + "s" * 40, "192.0.2.7")).subject == "key:ops"
 
 
 def test_a_small_team_behind_one_address_comes_back_at_once():

@@ -17,10 +17,13 @@ from fastapi import FastAPI
 
 from benchmarks.shared.peers import FakeEnhancer
 from server import problems
+from server.access.access import load_access
 from server.media.aiortc_door import PeerTransport
 from server.media.negotiation import InvalidOffer, Offer
 from server.observability.metrics import Metrics
 from server.rooms import rooms as rooms_module
+from server.rooms.participant import Participant
+from server.rooms.room import NameTaken, Room
 from server.rooms.rooms import NotFound, Rooms
 from server.rooms.routes import router
 from server.settings import Settings
@@ -44,7 +47,7 @@ async def offered(direction: str, *kinds: str) -> str:
 class Relay:
     def __init__(self, clock: Any, **settings: Any) -> None:
         self.metrics = Metrics()
-        self.settings = Settings(_env_file=None, **settings)
+        self.settings = Settings(_env_file=None, **{"open": True} | settings)
         options = {"clock": clock} if clock else {}
         self.rooms = Rooms(self.settings, self.metrics, enhancer_factory=lambda people: FakeEnhancer(), **options)
         self.places = self.rooms.limits.admission
@@ -71,7 +74,9 @@ class Relay:
 @asynccontextmanager
 async def serving(clock: Any = None, **settings: Any) -> AsyncIterator[Relay]:
     relay, app = Relay(clock, **settings), FastAPI()
-    app.state.relay = SimpleNamespace(settings=relay.settings, metrics=relay.metrics, rooms=relay.rooms)
+    app.state.relay = SimpleNamespace(
+        settings=relay.settings, access=load_access(relay.settings), metrics=relay.metrics, rooms=relay.rooms
+    )
     problems.install(app)
     app.include_router(router)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -338,7 +343,7 @@ async def test_an_offer_that_cannot_be_answered_and_one_that_is_given_up_hold_no
 
         with monkeypatch.context() as patched:
             patched.setattr(PeerTransport, "gather", forever)
-            given_up = asyncio.create_task(relay.rooms.publish("r", "ann", Offer.parse(sdp)))
+            given_up = asyncio.create_task(relay.rooms.publish("r", "ann", "her", Offer.parse(sdp)))
             await reached.wait()
             assert relay.places.streams.taken == 1
             given_up.cancel()
@@ -366,7 +371,7 @@ class Steps:
     alive: ClassVar[set[Steps]] = set()
 
     def __init__(self, *arguments: Any) -> None:
-        self.id = f"{self.random.random()}"
+        self.id, self.subject = f"{self.random.random()}", arguments[3]
         self.on_over = self.on_closed = lambda: None
         self.closing: asyncio.Future[None] | None = None
         self.lost = False
@@ -402,6 +407,11 @@ class Steps:
         self.on_closed()
 
 
+def everyone(place: Room) -> list[Participant]:
+    """Who publishes there, and who waits for a name."""
+    return [*place.participants.values(), *(one.participant for one in place._newcomers.values())]
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_happens_the_count_is_that_of_the_living(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(seed)
@@ -422,9 +432,13 @@ async def test_whatever_happens_the_count_is_that_of_the_living(seed: int, monke
             what, (room, name) = chance.random(), someone()
             there = [(place, one) for place in rooms._rooms.values() for one in place.participants.values()]
             if what < 0.4:
-                tasks.add(asyncio.ensure_future(rooms.publish(room, name, chance.choice([sends, sends_video]))))
+                tasks.add(
+                    asyncio.ensure_future(
+                        rooms.publish(room, name, chance.choice("xy"), chance.choice([sends, sends_video]))
+                    )
+                )
             elif what < 0.7:
-                tasks.add(asyncio.ensure_future(rooms.watch(room, name, receives, "enhanced", "native")))
+                tasks.add(asyncio.ensure_future(rooms.watch(room, name, "they", receives, "enhanced", "native")))
             elif what < 0.75 and tasks:
                 chance.choice(list(tasks)).cancel()
             elif there:
@@ -446,17 +460,18 @@ async def test_whatever_happens_the_count_is_that_of_the_living(seed: int, monke
             assert places.streams.taken <= 3 and places.participants.taken <= 6 and places.watchers.taken <= 6
             if number % 40 == 39:
                 results = await asyncio.gather(*tasks, return_exceptions=True)
-                known = (InvalidOffer, OSError, NotFound, problems.Problem, asyncio.CancelledError, Steps)
+                known = (InvalidOffer, OSError, NotFound, NameTaken, problems.Problem, asyncio.CancelledError, Steps)
                 assert [one for one in results if not isinstance(one, known)] == []
                 tasks.clear()
                 await relay.settle()
-                there = [one for place in rooms._rooms.values() for one in place.participants.values()]
-                assert places.participants.taken == len(there)
-                assert places.streams.taken == sum(one.video is not None for one in there)
+                there = [one for place in rooms._rooms.values() for one in everyone(place)]
+                for slots in (places.participants, places.streams):  # who waits for a name shares its holder's place
+                    held = {slot._place for one in there if (slot := one.admitted._slots.get(slots))}
+                    assert slots.taken == len(held)
                 assert places.watchers.taken == sum(len(one.watchers) for one in there)
                 assert Steps.alive == {session for one in there for session in (one.session, *one.watchers.values())}
                 for place in rooms._rooms.values():
-                    assert places.participants.of(place.name) == len(place.participants) and not place.arriving
+                    assert places.participants.of(place.name) <= len(everyone(place)) and not place.arriving
     assert not Steps.alive
 
 

@@ -35,6 +35,14 @@ def test_ice_servers_as_json_or_as_plain_urls(monkeypatch):
         ("HIME_PHOTOS_URL", "nonsense://x", "file:///"),
         ("HIME_ICE_SERVERS", "http://a", "stun:"),
         ("HIME_ICE_SERVERS", "[{", "HIME_ICE_SERVERS: "),
+        ("HIME_ICE_SERVERS", "stun:", "HIME_ICE_SERVERS: "),
+        ("HIME_ICE_SERVERS", "stun:a.example?transport=udp", "HIME_ICE_SERVERS: "),
+        ("HIME_ICE_SERVERS", "turn:a.example:99999", "HIME_ICE_SERVERS: "),
+        ("HIME_ICE_SERVERS", "turn:a.example?transport=sctp", "HIME_ICE_SERVERS: "),
+        ("HIME_UDP_PORTS", "50100-50000", "HIME_UDP_PORTS: "),
+        ("HIME_UDP_PORTS", "80", "from 1024"),
+        ("HIME_UDP_PORTS", "all", "50000-50100"),
+        ("HIME_ANNOUNCED_ADDRESS", "relay.example", "HIME_ANNOUNCED_ADDRESS: "),
         ("HIME_REMEMBER_S", "-1", "HIME_REMEMBER_S: "),
         ("HIME_REMEMBER_S", "a while", "HIME_REMEMBER_S: "),
         ("HIME_MAX_ROOMS", "0", "HIME_MAX_ROOMS: "),
@@ -73,3 +81,12 @@ def test_whether_it_listens_on_loopback_only(host, loopback):
 
 def test_every_limit_says_what_it_is():
     assert [name for name, field in LimitSettings.model_fields.items() if not field.description] == []
+
+
+def test_media_ports_are_a_range_one_port_or_any(monkeypatch) -> None:
+    assert load_settings().ports == (0, 0)
+    assert load_settings(udp_ports="50000-50100").ports == (50000, 50100)
+    monkeypatch.setenv("HIME_UDP_PORTS", "50000")
+    monkeypatch.setenv("HIME_ANNOUNCED_ADDRESS", "203.0.113.7, 2001:db8::7")
+    assert load_settings().ports == (50000, 50000)
+    assert load_settings().announced_address == ("203.0.113.7", "2001:db8::7")
