@@ -14,6 +14,7 @@ from hime_core.compositing.layout import Layout, View
 from hime_core.faces.damage import DamageEstimator
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
+from server.media.ice_servers import IceServers
 from server.media.negotiation import InvalidOffer, Offer
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Codec, Encoding, find_h264
@@ -68,9 +69,9 @@ class Rooms:
         self._config = EnhancerConfig(patience=settings.frame_deadline_ms / 1000, references=settings.references)
         self._make_enhancer = enhancer_factory or self._enhancer
         self._clock = clock
-        self._ice_servers = [
-            RTCIceServer(server.urls, server.username, server.credential) for server in settings.ice_servers
-        ]
+        self.ice_servers = IceServers(
+            settings.ice_servers, settings.turn_secret.get_secret_value(), 60 * settings.turn_minutes
+        )
         bitrates = Bitrates(settings.video_min_bitrate, settings.video_start_bitrate, settings.video_max_bitrate)
         h264 = find_h264()
         hardware = h264 != "libx264"
@@ -182,7 +183,8 @@ class Rooms:
         self._rooms.clear()
 
     def _session(self) -> Session:
-        return Session(self._ice_servers, self._encoding, self._clock)
+        servers = [RTCIceServer(one.urls, one.username, one.credential) for one in self.ice_servers.issue()]
+        return Session(servers, self._encoding, self._clock)
 
     def _room(self, name: str) -> Room:
         if self._sweeping is None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
+
+
+def is_turn(url: str) -> bool:
+    """Whether it is a TURN server's, which asks for credentials; STUN does not."""
+    return url.startswith(("turn:", "turns:"))
 
 
 class IceServer(BaseModel):
@@ -15,6 +20,10 @@ class IceServer(BaseModel):
     urls: list[str]
     username: str | None = None
     credential: str | None = None
+
+    @property
+    def has_turn(self) -> bool:
+        return any(is_turn(url) for url in self.urls)
 
     @field_validator("urls", mode="before")
     @classmethod
@@ -33,6 +42,12 @@ class NetworkSettings(BaseModel):
     """How media find their way."""
 
     ice_servers: Annotated[tuple[IceServer, ...], NoDecode] = ()
+    turn_secret: SecretStr = Field(
+        SecretStr(""),
+        description="what coturn has as static-auth-secret, with use-auth-secret: credentials are made of it for each "
+        "join, for the TURN servers that have none",
+    )
+    turn_minutes: int = Field(480, ge=1, le=1440, description="how long a joiner's TURN credentials can be used")
 
     @field_validator("ice_servers", mode="before")
     @classmethod
