@@ -51,6 +51,7 @@ export class Call {
     const { room, name, stream } = entry;
     this.bank = new BankStrip(room, name);
     byId("bank").replaceChildren(this.bank.element);
+    this.bank.element.hidden = !stream && invitation() !== null; // there is nothing that one may see
     byId("call-room").textContent = room;
     const dashboard = byId<HTMLAnchorElement>("to-dashboard");
     dashboard.replaceChildren(icon("chart"), el("span", {}, ["Dashboard"]));
@@ -97,6 +98,7 @@ export class Call {
     });
     this.aside = stream && new PhotosAside(room, name, (names) => this.photosAside(names));
     this.resize.observe(this.stage);
+    if (!stream) this.count(0);
     addEventListener("pagehide", () => this.end(true), { signal: this.abort.signal });
   }
 

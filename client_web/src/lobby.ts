@@ -89,7 +89,8 @@ export class Lobby {
     this.say(words);
     this.stop();
     this.shorten(ready && this.problem() === null);
-    (this.room.value ? (this.name.value ? this.submit : this.name) : this.room).focus();
+    const first = this.room.value ? (this.name.value && !words ? this.submit : this.name) : this.room;
+    first.focus();
   }
 
   /** Nobody is let in here; the words say why. */

@@ -39,7 +39,6 @@ _OWN = (
 )
 _NONE = (
     "accelerometer",
-    "bluetooth",
     "browsing-topics",
     "clipboard-read",
     "encrypted-media",
