@@ -102,6 +102,13 @@ describe("requests", () => {
     expect(calls[0]!.headers["Content-Type"]).toBe("application/sdp");
   });
 
+  it("are made in one place", () => {
+    const sources = import.meta.glob<string>("../src/**/*.ts", { query: "?raw", import: "default", eager: true });
+    const makers = Object.entries(sources).filter(([, text]) => /\bfetch\(|new EventSource|XMLHttpRequest|sendBeacon|Authorization/.test(text));
+    expect(Object.keys(sources).length).toBeGreaterThan(20);
+    expect(makers.map(([path]) => path)).toEqual(["../src/http.ts"]);
+  });
+
   it("give the token to no other server", async () => {
     openPage("?room=den", `#token=${ANN}`);
     const calls = fakeFetch(() => new Response(null));

@@ -86,7 +86,10 @@ class OriginCheck:
             await self._app(scope, receive, send)
             return
         self._refused("origin")
-        detail = "A page of another site may change nothing here. Its origin can be allowed in HIME_CORS_ORIGINS."
+        detail = (
+            "A page of another site may change nothing here. Its origin can be allowed in HIME_CORS_ORIGINS; a proxy "
+            "must pass the Host header on as it came."
+        )
         await problem_response(403, detail)(scope, receive, send)
 
     def _may(self, scope: Scope) -> bool:
