@@ -90,8 +90,6 @@ function refusalInWords({ status, message, problem }: HttpError): string {
         : "This relay lets in by invitation only. Open the link that you were sent.";
     case 403:
       return told && !invitation() ? message : `Your invitation does not allow this.${told ? ` ${message}` : ""}`;
-    case 409:
-      return "Somebody else in this room has this name.";
     case 429:
       return told ? message : "That was too often in a short time: wait a moment.";
     case 503:

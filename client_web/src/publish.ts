@@ -59,8 +59,10 @@ export class Publication {
       if (client !== this.client || this.stopped) return;
       const status = error instanceof HttpError ? error.status : 0;
       const refused = status >= 400 && status < 500 && status !== 429;
-      if (refused) this.onState({ kind: "refused", words: inWords(error), nameTaken: status === 409 });
-      else this.retry(inWords(error), error instanceof HttpError ? error.retryAfter : null);
+      const nameTaken = status === 409;
+      const words = nameTaken ? "Somebody else in this room has this name." : inWords(error);
+      if (refused) this.onState({ kind: "refused", words, nameTaken });
+      else this.retry(words, error instanceof HttpError ? error.retryAfter : null);
     });
   }
 

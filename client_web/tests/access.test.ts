@@ -167,7 +167,7 @@ describe("refusals", () => {
     openPage("?room=den");
     expect(words(401)).toMatch(/by invitation only/);
     expect(words(403, "A page of another site may change nothing here.")).toBe("A page of another site may change nothing here.");
-    expect(words(409, "held")).toBe("Somebody else in this room has this name.");
+    expect(words(409, "The photos are not stored: delete some first.")).toBe("The photos are not stored: delete some first.");
     expect(words(429)).toMatch(/wait a moment/);
     expect(words(503)).toMatch(/no room/);
     expect(words(503, "The detector is not ready.")).toBe("The detector is not ready.");
