@@ -5,8 +5,12 @@ export interface Invitation {
   name: string;
   publish: boolean;
   watch: boolean;
-  /** May invite others into the room. */
+  /** May invite others into the room, and see everybody's bank. */
   admin: boolean;
+  /** Is known by this name in the room alone, so that no photos are kept under it. */
+  guest: boolean;
+  /** Who else's photos the stream may use. */
+  persons: readonly string[];
 }
 
 /** What the relay asks of everyone. */
@@ -20,6 +24,13 @@ export interface Access {
 /** Of this tab alone, and gone with it. */
 const STORED = "hime.token";
 const LOOPBACK: Access = { tokens: false, openToAll: false };
+
+interface Claims {
+  sub?: unknown;
+  video?: Record<string, unknown>;
+  guest?: unknown;
+  persons?: unknown;
+}
 
 let current: Invitation | null = null;
 
@@ -56,14 +67,22 @@ export function accessOf(answer: { tokens?: unknown; open_to_all?: unknown } | n
   return { tokens: answer.tokens === true, openToAll: answer.open_to_all === true };
 }
 
-/** What a room token (a JWT with LiveKit's `video` claim) says; null where it is none. */
+/** What a room token (a JWT with LiveKit's `video` claim) says, as server/access/tokens.py has it; null where it is none. */
 export function read(token: string): Invitation | null {
   try {
     const bytes = Uint8Array.from(atob(token.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/")), (each) => each.charCodeAt(0));
-    const { sub, video } = JSON.parse(new TextDecoder().decode(bytes)) as { sub?: unknown; video?: Record<string, unknown> };
+    const { sub, video, guest, persons } = JSON.parse(new TextDecoder().decode(bytes)) as Claims;
     if (typeof sub !== "string" || typeof video?.room !== "string") return null;
-    const [publish, watch] = [video.canPublish !== false, video.canSubscribe !== false];
-    return { token, room: video.room, name: sub, publish, watch, admin: video.roomAdmin === true };
+    return {
+      token,
+      room: video.room,
+      name: sub,
+      publish: video.canPublish === true,
+      watch: video.canSubscribe === true,
+      admin: video.roomAdmin === true,
+      guest: guest === true,
+      persons: Array.isArray(persons) ? persons.filter((each) => typeof each === "string") : [],
+    };
   } catch {
     return null;
   }

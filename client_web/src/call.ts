@@ -51,7 +51,7 @@ export class Call {
     const { room, name, stream } = entry;
     this.bank = new BankStrip(room, name);
     byId("bank").replaceChildren(this.bank.element);
-    this.bank.element.hidden = !stream && invitation() !== null; // there is nothing that one may see
+    this.bank.element.hidden = !stream && invitation()?.admin === false; // there is nothing that one may see
     byId("call-room").textContent = room;
     const dashboard = byId<HTMLAnchorElement>("to-dashboard");
     dashboard.replaceChildren(icon("chart"), el("span", {}, ["Dashboard"]));
@@ -91,10 +91,7 @@ export class Call {
         if (online) this.unsay("feed");
         else this.say("feed", "The server does not answer. Trying again…");
       },
-      onRefused: (words) => {
-        if (invitation()?.watch === false) this.say("feed", "You can be seen and heard; watching is not in your invitation.", "All right");
-        else this.say("refused", words, "Leave", () => this.leave(words));
-      },
+      onRefused: (words) => this.say("refused", words, "Leave", () => this.leave(words)),
     });
     this.aside = stream && new PhotosAside(room, name, (names) => this.photosAside(names));
     this.resize.observe(this.stage);
@@ -143,7 +140,8 @@ export class Call {
   private reconcileTiles(): void {
     const { name, room } = this.entry;
     const others = this.feed.roster.list().filter((each) => each !== name);
-    const wanted = this.feed.roster.has(name) && (others.length === 0 || this.selfView) ? [...others, name] : others;
+    const blind = invitation()?.watch === false;
+    const wanted = blind ? [] : this.feed.roster.has(name) && (others.length === 0 || this.selfView) ? [...others, name] : others;
     for (const [each, tile] of this.tiles) {
       if (wanted.includes(each)) continue;
       tile.close();
@@ -158,7 +156,8 @@ export class Call {
       this.stage.append(tile.element);
     }
     // by invitation, one sees one's own only
-    this.bank.offer([...(invitation() ? [] : others), ...(this.feed.roster.has(name) ? [name] : [])]);
+    const all = invitation()?.admin ?? true;
+    this.bank.offer([...(all ? others : []), ...(this.feed.roster.has(name) ? [name] : [])]);
     this.count(others.length);
     this.arrange();
     for (const tile of added) tile.begin();
@@ -166,6 +165,7 @@ export class Call {
 
   private count(others: number): void {
     let words = others === 0 ? "You are alone here" : `${others + 1} in the call`;
+    if (invitation()?.watch === false) words += ". You are seen and heard; watching is not in your invitation";
     if (!this.publication) words = others === 0 ? "Nobody is here yet" : `${others} in the call, you watch`;
     byId("call-count").textContent = words;
   }

@@ -2,6 +2,7 @@ import { mediaProblem, openMedia, QUALITIES, type DeviceChoice, type Quality } f
 import { el, segmented } from "./dom";
 import { icon, type IconName } from "./icons";
 import type { Entry } from "./lobby";
+import { mayHavePhotos } from "./photos";
 
 export interface ControlHandlers {
   /** The tracks of this stream are sent from now on. */
@@ -38,6 +39,7 @@ export class ControlBar {
     leave.addEventListener("click", () => handlers.onLeave());
     // who only watches sends nothing that could be muted, shown or chosen
     this.buttons = entry.stream ? [this.mute("audio"), this.mute("video"), self, photos, settings, leave] : [leave];
+    photos.hidden = !mayHavePhotos();
   }
 
   close(): void {

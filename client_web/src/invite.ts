@@ -80,11 +80,13 @@ export class InviteButton {
       if (problem) return this.say(problem, true);
       send.disabled = true;
       try {
-        link.value = inviteLink(this.room, await this.mint(invited));
+        const { token, expires_at } = await this.mint(invited);
+        link.value = inviteLink(this.room, token);
         link.hidden = false;
         link.select();
         const done = (await copied(link.value)) ? "The link is copied." : "Copy the link.";
-        this.say(`${done} It lets in ${invited} for ${MINUTES} minutes; send it to nobody else.`);
+        const end = new Date(expires_at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+        this.say(`${done} It lets in ${invited} until ${end}; send it to nobody else.`);
       } catch (error) {
         this.say(inWords(error), true);
       } finally {
@@ -94,13 +96,13 @@ export class InviteButton {
     return form;
   }
 
-  private async mint(name: string): Promise<string> {
-    const { token } = await getJson<{ token: string }>("/api/tokens", {
+  /** No longer than one's own invitation, whatever is asked. */
+  private mint(name: string): Promise<{ token: string; expires_at: string }> {
+    return getJson("/api/tokens", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ room: this.room, name, publish: true, watch: true, minutes: MINUTES }),
     });
-    return token;
   }
 
   private say(words: string, bad = false): void {

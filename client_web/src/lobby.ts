@@ -4,7 +4,7 @@ import { byId, el, segmented } from "./dom";
 import { icon } from "./icons";
 import { LevelMeter } from "./level";
 import { nameProblem } from "./names";
-import type { PhotoDialog } from "./photos";
+import { mayHavePhotos, type PhotoDialog } from "./photos";
 
 export interface Entry {
   room: string;
@@ -78,6 +78,7 @@ export class Lobby {
       event.preventDefault();
       void this.join();
     });
+    byId("lobby-photos").hidden = !mayHavePhotos();
     byId("lobby-photos").addEventListener("click", () => photos.open(this.name.value.trim()));
     byId("more").addEventListener("click", () => this.shorten(false));
     if (this.watchOnly) this.element.classList.add("watch-only");
@@ -125,7 +126,8 @@ export class Lobby {
     this.stream = null;
     this.preview.srcObject = null;
     this.meter.stop();
-    const persons = invitation() ? this.given.persons.filter((person) => person === name) : this.given.persons;
+    const allowed = invitation()?.persons;
+    const persons = this.given.persons.filter((person) => !allowed || person === name || allowed.includes(person));
     this.onJoin({ room, name, persons, stream, choice: { ...this.choice } });
   }
 

@@ -8,11 +8,16 @@ import { Pictures } from "./pictures";
 
 const STORED = "hime.person";
 
-/** Under which name this browser's user registered photos; null when none were, or for another than the invited one. */
+/** Under which name this browser's user registered photos; null when none were, or not under the invited name. */
 export function registeredPerson(): string | null {
   const stored = localStorage.getItem(STORED);
   const invited = invitation();
-  return invited && invited.name !== stored ? null : stored;
+  return invited && (invited.guest || invited.name !== stored) ? null : stored;
+}
+
+/** Whether the user may register photos at all. */
+export function mayHavePhotos(): boolean {
+  return invitation()?.guest !== true;
 }
 
 /** The dialog that registers, shows and deletes photos of oneself. `onChange` hears the person or null. */

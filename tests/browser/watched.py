@@ -71,7 +71,7 @@ def token(name: str = "ann", room: str = "den", **video: Any) -> str:
         "iss": "key",
         "sub": name,
         "exp": int(time.time()) + 3600,
-        "video": {"room": room, "roomJoin": True, **video},
+        "video": {"room": room, "roomJoin": True, "canPublish": True, "canSubscribe": True, **video},
     }
     parts = [
         base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "HS256"}, claims)
