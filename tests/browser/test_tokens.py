@@ -17,7 +17,7 @@ from tests.browser.watched import Watched
 
 pytest.importorskip("server.access", reason="needs the relay's keys and tokens")
 
-KEY = "tests:a secret of the tests, long enough"
+KEY = "tests:a-secret-of-the-tests-that-is-long-enough"
 
 
 @pytest.fixture(scope="module")
