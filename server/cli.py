@@ -36,6 +36,63 @@ def doctor(json: Json = False) -> None:
 
 
 @app.command()
+def join(
+    url: Annotated[str, typer.Argument(metavar="URL", help="A relay's address, or an invitation as the page has it.")],
+    publish: Annotated[Path | None, typer.Option(metavar="CLIP", help="Video file to send.")] = None,
+    record: Annotated[Path | None, typer.Option(metavar="OUT", help="Write what is watched (.mp4, .mkv).")] = None,
+    watch: Annotated[
+        str, typer.Option(metavar="NAME", help="Whom [default: the first other one, or oneself where alone].")
+    ] = "",
+    room: Annotated[str | None, typer.Option(help="Room, where the link names none.")] = None,
+    name: Annotated[str | None, typer.Option(help="Under which name, where neither link nor token says.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="HIME_TOKEN", help="Room token, where the link has none.")] = None,
+    view: Annotated[str, typer.Option(help="enhanced, original or compare.")] = "enhanced",
+    layout: Annotated[str, typer.Option(help="upscale, zoom or native.")] = "upscale",
+    loop: Annotated[bool, typer.Option("--loop", help="Begin the clip again when it has ended.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Leave after that time.")] = None,
+    json: Json = False,
+) -> None:
+    """Join a room without a browser: send a clip, record whom you see."""
+    from server.client.join import JoinOptions
+    from server.client.join import join as run
+    from server.client.link import parse_link
+
+    link = parse_link(url, room, name, token)
+    run(JoinOptions(link, publish, record, watch, view, layout, loop, seconds), json)
+
+
+@app.command()
+def key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the key is called.")],
+    rights: Annotated[str, typer.Option(help="tokens, people, observe, by commas [default: all].")] = "",
+) -> None:
+    """Make an API key: prints its secret, and the line that the relay keeps of it."""
+    from server.access.commands import make_key
+
+    make_key(name, rights)
+
+
+@app.command()
+def token(
+    room: Annotated[str, typer.Option(help="The room that it lets into.")],
+    name: Annotated[str, typer.Option("--as", help="Whom it is for.")],
+    publish: Annotated[bool, typer.Option("--publish", help="May publish; without either flag, both.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="May watch.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="May invite guests to the room.")] = False,
+    minutes: Annotated[int, typer.Option(min=1, max=60 * 24 * 366, help="How long it lets in.")] = 60,
+    link: Annotated[str | None, typer.Option(help="The page's URL: print the invitation link.")] = None,
+    key: Annotated[str | None, typer.Option(help="The API key that signs [default: the first].")] = None,
+    data: Annotated[Path | None, typer.Option(help="The relay's directory [default: data].")] = None,
+) -> None:
+    """Make a room token with the relay's keys (HIME_API_KEYS, HIME_API_KEYS_FILE)."""
+    from server.access.commands import make_token
+
+    make_token(
+        room, name, publish=publish, watch=watch, admin=admin, minutes=minutes, link=link, key=key, data=data
+    )  # fmt: skip
+
+
+@app.command()
 def prove(
     clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="Folder with videos of people on camera.")],
     out: Annotated[Path, typer.Option(help="Folder of the results; what is finished in it is not measured again.")],

@@ -6,14 +6,20 @@ attribute what breaks without it. Nothing is patched: the ICE connection is a su
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from itertools import chain
 from typing import Any, Literal
 
 import aioice
 import pylibsrtp
-from aioice.ice import CandidatePair
+from aioice.candidate import Candidate, candidate_foundation, candidate_priority
+from aioice.ice import CandidatePair, StunProtocol, server_reflexive_candidate
 from aioice.stun import Message, TransactionError
 from aiortc import (
     RTCCertificate,
@@ -27,12 +33,27 @@ from aiortc import (
 )
 from aiortc.rtcicetransport import connection_kwargs
 
-LARGEST = 2048  # bytes of a datagram from the network; what asyncio reads into by default, 256 KiB, is slow to allocate
+from server.media.sockets import NoPort, OwnPorts, Sockets
+
 MAX_UNSENT = 256 * 1024  # bytes that may wait in a socket's buffer: half a second at 4 Mbit/s
 ICE_COMPONENT = 1  # RTP and RTCP share it
+SERVER_PATIENCE = 2  # seconds that an answer waits for STUN and TURN servers; aioice's own are 5
 
 State = Literal["new", "connected", "over"]
 Role = Literal["client", "server"]  # in DTLS
+
+
+@dataclass(frozen=True)
+class Network:
+    """How media find their way to the relay.
+
+    servers: STUN and TURN servers; the relay itself asks the first of each. announced: addresses under which the
+    world reaches the relay's own ones, port by port, as behind a 1:1 NAT or in a container.
+    """
+
+    sockets: Sockets = field(default_factory=OwnPorts)
+    announced: tuple[str, ...] = ()
+    servers: tuple[RTCIceServer, ...] = ()
 
 
 class PeerTransport:
@@ -40,7 +61,7 @@ class PeerTransport:
 
     def __init__(
         self,
-        servers: Sequence[RTCIceServer],
+        network: Network,
         on_rtp: Callable[[bytes], None],
         on_rtcp: Callable[[bytes], None],
         on_over: Callable[[], None],
@@ -53,8 +74,9 @@ class PeerTransport:
         self._closed = False
         self._incoming: pylibsrtp.Session | None = None  # while connected, as the other
         self._outgoing: pylibsrtp.Session | None = None
-        self._connection = _Connection(self._received_media, self._heard, servers)
-        self._gatherer = _Gatherer(servers, self._connection)
+        self._network = network
+        self._connection = _Connection(self._received_media, self._heard, network)
+        self._gatherer = _Gatherer(self._connection)
         self._ice = RTCIceTransport(self._gatherer)
         self._dtls = RTCDtlsTransport(self._ice, [RTCCertificate.generateCertificate()])
         self._ice.on("statechange", self._changed)
@@ -63,17 +85,18 @@ class PeerTransport:
     # --- connecting
 
     async def gather(self) -> None:
-        """Opens the sockets and finds the local candidates."""
+        """Opens the sockets and finds the local candidates. Raises NoPort."""
         await self._gatherer.gather()
         if self._closed:  # meanwhile
             await self._connection.close()
-        for protocol in self._connection._protocols:
-            if hasattr(protocol.transport, "max_size"):  # asyncio's
-                protocol.transport.max_size = LARGEST
+        elif not self._connection.local_candidates:
+            raise NoPort("no socket could be opened at any address of this machine")
 
     @property
     def candidates(self) -> list[RTCIceCandidate]:
-        return self._gatherer.getLocalCandidates()
+        """Those that are announced come first, and are preferred."""
+        own = self._gatherer.getLocalCandidates()
+        return [*_announced(own, self._network.announced), *own]
 
     @property
     def ice_parameters(self) -> RTCIceParameters:
@@ -172,13 +195,50 @@ class PeerTransport:
 
 
 class _Connection(aioice.Connection):
-    """Hands RTP and RTCP on as they come, instead of queueing them with DTLS."""
+    """Takes its sockets from the network's, and hands RTP and RTCP on as they come, instead of queueing them with
+    DTLS."""
 
-    def __init__(
-        self, on_media: Callable[[bytes], None], on_heard: Callable[[], None], servers: Sequence[RTCIceServer]
-    ) -> None:
-        super().__init__(ice_controlling=False, **connection_kwargs(list(servers)))
-        self._on_media, self._on_heard = on_media, on_heard
+    def __init__(self, on_media: Callable[[bytes], None], on_heard: Callable[[], None], network: Network) -> None:
+        # A fragment of aioice's own has four letters; sessions that share a port are told apart by it.
+        fragment = secrets.token_hex(8)
+        super().__init__(ice_controlling=False, local_username=fragment, **connection_kwargs(list(network.servers)))
+        self._on_media, self._on_heard, self._network = on_media, on_heard, network
+
+    async def get_component_candidates(
+        self, component: int, addresses: list[str], timeout: int = SERVER_PATIENCE
+    ) -> list[Candidate]:
+        """As aioice's, but for the sockets. Raises NoPort where no port is left at any address."""
+        found, full = [], None
+        for address in addresses:
+            try:
+                protocol = await self._network.sockets.open(address, self)
+            except NoPort as error:
+                full = error
+            except OSError:  # such as an address that is being set up
+                continue
+            else:
+                protocol.local_candidate = _host_candidate(component, protocol)
+                self._protocols.append(protocol)
+                found.append(protocol)
+        if full is not None and not found:
+            raise full
+        relayed, *reflexive = await asyncio.gather(
+            super().get_component_candidates(component, [], timeout),
+            *(self._reflexive(protocol, timeout) for protocol in found if self._asks_stun(protocol)),
+        )
+        return [protocol.local_candidate for protocol in found] + list(chain(*reflexive, relayed))
+
+    def _asks_stun(self, protocol: StunProtocol) -> bool:
+        """Where addresses are announced, nobody needs to be asked for them."""
+        version: int = ip_address(protocol.local_candidate.host).version
+        return bool(self.stun_server) and not self._network.announced and version == 4
+
+    async def _reflexive(self, protocol: StunProtocol, timeout: float) -> list[Candidate]:
+        assert self.stun_server is not None
+        with suppress(TransactionError, OSError, TimeoutError):
+            candidate, _ = await asyncio.wait_for(server_reflexive_candidate(protocol, self.stun_server), timeout)
+            return [candidate]
+        return []
 
     def data_received(self, data: bytes, component: int) -> None:
         if data and 128 <= data[0] < 192:  # RFC 7983
@@ -195,6 +255,31 @@ class _Connection(aioice.Connection):
 class _Gatherer(RTCIceGatherer):
     """Gathers for a connection of ours."""
 
-    def __init__(self, servers: Sequence[RTCIceServer], connection: _Connection) -> None:
-        super().__init__(list(servers))
+    def __init__(self, connection: _Connection) -> None:
+        super().__init__([])
         self._connection = connection
+
+
+def _host_candidate(component: int, protocol: StunProtocol) -> Candidate:
+    host, port = protocol.transport.get_extra_info("sockname")[:2]
+    return Candidate(
+        foundation=candidate_foundation("host", "udp", host),
+        component=component,
+        transport="udp",
+        priority=candidate_priority(component, "host"),
+        host=host,
+        port=port,
+        type="host",
+    )
+
+
+def _announced(own: Iterable[RTCIceCandidate], addresses: Iterable[str]) -> list[RTCIceCandidate]:
+    """For each address one candidate a port that the relay has under addresses of the same version."""
+    hosts = [one for one in own if one.type == "host"]
+    return [
+        replace(one, ip=address, foundation=candidate_foundation("host", "udp", address), priority=one.priority + 1)
+        for address in addresses
+        for one in {
+            one.port: one for one in hosts if ip_address(one.ip).version == ip_address(address).version
+        }.values()
+    ]

@@ -41,12 +41,14 @@ class InvalidFragment(ValueError):
 class Offer:
     """An SDP offer, checked, without candidates that only a local mDNS name stands for.
 
-    sends, receives: which of audio and video the peer is to send, and wants to receive.
+    sends, receives: which of audio and video the peer is to send, and wants to receive; withheld: whether candidates
+    were left out, so that the peer may come from an address that none of those kept names.
     """
 
     sdp: str
     sends: frozenset[Kind]
     receives: frozenset[Kind]
+    withheld: bool
     description: SessionDescription = field(repr=False, compare=False)
 
     @classmethod
@@ -56,7 +58,8 @@ class Offer:
             raise InvalidOffer("The body is not SDP: an offer begins with v=0.")
         # A peer behind such a name is found by its own connectivity checks, without seconds spent on asking around.
         # Nor does a candidate with an address or port that cannot be serve anybody.
-        kept = [line for line in text.splitlines() if not line.startswith("a=candidate:") or reachable(line)]
+        lines = text.splitlines()
+        kept = [line for line in lines if not line.startswith("a=candidate:") or reachable(line)]
         sdp = "\r\n".join(kept) + "\r\n"
         try:
             description = SessionDescription.parse(sdp)
@@ -80,17 +83,19 @@ class Offer:
             sdp,
             frozenset(kind for kind in KINDS if directions.get(kind) in ("sendonly", "sendrecv")),
             frozenset(kind for kind in KINDS if directions.get(kind) in ("recvonly", "sendrecv")),
+            len(kept) < len(lines),
             description,
         )
 
 
 @dataclass(frozen=True)
 class Fragment:
-    """Trickled candidates (RFC 8840). ufrag: whose; candidates of mDNS names are left out."""
+    """Trickled candidates (RFC 8840). ufrag: whose; candidates of mDNS names are left out, and `withheld` then."""
 
     ufrag: str | None
     candidates: tuple[RTCIceCandidate, ...]
     complete: bool
+    withheld: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Fragment:
@@ -110,7 +115,8 @@ class Fragment:
         except (AssertionError, ValueError) as error:
             raise InvalidFragment("An a=candidate line of the body cannot be read.") from error
         ufrag = values["ice-ufrag"][0] if values["ice-ufrag"] else None
-        return cls(ufrag, candidates, bool(values["end-of-candidates"]))
+        withheld = len(known) < len(values["candidate"])
+        return cls(ufrag, candidates, bool(values["end-of-candidates"]), withheld)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,12 @@ import logging
 import secrets
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from aiortc import RTCIceServer
 from aiortc.rtp import RtcpPacket
 
-from server.media.aiortc_door import PeerTransport
+from server.media.aiortc_door import Network, PeerTransport
 from server.media.negotiation import (
     ABS_SEND_TIME,
     Fragment,
@@ -41,22 +40,26 @@ log = logging.getLogger(__name__)
 class Session:
     """A peer connection that answers one offer. For one event loop's thread.
 
-    answer: the SDP answer; empty before, and where the session was closed while it was made. on_over: called once when
-    the connection fails or is closed by the peer.
+    answer: the SDP answer; empty before, and where the session was closed while it was made. subject: whose it is, who
+    alone may end it. on_over: called once when the connection fails or is closed by the peer.
     """
 
     def __init__(
-        self, ice_servers: Iterable[RTCIceServer], encoding: Encoding, clock: Callable[[], float] = time.monotonic
+        self,
+        network: Network,
+        encoding: Encoding,
+        clock: Callable[[], float] = time.monotonic,
+        subject: str = "",
     ) -> None:
         self.id = secrets.token_urlsafe(16)
+        self.subject = subject
         self.answer = ""
         self.on_over: Callable[[], None] = lambda: None
         self._encoding = encoding
         self._clock = clock
-        self._transport = PeerTransport(
-            list(ice_servers), self._receive_rtp, self._receive_rtcp, lambda: self.on_over(), clock
-        )
+        self._transport = PeerTransport(network, self._receive_rtp, self._receive_rtcp, lambda: self.on_over(), clock)
         self._created = clock()
+        self._withheld = False  # whether the peer has candidates that were left out
         self._sections: list[Section] = []
         self._receivers: list[Receiver] = []
         self._by_payload_type: dict[int, Receiver] = {}
@@ -101,10 +104,11 @@ class Session:
         ufrag = self._sections[0].ice.usernameFragment
         if fragment.ufrag is not None and fragment.ufrag != ufrag:
             raise InvalidFragment("ICE restarts are not supported: the fragment's ice-ufrag must be the offer's.")
+        self._withheld |= fragment.withheld
         for candidate in fragment.candidates:
             await self._transport.add_candidate(candidate)
         if fragment.complete:
-            await self._transport.add_candidate(None)
+            await self._end_candidates()
 
     def is_lost(self) -> bool:
         """Whether the peer never came, or is gone without a word. Asks a silent one for a sign of life."""
@@ -148,8 +152,9 @@ class Session:
         offered = offer.description.media
         for candidate in (candidate for media in offered for candidate in media.ice_candidates):
             await self._transport.add_candidate(candidate)
+        self._withheld |= offer.withheld
         if any(media.ice_candidates_complete for media in offered):
-            await self._transport.add_candidate(None)
+            await self._end_candidates()
         await self._transport.gather()
         if self._closing is not None:  # who was watched has left meanwhile
             return
@@ -157,6 +162,12 @@ class Session:
         sent = {sender.section.kind: sender.description for sender in self._senders}
         self.answer = write_answer(offer, self._sections, received, sent, self._transport)
         self._connecting = asyncio.create_task(self._connect())
+
+    async def _end_candidates(self) -> None:
+        """ICE fails once all known pairs have; not where the peer has addresses that only its own checks will show, as
+        a browser's behind mDNS names. Such a connection has until it is lost."""
+        if not self._withheld:
+            await self._transport.add_candidate(None)
 
     async def _connect(self) -> None:
         first = self._sections[0]  # all is bundled on it

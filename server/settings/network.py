@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import cached_property
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
+
+# RFC 7064 and RFC 7065. An IPv6 address stands in brackets; aioice resolves IPv4 and names only.
+ICE_URL = re.compile(
+    r"(?:stuns?:(?P<stun>[^\s?:/\[\]]+)(?::(?P<stun_port>\d+))?)"
+    r"|(?:turns?:(?P<turn>[^\s?:/\[\]]+)(?::(?P<turn_port>\d+))?(?:\?transport=(?:udp|tcp))?)"
+)
+PORTS = re.compile(r"(\d+)(?:-(\d+))?")
 
 
 def is_turn(url: str) -> bool:
@@ -32,22 +42,67 @@ class IceServer(BaseModel):
 
     @field_validator("urls")
     @classmethod
-    def _known_schemes(cls, urls: list[str]) -> list[str]:
-        if not urls or not all(url.startswith(("stun:", "stuns:", "turn:", "turns:")) for url in urls):
-            raise ValueError("an ICE server's URL begins with stun:, stuns:, turn: or turns:")
+    def _are_ice_urls(cls, urls: list[str]) -> list[str]:
+        for url in urls or [""]:
+            found = ICE_URL.fullmatch(url)
+            port = found and (found["stun_port"] or found["turn_port"])
+            if not found or (port and not 0 < int(port) < 65536):
+                raise ValueError(
+                    f"{url!r} is not an ICE server's URL such as stun:stun.example.org:3478 or "
+                    "turns:turn.example.org:5349?transport=tcp"
+                )
         return urls
 
 
 class NetworkSettings(BaseModel):
     """How media find their way."""
 
-    ice_servers: Annotated[tuple[IceServer, ...], NoDecode] = ()
+    ice_servers: Annotated[tuple[IceServer, ...], NoDecode] = Field(
+        (), description="STUN and TURN servers: URLs with commas between, or JSON as RTCIceServer has it"
+    )
     turn_secret: SecretStr = Field(
         SecretStr(""),
         description="what coturn has as static-auth-secret, with use-auth-secret: credentials are made of it for each "
         "join, for the TURN servers that have none",
     )
     turn_minutes: int = Field(480, ge=1, le=1440, description="how long a joiner's TURN credentials can be used")
+    udp_ports: str = Field(
+        "", description="of media: first-last for a port each session, or one port for all; any free ones when empty"
+    )
+    announced_address: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="IP addresses under which the world reaches this machine's own, commas between (1:1 NAT)"
+    )
+
+    @field_validator("udp_ports")
+    @classmethod
+    def _are_ports(cls, value: str) -> str:
+        if value:
+            found = PORTS.fullmatch(value.strip())
+            first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+            if not 1024 <= first <= last <= 65535:
+                raise ValueError("not a range such as 50000-50100, or one port such as 50000, from 1024 to 65535")
+        return value.strip()
+
+    @field_validator("announced_address", mode="before")
+    @classmethod
+    def _by_commas(cls, value: Any) -> Any:
+        return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
+
+    @field_validator("announced_address")
+    @classmethod
+    def _are_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            try:
+                ip_address(address)
+            except ValueError:
+                raise ValueError(f"{address!r} is not an IP address such as 203.0.113.7 or 2001:db8::7") from None
+        return addresses
+
+    @cached_property
+    def ports(self) -> tuple[int, int]:
+        """The first and the last UDP port of media; 0 and 0 for any free ones."""
+        found = PORTS.fullmatch(self.udp_ports)
+        return (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
 
     @field_validator("ice_servers", mode="before")
     @classmethod

@@ -15,8 +15,6 @@ from skimage import data
 from tests.browser.conftest import Server, open_context, shot, until
 from tests.browser.watched import Watched
 
-pytest.importorskip("server.access", reason="needs the relay's keys and tokens")
-
 KEY = "tests:a-secret-of-the-tests-that-is-long-enough"
 
 

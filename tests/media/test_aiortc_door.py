@@ -11,8 +11,8 @@ from aiortc import RTCConfiguration, RTCDtlsTransport, RTCPeerConnection, RTCSes
 from aiortc.rtp import RtpPacket
 
 from benchmarks.shared.peers import until
-from server.media import aiortc_door
-from server.media.aiortc_door import PeerTransport
+from server.media import aiortc_door, sockets
+from server.media.aiortc_door import Network, PeerTransport
 from server.media.negotiation import Offer, common_sections, write_answer
 
 REPORT = b"\x80\xc9\x00\x01\x00\x00\x00\x07"  # a receiver report of nothing
@@ -41,7 +41,7 @@ async def ends() -> AsyncIterator[Ends]:
     rtp: list[bytes] = []
     rtcp: list[bytes] = []
     over: list[bool] = []
-    ours = PeerTransport([], rtp.append, rtcp.append, lambda: over.append(True))
+    ours = PeerTransport(Network(), rtp.append, rtcp.append, lambda: over.append(True))
     for candidate in offer.description.media[0].ice_candidates:
         await ours.add_candidate(candidate)
     await ours.gather()
@@ -130,12 +130,12 @@ async def test_after_closing_there_is_nobody_to_ask_and_nothing_is_told(ends: En
 
 
 async def test_asyncio_reads_into_less_memory(ends: Ends) -> None:
-    sockets = [protocol.transport for protocol in ends.ours._connection._protocols]
-    assert sockets and {one.max_size for one in sockets} == {aiortc_door.LARGEST}
+    transports = [protocol.transport for protocol in ends.ours._connection._protocols]
+    assert transports and {one.max_size for one in transports} == {sockets.LARGEST}
 
 
 async def test_one_that_is_closed_while_it_gathers_leaves_no_socket_open() -> None:
-    ours = PeerTransport([], lambda data: None, lambda data: None, lambda: None)
+    ours = PeerTransport(Network(), lambda data: None, lambda data: None, lambda: None)
     gathering = asyncio.create_task(ours.gather())
     await asyncio.sleep(0)
     await ours.close()

@@ -11,7 +11,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 
 from benchmarks.shared.peers import MovingVideo, serving, until
 from server.media import session as sessions
-from server.media.aiortc_door import PeerTransport
+from server.media.aiortc_door import Network, PeerTransport
 from server.media.negotiation import InvalidOffer, Offer
 from server.media.receive.capture import CaptureClock
 from server.media.send.bitrate import Bitrates
@@ -40,7 +40,7 @@ class Broken:
 async def test_the_relays_own_error_is_no_invalid_offer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "AudioReceiver", Broken)
     async with offered("sendonly", "audio") as offer:
-        session = Session([], Encoding())
+        session = Session(Network(), Encoding())
         with pytest.raises(KeyError, match="the relay's own"):
             await session.publish(offer, None, AudioRelay())
         assert session._transport.state == "over"
@@ -63,13 +63,13 @@ async def test_an_offer_that_cannot_be_answered_closes_the_session_and_ends_its_
         track = AudioRelay().watch()
         wrong = Offer.parse(offer.sdp.replace("opus", "other"))
         with pytest.raises(InvalidOffer, match="opus/48000/2"):
-            await Session([], Encoding()).watch(wrong, None, track)
+            await Session(Network(), Encoding()).watch(wrong, None, track)
         assert track.ended
 
 
 async def test_a_session_that_is_closed_while_it_answers_gives_no_answer_and_no_error() -> None:
     async with offered("recvonly", "audio", "video") as offer:
-        session, video = Session([], Encoding()), VideoTrack(Bitrates(), CaptureClock(90000))
+        session, video = Session(Network(), Encoding()), VideoTrack(Bitrates(), CaptureClock(90000))
         answering = asyncio.create_task(session.watch(offer, video, AudioRelay().watch()))
         await asyncio.sleep(0)
         await session.close()

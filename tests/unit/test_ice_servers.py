@@ -72,8 +72,8 @@ def test_a_join_tells_of_fresh_credentials_and_the_relay_uses_its_own(monkeypatc
     assert SECRET not in links[0]
 
     made = []
-    monkeypatch.setattr(module, "Session", lambda servers, *_: made.extend(servers))
-    rooms._session()
+    monkeypatch.setattr(module, "Session", lambda network, *_: made.extend(network.servers))
+    rooms._session("ann")
     assert made[1].credential == credential_for(made[1].username)
 
 

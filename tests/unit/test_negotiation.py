@@ -10,7 +10,7 @@ import pytest
 from aiortc import RTCPeerConnection
 from aiortc.sdp import SessionDescription
 
-from server.media.aiortc_door import PeerTransport
+from server.media.aiortc_door import Network, PeerTransport
 from server.media.negotiation import (
     Fragment,
     InvalidFragment,
@@ -117,7 +117,7 @@ async def offered_by_aiortc(*kinds: str) -> AsyncIterator[str]:
 
 
 def transport() -> PeerTransport:
-    return PeerTransport([], lambda data: None, lambda data: None, lambda: None)
+    return PeerTransport(Network(), lambda data: None, lambda data: None, lambda: None)
 
 
 async def test_the_answer_prefers_vp8_and_says_where_to_begin() -> None:

@@ -34,6 +34,14 @@ def test_ice_servers_as_json_or_as_plain_urls(monkeypatch):
         ("HIME_PHOTOS_URL", "nonsense://x", "file:///"),
         ("HIME_ICE_SERVERS", "http://a", "stun:"),
         ("HIME_ICE_SERVERS", "[{", "HIME_ICE_SERVERS: "),
+        ("HIME_ICE_SERVERS", "stun:", "HIME_ICE_SERVERS: "),
+        ("HIME_ICE_SERVERS", "stun:a.example?transport=udp", "HIME_ICE_SERVERS: "),
+        ("HIME_ICE_SERVERS", "turn:a.example:99999", "HIME_ICE_SERVERS: "),
+        ("HIME_ICE_SERVERS", "turn:a.example?transport=sctp", "HIME_ICE_SERVERS: "),
+        ("HIME_UDP_PORTS", "50100-50000", "HIME_UDP_PORTS: "),
+        ("HIME_UDP_PORTS", "80", "from 1024"),
+        ("HIME_UDP_PORTS", "all", "50000-50100"),
+        ("HIME_ANNOUNCED_ADDRESS", "relay.example", "HIME_ANNOUNCED_ADDRESS: "),
         ("HIME_REMEMBER_S", "-1", "HIME_REMEMBER_S: "),
         ("HIME_REMEMBER_S", "a while", "HIME_REMEMBER_S: "),
         ("HIME_VIDEO_MIN_BITRATE", "3000000", "bitrates must rise"),
@@ -56,3 +64,12 @@ def test_the_codec_for_watchers_is_one_of_three() -> None:
     assert load_settings(video_codec="h264").video_codec == "h264"
     with pytest.raises(InvalidSettings, match=r"video-codec.*'auto', 'vp8' or 'h264'"):
         load_settings(video_codec="av1")
+
+
+def test_media_ports_are_a_range_one_port_or_any(monkeypatch) -> None:
+    assert load_settings().ports == (0, 0)
+    assert load_settings(udp_ports="50000-50100").ports == (50000, 50100)
+    monkeypatch.setenv("HIME_UDP_PORTS", "50000")
+    monkeypatch.setenv("HIME_ANNOUNCED_ADDRESS", "203.0.113.7, 2001:db8::7")
+    assert load_settings().ports == (50000, 50000)
+    assert load_settings().announced_address == ("203.0.113.7", "2001:db8::7")

@@ -1,0 +1,117 @@
+"""Connections of a client to a relay: one that publishes (WHIP, RFC 9725), one that watches (WHEP)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+
+import httpx
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+
+from hime_core.errors import InputError
+from server.client.link import Link
+
+CONNECTED_WITHIN = 20.0  # seconds
+ICE_LINK = re.compile(r'<([^>]+)>((?:\s*;\s*[\w-]+="?[^",;]*"?)*)')
+ATTRIBUTE = re.compile(r'([\w-]+)="?([^";]*)"?')
+
+
+class Refused(InputError):
+    """The relay refused; the message is its own."""
+
+
+class Connection:
+    """One WHIP or WHEP session."""
+
+    def __init__(self, http: httpx.AsyncClient, link: Link) -> None:
+        self._http, self._link = http, link
+        self._pc: RTCPeerConnection | None = None
+        self._location = ""
+        self.ended = asyncio.Event()
+
+    async def publish(self, tracks: Iterable[MediaStreamTrack]) -> None:
+        """Raises Refused, or TimeoutError where no connection comes about."""
+        path = f"/whip/{self._link.room}/{self._link.name}"
+        pc = await self._prepared(path)
+        for track in tracks:
+            pc.addTransceiver(track, "sendonly")
+        await self._negotiate(pc, path)
+
+    async def watch(self, name: str, query: str, on_track: Callable[[MediaStreamTrack], None]) -> None:
+        """As publish(); on_track is called for the picture and for the sound."""
+        path = f"/whep/{self._link.room}/{name}"
+        pc = await self._prepared(path)
+        pc.on("track", on_track)
+        for kind in ("video", "audio"):
+            pc.addTransceiver(kind, "recvonly")
+        await self._negotiate(pc, f"{path}?{query}")
+
+    async def close(self) -> None:
+        """Ends the session on both sides."""
+        if self._location:
+            with suppress(httpx.HTTPError):
+                await self._http.delete(self._location, headers=self._link.headers)
+            self._location = ""
+        if self._pc is not None:
+            await self._pc.close()
+        self.ended.set()
+
+    async def _prepared(self, path: str) -> RTCPeerConnection:
+        """With the ICE servers that the relay names before the first connection (RFC 9725, section 4.6)."""
+        answer = await _asked(self._http.options(path, headers=self._link.headers))
+        servers = ice_servers(answer.headers.get_list("link"))
+        pc = self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        pc.on("connectionstatechange", self._changed)
+        return pc
+
+    async def _negotiate(self, pc: RTCPeerConnection, path: str) -> None:
+        await pc.setLocalDescription(await pc.createOffer())
+        headers = {"Content-Type": "application/sdp", **self._link.headers}
+        answer = await _asked(self._http.post(path, content=pc.localDescription.sdp, headers=headers))
+        if answer.status_code != 201:
+            raise Refused(_why(answer))
+        self._location = answer.headers["location"]
+        await pc.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+        async with asyncio.timeout(CONNECTED_WITHIN):
+            while pc.connectionState != "connected":
+                await asyncio.sleep(0.02)
+
+    def _changed(self) -> None:
+        if self._pc is not None and self._pc.connectionState in ("failed", "closed"):
+            self.ended.set()
+
+
+async def participants(http: httpx.AsyncClient, link: Link) -> list[str]:
+    """Who is in the room, and sends. Raises Refused."""
+    answer = await _asked(http.get(f"/api/rooms/{link.room}", headers=link.headers))
+    if answer.status_code != 200:
+        raise Refused(_why(answer))
+    return list(answer.json()["participants"])
+
+
+def ice_servers(links: Iterable[str]) -> list[RTCIceServer]:
+    """The servers that Link headers name with rel="ice-server"."""
+    found = []
+    for url, rest in (match for link in links for match in ICE_LINK.findall(link)):
+        given = dict(ATTRIBUTE.findall(rest))
+        if given.get("rel") == "ice-server":
+            found.append(RTCIceServer(url, given.get("username"), given.get("credential")))
+    return found
+
+
+async def _asked(asking: Awaitable[httpx.Response]) -> httpx.Response:
+    """Raises Refused where nobody answers."""
+    try:
+        return await asking
+    except httpx.HTTPError as error:
+        raise Refused(f"the relay does not answer ({type(error).__name__}): is its address right?") from None
+
+
+def _why(answer: httpx.Response) -> str:
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = "this is no HIME Relay, or a proxy stands before it"
+    return f"the relay refused ({answer.status_code}): {detail}"
