@@ -28,6 +28,7 @@ from server.rooms.rooms import Rooms
 from server.rooms.routes import router as rooms_router
 from server.settings import Settings
 from server.standins import FailedDetector, FailedEngine
+from server.web.install import install as install_web_rules
 
 if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is needed
     from hime_core.engine import Engine
@@ -103,7 +104,14 @@ def create_app(
             app.state.relay = await _build(settings, let_in, Given(engine, detector, recogniser), stack)
             yield
 
-    app = FastAPI(title="HIME Relay", version=_version(), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="HIME Relay",
+        version=_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # its pages would load scripts from another site
+        redoc_url=None,
+    )
     app.add_middleware(
         BodyLimit,
         limit=lambda path: _body_limit(settings, path),
@@ -121,6 +129,7 @@ def create_app(
             expose_headers=["Location", "Link", "Accept-Patch"],
         )
     problems.install(app)
+    install_web_rules(app, settings, lambda reason: app.state.relay.metrics.refused(reason))
     app.include_router(access_router)
     app.include_router(rooms_router)
     app.include_router(exemplars_router)

@@ -13,6 +13,7 @@ from typing import Any
 from hime_core.errors import InputError
 from server.access.access import load_access
 from server.settings import Settings, load_settings
+from server.silence import leave_no_core, log_to_stderr
 
 BACKLOG = 128
 GRACE_SECONDS = 5  # for open requests when the service stops
@@ -24,7 +25,8 @@ log = logging.getLogger(__name__)
 def run(**options: Any) -> None:
     """Serves until a signal ends it. Raises InputError (wrong settings, port in use); exits with 1 if startup fails."""
     settings = load_settings(**options)
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level)
+    leave_no_core()
     access = load_access(settings)
     listener = listen(settings.host, settings.port)
     # Before torch is loaded: its threads would spin against those of the media path.
@@ -103,13 +105,6 @@ def _announce(settings: Settings, port: int, reasons: list[str], open_to_all: bo
         print(f"HIME Relay is ready on {url}", flush=True)
     if open_to_all:
         log.warning("HIME_OPEN: rooms and photos are open to everyone who reaches %s port %d", settings.host, port)
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if level != "debug":
-        for chatty in ("aioice", "aiortc", "uvicorn"):
-            logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def _check_identity(weights: str) -> None:

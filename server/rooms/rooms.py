@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiortc import RTCIceServer
@@ -18,6 +19,7 @@ from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from server.limits import Limits
 from server.limits.admission import RETRY_AFTER, Admitted
 from server.media.aiortc_door import Network
+from server.media.ice_servers import IceServers
 from server.media.negotiation import InvalidOffer, Offer
 from server.media.rules import SessionRules
 from server.media.send.bitrate import Bitrates
@@ -82,7 +84,10 @@ class Rooms:
         self._config = EnhancerConfig(patience=settings.frame_deadline_ms / 1000, references=settings.references)
         self._make_enhancer = enhancer_factory or self._enhancer
         self._clock = clock
-        self._network = _network(settings)
+        self.ice_servers = IceServers(
+            settings.ice_servers, settings.turn_secret.get_secret_value(), 60 * settings.turn_minutes
+        )
+        self._network = Network(sockets_for(*settings.ports), settings.announced_address)
         bitrates = Bitrates(settings.video_min_bitrate, settings.video_start_bitrate, settings.video_max_bitrate)
         h264 = find_h264()
         hardware = h264 != "libx264"
@@ -212,7 +217,9 @@ class Rooms:
         self._network.sockets.close()
 
     def _session(self, subject: str) -> Session:
-        return Session(self._network, self._encoding, self._clock, subject, self._rules)
+        servers = tuple(RTCIceServer(one.urls, one.username, one.credential) for one in self.ice_servers.issue())
+        network = replace(self._network, servers=servers)
+        return Session(network, self._encoding, self._clock, subject, self._rules)
 
     @contextmanager
     def _arriving(self, room: str, name: str, subject: str, video: bool) -> Iterator[tuple[Room, Admitted]]:
@@ -312,8 +319,3 @@ class Rooms:
         self._metrics.set_streams("out", sum(len(one.watchers) for one in everyone))
         held = [people for room in self._rooms.values() for people in room.all_people()]
         self._metrics.set_bank(sum(len(people.exemplars()) for people in held))
-
-
-def _network(settings: Settings) -> Network:
-    servers = [RTCIceServer(server.urls, server.username, server.credential) for server in settings.ice_servers]
-    return Network(sockets_for(*settings.ports), settings.announced_address, tuple(servers))

@@ -23,6 +23,7 @@ from server.rooms.bank import Bank
 from server.rooms.room import NameTaken
 from server.rooms.rooms import NotFound, Rooms
 from server.settings import IceServer
+from server.settings.network import is_turn
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -280,7 +281,7 @@ async def _answered(request: Request, answering: Awaitable[Session]) -> Session:
 
 def _created(request: Request, location: str, session: Session) -> Response:
     headers = {"Location": location, "Accept-Patch": FRAGMENT}
-    if links := [_link(server, url) for server in request.app.state.relay.settings.ice_servers for url in server.urls]:
+    if links := [_link(server, url) for server in _rooms(request).ice_servers.issue() for url in server.urls]:
         headers["Link"] = ", ".join(links)
     return Response(session.answer, 201, headers, media_type=SDP)
 
@@ -288,7 +289,7 @@ def _created(request: Request, location: str, session: Session) -> Response:
 def _link(server: IceServer, url: str) -> str:
     """RFC 9725, section 4.6; credentials are TURN's alone."""
     link = f'<{url}>; rel="ice-server"'
-    if server.username is not None and url.startswith(("turn:", "turns:")):
+    if server.username is not None and is_turn(url):
         username, credential = (_quoted(value or "") for value in (server.username, server.credential))
         link += f'; username={username}; credential={credential}; credential-type="password"'
     return link
