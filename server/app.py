@@ -141,7 +141,7 @@ async def _build(settings: Settings, given: Given, stack: AsyncExitStack) -> Rel
     recogniser = given.recogniser
     if recogniser is None:
         recogniser = await load("recogniser", lambda: _load_recogniser(settings), None)
-    photos = PhotoStore(settings.database, settings.photos, settings.max_photos_per_person)
+    photos = PhotoStore(settings)
     stack.callback(photos.close)
     rooms = Rooms(
         settings=settings, metrics=metrics, engine=engine, detector=detector, photos=photos, recogniser=recogniser

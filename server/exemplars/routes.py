@@ -9,8 +9,10 @@ from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from server.exemplars.audit import ANONYMOUS
+from server.exemplars.consent import OF_API, WORDINGS
+from server.exemplars.photo import StoredPhoto
 from server.exemplars.service import Examined, ExemplarService
-from server.exemplars.store import StoredPhoto
 from server.problems import Name, Problem, problem_docs
 
 router = APIRouter(prefix="/api/people/{person}", tags=["exemplars"])
@@ -43,7 +45,13 @@ def multipart(request: Request) -> None:
         raise Problem(415, "Photos are sent as multipart/form-data.")
 
 
+def actor(request: Request) -> str:
+    """Who asks, for the audit log."""
+    return getattr(request.state, "subject", ANONYMOUS)
+
+
 Service = Annotated[ExemplarService, Depends(service)]
+Actor = Annotated[str, Depends(actor)]
 
 
 @router.post(
@@ -59,13 +67,17 @@ async def register(
     request: Request,
     person: Name,
     service: Service,
+    actor: Actor,
     photos: Annotated[list[UploadFile], File(description="JPEG, PNG or WebP")],
     consent: Annotated[str, Form(description="`true`: the person shown consents to this use")] = "",
     expires_days: Annotated[int | None, Form(ge=1, le=3650, description="365 unless given")] = None,
+    wording: Annotated[str, Form(description=f"what was consented to: {' or '.join(WORDINGS)}")] = OF_API,
 ) -> Exemplars:
     relay = request.app.state.relay
     if consent.strip().lower() != "true":
         raise Problem(400, "Photos are taken only with the consent of the person shown: send consent=true.")
+    if wording not in WORDINGS:
+        raise Problem(400, f"wording: no consent is worded so; {' or '.join(WORDINGS)} is known.")
     if not 1 <= len(photos) <= relay.settings.max_photos:
         raise Problem(400, f"1 to {relay.settings.max_photos} photos are taken at once, not {len(photos)}.")
     for number, photo in enumerate(photos, 1):
@@ -75,7 +87,7 @@ async def register(
             )
     if "detector" in relay.failures:
         raise Problem(503, "No face can be sought now: the face detector could not be loaded.")
-    examined, stored = await service.register(person, [photo.read for photo in photos], expires_days)
+    examined, stored = await service.register(person, [photo.read for photo in photos], expires_days, actor, wording)
     rows = {row.id: row for row in stored}
     infos = [_stored(rows[photo.id]) if photo.id in rows else _refused(photo) for photo in examined]
     if not stored:
@@ -90,8 +102,8 @@ async def register(
     response_model=Exemplars,
     responses=problem_docs(400, 503),
 )
-async def list_exemplars(person: Name, service: Service) -> Exemplars:
-    return Exemplars(person=person, exemplars=[_stored(row) for row in await service.photos_of(person)])
+async def list_exemplars(person: Name, service: Service, actor: Actor) -> Exemplars:
+    return Exemplars(person=person, exemplars=[_stored(row) for row in await service.photos_of(person, actor)])
 
 
 @router.get(
@@ -100,8 +112,8 @@ async def list_exemplars(person: Name, service: Service) -> Exemplars:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, **problem_docs(400, 404, 503)},
 )
-async def exemplar(person: Name, id: Name, service: Service) -> Response:
-    picture = await service.picture(person, id)
+async def exemplar(person: Name, id: Name, service: Service, actor: Actor) -> Response:
+    picture = await service.picture(person, id, actor)
     if picture is None:
         raise _absent()
     headers = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
@@ -111,8 +123,8 @@ async def exemplar(person: Name, id: Name, service: Service) -> Response:
 @router.delete(
     "/exemplars/{id}", status_code=204, summary="Delete one photo everywhere", responses=problem_docs(400, 404, 503)
 )
-async def delete_exemplar(person: Name, id: Name, service: Service) -> None:
-    if not await service.forget(person, id):
+async def delete_exemplar(person: Name, id: Name, service: Service, actor: Actor) -> None:
+    if not await service.forget(person, id, actor):
         raise _absent()
 
 
@@ -123,8 +135,8 @@ async def delete_exemplar(person: Name, id: Name, service: Service) -> None:
     description="Deletes photos, cached features and what running calls gathered. 204 also where nothing is known.",
     responses=problem_docs(400, 503),
 )
-async def delete_person(person: Name, service: Service) -> None:
-    await service.forget_person(person)
+async def delete_person(person: Name, service: Service, actor: Actor) -> None:
+    await service.forget_person(person, actor)
 
 
 def _absent() -> Problem:
@@ -138,8 +150,8 @@ def _stored(row: StoredPhoto) -> ExemplarInfo:
         expires_at=_to_the_second(row.expires_at),
         accepted=True,
         reason=None,
-        sharpness=row.sharpness,
-        box=row.box,
+        sharpness=row.face.sharpness,
+        box=row.face.box,
     )
 
 
