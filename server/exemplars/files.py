@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from server.exemplars.errors import StorageError
 
 PROBE_BYTES = 4096
+DRAFT = ".part"
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,17 @@ class Files:
                 with suppress(FileNotFoundError):
                     self._files.rm_file(path)
 
+    def sweep(self, before: float) -> None:
+        """Removes what was written of local files that were cut short, where it was before a time in Unix seconds."""
+        if not self._local:
+            return
+        with _failures():
+            for entry in os.scandir(self._root):
+                if entry.name.endswith(DRAFT):
+                    with suppress(FileNotFoundError):
+                        if entry.stat().st_mtime < before:
+                            os.unlink(entry.path)
+
     def _replace(self, path: str, draft: str, data: bytes) -> None:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -87,7 +99,7 @@ class Files:
         return f"{self._root}/{id}.jpg"
 
     def _draft(self, id: str) -> str:
-        return f"{self._root}/{id}.part"
+        return f"{self._root}/{id}{DRAFT}"
 
 
 @contextmanager

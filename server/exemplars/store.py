@@ -148,6 +148,7 @@ class PhotoStore:
             ids = list(session.scalars(select(PhotoRow.id).where(PhotoRow.expires_at <= now)))
         self._erase(ids)
         self._audit.purge(now - self._settings.audit_days * DAY)
+        self._storage.files.sweep(now - UNFINISHED_SECONDS)
         seal_plain_files(self._storage)
         return ids
 
