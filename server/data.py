@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hime_core.errors import InputError
-from server.exemplars.audit import AuditLog, Entry
+from server.exemplars.audit import ANONYMOUS, RELAY, AuditLog, Entry
 from server.exemplars.consent import WORDINGS
 from server.exemplars.errors import StorageError
 from server.exemplars.keys import KeySource, new_key
@@ -59,8 +59,10 @@ def rotate(as_json: bool = False, data: Path | None = None) -> int:
 def audit(person: str | None = None, actor: str | None = None, as_json: bool = False, data: Path | None = None) -> None:
     """Raises InputError."""
     with _storage(data) as storage:
+        # Only who is asked for, and the relay's own names, can be told from their pseudonyms.
+        names = {storage.pseudonyms.of(name): name for name in (ANONYMOUS, RELAY, person, actor) if name}
         for entry in AuditLog(storage).entries(person, actor):
-            print(json.dumps(_as_json(entry)) if as_json else _as_line(entry))
+            print(json.dumps(_as_json(entry, names)) if as_json else _as_line(entry, names))
 
 
 @contextmanager
@@ -74,21 +76,22 @@ def _storage(data: Path | None) -> Iterator[Storage]:
         storage.close()
 
 
-def _as_json(entry: Entry) -> dict[str, object]:
-    """One object per line; a consent with the words that it was given to."""
+def _as_json(entry: Entry, names: dict[str, str]) -> dict[str, object]:
+    """One object a line; a consent with the words that it was given to."""
     terms = entry.terms and entry.terms | {
         "expires_at": _time(entry.terms["expires_at"]),
         "text": WORDINGS.get(entry.terms["wording"]),
     }
-    return asdict(entry) | {"time": _time(entry.time), "terms": terms}
+    named = {"person": names.get(entry.person, entry.person), "actor": names.get(entry.actor, entry.actor)}
+    return asdict(entry) | named | {"time": _time(entry.time), "terms": terms}
 
 
-def _as_line(entry: Entry) -> str:
-    by = "themselves" if entry.actor == entry.person else f"by {entry.actor}"
-    what = f" photo {entry.exemplar}" if entry.exemplar else ""
+def _as_line(entry: Entry, names: dict[str, str]) -> str:
+    by = "themselves" if entry.actor == entry.person else names.get(entry.actor, entry.actor)
+    photo = f", photo {entry.exemplar}" if entry.exemplar else ""
     terms = entry.terms
-    until = f" until {_time(terms['expires_at'])}, to the wording {terms['wording']}" if terms else ""
-    return f"{_time(entry.time)}  {entry.action:7}  person {entry.person}  {by}{what}{until}"
+    until = f", until {_time(terms['expires_at'])}, wording {terms['wording']}" if terms else ""
+    return f"{_time(entry.time)}  {entry.action:7}  {names.get(entry.person, entry.person)} by {by}{photo}{until}"
 
 
 def _time(unix_seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Integer, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, Double, Integer, LargeBinary, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 PSEUDONYMS = "pseudonyms"  # the name of the secret that names are hashed with
@@ -26,8 +26,8 @@ class PhotoRow(Base):
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     person: Mapped[str] = mapped_column(String(64), index=True)
-    created_at: Mapped[float]
-    expires_at: Mapped[float] = mapped_column(index=True)
+    created_at: Mapped[float] = mapped_column(Double)
+    expires_at: Mapped[float] = mapped_column(Double, index=True)
     stored: Mapped[bool]
     key: Mapped[str] = mapped_column(String(16))
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
@@ -48,7 +48,7 @@ class AuditRow(Base):
     __tablename__ = "audit"
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
-    time: Mapped[float] = mapped_column(index=True)
+    time: Mapped[float] = mapped_column(Double, index=True)
     action: Mapped[str] = mapped_column(String(16))
     actor: Mapped[str] = mapped_column(String(64))
     person: Mapped[str] = mapped_column(String(64), index=True)

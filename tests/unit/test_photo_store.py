@@ -311,9 +311,10 @@ def test_a_database_of_a_later_version_is_left_alone(open_store, database_url):
         open_store(data_key=OLD).check()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_sqlite_that_is_locked_fails_for_the_moment_and_serves_again(open_store, tmp_path, monkeypatch):
     monkeypatch.setattr(database, "SQLITE_PRAGMAS", ("busy_timeout = 50", *database.SQLITE_PRAGMAS[1:]))
-    store = open_store(database_url="")
+    store = open_store()
     put(store, FIRST)
     other = sqlite3.connect(tmp_path / "data" / "hime.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -325,8 +326,9 @@ def test_sqlite_that_is_locked_fails_for_the_moment_and_serves_again(open_store,
     other.close()
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_postgresql_that_goes_away_and_returns(open_store, postgresql):
-    store = open_store(database_url=postgresql.new_database())
+    store = open_store()
     put(store, FIRST)
     postgresql.stop()
     try:
