@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ POSTGRESQL = {
     "connect_timeout": "5",
     "options": f"-c lock_timeout={BUSY_SECONDS}s -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s",
 }
+
+log = logging.getLogger(__name__)
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)  # it tells of every look at the schema
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ def migrate(connection: Connection, keyring: Keyring) -> None:
     if schema.current == BEFORE_MIGRATIONS:
         command.stamp(config, BEFORE_MIGRATIONS)
     command.upgrade(config, "head")
+    log.info("the database's schema is %s now, and was %s", schema.newest, schema.current or "not there")
 
 
 def checkpoint(engine: Engine) -> None:
