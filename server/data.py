@@ -15,6 +15,7 @@ from server.exemplars.consent import WORDINGS
 from server.exemplars.errors import StorageError
 from server.exemplars.keys import KeySource, new_key
 from server.exemplars.rotation import rotate as rotate_keys
+from server.exemplars.rotation import waiting
 from server.exemplars.storage import Storage
 from server.settings import load_settings
 from server.settings.keys import write_key
@@ -44,7 +45,7 @@ def rotate(as_json: bool = False, data: Path | None = None) -> int:
     from rich.progress import Progress
 
     with _storage(data) as storage, Progress(console=Console(stderr=True), transient=True) as progress:
-        photos = progress.add_task("photos", total=None)
+        photos = progress.add_task("photos", total=waiting(storage))
         rotation = rotate_keys(storage, lambda: progress.advance(photos))
         newest = storage.keyring.newest
     if as_json:

@@ -63,10 +63,9 @@ def connect(url: str) -> Engine:
     engine = create_engine(address, **common)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    if address.database and address.database != ":memory:":
-        file = Path(address.database)
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.touch(mode=0o600)
+    file = Path(address.database or "")
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.touch(mode=0o600)
     return engine
 
 

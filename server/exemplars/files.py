@@ -34,6 +34,7 @@ class Files:
             if self._local:
                 Path(self._root).mkdir(mode=0o700, parents=True, exist_ok=True)
                 os.chmod(self._root, 0o700)
+                sync_directory(Path(self._root).parent)
             else:
                 self._files.makedirs(self._root, exist_ok=True)
 
@@ -70,6 +71,8 @@ class Files:
             for path in (self._path(id), self._draft(id)) if self._local else (self._path(id),):
                 with suppress(FileNotFoundError):
                     self._files.rm_file(path)
+            if self._local:
+                sync_directory(self._root)  # else it may be back when the power is, and its row is not
 
     def sweep(self, before: float) -> None:
         """Removes what was written of local files that were cut short, where it was before a time in Unix seconds."""
@@ -89,17 +92,22 @@ class Files:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
-        directory = os.open(self._root, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # else the new name may be lost with the power
-        finally:
-            os.close(directory)
+        sync_directory(self._root)  # else the new name may be lost with the power
 
     def _path(self, id: str) -> str:
         return f"{self._root}/{id}.jpg"
 
     def _draft(self, id: str) -> str:
         return f"{self._root}/{id}{DRAFT}"
+
+
+def sync_directory(path: str | Path) -> None:
+    """Names that were given and taken in a directory are on the disk when this returns."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 @contextmanager

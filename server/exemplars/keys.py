@@ -11,6 +11,7 @@ from pathlib import Path
 
 from server.exemplars.cipher import Keyring
 from server.exemplars.errors import KeyUnavailable
+from server.exemplars.files import sync_directory
 from server.settings import Settings
 from server.settings.keys import KEY_BYTES, parse_keys, write_key
 
@@ -74,6 +75,7 @@ class KeySource:
             else:
                 with suppress(FileExistsError):  # another relay over this directory was faster: its key counts
                     os.link(draft, self.file)
+            sync_directory(self.file.parent)  # photos must not be on the disk before their key
         finally:
             draft.unlink(missing_ok=True)
 

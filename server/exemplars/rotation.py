@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, select
 
 from server.exemplars.errors import StorageError
 from server.exemplars.photo import open_picture, reseal_row, seal_picture
@@ -24,6 +24,14 @@ class Rotation:
 
     sealed: int
     left: int
+
+
+def waiting(storage: Storage) -> int:
+    """How many photos are not under the newest key. Raises StorageError."""
+    with storage.session() as session:
+        return session.scalars(
+            select(func.count()).where(PhotoRow.stored, PhotoRow.key != storage.keyring.newest)
+        ).one()
 
 
 def rotate(storage: Storage, on_photo: Callable[[], None] = lambda: None) -> Rotation:

@@ -38,11 +38,14 @@ class StorageSettings(BaseModel):
     def _is_database_url(cls, url: str) -> str:
         if url:
             try:
-                backend = make_url(url).get_backend_name()
+                address = make_url(url)
             except ArgumentError:
                 raise ValueError("not an SQLAlchemy URL such as sqlite:///data/hime.db") from None
+            backend = address.get_backend_name()
             if backend not in DATABASES:
                 raise ValueError(f"a database of {' or '.join(DATABASES)} is needed, not of {backend}")
+            if backend == "sqlite" and address.database in (None, "", ":memory:"):
+                raise ValueError("SQLite needs a file, as in sqlite:///data/hime.db")
         return url
 
     @field_validator("photos_url")

@@ -3,6 +3,7 @@
 import json
 import stat
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,6 +12,8 @@ from sqlalchemy import create_engine, text
 from hime_core.errors import InputError
 from server import data, doctor
 from server.app import create_app
+from server.exemplars.audit import AuditLog
+from server.exemplars.consent import WORDINGS
 from server.exemplars.keys import KeySource
 from server.exemplars.store import DAY, PhotoStore
 from server.settings import Settings
@@ -170,6 +173,38 @@ async def test_a_relay_with_the_wrong_key_says_so_and_goes_on(filled):
     store.close()
 
 
+def test_the_page_shows_the_wording_that_is_recorded():
+    page = Path(__file__).parents[2] / "client_web" / "src" / "photos.ts"
+    assert WORDINGS["page-1"] in page.read_text()
+
+
+async def test_who_asks_is_in_the_audit_log(folder):
+    settings = Settings(data=folder)
+    app = create_app(settings, FakeEngine(), FakeDetector(), ByColour())
+
+    @app.middleware("http")
+    async def knows_the_caller(request, call_next):
+        request.state.subject = "ann"
+        return await call_next(request)
+
+    url = "/api/people/ann/exemplars"
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        files = [("photos", ("a.jpg", portrait(), "image/jpeg"))]
+        (info,) = (await client.post(url, files=files, data={"consent": "true"})).json()["exemplars"]
+        await client.get(url)
+        await client.get(f"{url}/{info['id']}")
+        await client.delete(f"{url}/{info['id']}")
+        await client.delete("/api/people/ann")
+    store = PhotoStore(settings)
+    entries = AuditLog(store._storage).entries(actor="ann")
+    assert [entry.action for entry in entries] == ["consent", "list", "view", "delete", "forget"]
+    assert entries == AuditLog(store._storage).entries()
+    store.close()
+
+
 async def test_consent_is_kept_with_its_wording_and_who_gave_it(folder):
     settings = Settings(data=folder)
     files = [("photos", ("a.jpg", portrait(), "image/jpeg"))]
@@ -180,7 +215,7 @@ async def test_consent_is_kept_with_its_wording_and_who_gave_it(folder):
         answer = await client.post(url, files=files, data={"consent": "true", "wording": "page-1", "expires_days": 7})
         assert answer.status_code == 201
     store = PhotoStore(settings)
-    (entry,) = [one for one in data.AuditLog(store._storage).entries("ann") if one.action == "consent"]
+    (entry,) = [one for one in AuditLog(store._storage).entries("ann") if one.action == "consent"]
     assert entry.terms["wording"] == "page-1" and entry.terms["expires_at"] - entry.time == pytest.approx(
         7 * DAY, abs=60
     )

@@ -277,6 +277,24 @@ async def test_storage_that_fails_is_503_without_its_inside(tmp_path):
     world.service.close()
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_while_the_database_is_away_answers_are_503_and_then_as_before(client, postgresql):
+    info = (await register(client, portrait())).json()["exemplars"][0]
+    postgresql.stop()
+    try:
+        for answer in (
+            await client.get(URL),
+            await register(client, portrait()),
+            await client.delete("/api/people/ann"),
+        ):
+            assert answer.status_code == 503 and answer.headers["retry-after"]
+            assert answer.headers["content-type"] == "application/problem+json" and "/tmp" not in answer.text
+    finally:
+        postgresql.start()
+    assert [one["id"] for one in (await client.get(URL)).json()["exemplars"]] == [info["id"]]
+    assert (await register(client, portrait())).status_code == 201
+
+
 async def test_detection_runs_beside_the_event_loop(client, world):
     threads = []
     detect = world.detector.detect

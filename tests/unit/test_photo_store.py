@@ -350,6 +350,7 @@ def test_postgresql_that_goes_away_and_returns(open_store, postgresql):
         ({"data_key": " , "}, "no key is given"),
         ({"data_key": OLD, "data_key_file": "k"}, "give one of the two"),
         ({"database_url": "mysql://x/y"}, "sqlite or postgresql"),
+        ({"database_url": "sqlite://"}, "needs a file"),
     ],
 )
 def test_wrong_settings_are_named_and_no_key_is_repeated(monkeypatch, options, words):
