@@ -143,6 +143,7 @@ class ExemplarService:
 
     async def purge(self) -> None:
         async with self._changing:
+            self._forget_in_calls(await self._work(self._store.expired))  # though erasing may fail
             self._forget_in_calls(await self._work(self._store.purge))
 
     def close(self) -> None:

@@ -60,7 +60,7 @@ class PhotoStore:
             lost = session.scalars(select(func.count()).where(PhotoRow.stored, PhotoRow.key.not_in(known))).one()
         self._storage.files.check()
         if lost:
-            raise KeyUnavailable(f"{lost} photos are encrypted with a key that is not given")
+            raise KeyUnavailable(f"some photos ({lost}) are encrypted with a key that is not given")
 
     def add(
         self,
@@ -77,6 +77,7 @@ class PhotoStore:
         now, name, keyring = self._clock(), self._storage.pseudonyms.of(person), self._storage.keyring
         photos = [StoredPhoto(one.id, now, expires_at, face_of(one, box)) for one, box in exemplars]
         ids = [photo.id for photo in photos]
+        pictures = {one.id: seal_picture(jpeg_of(one), one.id, keyring) for one, _ in exemplars}
         with self._storage.session() as session:
             most = self._settings.max_photos_per_person
             kept = session.scalars(select(func.count()).where(PhotoRow.person == name, PhotoRow.expires_at > now)).one()
@@ -89,8 +90,8 @@ class PhotoStore:
                 held = select(PhotoRow.id).where(PhotoRow.id.in_(ids), PhotoRow.expires_at > self._clock())
                 if len(session.scalars(held.order_by(PhotoRow.id).with_for_update()).all()) < len(ids):
                     raise StorageError("the photos were deleted while they were stored")
-                for exemplar, _ in exemplars:
-                    self._storage.files.write(exemplar.id, seal_picture(jpeg_of(exemplar), exemplar.id, keyring))
+                for id, picture in pictures.items():
+                    self._storage.files.write(id, picture)
                 finished = update(PhotoRow).where(PhotoRow.id.in_(ids))
                 session.execute(finished.values(stored=True, expires_at=expires_at))
                 terms = {"expires_at": expires_at, "wording": wording}
@@ -138,18 +139,23 @@ class PhotoStore:
         self._erase(ids)
         return ids
 
+    def expired(self) -> list[str]:
+        """The ids of photos that a purge would erase."""
+        with self._storage.session() as session:
+            return list(session.scalars(select(PhotoRow.id).where(PhotoRow.expires_at <= self._clock())))
+
     def purge(self) -> list[str]:
         """Erases all that has expired, and audit entries that are too old; the ids of the photos.
 
         Photos that an earlier version left unencrypted are sealed by the way.
         """
-        now = self._clock()
-        with self._storage.session() as session:
-            ids = list(session.scalars(select(PhotoRow.id).where(PhotoRow.expires_at <= now)))
-        self._erase(ids)
-        self._audit.purge(now - self._settings.audit_days * DAY)
-        self._storage.files.sweep(now - UNFINISHED_SECONDS)
-        seal_plain_files(self._storage)
+        now, ids = self._clock(), self.expired()
+        try:
+            self._erase(ids)
+        finally:  # one file that cannot be erased keeps nothing else from its end
+            self._audit.purge(now - self._settings.audit_days * DAY)
+            self._storage.files.sweep(now - UNFINISHED_SECONDS)
+            seal_plain_files(self._storage)
         return ids
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from skimage.data import astronaut
 from server.exemplars.files import Files
 from server.exemplars.service import DAY, MAX_WAITING
 from server.exemplars.store import PhotoStore
+from server.problems import Problem
 from tests.unit.exemplar_world import URL, World, register, upload
 from tests.unit.relay_fakes import FACE, bomb, encoded, plain, portrait
 
@@ -253,6 +254,26 @@ async def test_a_file_that_cannot_be_erased_is_not_served_and_goes_later(client,
     assert (await client.delete(f"{URL}/{id}")).status_code == 503
     assert (await client.get(f"{URL}/{id}")).status_code == 404
     assert id in world.engine.forgotten and world.rooms.forgotten == [id]
+    monkeypatch.undo()
+    await world.service.purge()
+    assert world.files() == []
+
+
+async def test_an_expired_file_that_cannot_be_erased_keeps_no_other_photo_in_use(client, world, monkeypatch):
+    ids = [(await register(client, portrait(), expires_days="1")).json()["exemplars"][0]["id"] for _ in range(2)]
+    remove = LocalFileSystem.rm_file
+
+    def refuses_one(files, path):
+        if ids[0] in path:
+            raise PermissionError(13, "Permission denied")
+        remove(files, path)
+
+    world.clock.now += DAY
+    monkeypatch.setattr(LocalFileSystem, "rm_file", refuses_one)
+    with pytest.raises(Problem):
+        await world.service.purge()
+    assert set(ids) <= world.engine.forgotten and set(ids) <= set(world.rooms.forgotten)
+    assert [path.stem for path in world.files()] == [ids[0]]
     monkeypatch.undo()
     await world.service.purge()
     assert world.files() == []

@@ -174,7 +174,7 @@ def test_photos_under_a_lost_key_are_told_of_and_kept_until_they_expire(open_sto
     both.close()
     put(open_store(data_key=f"{OLD},{NEW}"), SECOND, days=1)
     store = open_store(data_key=NEW)
-    with pytest.raises(errors.KeyUnavailable, match="1 photos are encrypted with a key that is not given"):
+    with pytest.raises(errors.KeyUnavailable, match=r"\(1\) are encrypted with a key that is not given"):
         store.check()
     with pytest.raises(errors.KeyUnavailable):
         store.picture(NAME, SECOND)
