@@ -166,7 +166,7 @@ async def _build(settings: Settings, access: Access, given: Given, stack: AsyncE
     recogniser = given.recogniser
     if recogniser is None:
         recogniser = await load("recogniser", lambda: _load_recogniser(settings), None)
-    photos = PhotoStore(settings.database, settings.photos, settings.max_photos_per_person)
+    photos = PhotoStore(settings)
     stack.callback(photos.close)
     limits = Limits(settings, metrics.refused, gpu=lambda: given.engine is None and _on_gpu(settings))
     rooms = Rooms(

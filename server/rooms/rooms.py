@@ -129,7 +129,8 @@ class Rooms:
         if not offer.sends:
             raise InvalidOffer("The offer sends neither audio nor video: one of its sections must be sendonly.")
         video = "video" in offer.sends
-        photos_of = self._photos.exemplars_of if self._photos is not None else None
+        photos = self._photos
+        photos_of = None if photos is None else (lambda person: photos.exemplars_of(person, subject))
         with self._arriving(room, name, subject, video) as (place, admitted):
             people = place.people_for(name)
             enhancer = await asyncio.to_thread(self._make_enhancer, people) if video else None
