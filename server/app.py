@@ -18,6 +18,7 @@ from server import pages, problems
 from server.exemplars.routes import router as exemplars_router
 from server.exemplars.service import ExemplarService
 from server.exemplars.store import PhotoStore, StorageError
+from server.lifecycle import Drain, RefuseWhileDraining
 from server.limits import BodyLimit
 from server.observability.metrics import Metrics
 from server.observability.routes import router as observability_router
@@ -25,6 +26,7 @@ from server.rooms.rooms import Rooms
 from server.rooms.routes import router as rooms_router
 from server.settings import Settings
 from server.standins import FailedDetector, FailedEngine
+from server.supervision import off_the_loop, supervised
 
 if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is needed
     from hime_core.engine import Engine
@@ -32,6 +34,7 @@ if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is ne
     from hime_core.faces.recognition import Recogniser
 
 DESCRIPTION = "A WebRTC relay that gives far and blurred faces in a video call their details back."
+CLOSE_SECONDS = 10.0  # that one part may take to end with the relay
 SMALL_BODY = 1_000_000  # bytes; an SDP offer is some ten kilobytes
 
 log = logging.getLogger(__name__)
@@ -60,16 +63,21 @@ class Relay:
     photos: PhotoStore
     rooms: Rooms
     exemplars: ExemplarService
+    drain: Drain
     failures: dict[str, str] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def stop(self) -> None:
         """Ends calls and event streams, which would otherwise keep the server from stopping."""
+        self.drain.begin()
+        self.drain.hurry()
+        await self.drain.over.wait()
         self.stopping.set()
-        await self.rooms.close()
 
     async def reasons(self) -> list[str]:
         """Why the relay is not ready, one sentence each; empty when it is."""
+        if (left := self.drain.seconds_left) is not None:
+            return [f"draining: the relay ends in {left:.0f} s"]
         reasons = [f"{part}: {why}" for part, why in self.failures.items()]
         try:
             await asyncio.to_thread(self.photos.check)
@@ -97,6 +105,11 @@ def create_app(
 
     app = FastAPI(title="HIME Relay", version=_version(), description=DESCRIPTION, lifespan=lifespan)
     app.add_middleware(BodyLimit, limit=lambda path: _body_limit(settings, path))
+    app.add_middleware(
+        RefuseWhileDraining,
+        drain=lambda: app.state.relay.drain,
+        refused=lambda: app.state.relay.metrics.refused("draining"),
+    )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -132,7 +145,7 @@ async def _build(settings: Settings, given: Given, stack: AsyncExitStack) -> Rel
         engine = given.engine
     else:
         engine = await load("engine", lambda: _load_engine(settings, metrics), FailedEngine())
-        stack.callback(engine.close)
+        stack.push_async_callback(off_the_loop, engine.close, CLOSE_SECONDS, "close-engine")
     detector: StreamDetector
     if given.detector is not None:
         detector = given.detector
@@ -142,16 +155,18 @@ async def _build(settings: Settings, given: Given, stack: AsyncExitStack) -> Rel
     if recogniser is None:
         recogniser = await load("recogniser", lambda: _load_recogniser(settings), None)
     photos = PhotoStore(settings.database, settings.photos, settings.max_photos_per_person)
-    stack.callback(photos.close)
+    stack.push_async_callback(off_the_loop, photos.close, CLOSE_SECONDS, "close-storage")
     rooms = Rooms(
         settings=settings, metrics=metrics, engine=engine, detector=detector, photos=photos, recogniser=recogniser
     )
     stack.push_async_callback(rooms.close)
     exemplars = ExemplarService(settings, photos, engine, detector, rooms, recogniser=recogniser)
-    stack.callback(exemplars.close)
-    purge = asyncio.create_task(exemplars.purge_forever(), name="purge expired exemplars")
+    stack.push_async_callback(off_the_loop, exemplars.close, CLOSE_SECONDS, "close-photos")
+    purging = supervised("purge", exemplars.purge_forever, metrics.failure)
+    purge = asyncio.create_task(purging, name="purge expired exemplars")
     stack.push_async_callback(_cancelled, purge)
-    return Relay(settings, metrics, engine, detector, recogniser, photos, rooms, exemplars, failures)
+    drain = Drain(rooms, settings.drain_s)
+    return Relay(settings, metrics, engine, detector, recogniser, photos, rooms, exemplars, drain, failures)
 
 
 def _load_engine(settings: Settings, metrics: Metrics) -> Engine:

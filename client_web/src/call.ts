@@ -84,6 +84,10 @@ export class Call {
         if (online) this.unsay("feed");
         else this.say("feed", "The server does not answer. Trying again…");
       },
+      onDraining: (seconds) => {
+        const rest = Math.max(1, Math.round(seconds));
+        this.say("feed", `The server restarts: this call breaks off in ${rest} s at most, and is then joined again.`);
+      },
     });
     this.aside = new PhotosAside(room, name, (names) => this.photosAside(names));
     this.resize.observe(this.stage);

@@ -57,6 +57,8 @@ export interface RoomHandlers {
   onRoster: (joined: string[], left: string[]) => void;
   onStats: (stats: RoomStats) => void;
   onOnline: (online: boolean) => void;
+  /** The server is about to end, and the call with it, unless everyone has left before. */
+  onDraining: (seconds: number) => void;
 }
 
 /** Statistics come each second; a stream silent for this long is dead, whatever the socket says. */
@@ -102,6 +104,7 @@ export class RoomFeed {
       this.roster.reconcile(Object.keys(participants));
       this.handlers.onStats(participants);
     });
+    on("draining", (data) => this.handlers.onDraining((data as { seconds: number }).seconds));
     source.addEventListener("open", () => {
       this.heard();
       this.handlers.onOnline(true);

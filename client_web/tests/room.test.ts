@@ -33,6 +33,7 @@ describe("RoomFeed", () => {
   const rosters: [string[], string[]][] = [];
   const online: boolean[] = [];
   const seen: RoomStats[] = [];
+  const draining: number[] = [];
 
   beforeEach(() => {
     vi.useFakeTimers();
@@ -42,6 +43,7 @@ describe("RoomFeed", () => {
       onRoster: (joined, left) => rosters.push([joined, left]),
       onStats: (each) => seen.push(each),
       onOnline: (each) => online.push(each),
+      onDraining: (seconds) => draining.push(seconds),
     });
   });
   afterEach(() => {
@@ -62,6 +64,13 @@ describe("RoomFeed", () => {
       [["bob"], []],
       [[], ["ann"]],
     ]);
+  });
+
+  it("is told that the server is about to end", () => {
+    FakeEventSource.last.open();
+    FakeEventSource.last.send("draining", { seconds: 29.5 });
+    expect(draining).toEqual([29.5]);
+    expect(online).toEqual([true]);
   });
 
   it("notices by the statistics whom an event missed", () => {

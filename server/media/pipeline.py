@@ -39,6 +39,7 @@ from server.observability.metrics import Metrics
 # behind it; but no more of them than get through within the budget, or they would only grow old.
 MAX_IN_FLIGHT = 5
 FINISH_BUDGET = 0.15  # seconds
+JOIN_SECONDS = 5.0  # that a thread is waited for
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +86,13 @@ class VideoPipeline:
             threading.Thread(target=self._front, name="video-front", daemon=True),
             threading.Thread(target=self._finish, name="video-finish", daemon=True),
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError:  # there are too many threads
+            self.stop()
+            enhancer.close()
+            raise
 
     # --- in: called by the decoder thread
 
@@ -123,6 +129,9 @@ class VideoPipeline:
     def stage(self, name: str, seconds: float) -> None:
         self._metrics.stage(name, seconds)
 
+    def failed(self, part: str) -> None:
+        self._metrics.failure(part)
+
     # --- out: called in the event loop
 
     def watch(self, view: View, layout: Layout, shown: int | None = None) -> VideoTrack:
@@ -151,7 +160,10 @@ class VideoPipeline:
         """Ends the tracks and waits for the threads. Blocks: not for the event loop's thread."""
         self.stop()
         for thread in self._threads:
-            thread.join(timeout=5)
+            thread.join(timeout=JOIN_SECONDS)
+        if any(thread.is_alive() for thread in self._threads):
+            log.error("a stream's frames hang; their threads are left behind")
+            self._metrics.failure("pipeline")
         self.views.join()
         self._enhancer.close()
 
@@ -160,31 +172,35 @@ class VideoPipeline:
     def _front(self) -> None:
         while (received := self._next()) is not None:
             try:
-                picture = Picture.from_frame(received.frame)
-            except Exception:
-                self._error("convert")
+                item, waits = self._begun(received)
+            except Exception:  # not even as it came: the frame is lost, the stream is not
+                self._error("front")
                 self._count("dropped")
                 continue
-            self.frames += 1
-            self.views.frame_size = picture.width, picture.height
-            self.views.show_originals(picture, (), received, ("native", "upscale"))
-            watched = self.views.any(lambda view, layout: view != "original")
-            followed = self.views.any(lambda view, layout: layout == "zoom")
-            try:
-                job = self._enhancer.begin(picture, received.time, watched, followed, received.coding)
-            except Exception:
-                self._error("begin")
-                job = None
-            self.views.show_originals(picture, job.headshots if job else (), received, ("zoom",))
-            with self._flow:
-                waits = watched or self._in_flight > 0
-                self._in_flight += 1
-            item = _InFlight(received, picture, job)
             if waits:
                 self._jobs.put(item)
             else:
                 self._end(item)
         self._jobs.put(None)
+
+    def _begun(self, received: Received) -> tuple[_InFlight, bool]:
+        """The frame on its way, and whether it is to wait for an answer, or behind one that does."""
+        picture = Picture.from_frame(received.frame)
+        self.frames += 1
+        self.views.frame_size = picture.width, picture.height
+        self.views.show_originals(picture, (), received, ("native", "upscale"))
+        watched = self.views.any(lambda view, layout: view != "original")
+        followed = self.views.any(lambda view, layout: layout == "zoom")
+        try:
+            job = self._enhancer.begin(picture, received.time, watched, followed, received.coding)
+        except Exception:
+            self._error("begin")
+            job = None
+        self.views.show_originals(picture, job.headshots if job else (), received, ("zoom",))
+        with self._flow:
+            waits = watched or self._in_flight > 0
+            self._in_flight += 1
+        return _InFlight(received, picture, job), waits
 
     def _next(self) -> Received | None:
         """The newest frame, taken only when the finish thread can soon take it on."""
@@ -217,10 +233,11 @@ class VideoPipeline:
         except Exception:  # not even as it came: the frame is lost, the stream is not
             self._error("show")
             self._count("dropped")
-        self._finishing.add(self._clock() - started)
-        with self._flow:
-            self._in_flight -= 1
-            self._flow.notify_all()
+        finally:
+            self._finishing.add(self._clock() - started)
+            with self._flow:
+                self._in_flight -= 1
+                self._flow.notify_all()
 
     def _finished(self, item: _InFlight) -> Enhanced:
         if item.job is None:

@@ -12,7 +12,7 @@ BACKLOG = 64  # events; a listener that falls further behind is dropped, and may
 
 @dataclass(frozen=True)
 class Event:
-    """name: joined, left or stats; data: its JSON."""
+    """name: joined, left, stats or draining; data: its JSON."""
 
     name: str
     data: dict[str, Any] = field(hash=False)

@@ -18,7 +18,9 @@ from server.media.send.tracks import AudioRelay
 from server.media.session import Session
 from server.observability.metrics import Metrics
 from server.rooms.bank import Bank, bank_of
+from server.supervision import off_the_loop
 
+CLOSE_SECONDS = 20.0  # that the end of a stream's threads is waited for
 STALLED = 0.5  # frames per second, below which a stream that was live is stalled
 
 
@@ -112,7 +114,7 @@ class Participant:
         self.audio.close()
         if self.video is not None:
             self.video.end_tracks()
-            await asyncio.to_thread(self.video.close)
+            await off_the_loop(self.video.close, CLOSE_SECONDS, "close-video")
 
     def stats(self) -> ParticipantStats:
         video = self.video

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,15 +113,25 @@ class Room:
             self._in_background(session.close())
 
     def sweep(self) -> None:
-        """Those whose network is lost leave, and who has been gone for long is forgotten."""
+        """Those whose network is lost leave, and who has been gone for long is forgotten. One who cannot be looked
+        after does not keep the others from it: the error is raised in the end."""
         self._forget_expired()
+        failed: Exception | None = None
         for participant in list(self.participants.values()):
-            if participant.session.is_lost():
-                self.leave(participant)
-                continue
-            for session in list(participant.watchers.values()):
-                if session.is_lost():
-                    self.stop_watching(participant, session)
+            try:
+                self._sweep(participant)
+            except Exception as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def _sweep(self, participant: Participant) -> None:
+        if participant.session.is_lost():
+            self.leave(participant)
+            return
+        for session in list(participant.watchers.values()):
+            if session.is_lost():
+                self.stop_watching(participant, session)
 
     def stats(self) -> dict[str, ParticipantStats]:
         """By name, of those whose media has come."""
@@ -131,10 +141,13 @@ class Room:
         if self._events:
             self._events.send("stats", {"participants": self.stats()})
 
-    def events(self) -> AsyncIterator[Event]:
-        """Begins with a `joined` for everyone who is there."""
+    def tell(self, event: Event) -> None:
+        self._events.send(event.name, event.data)
+
+    def events(self, first: Sequence[Event] = ()) -> AsyncIterator[Event]:
+        """Begins with those of `first`, and a `joined` for everyone who is there."""
         there = [Event("joined", {"participant": one.name}) for one in self.participants.values() if one.joined]
-        return self._events.subscribe(there)
+        return self._events.subscribe([*first, *there])
 
     async def close(self) -> None:
         for participant in list(self.participants.values()):

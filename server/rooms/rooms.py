@@ -24,6 +24,7 @@ from server.rooms.participant import Participant
 from server.rooms.room import Room
 from server.settings import Settings
 from server.standins import FailedDetector, FailedEngine
+from server.supervision import supervised, told
 
 if TYPE_CHECKING:  # the engine brings torch with it
     from hime_core.engine import Engine
@@ -76,6 +77,7 @@ class Rooms:
         hardware = h264 != "libx264"
         preferred: Codec = {"vp8": "VP8", "h264": "H264", "auto": "H264" if hardware else "VP8"}[settings.video_codec]
         self._encoding = Encoding(bitrates, h264, preferred)
+        self.ends_in: Callable[[], float | None] = lambda: None  # seconds; None while the relay is not about to end
         self._rooms: dict[str, Room] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -172,7 +174,19 @@ class Rooms:
         self._count_streams()
 
     def events(self, room: str) -> AsyncIterator[Event]:
-        return self._room(room).events()
+        left = self.ends_in()
+        return self._room(room).events([] if left is None else [_draining(left)])
+
+    @property
+    def anyone(self) -> bool:
+        """Whether somebody is in a room."""
+        return any(room.participants for room in self._rooms.values())
+
+    def tell_of_end(self) -> None:
+        """Everyone who listens learns when the relay ends; who begins to listen later learns it first of all."""
+        if (left := self.ends_in()) is not None:
+            for room in self._rooms.values():
+                room.tell(_draining(left))
 
     async def close(self) -> None:
         if self._sweeping is not None:
@@ -186,7 +200,8 @@ class Rooms:
 
     def _room(self, name: str) -> Room:
         if self._sweeping is None:
-            self._sweeping = asyncio.create_task(self._sweep_forever(), name="rooms")
+            work = supervised("sweep", self._sweep_forever, self._metrics.failure)
+            self._sweeping = asyncio.create_task(work, name="rooms")
         return self._rooms.setdefault(name, Room(name, self._remember, self._new_people, self._clock))
 
     def _find(self, room: str, name: str) -> tuple[Room, Participant]:
@@ -223,14 +238,22 @@ class Rooms:
             stalled, last_sweep = now - last_sweep > 2 * SWEEP_INTERVAL, now
             for name, room in list(self._rooms.items()):
                 if not stalled:
-                    room.sweep()
+                    self._looked_after(room.sweep)
                 if now - last_stats >= STATS_INTERVAL - 0.1:
-                    room.send_stats()
+                    self._looked_after(room.send_stats)
                 if room.forgotten:
                     del self._rooms[name]
             if now - last_stats >= STATS_INTERVAL - 0.1:
                 last_stats = now
             self._count_streams()
+
+    def _looked_after(self, look: Callable[[], None]) -> None:
+        """One room's error does not keep the others from being looked after."""
+        try:
+            look()
+        except Exception as error:
+            self._metrics.failure("room")
+            log.error("a room could not be looked after: %s", told(error))
 
     def _count_streams(self) -> None:
         everyone = [one for room in self._rooms.values() for one in room.participants.values()]
@@ -238,3 +261,7 @@ class Rooms:
         self._metrics.set_streams("out", sum(len(one.watchers) for one in everyone))
         held = [people for room in self._rooms.values() for people in room.all_people()]
         self._metrics.set_bank(sum(len(people.exemplars()) for people in held))
+
+
+def _draining(seconds: float) -> Event:
+    return Event("draining", {"seconds": round(seconds, 1)})

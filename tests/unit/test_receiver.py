@@ -45,6 +45,7 @@ class Sink:
         self.stages: list[tuple[str, float]] = []
         self.lost_frames = 0
         self.requests: list[str] = []
+        self.failures: list[str] = []
         self.capture = CaptureClock(90000)
 
     def receive(self, frame: av.VideoFrame, received: float, coding: Coding | None) -> None:
@@ -56,6 +57,9 @@ class Sink:
 
     def stage(self, name: str, seconds: float) -> None:
         self.stages.append((name, seconds))
+
+    def failed(self, part: str) -> None:
+        self.failures.append(part)
 
     def packets(self, outcome: str, count: int) -> None: ...
 

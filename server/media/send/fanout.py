@@ -163,6 +163,7 @@ class EncodedStream:
     def _failed(self) -> None:
         """The next frame gets a new encoder: in software, as the failed one may have been the graphics card's."""
         self._metrics.unsent("error")
+        self._metrics.failure("encoder")
         if not self._logged:
             self._logged = True
             log.exception("a frame could not be encoded, the next one gets a new encoder")
