@@ -170,17 +170,32 @@ async def _build(settings: Settings, given: Given, stack: AsyncExitStack) -> Rel
 
 
 def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
+    """On the device that is set, or the best there is; an engine on the CPU takes over when that one fails."""
     import torch
 
-    from hime_core.engine import build_engine
+    from hime_core.engine import FailoverEngine, best_device, build_engine
 
     def on_batch(size: int, seconds: float) -> None:
         metrics.batch(size)
         metrics.stage("enhance", seconds)
 
+    def on_failure() -> None:
+        metrics.failure("engine")
+
+    def build(device: str) -> Engine:
+        return build_engine(settings.weights, device, on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
+
     torch.set_num_threads(1)
-    device = None if settings.device == "auto" else settings.device
-    return build_engine(settings.weights, device, on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
+    device = best_device() if settings.device == "auto" else settings.device
+    try:
+        engine = build(device)
+    except Exception:
+        if settings.device != "auto" or device == "cpu":
+            raise
+        log.exception("the graphics card cannot be used, faces are enhanced on the CPU")
+        on_failure()
+        engine = build("cpu")
+    return FailoverEngine(engine, lambda: build("cpu"), on_failure)
 
 
 def _load_detector() -> StreamDetector:
