@@ -248,7 +248,16 @@ class PhotoStore:
         except (SQLAlchemyError, OSError, ImportError) as error:
             # The driver's words may hold the statement's values; only what kind of failure it was goes on.
             log.warning("storage failed: %s", type(error).__name__)
+            if isinstance(error, SQLAlchemyError):
+                self._reopen()
             raise StorageError(f"the database or the files cannot be used ({type(error).__name__})") from error
+
+    def _reopen(self) -> None:
+        """The next use opens the database anew: a connection to a file that was moved away would fail for ever."""
+        with self._opening:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
 
     def _open(self) -> Engine:
         with self._opening:
