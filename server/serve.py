@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from hime_core.errors import InputError
+from server.memory import keep_what_is_loaded
 from server.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # which brings OpenCV and PyAV with it
@@ -89,6 +90,7 @@ class RelayServer(uvicorn.Server):
         if self.started and not self.should_exit:
             self._app.state.relay.drain.on_over = self._end
             self._loop = asyncio.get_running_loop()
+            keep_what_is_loaded()
             self._on_ready(await self._app.state.relay.reasons())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -109,8 +109,9 @@ def count(pid: int) -> tuple[float, int, int]:
 def soak(
     minutes: float, stand_ins: bool, query: str, guests: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
-    """judged: a list of Judged; and by second memory_mib and age_ms; outcomes of the last ten minutes' frames; objects
-    of the relay's that were left when the guests had gone; what the guests did."""
+    """judged: a list of Judged; memory_slope, age_slope: per minute, MiB and ms; by second memory_mib and age_ms;
+    outcomes of the last ten minutes' frames; objects of the relay's that were left when the guests had gone; guests:
+    what those did."""
     context = multiprocessing.get_context("spawn")
     ready, started, seconds, told, visited = (context.Queue() for _ in range(5))
     stop, stop_relay, stop_guests = (context.Event() for _ in range(3))
@@ -167,8 +168,10 @@ def soak(
         stop.set()
         time.sleep(2)
         stop_relay.set()
-        time.sleep(2)
-        drained()
+        end_by = time.monotonic() + LEAVE
+        while not objects and processes[0].is_alive() and time.monotonic() < end_by:
+            time.sleep(0.2)
+            drained()
         for process in processes:
             process.join(10)
             process.kill()
@@ -187,6 +190,8 @@ def soak(
     return {
         "minutes": minutes,
         "judged": judgements,
+        "memory_slope": judgements[0].slope,
+        "age_slope": next(one.slope for one in judgements if one.name == "age p50"),
         "memory_mib": [round(sample[1], 1) for sample in samples],
         "age_ms": [round(1000 * median(of_second), 1) for _, of_second in ages],
         "outcomes": {name: sum(point["outcomes"][name] for point in points) for name in points[0]["outcomes"]},

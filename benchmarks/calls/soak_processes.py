@@ -84,6 +84,7 @@ def relay(ready, stop, stand_ins: bool, told) -> None:
     import uvicorn
 
     from server.app import create_app
+    from server.memory import keep_what_is_loaded
     from server.settings import Settings
 
     async def tell() -> None:
@@ -98,6 +99,7 @@ def relay(ready, stop, stand_ins: bool, told) -> None:
         serving = asyncio.create_task(server.serve())
         while not server.started:
             await asyncio.sleep(0.05)
+        keep_what_is_loaded()  # as `hime serve` does
         ready.put(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
         telling = asyncio.create_task(tell())
         await asyncio.to_thread(stop.wait)

@@ -16,6 +16,7 @@ from server.media.pipeline import VideoPipeline
 from server.media.send.encoder import Encoding
 from server.media.send.tracks import AudioRelay
 from server.media.session import Session
+from server.memory import give_back_memory
 from server.observability.metrics import Metrics
 from server.rooms.bank import Bank, bank_of
 from server.supervision import off_the_loop
@@ -115,6 +116,7 @@ class Participant:
         if self.video is not None:
             self.video.end_tracks()
             await off_the_loop(self.video.close, CLOSE_SECONDS, "close-video")
+            await off_the_loop(give_back_memory, CLOSE_SECONDS, "give-back-memory")
 
     def stats(self) -> ParticipantStats:
         video = self.video

@@ -125,6 +125,7 @@ class EncodedStream:
             self._undelivered.acquire()  # an event loop that has fallen behind gets nothing to queue
             shown = self._slot.get()
             if shown is None:
+                self._encoder = None  # which holds frames
                 return
             try:
                 encoded = self._encode(shown)
