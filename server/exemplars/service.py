@@ -131,14 +131,12 @@ class ExemplarService:
                 self._forget_in_calls(ids)
 
     async def purge_forever(self) -> None:
-        """Erases photos as they expire."""
+        """Erases photos as they expire. To be started again when it raises."""
         while True:
             try:
                 await self.purge()
             except Problem as problem:
                 log.warning("expired photos could not be purged: %s", problem.detail)
-            except Exception:
-                log.exception("expired photos could not be purged")
             await asyncio.sleep(self._settings.purge_interval_s)
 
     async def purge(self) -> None:

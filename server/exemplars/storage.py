@@ -57,8 +57,13 @@ class Storage:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A transaction: committed at the end, rolled back by an error. Rows stay readable after it."""
-        with _failures(), Session(self._open().engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        try:
+            with _failures(), Session(self._open().engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except StorageError as error:
+            if isinstance(error.__cause__, SQLAlchemyError):
+                self.close()  # opened anew at the next use: a connection to a file that was moved would fail for ever
+            raise
 
     def reseal_secret(self) -> None:
         """Encrypts the pseudonyms' key under the newest key."""

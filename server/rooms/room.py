@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +126,7 @@ class Room:
     def enter(self, participant: Participant) -> bool:
         """The participant takes its name; or, where it is in use, waits for it, in place of whoever waited already.
 
-        True where it has taken it. Raises NameTaken.
+        True where it has taken it. Raises NameTaken, and RuntimeError where its threads cannot be started.
         """
         self.check_free(participant.name, participant.subject)
         if participant.name not in self.participants:
@@ -168,7 +168,11 @@ class Room:
             self._events.send("left", {"participant": name})
         if newcomer is not None:
             del self._newcomers[name]
-            self._take_name(newcomer.participant)
+            try:
+                self._take_name(newcomer.participant)
+            except RuntimeError:
+                log.error("a newcomer cannot be shown: there are too many threads")
+                self._in_background(self._closed(newcomer.participant))
         self._in_background(self._closed(participant))
 
     def refuse(self, participant: Participant, reason: str) -> None:
@@ -192,22 +196,38 @@ class Room:
             self._in_background(session.close())
 
     def sweep(self) -> None:
-        """Those whose network is lost leave, and newcomers without media; who has been gone for long is forgotten."""
+        """Those whose network is lost leave, and newcomers without media; who has been gone for long is forgotten. One
+        who cannot be looked after does not keep the others from it: the error is raised in the end."""
         self._forget_expired()
-        for name, newcomer in list(self._newcomers.items()):
-            waited = self._clock() - newcomer.came
-            if waited > NEWCOMER_TIMEOUT or newcomer.participant.session.is_lost():
-                self._drop_newcomer(name)
+        failed: Exception | None = None
+        for newcomer in list(self._newcomers.values()):
+            try:
+                self._sweep_newcomer(newcomer)
+            except Exception as error:
+                failed = error
         for participant in list(self.participants.values()):
-            if participant.session.is_lost():
-                self.leave(participant)
-                continue
-            if reason := participant.refused_for_good(self._patience):
-                self.refuse(participant, reason)
-                continue
-            for session in list(participant.watchers.values()):
-                if session.is_lost():
-                    self.stop_watching(participant, session)
+            try:
+                self._sweep(participant)
+            except Exception as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def _sweep_newcomer(self, newcomer: _Newcomer) -> None:
+        waited = self._clock() - newcomer.came
+        if waited > NEWCOMER_TIMEOUT or newcomer.participant.session.is_lost():
+            self._drop_newcomer(newcomer.participant.name)
+
+    def _sweep(self, participant: Participant) -> None:
+        if participant.session.is_lost():
+            self.leave(participant)
+            return
+        if reason := participant.refused_for_good(self._patience):
+            self.refuse(participant, reason)
+            return
+        for session in list(participant.watchers.values()):
+            if session.is_lost():
+                self.stop_watching(participant, session)
 
     def stats(self) -> dict[str, ParticipantStats]:
         """By name, of those whose media has come."""
@@ -217,10 +237,13 @@ class Room:
         if self._events:
             self._events.send("stats", {"participants": self.stats()})
 
-    def events(self) -> Listener:
-        """Begins with a `joined` for everyone who is there."""
+    def tell(self, event: Event) -> None:
+        self._events.send(event.name, event.data)
+
+    def events(self, first: Sequence[Event] = ()) -> Listener:
+        """Begins with those of `first`, and a `joined` for everyone who is there."""
         there = [Event("joined", {"participant": one.name}) for one in self.participants.values() if one.joined]
-        return self._events.subscribe(there)
+        return self._events.subscribe([*first, *there])
 
     async def close(self) -> None:
         for name in list(self._newcomers):
@@ -241,7 +264,12 @@ class Room:
             remembered.people.forget(None)
         participant.session.on_over = lambda: self.leave(participant)
         participant.on_media = lambda: self.media_came(participant)
-        participant.start()
+        try:
+            participant.start()
+        except RuntimeError:  # there are too many threads
+            del self.participants[participant.name]
+            participant.stop()
+            raise
 
     def _take_over(self, participant: Participant) -> None:
         """A newcomer's media has come: who had the name leaves."""

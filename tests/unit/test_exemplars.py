@@ -30,7 +30,7 @@ async def world(tmp_path, database_url):
 
 @pytest.fixture
 async def client(world):
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://localhost") as client:
         yield client
 
 
@@ -281,7 +281,7 @@ async def test_an_expired_file_that_cannot_be_erased_keeps_no_other_photo_in_use
 
 async def test_a_person_has_a_bounded_number_of_photos(tmp_path):
     world = World(tmp_path / "data", max_photos_per_person=2)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://localhost") as client:
         assert (await register(client, portrait(), portrait())).status_code == 201
         answer = await register(client, portrait())
         assert answer.status_code == 409 and "2 photos" in answer.json()["detail"]
@@ -292,7 +292,7 @@ async def test_a_person_has_a_bounded_number_of_photos(tmp_path):
 async def test_storage_that_fails_is_503_without_its_inside(tmp_path):
     (tmp_path / "file").write_text("in the way")
     world = World(tmp_path / "file")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://localhost") as client:
         answer = await client.get(URL)
         assert answer.status_code == 503 and str(tmp_path) not in answer.text
     world.service.close()
@@ -348,7 +348,7 @@ async def test_requests_that_wait_for_the_detector_are_bounded(client, world):
 
 async def test_any_fsspec_url_holds_the_photos(tmp_path):
     world = World(tmp_path / "data", photos_url="memory://hime-test/photos")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://localhost") as client:
         id = (await register(client, portrait())).json()["exemplars"][0]["id"]
         assert (await client.get(f"{URL}/{id}")).status_code == 200
         assert (await client.delete("/api/people/ann")).status_code == 204
