@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from hime_core.errors import InputError
-from server.access.access import load_access
 from server.memory import keep_what_is_loaded
 from server.settings import Settings, load_settings
 from server.silence import leave_no_core, log_to_stderr
@@ -41,6 +40,8 @@ def run(**options: Any) -> None:
     settings = load_settings(**options)
     log_to_stderr(settings.log_level)
     leave_no_core()
+    from server.access.access import load_access
+
     access = load_access(settings)
     listener = listen(settings.host, settings.port)
     # Before torch is loaded: its threads would spin against those of the media path.

@@ -101,7 +101,8 @@ def _port(process: subprocess.Popen[str]) -> int:
 
 
 def main() -> None:
-    from server.serve import _end_on_signals, _log_to_stderr, listen, serve
+    from server.serve import _end_on_signals, listen, serve
+    from server.silence import log_to_stderr
 
     _end_on_signals()
 
@@ -111,7 +112,7 @@ def main() -> None:
     from tests.unit.enhancer_stage import ByColour
 
     settings = load_settings(port=int(sys.argv[1]), data=Path(sys.argv[2]), log_level="warning")
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level)
     listener = listen(settings.host, settings.port)
     serve(create_app(settings, FailedEngine(), FailedDetector(), ByColour()), settings, listener)
 

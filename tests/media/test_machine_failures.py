@@ -80,9 +80,8 @@ async def test_without_threads_newcomers_get_503_and_the_call_goes_on(monkeypatc
 
 
 async def test_a_loop_that_stood_still_loses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.media.session.MEDIA_TIMEOUT", 1.0)
     monkeypatch.setattr("server.media.session.PEER_TIMEOUT", 1.0)
-    async with serving() as relay, relay.events() as events:
+    async with serving(media_timeout_s=1.0) as relay, relay.events() as events:
         publisher = await relay.peer().publish("/whip/r/ann", MovingVideo(), Tone())
         watcher = await relay.peer().watch("/whep/r/ann")
         await until(lambda: watcher.frames)

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.shared.peers import FakeEnhancer, MovingVideo, Relay, Tone, serving, until
+from benchmarks.shared.peers import FakeEnhancer, MovingVideo, Peer, Relay, Tone, serving, until
 from hime_core.video.coding import CodingDecoder
 from server.media.receive import decode, receiver
 
@@ -48,9 +48,9 @@ class HangingDecoder:
     def __init__(self) -> None:
         self.hang, self.hanging, self.released = threading.Event(), threading.Event(), threading.Event()
 
-    def make(self, make: Callable[[str], CodingDecoder]) -> Callable[[str], Any]:
-        def made(codec: str) -> Any:
-            decoder = make(codec)
+    def make(self, make: Callable[[str, int], CodingDecoder]) -> Callable[[str, int], Any]:
+        def made(codec: str, pixels: int) -> Any:
+            decoder = make(codec, pixels)
             decode_frame = decoder.decode
 
             def decode(packet: Any) -> Any:
@@ -137,7 +137,7 @@ async def test_nothing_waits_for_a_thread_on_the_loop(monkeypatch: pytest.Monkey
 async def _comings_and_goings(relay: Relay) -> None:
     for codec in ("video/VP8", "video/H264"):
         publisher = await relay.peer().publish("/whip/r/ann", MovingVideo(), Tone(), codec=codec)
-        await until(lambda: relay.rooms.get("r").participants["ann"].joined)
+        await until(lambda: _has_name(relay, publisher))  # noqa: B023
         watchers = [await relay.peer().watch(f"/whep/r/ann?view={view}") for view in ("enhanced", "original")]
         await until(lambda: all(watcher.frames for watcher in watchers))  # noqa: B023
         await watchers[0].leave()
@@ -145,6 +145,12 @@ async def _comings_and_goings(relay: Relay) -> None:
         await until(lambda: publisher.pc.connectionState == "closed")  # noqa: B023
         refused = await relay.peer().offer("/whip/r/bob")  # sends nothing
         assert refused.status_code == 400
+
+
+def _has_name(relay: Relay, publisher: Peer) -> bool:
+    """Whether its media has come, which takes the name over."""
+    ann = relay.rooms.get("r").participants["ann"]
+    return ann.joined and publisher.location.endswith(ann.session.id)
 
 
 async def test_an_application_ends_without_waiting_on_the_loop(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

@@ -12,6 +12,7 @@ import time
 import httpx
 import pytest
 
+from server.exemplars.files import Files
 from server.exemplars.service import DAY
 from tests.unit.exemplar_world import URL, World, register
 from tests.unit.relay_fakes import portrait
@@ -43,15 +44,13 @@ async def test_a_full_disk_refuses_photos_and_leaves_nothing_half_written(tmp_pa
     async with client_of(world) as client:
         assert (await register(client, portrait())).status_code == 201
         kept = world.files()
-        world.store._open()
-        files = type(world.store._files)
-        write = files.pipe_file
+        write = Files._replace
 
-        def full(self, path, value, **options):
-            write(self, path, value[: len(value) // 2], **options)
+        def full(self, path, draft, data):
+            write(self, draft, draft, data[: len(data) // 2])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
-        monkeypatch.setattr(files, "pipe_file", full)
+        monkeypatch.setattr(Files, "_replace", full)
         await is_refused(client)
         assert world.files() == kept
         assert len((await client.get(URL)).json()["exemplars"]) == 1  # what was kept is read
@@ -136,7 +135,7 @@ async def test_a_clock_that_jumps_a_year_ahead_expires_photos_and_one_that_jumps
         assert (await client.get(URL)).json()["exemplars"] == []
         await world.service.purge()
         assert world.files() == []
-        assert len(world.rooms.forgotten) == 2  # running calls have dropped them
+        assert len(set(world.rooms.forgotten)) == 2  # running calls have dropped them
         world.clock.now -= 365 * DAY  # what has expired does not come back
         assert (await client.get(URL)).json()["exemplars"] == []
         assert (await register(client, portrait())).status_code == 201
@@ -150,5 +149,6 @@ def test_calls_are_timed_by_a_clock_that_does_not_jump():
     found = subprocess.run(["git", "grep", "-nE", pattern, "--", *calls], capture_output=True, text=True)
     if found.returncode > 1:
         pytest.skip("not a git checkout")
-    assert found.stdout == ""
+    others = [line for line in found.stdout.splitlines() if "media/ice_servers.py" not in line]
+    assert others == []  # TURN credentials name the time of day that they end at
     assert time.get_clock_info("monotonic").adjustable is False

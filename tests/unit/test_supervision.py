@@ -164,8 +164,8 @@ async def test_one_rooms_figures_do_not_keep_the_others_from_being_told(monkeypa
     monkeypatch.setattr(rooms_module, "STATS_INTERVAL", 0.15)
     ann, _ = stage.come("r", "ann", lambda: False), stage.come("s", "bob", lambda: False)
     ann.stats, ann.joined = _fails, True
-    listening = stage.rooms.events("s")
-    stage.rooms.events("r")
+    listening = stage.rooms.listen("s").events
+    stage.rooms.listen("r")
     event = await asyncio.wait_for(anext(listening), 20)
     assert event.name == "stats"
     assert _failure_count(stage.metrics, "room") >= 1
