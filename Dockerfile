@@ -29,7 +29,8 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint constrai
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip uninstall --yes opencv-python && \
     pip install --no-deps $(sed -n 's/^opencv-python==/opencv-python-headless==/p' constraints.txt) && \
-    python -c "import shutil, torch; [shutil.rmtree(f'{torch.__path__[0]}/{name}') for name in ('bin', 'include', 'test')]" && \
+    torch="$(python -c 'import torch; print(torch.__path__[0])')" && \
+    rm -rf "$torch/include" "$torch/test" && find "$torch/bin" -type f ! -name torch_shm_manager -delete && \
     pip uninstall --yes pip
 
 FROM python:3.12-slim-bookworm

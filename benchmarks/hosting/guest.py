@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import sync_playwright
-
-PICTURES = 30  # decoded, from which on a call counts
 
 CALL = """
 async ({room, token, servers, seconds}) => {
@@ -82,7 +81,7 @@ def call(url: str, room: str, home: Path, seconds: float, told: dict[str, Any]) 
     """One call of one browser, whose own trust store is in `home`. Raises playwright's errors."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM") or None,
+            executable_path=shutil.which("chromium"),
             env={**os.environ, "HOME": str(home)},
             args=["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--no-sandbox"],
         )

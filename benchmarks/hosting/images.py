@@ -34,7 +34,8 @@ def build_standins(work: Path) -> None:
     (root / "etc/pip.conf").write_text("[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n")
     if "debian:standin" not in run("podman", "images", "--format={{.Repository}}:{{.Tag}}"):
         archive = work / "debian.tar"
-        run("tar", "--create", "--file", archive, "--directory", root, ".")
+        aside = ("--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*")
+        run("tar", "--create", "--file", archive, "--directory", root, *aside, ".")
         run("podman", "import", archive, "docker.io/library/debian:standin")
         archive.unlink()
     for target, image in STANDINS.items():
@@ -56,7 +57,7 @@ def build_relay(work: Path, torch_index: str, wheels: Path | None) -> int:
     if wheels is not None:
         torch_index = "file:///wheels"
         options = [f"--volume={_index(work / 'index', wheels, context / 'docker/constraints.txt')}:/wheels:ro"]
-    podman.build(context, f"docker.io/library/{RELAY}", f"--build-arg=TORCH_INDEX={torch_index}", *options)
+    podman.build(context, f"localhost/{RELAY}", f"--build-arg=TORCH_INDEX={torch_index}", *options)
     return podman.size(RELAY)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from benchmarks.hosting.shell import Failed, run
+from benchmarks.hosting.shell import Failed, run, start
 
 HOST, GUEST = "hime-host", "hime-guest"
 HOST_ADDRESS, GUEST_ADDRESS = "192.0.2.1", "192.0.2.2"  # of a block for documentation (RFC 5737)
@@ -28,7 +29,6 @@ def build() -> None:
         HOST,
         "input",
         [
-            "iif lo accept",
             "ct state established accept",
             f"tcp dport {{ {', '.join(map(str, TCP))} }} accept",
             f"udp dport {{ {', '.join(map(str, UDP))} }} accept",
@@ -37,10 +37,22 @@ def build() -> None:
     )
 
 
+def serve_names(names: dict[str, str], work: Path) -> subprocess.Popen[bytes]:
+    """A name server for the guest, as a LAN's router is one: browsers look TURN servers up by it alone."""
+    (work / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    run("mount", "--bind", work / "resolv.conf", "/etc/resolv.conf")
+    addresses = [f"--address=/{name}/{address}" for name, address in names.items()]
+    fixed = ("--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--pid-file")
+    command = (*within(GUEST), "dnsmasq", *fixed, "--listen-address=127.0.0.1", "--bind-interfaces", *addresses)
+    return start(command, work / "dnsmasq.log")
+
+
 def filter_packets(namespace: str, hook: str, rules: Iterable[str]) -> None:
-    """Replaces the packet filter of a namespace. hook: input or output."""
+    """Replaces the packet filter of a namespace, which lets loopback be. hook: input or output."""
+    rules = [f"meta {'iif' if hook == 'input' else 'oif'} lo accept", *rules]
     lines = "\n".join(f"    {rule}" for rule in rules)
-    text = f"flush ruleset\ntable inet filter {{\n  chain way {{\n    type filter hook {hook} priority 0;\n{lines}\n  }}\n}}\n"
+    chain = f"  chain way {{\n    type filter hook {hook} priority 0;\n{lines}\n  }}\n"
+    text = f"flush ruleset\ntable inet filter {{\n{chain}}}\n"
     run(*within(namespace), "nft", "-f", "-", stdin=text)
 
 

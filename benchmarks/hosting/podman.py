@@ -10,7 +10,7 @@ from benchmarks.hosting.compose import Service
 from benchmarks.hosting.network import HOST, within
 from benchmarks.hosting.shell import run
 
-STORAGE = '[storage]\ndriver = "overlay"\ngraphroot = "{work}/images"\nrunroot = "{work}/run"\n'
+STORAGE = '[storage]\ndriver = "overlay"\ngraphroot = "{work}/graph"\nrunroot = "{work}/run"\n'
 CONTAINERS = """[containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
 [engine]
@@ -19,7 +19,7 @@ events_logger = "file"
 runtime = "crun"
 """
 # In a mount namespace of its own: crun takes nothing but a unified hierarchy of control groups.
-OWN_MOUNTS = "umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 none /sys/fs/cgroup; exec \"$@\""
+OWN_MOUNTS = 'umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"'
 
 
 def own_mounts(*command: str) -> tuple[str, ...]:
@@ -38,7 +38,9 @@ def configure(work: Path) -> None:
 
 
 def build(context: Path, tag: str, *options: str) -> None:
-    run("nice", "podman", "build", "--network=host", "--isolation=chroot", "--layers", f"--tag={tag}", *options, context)
+    run(
+        "nice", "podman", "build", "--network=host", "--isolation=chroot", "--layers", f"--tag={tag}", *options, context
+    )
 
 
 def size(image: str) -> int:

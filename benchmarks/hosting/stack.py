@@ -10,10 +10,12 @@ import re
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.hosting import compose, podman
+from benchmarks.hosting.compose import Service
 from benchmarks.hosting.network import HOST, HOST_ADDRESS, within
 from benchmarks.hosting.shell import Failed, run
 
@@ -25,11 +27,16 @@ PATIENCE = 120.0  # seconds for a service to answer
 
 @dataclass(frozen=True)
 class Stack:
-    """folder: the copy of docker/ that runs; variables: of its .env; names: of its containers."""
+    """folder: the copy of docker/ that runs; variables: of its .env; services: those that can be had here."""
 
     folder: Path
     variables: dict[str, str]
-    names: list[str]
+    services: list[Service]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the containers."""
+        return [f"hime-{service.name}" for service in self.services]
 
     def secret(self, name: str) -> str:
         return (self.folder / "secrets" / name).read_text().strip()
@@ -48,27 +55,22 @@ def prepare(work: Path) -> Stack:
     (folder / ".env").write_text(text.replace("HIME_ADDRESS=192.168.1.10", f"HIME_ADDRESS={HOST_ADDRESS}"))
     run("sh", folder / "secrets.sh")
     variables = dict(re.findall(r"^(\w+)=(.*)$", (folder / ".env").read_text(), re.MULTILINE))
-    return Stack(folder, variables, [])
+    composition = compose.load(folder / "compose.yaml", variables)
+    chosen = compose.services(composition, variables["COMPOSE_PROFILES"], folder)
+    return Stack(folder, variables, [service for service in chosen if service.name not in MISSING])
 
 
-def up(stack: Stack, site_packages: Path | None) -> Stack:
-    """Starts all services that can be had. site_packages: a folder whose torch the relay's container takes."""
-    composition = compose.load(stack.folder / "compose.yaml", stack.variables)
-    chosen = [
-        one for one in compose.services(composition, stack.variables["COMPOSE_PROFILES"], stack.folder)
-        if one.name not in MISSING
-    ]  # fmt: skip
-    names = [f"{composition['name']}-{one.name}" for one in chosen]
-    podman.down(names)
-    podman.remove_volumes(f"{composition['name']}-")
-    for service, name in zip(chosen, names, strict=True):
+def up(stack: Stack, site_packages: Path | None) -> None:
+    """Starts all services. site_packages: a folder whose torch the relay's container takes."""
+    podman.down(stack.names)
+    podman.remove_volumes("hime-")
+    for service, name in zip(stack.services, stack.names, strict=True):
         extra = [f"--add-host={SITE}:{HOST_ADDRESS}"] if "--network=host" in service.options else []
         if service.name == "relay":
             extra += _torch(site_packages)
         podman.up(service, tuple(extra))
         if service.healthcheck:
-            waited_for(service.name, lambda name=name, test=service.healthcheck: podman.execute(name, *test))
-    return Stack(stack.folder, stack.variables, names)
+            waited_for(service.name, partial(podman.execute, name, *service.healthcheck), 30)
 
 
 def waited_for(what: str, attempt: Any, patience: float = PATIENCE) -> Any:
@@ -85,6 +87,8 @@ def waited_for(what: str, attempt: Any, patience: float = PATIENCE) -> Any:
 
 def ready(stack: Stack) -> dict[str, Any]:
     def ask() -> dict[str, Any]:
+        if not podman.running(["hime-relay"])["hime-relay"]:
+            raise RuntimeError(f"the relay ended: {podman.logs('hime-relay').splitlines()[-1:]}")
         answer: dict[str, Any] = json.loads(stack.fetch("http://127.0.0.1:8080/readyz"))
         assert answer["status"] == "ready", answer
         return answer

@@ -13,7 +13,7 @@ RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends python3
 ENV NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt npm_config_cafile=/etc/ssl/certs/ca-certificates.crt
 
 FROM base AS python
-RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends python3 python3-venv && \
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends python3 python3-venv && apt-get clean && \
     ln -s /usr/bin/python3 /usr/local/bin/python && rm -rf /var/lib/apt/lists/*
 
 FROM base AS caddy

@@ -18,6 +18,7 @@ umask 077
     cat /etc/coturn/turnserver.conf
     echo "realm=$HIME_SITE"
     echo "static-auth-secret=$HIME_TURN_SECRET"
+    echo "relay-ip=${HIME_LOCAL_ADDRESS:-$HIME_ADDRESS}"
     echo "allowed-peer-ip=$HIME_ADDRESS"
     [ -z "$HIME_LOCAL_ADDRESS" ] || echo "allowed-peer-ip=$HIME_LOCAL_ADDRESS"
     echo "cert=$crt"
