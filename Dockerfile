@@ -20,18 +20,20 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -n "$TORCH_INDEX" ]; then \
       pip install --index-url "$TORCH_INDEX" --no-deps --constraint constraints.txt torch torchvision; \
     fi
+# The dependencies without the code, so that a change in it does not install them anew.
 COPY pyproject.toml README.md LICENSE ./
-COPY hime_core hime_core
-COPY server server
-RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint constraints.txt '.[postgres]'
+RUN --mount=type=cache,target=/root/.cache/pip \
+    mkdir hime_core server && pip install --constraint constraints.txt '.[postgres]'
 # The same OpenCV without windows needs no Qt, X11 and OpenGL; PyTorch's own tests and headers are for its developers.
 # hadolint ignore=SC2046
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip uninstall --yes opencv-python && \
     pip install --no-deps $(sed -n 's/^opencv-python==/opencv-python-headless==/p' constraints.txt) && \
     torch="$(python -c 'import torch; print(torch.__path__[0])')" && \
-    rm -rf "$torch/include" "$torch/test" && find "$torch/bin" -type f ! -name torch_shm_manager -delete && \
-    pip uninstall --yes pip
+    rm -rf "$torch/include" "$torch/test" && find "$torch/bin" -type f ! -name torch_shm_manager -delete
+COPY hime_core hime_core
+COPY server server
+RUN pip install --no-cache-dir --no-deps --force-reinstall . && pip uninstall --yes pip
 
 FROM python:3.12-slim-bookworm
 RUN useradd --uid 10001 --create-home hime && install -d -m 0700 -o hime -g hime /data

@@ -15,6 +15,8 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from server import pages, problems
+from server.access.access import Access, load_access
+from server.access.routes import router as access_router
 from server.exemplars.routes import router as exemplars_router
 from server.exemplars.service import ExemplarService
 from server.exemplars.store import PhotoStore, StorageError
@@ -25,6 +27,7 @@ from server.rooms.rooms import Rooms
 from server.rooms.routes import router as rooms_router
 from server.settings import Settings
 from server.standins import FailedDetector, FailedEngine
+from server.web.install import install as install_web_rules
 
 if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is needed
     from hime_core.engine import Engine
@@ -53,6 +56,7 @@ class Relay:
     loaded, by part."""
 
     settings: Settings
+    access: Access
     metrics: Metrics
     engine: Engine
     detector: StreamDetector
@@ -83,19 +87,29 @@ def create_app(
     engine: Engine | None = None,
     detector: StreamDetector | None = None,
     recogniser: Recogniser | None = None,
+    access: Access | None = None,
 ) -> FastAPI:
-    """The application. Parts that are given stay the caller's to close.
+    """The application. Parts that are given stay the caller's to close; access: as the settings have it unless given.
 
-    A part that cannot be loaded does not stop the service: calls pass unenhanced and /readyz gives the reason.
+    A part that cannot be loaded does not stop the service: calls pass unenhanced and /readyz gives the reason. Raises
+    InputError where the settings do not say who may use the relay.
     """
+    let_in = load_access(settings) if access is None else access
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.relay = await _build(settings, Given(engine, detector, recogniser), stack)
+            app.state.relay = await _build(settings, let_in, Given(engine, detector, recogniser), stack)
             yield
 
-    app = FastAPI(title="HIME Relay", version=_version(), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="HIME Relay",
+        version=_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # its pages would load scripts from another site
+        redoc_url=None,
+    )
     app.add_middleware(BodyLimit, limit=lambda path: _body_limit(settings, path))
     if settings.cors_origins:
         app.add_middleware(
@@ -106,6 +120,8 @@ def create_app(
             expose_headers=["Location", "Link", "Accept-Patch"],
         )
     problems.install(app)
+    install_web_rules(app, settings, lambda reason: app.state.relay.metrics.refused(reason))
+    app.include_router(access_router)
     app.include_router(rooms_router)
     app.include_router(exemplars_router)
     app.include_router(observability_router)
@@ -113,7 +129,7 @@ def create_app(
     return app
 
 
-async def _build(settings: Settings, given: Given, stack: AsyncExitStack) -> Relay:
+async def _build(settings: Settings, access: Access, given: Given, stack: AsyncExitStack) -> Relay:
     """Builds the parts in order of need; the stack closes them in reverse."""
     cv2.setNumThreads(1)  # threads of many small operations only wait for each other
     metrics = Metrics()
@@ -151,7 +167,7 @@ async def _build(settings: Settings, given: Given, stack: AsyncExitStack) -> Rel
     stack.callback(exemplars.close)
     purge = asyncio.create_task(exemplars.purge_forever(), name="purge expired exemplars")
     stack.push_async_callback(_cancelled, purge)
-    return Relay(settings, metrics, engine, detector, recogniser, photos, rooms, exemplars, failures)
+    return Relay(settings, access, metrics, engine, detector, recogniser, photos, rooms, exemplars, failures)
 
 
 def _load_engine(settings: Settings, metrics: Metrics) -> Engine:

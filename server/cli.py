@@ -62,6 +62,37 @@ def join(
 
 
 @app.command()
+def key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the key is called.")],
+    rights: Annotated[str, typer.Option(help="tokens, people, observe, by commas [default: all].")] = "",
+) -> None:
+    """Make an API key: prints its secret, and the line that the relay keeps of it."""
+    from server.access.commands import make_key
+
+    make_key(name, rights)
+
+
+@app.command()
+def token(
+    room: Annotated[str, typer.Option(help="The room that it lets into.")],
+    name: Annotated[str, typer.Option("--as", help="Whom it is for.")],
+    publish: Annotated[bool, typer.Option("--publish", help="May publish; without either flag, both.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="May watch.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="May invite guests to the room.")] = False,
+    minutes: Annotated[int, typer.Option(min=1, max=60 * 24 * 366, help="How long it lets in.")] = 60,
+    link: Annotated[str | None, typer.Option(help="The page's URL: print the invitation link.")] = None,
+    key: Annotated[str | None, typer.Option(help="The API key that signs [default: the first].")] = None,
+    data: Annotated[Path | None, typer.Option(help="The relay's directory [default: data].")] = None,
+) -> None:
+    """Make a room token with the relay's keys (HIME_API_KEYS, HIME_API_KEYS_FILE)."""
+    from server.access.commands import make_token
+
+    make_token(
+        room, name, publish=publish, watch=watch, admin=admin, minutes=minutes, link=link, key=key, data=data
+    )  # fmt: skip
+
+
+@app.command()
 def prove(
     clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="Folder with videos of people on camera.")],
     out: Annotated[Path, typer.Option(help="Folder of the results; what is finished in it is not measured again.")],

@@ -46,9 +46,13 @@ class ProblemBody(BaseModel):
     detail: str
 
 
+def is_name(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch(NAME_PATTERN, name) is not None
+
+
 def check_name(name: str, what: str = "name") -> str:
     """The name as it is. Raises Problem 400 where it is not a name; `what` says whose."""
-    if not re.fullmatch(NAME_PATTERN, name) or name.endswith("\n"):
+    if not is_name(name):
         raise Problem(400, f"The {what} is not valid: it must be {NAME_RULE}.")
     return name
 
@@ -144,6 +148,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             if "HTTPValidationError" in str(responses.get("422")):
                 del responses["422"]
                 responses.setdefault("400", problem_docs(400)[400])
+            if operation.get("security"):
+                responses.update({str(status): docs for status, docs in problem_docs(401, 403).items()})
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
         app.openapi_schema = document

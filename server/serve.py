@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hime_core.errors import InputError
+from server.access.access import load_access
 from server.settings import Settings, load_settings
+from server.silence import leave_no_core, log_to_stderr
 
 BACKLOG = 128
 GRACE_SECONDS = 5  # for open requests when the service stops
@@ -23,11 +25,13 @@ log = logging.getLogger(__name__)
 def run(**options: Any) -> None:
     """Serves until a signal ends it. Raises InputError (wrong settings, port in use); exits with 1 if startup fails."""
     settings = load_settings(**options)
+    log_to_stderr(settings.log_level)
+    leave_no_core()
+    access = load_access(settings)
     listener = listen(settings.host, settings.port)
     # Before torch is loaded: its threads would spin against those of the media path.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    _log_to_stderr(settings.log_level)
 
     import uvicorn
 
@@ -40,13 +44,14 @@ def run(**options: Any) -> None:
 
     from server.app import create_app
 
-    app = create_app(settings)
+    app = create_app(settings, access=access)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                _announce(settings, listener.getsockname()[1], await app.state.relay.reasons())
+                reasons = await app.state.relay.reasons()
+                _announce(settings, listener.getsockname()[1], reasons, access.open_to_all)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             await app.state.relay.stop()
@@ -83,21 +88,14 @@ def address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _announce(settings: Settings, port: int, reasons: list[str]) -> None:
+def _announce(settings: Settings, port: int, reasons: list[str], open_to_all: bool) -> None:
     url = address(settings.host, port)
     if reasons:
         print(f"HIME Relay serves on {url}, but is not ready: {'; '.join(reasons)}", file=sys.stderr, flush=True)
     else:
         print(f"HIME Relay is ready on {url}", flush=True)
-    if settings.host not in LOOPBACK:
-        log.warning("rooms are open to everyone who reaches %s port %d", settings.host, port)
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if level != "debug":
-        for chatty in ("aioice", "aiortc", "uvicorn"):
-            logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+    if open_to_all:
+        log.warning("HIME_OPEN: rooms and photos are open to everyone who reaches %s port %d", settings.host, port)
 
 
 def _check_identity(weights: str) -> None:

@@ -34,6 +34,7 @@ from hime_core.stream.job import SeenFace
 from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
 from server import problems
+from server.access.access import load_access
 from server.observability.metrics import Metrics
 from server.proof.numbers import number_in, numbered
 from server.rooms.rooms import Rooms
@@ -293,7 +294,10 @@ class Relay:
 async def serving(make: Callable[[], FakeEnhancer] = FakeEnhancer, **settings: Any) -> AsyncIterator[Relay]:
     relay = Relay(make, **settings)
     app = FastAPI()
-    app.state.relay = SimpleNamespace(settings=relay.settings, metrics=relay.metrics, rooms=relay.rooms)
+    access = load_access(relay.settings)
+    app.state.relay = SimpleNamespace(
+        settings=relay.settings, access=access, metrics=relay.metrics, rooms=relay.rooms
+    )  # fmt: skip
     problems.install(app)
     app.include_router(router)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))

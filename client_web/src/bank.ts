@@ -33,6 +33,7 @@ export class BankStrip {
     private readonly me: string,
   ) {
     this.element.append(el("div", { class: "head" }, [el("h2", {}, ["Exemplars"]), this.chooser, this.note]), this.list);
+    this.chooser.hidden = true;
     this.chooser.addEventListener("change", () => void this.poll());
     this.timer = setInterval(() => void this.poll(), POLL_MS);
   }

@@ -1,3 +1,4 @@
+import { invitation, withInvitation, type Access } from "./access";
 import { PhotosAside } from "./aside";
 import { BankStrip } from "./bank";
 import { ControlBar } from "./controls";
@@ -5,6 +6,7 @@ import { stopMedia } from "./devices";
 import { byId, el } from "./dom";
 import { fitGrid } from "./grid";
 import { icon } from "./icons";
+import { InviteButton } from "./invite";
 import type { Entry } from "./lobby";
 import { registeredPerson, type PhotoDialog } from "./photos";
 import { Publication, type PublishState } from "./publish";
@@ -25,9 +27,10 @@ const STATS_LAG_MS = 1200;
 export class Call {
   private readonly tiles = new Map<string, Tile>();
   private readonly feed: RoomFeed;
-  private readonly publication: Publication;
+  /** null for one who only watches. */
+  private readonly publication: Publication | null;
   private readonly bank: BankStrip;
-  private readonly aside: PhotosAside;
+  private readonly aside: PhotosAside | null;
   private readonly stage = byId("tiles");
   private readonly banner = byId("banner");
   private readonly resize = new ResizeObserver(() => this.arrange());
@@ -36,21 +39,26 @@ export class Call {
   private stats: RoomStats = {};
   private statsAt = 0;
   private selfView = false;
-  private bannerOf: "publish" | "sound" | "person" | "photos" | "feed" | null = null;
+  private bannerOf: "publish" | "sound" | "person" | "photos" | "feed" | "refused" | null = null;
 
   constructor(
     private readonly entry: Entry,
+    access: Access,
     photos: PhotoDialog,
-    private readonly onLeft: () => void,
+    /** With words where one left because the call could not be had. */
+    private readonly onLeft: (words?: string) => void,
   ) {
     const { room, name, stream } = entry;
     this.bank = new BankStrip(room, name);
     byId("bank").replaceChildren(this.bank.element);
+    this.bank.element.hidden = !stream && invitation()?.admin === false; // there is nothing that one may see
     byId("call-room").textContent = room;
-    byId("to-dashboard").replaceChildren(icon("chart"), el("span", {}, ["Dashboard"]));
-    this.inviteButton();
+    const dashboard = byId<HTMLAnchorElement>("to-dashboard");
+    dashboard.replaceChildren(icon("chart"), el("span", {}, ["Dashboard"]));
+    dashboard.href = withInvitation("/dashboard");
+    const invite = new InviteButton(room, access);
     const controls = new ControlBar(entry, {
-      onMedia: (next) => this.publication.replace(next),
+      onMedia: async (next) => this.publication?.replace(next),
       onSelfView: (on) => {
         this.selfView = on;
         this.reconcileTiles();
@@ -59,20 +67,19 @@ export class Call {
       onLeave: () => this.leave(),
     });
     byId("controls").replaceChildren(...controls.buttons);
-    document.body.append(controls.dialog);
-    this.abort.signal.addEventListener("abort", () => controls.close());
+    document.body.append(controls.dialog, invite.dialog);
+    this.abort.signal.addEventListener("abort", () => {
+      controls.close();
+      invite.close();
+    });
 
-    this.publication = new Publication(
-      room,
-      name,
-      stream,
-      () => this.persons(),
-      (lostAt) => this.statsAt > lostAt + STATS_LAG_MS && (this.stats[name]?.fps_in ?? 0) > 0,
-      (state) => this.onPublish(state),
-    );
+    const takenOver = (lostAt: number): boolean =>
+      this.statsAt > lostAt + STATS_LAG_MS && (this.stats[name]?.fps_in ?? 0) > 0;
+    this.publication =
+      stream && new Publication(room, name, stream, () => this.persons(), takenOver, (state) => this.onPublish(state));
     this.feed = new RoomFeed(room, {
       onRoster: (_joined, left) => {
-        if (left.includes(name)) this.publication.forgotten();
+        if (left.includes(name)) this.publication?.forgotten();
         this.reconcileTiles();
       },
       onStats: (stats) => {
@@ -84,9 +91,11 @@ export class Call {
         if (online) this.unsay("feed");
         else this.say("feed", "The server does not answer. Trying again…");
       },
+      onRefused: (words) => this.say("refused", words, "Leave", () => this.leave(words)),
     });
-    this.aside = new PhotosAside(room, name, (names) => this.photosAside(names));
+    this.aside = stream && new PhotosAside(room, name, (names) => this.photosAside(names));
     this.resize.observe(this.stage);
+    if (!stream) this.count(0);
     addEventListener("pagehide", () => this.end(true), { signal: this.abort.signal });
   }
 
@@ -94,7 +103,7 @@ export class Call {
   personChanged(): void {
     const person = registeredPerson();
     if (person && person !== this.joinedAs) {
-      this.say("person", "Your photos are used once you publish anew.", "Use them now", () => this.publication.connect());
+      this.say("person", "Your photos are used once you publish anew.", "Use them now", () => this.publication?.connect());
     }
   }
 
@@ -110,19 +119,19 @@ export class Call {
     this.say("photos", `The photos of ${whose} are not used: no face in your picture matches them.`, "All right");
   }
 
-  private leave(): void {
+  private leave(words?: string): void {
     this.end(false);
-    this.onLeft();
+    this.onLeft(words);
   }
 
   private end(keepalive: boolean): void {
     this.abort.abort();
     this.feed.close();
-    this.publication.stop(keepalive);
+    this.publication?.stop(keepalive);
     for (const tile of this.tiles.values()) tile.close(keepalive);
     this.tiles.clear();
     this.bank.close();
-    this.aside.close();
+    this.aside?.close();
     this.resize.disconnect();
     this.unsay(this.bannerOf);
     stopMedia(this.entry.stream);
@@ -131,7 +140,8 @@ export class Call {
   private reconcileTiles(): void {
     const { name, room } = this.entry;
     const others = this.feed.roster.list().filter((each) => each !== name);
-    const wanted = this.feed.roster.has(name) && (others.length === 0 || this.selfView) ? [...others, name] : others;
+    const blind = invitation()?.watch === false;
+    const wanted = blind ? [] : this.feed.roster.has(name) && (others.length === 0 || this.selfView) ? [...others, name] : others;
     for (const [each, tile] of this.tiles) {
       if (wanted.includes(each)) continue;
       tile.close();
@@ -145,10 +155,19 @@ export class Call {
       added.push(tile);
       this.stage.append(tile.element);
     }
-    this.bank.offer([...others, ...(this.feed.roster.has(name) ? [name] : [])]);
-    byId("call-count").textContent = others.length === 0 ? "You are alone here" : `${others.length + 1} in the call`;
+    // by invitation, one sees one's own only
+    const all = invitation()?.admin ?? true;
+    this.bank.offer([...(all ? others : []), ...(this.feed.roster.has(name) ? [name] : [])]);
+    this.count(others.length);
     this.arrange();
     for (const tile of added) tile.begin();
+  }
+
+  private count(others: number): void {
+    let words = others === 0 ? "You are alone here" : `${others + 1} in the call`;
+    if (invitation()?.watch === false) words += ". You are seen and heard; watching is not in your invitation";
+    if (!this.publication) words = others === 0 ? "Nobody is here yet" : `${others} in the call, you watch`;
+    byId("call-count").textContent = words;
   }
 
   private arrange(): void {
@@ -163,7 +182,9 @@ export class Call {
     if (state.kind === "live") this.unsay("publish");
     if (state.kind === "lost") this.say("publish", `${state.words} Joining again…`);
     if (state.kind === "refused") {
-      this.say("publish", state.words, "Try again", () => this.publication.connect());
+      // an invitation is for one name; without, another can be chosen
+      if (state.nameTaken && !invitation()) return this.leave(`${state.words} Choose another.`);
+      this.say("publish", state.words, "Try again", () => this.publication?.connect());
     }
   }
 
@@ -174,6 +195,7 @@ export class Call {
   }
 
   private say(from: NonNullable<Call["bannerOf"]>, words: string, action?: string, act?: () => void): void {
+    if (this.bannerOf === "refused") return; // nothing else matters any more
     const [text, button] = [...this.banner.children] as [HTMLElement, HTMLButtonElement];
     this.bannerOf = from;
     text.textContent = words;
@@ -190,22 +212,5 @@ export class Call {
     if (this.bannerOf !== from) return;
     this.bannerOf = null;
     this.banner.hidden = true;
-  }
-
-  private inviteButton(): void {
-    const text = el("span", {}, ["Copy link"]);
-    const button = byId("invite");
-    button.replaceChildren(icon("link"), text);
-    button.setAttribute("aria-label", "Copy the link to this room");
-    button.onclick = async () => {
-      const link = `${location.origin}/?room=${this.entry.room}`;
-      try {
-        await navigator.clipboard.writeText(link);
-        text.textContent = "Copied";
-        setTimeout(() => (text.textContent = "Copy link"), 1500);
-      } catch {
-        prompt("The link to this room:", link);
-      }
-    };
   }
 }

@@ -2,6 +2,7 @@ import { mediaProblem, openMedia, QUALITIES, type DeviceChoice, type Quality } f
 import { el, segmented } from "./dom";
 import { icon, type IconName } from "./icons";
 import type { Entry } from "./lobby";
+import { mayHavePhotos } from "./photos";
 
 export interface ControlHandlers {
   /** The tracks of this stream are sent from now on. */
@@ -36,7 +37,9 @@ export class ControlBar {
     const leave = button("leave", "Leave", "Leave the call");
     leave.classList.add("leave");
     leave.addEventListener("click", () => handlers.onLeave());
-    this.buttons = [this.mute("audio"), this.mute("video"), self, photos, settings, leave];
+    // who only watches sends nothing that could be muted, shown or chosen
+    this.buttons = entry.stream ? [this.mute("audio"), this.mute("video"), self, photos, settings, leave] : [leave];
+    photos.hidden = !mayHavePhotos();
   }
 
   close(): void {
@@ -58,7 +61,7 @@ export class ControlBar {
     };
     toggle.addEventListener("click", () => {
       this.enabled[kind] = !this.enabled[kind];
-      this.apply(this.entry.stream);
+      this.apply();
       show();
     });
     show();
@@ -66,15 +69,15 @@ export class ControlBar {
   }
 
   /** A muted camera sends black, a muted microphone silence; both tracks stay alive. */
-  private apply(stream: MediaStream): void {
-    for (const track of stream.getTracks()) track.enabled = this.enabled[track.kind as "audio" | "video"];
+  private apply(): void {
+    for (const track of this.entry.stream?.getTracks() ?? []) track.enabled = this.enabled[track.kind as "audio" | "video"];
   }
 
   private async openDialog(): Promise<void> {
     const devices = await navigator.mediaDevices.enumerateDevices();
     const { choice } = this.entry;
     const select = (kind: MediaDeviceKind, key: "camera" | "microphone", label: string): HTMLElement[] => {
-      const used = this.entry.stream.getTracks().find((track) => kind.startsWith(track.kind))?.getSettings().deviceId;
+      const used = this.entry.stream?.getTracks().find((track) => kind.startsWith(track.kind))?.getSettings().deviceId;
       const options = devices
         .filter((device) => device.kind === kind)
         .map((device) => el("option", { value: device.deviceId }, [device.label || "Device"]));
@@ -104,6 +107,7 @@ export class ControlBar {
 
   private async change(change: Partial<DeviceChoice>): Promise<void> {
     const before = this.entry.stream;
+    if (!before) return;
     const choice = { ...this.entry.choice, ...change };
     // the old camera is closed first: many cannot be opened twice, or not at another size
     before.getTracks().forEach((track) => track.stop());
@@ -115,7 +119,7 @@ export class ControlBar {
       this.message.textContent = mediaProblem(error);
       this.entry.stream = await openMedia(this.entry.choice).catch(() => before);
     }
-    this.apply(this.entry.stream);
+    this.apply();
     await this.handlers.onMedia(this.entry.stream);
   }
 }

@@ -1,3 +1,6 @@
+import { EventSource } from "eventsource";
+import { accessOf, invitation, type Access } from "./access";
+
 /** An HTTP answer that is an error; the message is the RFC 9457 problem body's detail where there is one. */
 export class HttpError extends Error {
   constructor(
@@ -5,38 +8,93 @@ export class HttpError extends Error {
     message: string,
     /** The problem body, with whatever members it has. */
     readonly problem: Readonly<Record<string, unknown>> = {},
+    /** Seconds that the server asks to wait (Retry-After); null where it does not. */
+    readonly retryAfter: number | null = null,
   ) {
     super(message);
     this.name = "HttpError";
+  }
+
+  /** Whether the invitation, or its absence, is the reason: asking again would change nothing. */
+  get isForGood(): boolean {
+    return this.status === 401 || this.status === 403;
   }
 }
 
 export async function errorOf(response: Response): Promise<HttpError> {
   const fallback = `The server answered ${response.status} ${response.statusText}`.trim();
+  const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
+  const retryAfter = seconds >= 0 ? seconds : null;
   if ((response.headers.get("Content-Type") ?? "").includes("json")) {
     try {
       const problem = (await response.json()) as Record<string, unknown> | null;
       const words = problem?.detail ?? problem?.title;
-      return new HttpError(response.status, typeof words === "string" && words ? words : fallback, problem ?? {});
+      const message = typeof words === "string" && words ? words : fallback;
+      return new HttpError(response.status, message, problem ?? {}, retryAfter);
     } catch {
       // a broken body says no more than the status line
     }
   }
-  return new HttpError(response.status, fallback);
+  return new HttpError(response.status, fallback, {}, retryAfter);
+}
+
+/** fetch with the invitation's token, which goes to this page's own server only. Every request of the page is made here. */
+export function request(url: string, init: RequestInit = {}): Promise<Response> {
+  const token = invitation()?.token;
+  if (token === undefined || new URL(url, location.href).origin !== location.origin) return fetch(url, init);
+  const headers = { ...(init.headers as Record<string, string> | undefined), Authorization: `Bearer ${token}` };
+  return fetch(url, { ...init, headers });
 }
 
 /** A JSON answer; throws HttpError for an error status. */
 export async function getJson<T>(url: string, init?: RequestInit): Promise<T> {
-  const response = await fetch(url, init);
+  const response = await request(url, init);
   if (!response.ok) throw await errorOf(response);
   return (await response.json()) as T;
 }
 
+/** What the relay asks of everyone who comes; a relay that does not tell asks nothing. */
+export async function fetchAccess(): Promise<Access> {
+  return accessOf(await getJson<Record<string, unknown>>("/api/access").catch(() => null));
+}
+
+/**
+ * Server-sent events. The browser's own EventSource cannot send a token. `onRefused` hears of an answer that is an
+ * error, before the source's `error` event.
+ */
+export function eventSource(url: string, onRefused: (error: HttpError) => void): EventSource {
+  return new EventSource(url, {
+    fetch: async (input, init) => {
+      const response = await request(String(input), init as RequestInit);
+      if (!response.ok) onRefused(await errorOf(response.clone()));
+      return response;
+    },
+  });
+}
+
 /** What went wrong, in words that a person can act on. */
 export function inWords(error: unknown): string {
-  if (error instanceof HttpError) return error.message;
+  if (error instanceof HttpError) return refusalInWords(error);
   // fetch rejects with a TypeError when there is no answer at all
   if (error instanceof TypeError) return "The server cannot be reached.";
   if (error instanceof Error && error.message) return error.message;
   return String(error);
+}
+
+function refusalInWords({ status, message, problem }: HttpError): string {
+  const told = typeof problem.detail === "string" && problem.detail !== "";
+  switch (status) {
+    case 401:
+      return invitation()
+        ? "Your invitation has expired or does not count here any more. Ask for a new link."
+        : "This relay lets in by invitation only. Open the link that you were sent.";
+    case 403:
+      return told && !invitation() ? message : `Your invitation does not allow this.${told ? ` ${message}` : ""}`;
+    case 429:
+      return told ? message : "That was too often in a short time: wait a moment.";
+    case 503:
+      return told ? message : "The relay has no room for this now.";
+    default:
+      return message;
+  }
 }

@@ -1,35 +1,48 @@
+import { invitation, withInvitation, type Access } from "./access";
 import { QUALITIES, mediaProblem, openMedia, stopMedia, type DeviceChoice, type Quality } from "./devices";
 import { byId, el, segmented } from "./dom";
+import { icon } from "./icons";
 import { LevelMeter } from "./level";
 import { nameProblem } from "./names";
-import type { PhotoDialog } from "./photos";
+import { mayHavePhotos, type PhotoDialog } from "./photos";
 
 export interface Entry {
   room: string;
   name: string;
   /** Whose photos the link asks for, besides one's own. */
   persons: readonly string[];
-  stream: MediaStream;
+  /** null for one who only watches. */
+  stream: MediaStream | null;
   choice: DeviceChoice;
 }
 
 const REMEMBERED = "hime.lobby";
+const OFF = "Camera and microphone are off.";
 
-/** Before the call: names, devices, a look at oneself. */
+/** Before the call: names, devices, a look at oneself. Camera and microphone are opened by a click alone. */
 export class Lobby {
+  private readonly element = byId("lobby");
   private readonly room = byId<HTMLInputElement>("room");
   private readonly name = byId<HTMLInputElement>("name");
   private readonly camera = byId<HTMLSelectElement>("camera");
   private readonly microphone = byId<HTMLSelectElement>("microphone");
   private readonly preview = byId<HTMLVideoElement>("preview");
   private readonly note = byId("preview-note");
+  private readonly words = byId("preview-words");
+  private readonly turnOn = byId<HTMLButtonElement>("turn-on");
+  private readonly turnOff = byId<HTMLButtonElement>("turn-off");
+  private readonly submit = byId<HTMLButtonElement>("join");
   private readonly message = byId("join-message");
   private readonly meter = new LevelMeter(byId("level"));
   private readonly choice: DeviceChoice = { camera: "", microphone: "", quality: "medium" };
+  private readonly watchOnly = invitation()?.publish === false;
   private stream: MediaStream | null = null;
+  /** Counts what was asked of the camera: an answer that comes after the next question is closed again. */
+  private asked = 0;
 
   constructor(
     private readonly given: { room: string; name: string; persons: readonly string[] },
+    access: Access,
     photos: PhotoDialog,
     private readonly onJoin: (entry: Entry) => void,
   ) {
@@ -37,8 +50,13 @@ export class Lobby {
     this.choice.camera = remembered.camera ?? "";
     this.choice.microphone = remembered.microphone ?? "";
     if (remembered.quality && remembered.quality in QUALITIES) this.choice.quality = remembered.quality;
-    this.room.value = given.room || remembered.room || "";
-    this.name.value = given.name || remembered.name || "";
+    const invited = invitation();
+    this.room.value = invited?.room ?? (given.room || remembered.room || "");
+    this.name.value = invited?.name ?? (given.name || remembered.name || "");
+    this.room.readOnly = this.name.readOnly = invited !== null;
+    byId("invited-hint").hidden = invited === null;
+    byId<HTMLAnchorElement>("lobby-dashboard").href = withInvitation("/dashboard");
+    byId("lobby-dashboard").hidden = access.tokens && !invited;
     const qualities = Object.entries(QUALITIES).map(([value, { text, width, height }]) => ({
       value: value as Quality,
       text,
@@ -49,64 +67,115 @@ export class Lobby {
     );
     this.camera.addEventListener("change", () => this.choose({ camera: this.camera.value }));
     this.microphone.addEventListener("change", () => this.choose({ microphone: this.microphone.value }));
+    this.turnOn.prepend(icon("camera"));
+    this.turnOn.addEventListener("click", () => void this.start());
+    this.turnOff.append(icon("cameraOff"));
+    this.turnOff.addEventListener("click", () => {
+      this.stop();
+      this.turnOn.focus();
+    });
     byId("join-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.join();
+      void this.join();
     });
+    byId("lobby-photos").hidden = !mayHavePhotos();
     byId("lobby-photos").addEventListener("click", () => photos.open(this.name.value.trim()));
+    byId("more").addEventListener("click", () => this.shorten(false));
+    if (this.watchOnly) this.element.classList.add("watch-only");
   }
 
-  async open(): Promise<void> {
-    byId("lobby").hidden = false;
-    this.say("");
-    (this.room.value ? (this.name.value ? byId("join") : this.name) : this.room).focus();
-    await this.restart();
+  /** With `words` that say why one is here again. `ready`: the link names everything, and one click joins. */
+  open(words = "", ready = false): void {
+    this.element.hidden = false;
+    this.say(words);
+    this.stop();
+    this.shorten(ready && this.problem() === null);
+    const first = this.room.value ? (this.name.value && !words ? this.submit : this.name) : this.room;
+    first.focus();
   }
 
-  /** Hands the running camera over to the call; says what is missing otherwise. */
-  join(): void {
+  /** Nobody is let in here; the words say why. */
+  close(words: string): void {
+    this.element.hidden = false;
+    this.element.classList.add("closed");
+    byId("closed-words").textContent = words;
+  }
+
+  private problem(): string | null {
+    return nameProblem(this.room.value.trim(), "The room") ?? nameProblem(this.name.value.trim(), "Your name");
+  }
+
+  /** Hands the camera over to the call, opened first where it is not yet; says what is missing otherwise. */
+  private async join(): Promise<void> {
     const room = this.room.value.trim();
     const name = this.name.value.trim();
-    const problem = nameProblem(room, "The room") ?? nameProblem(name, "Your name");
+    const problem = this.problem();
+    this.say(problem ?? "");
     if (problem) {
-      this.say(problem);
       (nameProblem(room, "") ? this.room : this.name).focus();
       return;
     }
-    if (!this.stream) {
-      void this.restart();
-      return;
+    if (!this.watchOnly && !this.stream) {
+      this.submit.disabled = true;
+      await this.start();
+      this.submit.disabled = false;
+      if (!this.stream) return;
     }
     localStorage.setItem(REMEMBERED, JSON.stringify({ ...this.choice, name, room }));
     const stream = this.stream;
     this.stream = null;
     this.preview.srcObject = null;
     this.meter.stop();
-    this.onJoin({ room, name, persons: this.given.persons, stream, choice: { ...this.choice } });
+    const allowed = invitation()?.persons;
+    const persons = this.given.persons.filter((person) => !allowed || person === name || allowed.includes(person));
+    this.onJoin({ room, name, persons, stream, choice: { ...this.choice } });
   }
 
   private choose(change: Partial<DeviceChoice>): void {
     Object.assign(this.choice, change);
-    void this.restart();
+    if (this.turnOn.hidden) void this.start(); // it is on, or about to be
   }
 
-  private async restart(): Promise<void> {
-    stopMedia(this.stream);
-    this.stream = null;
-    this.meter.stop();
-    this.note.hidden = false;
-    this.note.textContent = "Opening camera and microphone…";
+  private async start(): Promise<void> {
+    this.stop();
+    const asked = this.asked;
+    this.turnOn.hidden = true;
+    this.words.textContent = "Opening camera and microphone…";
+    let stream: MediaStream;
     try {
-      this.stream = await openMedia(this.choice);
+      stream = await openMedia(this.choice);
     } catch (error) {
-      this.note.textContent = mediaProblem(error);
+      if (asked !== this.asked) return;
+      this.words.textContent = mediaProblem(error);
+      this.turnOn.hidden = false;
       return;
     }
+    if (asked !== this.asked) return stopMedia(stream);
+    this.stream = stream;
     this.say("");
     this.note.hidden = true;
-    this.preview.srcObject = this.stream;
-    this.meter.start(this.stream);
+    this.turnOff.hidden = false;
+    this.preview.srcObject = stream;
+    this.meter.start(stream);
     await this.listDevices();
+  }
+
+  private stop(): void {
+    this.asked += 1;
+    stopMedia(this.stream);
+    this.stream = null;
+    this.preview.srcObject = null;
+    this.meter.stop();
+    this.note.hidden = this.turnOn.hidden = false;
+    this.turnOff.hidden = true;
+    this.words.textContent = OFF;
+    byId("devices").hidden = true;
+  }
+
+  /** Shows one button to join with, or the whole form. */
+  private shorten(short: boolean): void {
+    this.element.classList.toggle("short", short);
+    this.submit.textContent = short ? `Join ${this.room.value} as ${this.name.value}` : "Join";
   }
 
   private async listDevices(): Promise<void> {
@@ -120,6 +189,7 @@ export class Lobby {
     };
     fill(this.camera, "videoinput", this.stream?.getVideoTracks()[0]);
     fill(this.microphone, "audioinput", this.stream?.getAudioTracks()[0]);
+    byId("devices").hidden = this.stream === null;
   }
 
   private say(words: string): void {

@@ -1,29 +1,39 @@
+import { invitation, takeInvitation } from "./access";
 import { Call } from "./call";
 import { byId } from "./dom";
+import { fetchAccess } from "./http";
 import { Lobby } from "./lobby";
 import { PhotoDialog } from "./photos";
 
 /** The page: first the lobby, then the call, then the lobby again. */
+const whole = takeInvitation();
 const query = new URLSearchParams(location.search);
 let call: Call | null = null;
+
+// a link that differs in its token alone loads no page by itself
+addEventListener("hashchange", () => {
+  if (new URLSearchParams(location.hash.slice(1)).has("token")) location.reload();
+});
 
 const photos = new PhotoDialog(() => call?.personChanged());
 document.body.append(photos.element);
 
+const access = await fetchAccess();
 const given = { room: query.get("room") ?? "", name: query.get("name") ?? "", persons: query.getAll("person") };
-const lobby = new Lobby(given, photos, (entry) => {
+const lobby = new Lobby(given, access, photos, (entry) => {
   byId("lobby").hidden = true;
   byId("call").hidden = false;
   const persons = entry.persons.map((person) => ["person", person]);
   history.replaceState(null, "", `/?${new URLSearchParams([["room", entry.room], ["name", entry.name], ...persons])}`);
-  call = new Call(entry, photos, () => {
+  call = new Call(entry, access, photos, (words) => {
     call = null;
     byId("call").hidden = true;
-    void lobby.open();
+    lobby.open(words);
   });
 });
+if (access.openToAll) for (const each of document.querySelectorAll<HTMLElement>(".open-to-all")) each.hidden = false;
 
-const autojoin = query.get("autojoin") === "1";
-void lobby.open().then(() => {
-  if (autojoin) lobby.join();
-});
+if (!whole) lobby.close("The invitation link is damaged. Copy it whole, to its last character, or ask for a new one.");
+else if (access.tokens && !invitation()) {
+  lobby.close("This relay lets in by invitation only. Open the invitation link that you were sent.");
+} else lobby.open("", query.get("autojoin") === "1");

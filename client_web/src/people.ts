@@ -1,4 +1,4 @@
-import { HttpError, errorOf, getJson } from "./http";
+import { HttpError, errorOf, getJson, request } from "./http";
 
 export interface Photo {
   id: string;
@@ -17,13 +17,18 @@ interface PhotoList {
 
 const base = (person: string): string => `/api/people/${person}/exemplars`;
 
-export function photoUrl(person: string, id: string): string {
-  return `${base(person)}/${id}`;
+const photoUrl = (person: string, id: string): string => `${base(person)}/${id}`;
+
+/** The photo itself. */
+export async function fetchPhoto(person: string, id: string): Promise<Blob> {
+  const response = await request(photoUrl(person, id));
+  if (!response.ok) throw await errorOf(response);
+  return response.blob();
 }
 
 /** The photos registered for a person; none for someone unknown. */
 export async function listPhotos(person: string): Promise<Photo[]> {
-  const response = await fetch(base(person));
+  const response = await request(base(person));
   if (response.status === 404) return [];
   if (!response.ok) throw await errorOf(response);
   return ((await response.json()) as PhotoList).exemplars;
@@ -56,6 +61,6 @@ export async function deletePerson(person: string): Promise<void> {
 }
 
 async function remove(url: string): Promise<void> {
-  const response = await fetch(url, { method: "DELETE" });
+  const response = await request(url, { method: "DELETE" });
   if (!response.ok && response.status !== 404) throw await errorOf(response);
 }

@@ -1,14 +1,23 @@
+import { invitation } from "./access";
 import { el } from "./dom";
 import { inWords } from "./http";
 import { icon } from "./icons";
 import { nameProblem } from "./names";
-import { deletePerson, deletePhoto, listPhotos, photoUrl, registerPhotos, type Photo } from "./people";
+import { deletePerson, deletePhoto, fetchPhoto, listPhotos, registerPhotos, type Photo } from "./people";
+import { Pictures } from "./pictures";
 
 const STORED = "hime.person";
 
-/** Under which name this browser's user registered photos; null when none were. */
+/** Under which name this browser's user registered photos; null when none were, or not under the invited name. */
 export function registeredPerson(): string | null {
-  return localStorage.getItem(STORED);
+  const stored = localStorage.getItem(STORED);
+  const invited = invitation();
+  return invited && (invited.guest || invited.name !== stored) ? null : stored;
+}
+
+/** Whether the user may register photos at all. */
+export function mayHavePhotos(): boolean {
+  return invitation()?.guest !== true;
 }
 
 /** The dialog that registers, shows and deletes photos of oneself. `onChange` hears the person or null. */
@@ -21,6 +30,7 @@ export class PhotoDialog {
   private readonly send = el("button", { type: "submit", class: "primary" }, ["Register"]);
   private readonly message = el("p", { class: "message", role: "status" });
   private readonly list = el("ul", { class: "photos" });
+  private readonly pictures = new Pictures();
   private readonly erase = el("button", { type: "button", class: "danger" }, ["Delete everything"]);
 
   constructor(private readonly onChange: (person: string | null) => void) {
@@ -45,6 +55,10 @@ export class PhotoDialog {
       event.preventDefault();
       void this.register();
     });
+    this.element.addEventListener("close", () => {
+      this.list.replaceChildren();
+      this.pictures.clear();
+    });
     this.person.addEventListener("change", () => void this.refresh());
     this.erase.addEventListener("click", () => void this.eraseAll());
     this.element.append(
@@ -62,6 +76,9 @@ export class PhotoDialog {
   open(suggestion: string): void {
     this.person.value = registeredPerson() ?? this.person.value ?? "";
     if (!this.person.value) this.person.value = suggestion;
+    const invited = invitation();
+    if (invited) this.person.value = invited.name;
+    this.person.readOnly = invited !== null;
     this.say("");
     this.element.showModal();
     void this.refresh();
@@ -107,6 +124,7 @@ export class PhotoDialog {
     } catch (error) {
       return this.say(inWords(error), true);
     }
+    this.pictures.clear();
     this.list.replaceChildren(...photos.map((photo) => this.item(person, photo)));
     this.erase.hidden = photos.length === 0;
     this.remember(photos.length > 0 ? person : null);
@@ -117,8 +135,10 @@ export class PhotoDialog {
       icon("bin"),
     ]);
     button.addEventListener("click", () => void this.change(() => deletePhoto(person, photo.id), "The photo is deleted."));
+    const picture = el("img", { alt: "A registered photo of you" });
+    void this.pictures.show(picture, fetchPhoto(person, photo.id));
     return el("li", {}, [
-      el("img", { src: photoUrl(person, photo.id), alt: "A registered photo of you", loading: "lazy" }),
+      picture,
       el("span", {}, [photo.expires_at ? `until ${new Date(photo.expires_at).toLocaleDateString()}` : ""]),
       button,
     ]);

@@ -8,7 +8,7 @@ export type PublishState =
   /** Tries again by itself. */
   | { kind: "lost"; words: string }
   /** Trying again would not help: another client uses the name, or the server refuses. */
-  | { kind: "refused"; words: string };
+  | { kind: "refused"; words: string; nameTaken?: boolean };
 
 /**
  * Time between a loss and the next attempt. ICE may find a path again by itself meanwhile, and fresh statistics
@@ -57,9 +57,12 @@ export class Publication {
     this.onState({ kind: "connecting" });
     client.start().catch((error: unknown) => {
       if (client !== this.client || this.stopped) return;
-      const refused = error instanceof HttpError && error.status >= 400 && error.status < 500;
-      if (refused) this.onState({ kind: "refused", words: inWords(error) });
-      else this.retry(inWords(error));
+      const status = error instanceof HttpError ? error.status : 0;
+      const refused = status >= 400 && status < 500 && status !== 429;
+      const nameTaken = status === 409;
+      const words = nameTaken ? "Somebody else in this room has this name." : inWords(error);
+      if (refused) this.onState({ kind: "refused", words, nameTaken });
+      else this.retry(words, error instanceof HttpError ? error.retryAfter : null);
     });
   }
 
@@ -80,10 +83,10 @@ export class Publication {
     this.client = null;
   }
 
-  private retry(words: string): void {
+  private retry(words: string, seconds: number | null): void {
     clearTimeout(this.timer);
     this.onState({ kind: "lost", words });
-    this.timer = setTimeout(() => this.connect(), backoffMs(this.attempt++));
+    this.timer = setTimeout(() => this.connect(), Math.max(backoffMs(this.attempt++), 1000 * (seconds ?? 0)));
   }
 
   private lost(words: string): void {

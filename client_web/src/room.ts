@@ -1,3 +1,6 @@
+import type { EventSource } from "eventsource";
+import { eventSource, inWords, type HttpError } from "./http";
+
 export interface ParticipantStats {
   fps_in: number;
   fps_out: number;
@@ -57,6 +60,8 @@ export interface RoomHandlers {
   onRoster: (joined: string[], left: string[]) => void;
   onStats: (stats: RoomStats) => void;
   onOnline: (online: boolean) => void;
+  /** The relay does not let in, and would not at another try. */
+  onRefused: (words: string) => void;
 }
 
 /** Statistics come each second; a stream silent for this long is dead, whatever the socket says. */
@@ -70,6 +75,7 @@ const RETRY_MS = 1000;
 export class RoomFeed {
   readonly roster: Roster;
   private source: EventSource | null = null;
+  private refusal: HttpError | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
@@ -88,12 +94,13 @@ export class RoomFeed {
 
   private open(): void {
     this.close();
-    const source = new EventSource(`/api/rooms/${this.room}/events`);
+    this.refusal = null;
+    const source = eventSource(`/api/rooms/${this.room}/events`, (error) => (this.refusal = error));
     this.source = source;
     const on = (event: string, handle: (data: unknown) => void): void =>
       source.addEventListener(event, (message) => {
         this.heard();
-        handle(JSON.parse((message as MessageEvent<string>).data));
+        handle(JSON.parse(message.data as string));
       });
     on("joined", (data) => this.roster.join((data as { participant: string }).participant));
     on("left", (data) => this.roster.leave((data as { participant: string }).participant));
@@ -118,7 +125,8 @@ export class RoomFeed {
   private lost(): void {
     if (!this.source) return;
     this.close();
+    if (this.refusal?.isForGood) return this.handlers.onRefused(inWords(this.refusal));
     this.handlers.onOnline(false);
-    this.timer = setTimeout(() => this.open(), RETRY_MS);
+    this.timer = setTimeout(() => this.open(), Math.max(RETRY_MS, 1000 * (this.refusal?.retryAfter ?? 0)));
   }
 }

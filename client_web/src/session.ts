@@ -1,4 +1,4 @@
-import { errorOf } from "./http";
+import { errorOf, request } from "./http";
 
 /** As the server last told by Link headers (RFC 9725 section 4.6); the first connection goes without. */
 let iceServers: RTCIceServer[] = [];
@@ -40,7 +40,7 @@ export class HttpSession {
       const offer = this.pc.localDescription;
       if (!offer) throw new Error("The connection was closed.");
       this.trickling = this.pc.iceGatheringState !== "complete";
-      const response = await fetch(this.endpoint, {
+      const response = await request(this.endpoint, {
         method: "POST",
         headers: { "Content-Type": "application/sdp" },
         body: offer.sdp,
@@ -72,7 +72,7 @@ export class HttpSession {
     const url = this.url;
     this.url = null;
     // a DELETE that finds nobody leaves nothing to undo: the server's own timeout ends the session
-    if (url) await fetch(url, { method: "DELETE", keepalive }).catch(() => undefined);
+    if (url) await request(url, { method: "DELETE", keepalive }).catch(() => undefined);
   }
 
   private async trickle(): Promise<void> {
@@ -81,7 +81,7 @@ export class HttpSession {
     const headers: Record<string, string> = { "Content-Type": "application/trickle-ice-sdpfrag" };
     if (this.etag) headers["If-Match"] = this.etag;
     const body = sdpFragment(this.pc.localDescription?.sdp ?? "", candidates);
-    const response = await fetch(this.url, { method: "PATCH", headers, body }).catch(() => null);
+    const response = await request(this.url, { method: "PATCH", headers, body }).catch(() => null);
     // servers without trickle answer 405 or 501: the first candidates must do
     if (!response?.ok) this.trickling = false;
   }
@@ -126,6 +126,8 @@ export function iceServersOf(header: string): RTCIceServer[] {
     const given = new Map(values.map(([, key, quoted, bare]) => [key!.toLowerCase(), quoted ?? bare!]));
     if (given.get("rel") !== "ice-server") continue;
     const [username, credential] = [given.get("username"), given.get("credential")];
+    // browsers make no connection at all where a TURN server is named without credentials
+    if (username === undefined && /^turns?:/.test(url!)) continue;
     servers.push({ urls: url!, ...(username !== undefined ? { username, credential: credential ?? "" } : {}) });
   }
   return servers;

@@ -83,8 +83,8 @@ export class Watch {
     video.addEventListener("loadeddata", () => this.arrived(client, video, wanted.view), { once: true });
     this.timer = setTimeout(() => this.lost(client, "No picture arrives."), FIRST_FRAME_MS);
     client.start().catch((error: unknown) => {
-      const gone = error instanceof HttpError && error.status === 404;
-      this.lost(client, gone ? "Waiting for the picture." : inWords(error));
+      const refusal = error instanceof HttpError ? error : null;
+      this.lost(client, refusal?.status === 404 ? "Waiting for the picture." : inWords(error), refusal);
     });
   }
 
@@ -100,7 +100,7 @@ export class Watch {
     void before?.close();
   }
 
-  private lost(client: WhepClient, words: string): void {
+  private lost(client: WhepClient, words: string, refusal: HttpError | null = null): void {
     if (this.stopped || (client !== this.pending && client !== this.shown)) return;
     void client.close();
     if (client === this.shown) this.shown = null;
@@ -108,6 +108,7 @@ export class Watch {
     this.handlers.onTrouble(words);
     if (this.pending) return;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.connect(), backoffMs(this.attempt++));
+    if (refusal?.isForGood) return;
+    this.timer = setTimeout(() => this.connect(), Math.max(backoffMs(this.attempt++), 1000 * (refusal?.retryAfter ?? 0)));
   }
 }

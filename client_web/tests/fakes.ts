@@ -96,12 +96,16 @@ export class FakeMediaStream {
   }
 }
 
-/** Server-sent events by hand. */
+/** Server-sent events by hand, in the place of the package `eventsource`. */
 export class FakeEventSource extends EventTarget {
   static made: FakeEventSource[] = [];
   closed = false;
 
-  constructor(readonly url: string) {
+  /** `init.fetch`: what the real one would ask with. */
+  constructor(
+    readonly url: string,
+    readonly init: { fetch: (input: string, init: RequestInit) => Promise<Response> },
+  ) {
     super();
     FakeEventSource.made.push(this);
   }
@@ -156,7 +160,6 @@ export function stubBrowser(): void {
   FakePeerConnection.made = [];
   FakeEventSource.made = [];
   vi.stubGlobal("RTCPeerConnection", FakePeerConnection);
-  vi.stubGlobal("EventSource", FakeEventSource);
   vi.stubGlobal("MediaStream", FakeMediaStream);
   vi.stubGlobal("RTCRtpSender", { getCapabilities: () => ({ codecs: CODECS, headerExtensions: [] }) });
   vi.stubGlobal("RTCRtpReceiver", { getCapabilities: () => ({ codecs: CODECS, headerExtensions: [] }) });

@@ -40,6 +40,16 @@ describe("Publication", () => {
     expect(last().kind).toBe("live");
   });
 
+  it("comes again when the relay says that there may be room", async () => {
+    fakeFetch(() => new Response(null, { status: 503, headers: { "Retry-After": "20" } }));
+    publish();
+    await vi.advanceTimersByTimeAsync(19_000);
+    expect(last()).toEqual({ kind: "lost", words: "The relay has no room for this now." });
+    expect(FakePeerConnection.made).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(1_500);
+    expect(FakePeerConnection.made).toHaveLength(2);
+  });
+
   it("lets ICE find its way back", async () => {
     publish();
     await vi.advanceTimersByTimeAsync(0);
@@ -79,6 +89,6 @@ describe("Publication", () => {
     publish();
     await vi.advanceTimersByTimeAsync(20000);
     expect(FakePeerConnection.made).toHaveLength(1);
-    expect(last()).toEqual({ kind: "refused", words: "The name belongs to somebody else." });
+    expect(last()).toEqual({ kind: "refused", words: "Somebody else in this room has this name.", nameTaken: true });
   });
 });

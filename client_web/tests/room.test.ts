@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { RoomFeed, Roster, pictureState, type ParticipantStats, type RoomStats } from "../src/room";
-import { FakeEventSource, stubBrowser } from "./fakes";
+import { FakeEventSource, fakeFetch, problem, stubBrowser } from "./fakes";
+
+vi.mock("eventsource", async () => ({ EventSource: (await import("./fakes")).FakeEventSource }));
 
 const stats = (...names: string[]): { participants: RoomStats } => ({
   participants: Object.fromEntries(
@@ -33,15 +35,17 @@ describe("RoomFeed", () => {
   const rosters: [string[], string[]][] = [];
   const online: boolean[] = [];
   const seen: RoomStats[] = [];
+  const refusals: string[] = [];
 
   beforeEach(() => {
     vi.useFakeTimers();
     stubBrowser();
-    rosters.length = online.length = seen.length = 0;
+    rosters.length = online.length = seen.length = refusals.length = 0;
     feed = new RoomFeed("den", {
       onRoster: (joined, left) => rosters.push([joined, left]),
       onStats: (each) => seen.push(each),
       onOnline: (each) => online.push(each),
+      onRefused: (words) => refusals.push(words),
     });
   });
   afterEach(() => {
@@ -95,6 +99,26 @@ describe("RoomFeed", () => {
     expect(online).toEqual([true]);
     await vi.advanceTimersByTimeAsync(1500);
     expect(online).toEqual([true, false]);
+  });
+
+  it("does not ask again where it is not let in, and says why", async () => {
+    fakeFetch(() => problem(401, "A token is needed."));
+    await FakeEventSource.last.init.fetch(FakeEventSource.last.url, {});
+    FakeEventSource.last.fail();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(FakeEventSource.made).toHaveLength(1);
+    expect(refusals).toEqual(["This relay lets in by invitation only. Open the link that you were sent."]);
+    expect(online).toEqual([]);
+  });
+
+  it("waits as long as it is asked to", async () => {
+    fakeFetch(() => new Response(null, { status: 429, headers: { "Retry-After": "7" } }));
+    await FakeEventSource.last.init.fetch(FakeEventSource.last.url, {});
+    FakeEventSource.last.fail();
+    await vi.advanceTimersByTimeAsync(6900);
+    expect(FakeEventSource.made).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(200);
+    expect(FakeEventSource.made).toHaveLength(2);
   });
 
   it("stays closed once closed", async () => {

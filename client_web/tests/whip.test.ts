@@ -166,6 +166,7 @@ describe("iceServersOf", () => {
       { urls: "stun:stun.test" },
       { urls: "turn:turn.test?transport=udp", username: "u,1", credential: "c;2" },
     ]);
+    expect(iceServersOf('<turn:turn.test>; rel="ice-server"')).toEqual([]); // a browser refuses it without credentials
     expect(iceServersOf("")).toEqual([]);
   });
 });

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from server.access.guards import GuardedRoute, PhotoOwner
 from server.exemplars.service import Examined, ExemplarService
 from server.exemplars.store import StoredPhoto
 from server.problems import Name, Problem, problem_docs
 
-router = APIRouter(prefix="/api/people/{person}", tags=["exemplars"])
+router = APIRouter(prefix="/api/people/{person}", tags=["exemplars"], route_class=GuardedRoute)
 
 
 class ExemplarInfo(BaseModel):
@@ -58,6 +59,7 @@ Service = Annotated[ExemplarService, Depends(service)]
 async def register(
     request: Request,
     person: Name,
+    caller: PhotoOwner,
     service: Service,
     photos: Annotated[list[UploadFile], File(description="JPEG, PNG or WebP")],
     consent: Annotated[str, Form(description="`true`: the person shown consents to this use")] = "",
@@ -90,7 +92,7 @@ async def register(
     response_model=Exemplars,
     responses=problem_docs(400, 503),
 )
-async def list_exemplars(person: Name, service: Service) -> Exemplars:
+async def list_exemplars(person: Name, caller: PhotoOwner, service: Service) -> Exemplars:
     return Exemplars(person=person, exemplars=[_stored(row) for row in await service.photos_of(person)])
 
 
@@ -100,7 +102,7 @@ async def list_exemplars(person: Name, service: Service) -> Exemplars:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, **problem_docs(400, 404, 503)},
 )
-async def exemplar(person: Name, id: Name, service: Service) -> Response:
+async def exemplar(person: Name, id: Name, caller: PhotoOwner, service: Service) -> Response:
     picture = await service.picture(person, id)
     if picture is None:
         raise _absent()
@@ -111,7 +113,7 @@ async def exemplar(person: Name, id: Name, service: Service) -> Response:
 @router.delete(
     "/exemplars/{id}", status_code=204, summary="Delete one photo everywhere", responses=problem_docs(400, 404, 503)
 )
-async def delete_exemplar(person: Name, id: Name, service: Service) -> None:
+async def delete_exemplar(person: Name, id: Name, caller: PhotoOwner, service: Service) -> None:
     if not await service.forget(person, id):
         raise _absent()
 
@@ -123,7 +125,7 @@ async def delete_exemplar(person: Name, id: Name, service: Service) -> None:
     description="Deletes photos, cached features and what running calls gathered. 204 also where nothing is known.",
     responses=problem_docs(400, 503),
 )
-async def delete_person(person: Name, service: Service) -> None:
+async def delete_person(person: Name, caller: PhotoOwner, service: Service) -> None:
     await service.forget_person(person)
 
 

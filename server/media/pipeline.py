@@ -51,7 +51,10 @@ class _InFlight:
 
 
 class VideoPipeline:
-    """Takes one stream's frames from any thread; every one counts once: enhanced, carried, passed or dropped."""
+    """Takes one stream's frames from any thread; every one counts once: enhanced, carried, passed or dropped.
+
+    Does nothing with them before start(), so that the people whom its enhancer knows may still be another pipeline's.
+    """
 
     def __init__(
         self,
@@ -85,6 +88,9 @@ class VideoPipeline:
             threading.Thread(target=self._front, name="video-front", daemon=True),
             threading.Thread(target=self._finish, name="video-finish", daemon=True),
         ]
+
+    def start(self) -> None:
+        """From here on, frames are looked at and shown; until then the newest one waits. Not after stop()."""
         for thread in self._threads:
             thread.start()
 
@@ -151,7 +157,8 @@ class VideoPipeline:
         """Ends the tracks and waits for the threads. Blocks: not for the event loop's thread."""
         self.stop()
         for thread in self._threads:
-            thread.join(timeout=5)
+            if thread.ident is not None:
+                thread.join(timeout=5)
         self.views.join()
         self._enhancer.close()
 

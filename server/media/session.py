@@ -40,12 +40,19 @@ log = logging.getLogger(__name__)
 class Session:
     """A peer connection that answers one offer. For one event loop's thread.
 
-    answer: the SDP answer; empty before, and where the session was closed while it was made. on_over: called once when
-    the connection fails or is closed by the peer.
+    answer: the SDP answer; empty before, and where the session was closed while it was made. subject: whose it is, who
+    alone may end it. on_over: called once when the connection fails or is closed by the peer.
     """
 
-    def __init__(self, network: Network, encoding: Encoding, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        network: Network,
+        encoding: Encoding,
+        clock: Callable[[], float] = time.monotonic,
+        subject: str = "",
+    ) -> None:
         self.id = secrets.token_urlsafe(16)
+        self.subject = subject
         self.answer = ""
         self.on_over: Callable[[], None] = lambda: None
         self._encoding = encoding

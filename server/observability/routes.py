@@ -14,9 +14,10 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 from sse_starlette import EventSourceResponse
 
+from server.access.guards import Anyone, GuardedRoute, Observer
 from server.observability.history import History
 
-router = APIRouter(tags=["observability"])
+router = APIRouter(tags=["observability"], route_class=GuardedRoute)
 
 EVENTS: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
 
@@ -97,14 +98,14 @@ async def readyz(request: Request) -> JSONResponse:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(request: Request) -> Response:
+async def metrics(request: Request, caller: Observer) -> Response:
     relay = request.app.state.relay
     relay.metrics.set_ready(not await relay.reasons())
     return Response(relay.metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get("/api/stats", summary="The last ten minutes, second by second, oldest first", response_model=Stats)
-async def stats(request: Request) -> JSONResponse:
+async def stats(request: Request, caller: Anyone) -> JSONResponse:
     return JSONResponse({"interval_s": 1, "points": request.app.state.relay.metrics.history.points()})
 
 
@@ -114,7 +115,7 @@ async def stats(request: Request) -> JSONResponse:
     response_class=EventSourceResponse,
     responses={200: {"content": EVENTS, "description": "Server-sent events whose data is a Point"}},
 )
-async def stats_events(request: Request) -> EventSourceResponse:
+async def stats_events(request: Request, caller: Anyone) -> EventSourceResponse:
     relay = request.app.state.relay
     return EventSourceResponse(_points(relay.metrics.history, relay.stopping), headers={"Cache-Control": "no-store"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypedDict
@@ -19,6 +20,8 @@ from server.media.session import Session
 from server.observability.metrics import Metrics
 from server.rooms.bank import Bank, bank_of
 
+log = logging.getLogger(__name__)
+
 STALLED = 0.5  # frames per second, below which a stream that was live is stalled
 
 
@@ -33,7 +36,10 @@ class ParticipantStats(TypedDict):
 
 
 class Participant:
-    """Lives from the answer to its offer until it leaves. people: who is known in its picture; they may outlive it."""
+    """Lives from the answer to its offer until it leaves. people: who is known in its picture; they may outlive it.
+
+    Between the answer and start(), it waits for its name: it takes media, and does nothing with it.
+    """
 
     def __init__(
         self,
@@ -44,8 +50,11 @@ class Participant:
         metrics: Metrics,
         encoding: Encoding,
         clock: Callable[[], float] = time.monotonic,
+        persons: Sequence[str] = (),
+        photos_of: Callable[[str], Sequence[Exemplar]] | None = None,
     ) -> None:
-        """enhancer: None without video. on_media may be set: called when the first frame or packet has come."""
+        """enhancer: None without video. persons: whose registered photos its stream uses; photos_of: reads them, not in
+        the event loop's thread. on_media may be set: called when the first frame or packet has come."""
         loop = asyncio.get_running_loop()
         self.on_media: Callable[[], None] = lambda: None
         self.name = name
@@ -54,7 +63,9 @@ class Participant:
         self.enhancer = enhancer
         self.watchers: dict[str, Session] = {}
         self.joined = False
+        self._persons, self._photos_of = persons, photos_of
         self._clock, self._began = clock, clock()
+        self._reading: asyncio.Task[None] | None = None
         self._deleted: set[str] | None = None  # while photos are being read: the ids of those that were deleted
         self._stopped = False
         self.video: VideoPipeline | None = None
@@ -79,6 +90,32 @@ class Participant:
         except BaseException:
             self.watchers.pop(session.id, None)
             raise
+
+    @property
+    def subject(self) -> str:
+        """Who publishes: nobody else takes its name."""
+        return self.session.subject
+
+    def start(self) -> None:
+        """The name is this participant's now, and the people are its own to work on."""
+        self._began = self._clock()
+        self.people.expect_only(self._persons)
+        if self.video is not None:
+            self.video.start()
+            if self._persons and self._photos_of is not None:
+                self._reading = asyncio.create_task(self._add_all_photos(self._photos_of))
+
+    async def photos_added(self) -> None:
+        """Waits until the registered photos are there; at once where there are none."""
+        if self._reading is not None:
+            await asyncio.shield(self._reading)
+
+    async def _add_all_photos(self, read: Callable[[str], Sequence[Exemplar]]) -> None:
+        for person in self._persons:
+            try:
+                await self.add_photos(person, read)
+            except Exception:
+                log.exception("a stream starts without its registered photos")
 
     async def add_photos(self, person: str, read: Callable[[str], Sequence[Exemplar]]) -> None:
         """What the person's stream starts with, less what has been deleted while it was being read."""

@@ -10,13 +10,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from hime_core.people.people import People
-from server.media.session import Session
+from server.media.session import CONNECT_TIMEOUT, Session
 from server.rooms.events import Event, Events
 from server.rooms.participant import Participant, ParticipantStats
 
+NEWCOMER_TIMEOUT = CONNECT_TIMEOUT  # seconds from the answer until the media of who is to take a name over has come
 MOST_REMEMBERED = 16  # participants of one room who have left; those who left first are forgotten first
 
 log = logging.getLogger(__name__)
+
+
+class NameTaken(Exception):
+    """Somebody else has the name."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Newcomer:
+    participant: Participant
+    came: float  # clock seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +38,9 @@ class _Remembered:
 
 class Room:
     """Used in the event loop's thread only.
+
+    Whoever comes to a name that is in use, and may have it, waits beside it until its media has come: until then the
+    one who has the name goes on untouched, and nothing tells of the other.
 
     Who was known in a participant's picture is remembered for `remember` seconds after it left, for one who takes the
     same name again.
@@ -42,6 +56,7 @@ class Room:
         self.name = name
         self.participants: dict[str, Participant] = {}
         self._remember, self._new_people, self._clock = remember, new_people, clock
+        self._newcomers: dict[str, _Newcomer] = {}  # by the names that they are to take over, one for each
         self._remembered: dict[str, _Remembered] = {}  # by participants' names
         self._events = Events()
         self._leaving: set[asyncio.Task[None]] = set()
@@ -77,17 +92,32 @@ class Room:
         for remembered in self._remembered.values():
             remembered.people.forget(exemplar_ids)
 
-    def enter(self, participant: Participant) -> None:
-        """The participant takes its name; one who had it leaves."""
-        before = self.participants.get(participant.name)
-        if before is not None:
-            self.leave(before)
-        remembered = self._remembered.pop(participant.name, None)
-        self.participants[participant.name] = participant
-        if remembered is not None and remembered.people is not participant.people:
-            remembered.people.forget(None)
+    def check_free(self, name: str, subject: str) -> None:
+        """Raises NameTaken where another subject has the name."""
+        there = self.participants.get(name)
+        if there is not None and there.subject != subject:
+            raise NameTaken
+
+    def enter(self, participant: Participant) -> bool:
+        """The participant takes its name; or, where it is in use, waits for it, in place of whoever waited already.
+
+        True where it has taken it. Raises NameTaken.
+        """
+        self.check_free(participant.name, participant.subject)
+        if participant.name not in self.participants:
+            self._take_name(participant)
+            return True
+        self._drop_newcomer(participant.name)
+        self._newcomers[participant.name] = _Newcomer(participant, self._clock())
         participant.session.on_over = lambda: self.leave(participant)
-        participant.on_media = lambda: self.media_came(participant)
+        participant.on_media = lambda: self._take_over(participant)
+        return False
+
+    def publisher(self, name: str, session: str) -> Participant | None:
+        """Who has that session, and the name or waits for it."""
+        newcomer = self._newcomers.get(name)
+        found = (self.participants.get(name), newcomer.participant if newcomer else None)
+        return next((one for one in found if one is not None and one.session.id == session), None)
 
     def media_came(self, participant: Participant) -> None:
         """Called once per participant, with the first frame or audio packet."""
@@ -96,16 +126,24 @@ class Room:
             self._events.send("joined", {"participant": participant.name})
 
     def leave(self, participant: Participant) -> None:
-        """Shows at once; connections and threads end in the background."""
-        if self.participants.get(participant.name) is not participant:
+        """Shows at once; connections and threads end in the background. Who waits for the name takes it."""
+        name = participant.name
+        newcomer = self._newcomers.get(name)
+        if newcomer is not None and newcomer.participant is participant:
+            self._drop_newcomer(name)
             return
-        del self.participants[participant.name]
+        if self.participants.get(name) is not participant:
+            return
+        del self.participants[name]
         participant.stop()
         if self._remember > 0:
-            self._remembered[participant.name] = _Remembered(participant.people, self._clock())
+            self._remembered[name] = _Remembered(participant.people, self._clock())
             self._forget_expired()
         if participant.joined:
-            self._events.send("left", {"participant": participant.name})
+            self._events.send("left", {"participant": name})
+        if newcomer is not None:
+            del self._newcomers[name]
+            self._take_name(newcomer.participant)
         self._in_background(self._closed(participant))
 
     def stop_watching(self, participant: Participant, session: Session) -> None:
@@ -113,8 +151,12 @@ class Room:
             self._in_background(session.close())
 
     def sweep(self) -> None:
-        """Those whose network is lost leave, and who has been gone for long is forgotten."""
+        """Those whose network is lost leave, and newcomers without media; who has been gone for long is forgotten."""
         self._forget_expired()
+        for name, newcomer in list(self._newcomers.items()):
+            waited = self._clock() - newcomer.came
+            if waited > NEWCOMER_TIMEOUT or newcomer.participant.session.is_lost():
+                self._drop_newcomer(name)
         for participant in list(self.participants.values()):
             if participant.session.is_lost():
                 self.leave(participant)
@@ -137,6 +179,8 @@ class Room:
         return self._events.subscribe(there)
 
     async def close(self) -> None:
+        for name in list(self._newcomers):
+            self._drop_newcomer(name)
         for participant in list(self.participants.values()):
             self.leave(participant)
         self._events.close()
@@ -145,6 +189,28 @@ class Room:
         for remembered in self._remembered.values():
             remembered.people.forget(None)
         self._remembered.clear()
+
+    def _take_name(self, participant: Participant) -> None:
+        remembered = self._remembered.pop(participant.name, None)
+        self.participants[participant.name] = participant
+        if remembered is not None and remembered.people is not participant.people:
+            remembered.people.forget(None)
+        participant.session.on_over = lambda: self.leave(participant)
+        participant.on_media = lambda: self.media_came(participant)
+        participant.start()
+
+    def _take_over(self, participant: Participant) -> None:
+        """A newcomer's media has come: who had the name leaves."""
+        newcomer, before = self._newcomers.get(participant.name), self.participants.get(participant.name)
+        if newcomer is not None and newcomer.participant is participant and before is not None:
+            self.leave(before)
+            self.media_came(participant)
+
+    def _drop_newcomer(self, name: str) -> None:
+        newcomer = self._newcomers.pop(name, None)
+        if newcomer is not None:
+            newcomer.participant.stop()
+            self._in_background(self._closed(newcomer.participant))
 
     def _forget_expired(self) -> None:
         now, there = self._clock(), list(self._remembered.items())

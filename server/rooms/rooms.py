@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiortc import RTCIceServer
@@ -15,6 +16,7 @@ from hime_core.faces.damage import DamageEstimator
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from server.media.aiortc_door import Network
+from server.media.ice_servers import IceServers
 from server.media.negotiation import InvalidOffer, Offer
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Codec, Encoding, find_h264
@@ -70,7 +72,10 @@ class Rooms:
         self._config = EnhancerConfig(patience=settings.frame_deadline_ms / 1000, references=settings.references)
         self._make_enhancer = enhancer_factory or self._enhancer
         self._clock = clock
-        self._network = _network(settings)
+        self.ice_servers = IceServers(
+            settings.ice_servers, settings.turn_secret.get_secret_value(), 60 * settings.turn_minutes
+        )
+        self._network = Network(sockets_for(*settings.ports), settings.announced_address)
         bitrates = Bitrates(settings.video_min_bitrate, settings.video_start_bitrate, settings.video_max_bitrate)
         h264 = find_h264()
         hardware = h264 != "libx264"
@@ -100,46 +105,48 @@ class Rooms:
         for people in self.people_with(person):
             people.forget_name(person)
 
-    async def publish(self, room: str, name: str, offer: Offer, persons: Sequence[str] = ()) -> Session:
-        """Answers a publisher, who takes the name over from whoever had it. persons: whose registered photos are used.
+    async def publish(
+        self, room: str, name: str, subject: str, offer: Offer, persons: Sequence[str] = ()
+    ) -> Session:  # fmt: skip
+        """Answers a publisher. Where the same subject has the name already, the new one takes it over as soon as its
+        media comes. persons: whose registered photos are used.
 
-        Raises InvalidOffer.
+        Raises InvalidOffer, and NameTaken where another subject has the name.
         """
         if not offer.sends:
             raise InvalidOffer("The offer sends neither audio nor video: one of its sections must be sendonly.")
         place = self._rooms.get(room)
+        if place is not None:
+            place.check_free(name, subject)
         people = place.people_for(name) if place else self._new_people()
         enhancer = await asyncio.to_thread(self._make_enhancer, people) if "video" in offer.sends else None
-        session = self._session()
-        participant = Participant(name, people, session, enhancer, self._metrics, self._encoding, self._clock)
+        session = self._session(subject)
+        photos_of = self._photos.exemplars_of if self._photos is not None else None
+        participant = Participant(
+            name, people, session, enhancer, self._metrics, self._encoding, self._clock, persons, photos_of
+        )
         try:
             await session.publish(offer, participant.video, participant.audio)
+            entered = self._room(room).enter(participant)
         except BaseException:
             await participant.close()
             raise
-        place = self._room(room)
-        place.enter(participant)
-        people.expect_only(persons)
-        if enhancer is not None and self._photos is not None:
-            for person in persons:
-                try:
-                    await participant.add_photos(person, self._photos.exemplars_of)
-                except Exception:
-                    log.exception("a stream starts without its registered photos")
+        if entered:
+            await participant.photos_added()
         self._count_streams()
         return session
 
     async def watch(
-        self, room: str, name: str, offer: Offer, view: View, layout: Layout, shown: int | None = None
+        self, room: str, name: str, subject: str, offer: Offer, view: View, layout: Layout, shown: int | None = None
     ) -> Session:
-        """Answers a watcher of a participant. shown: pixels of the longer side that it shows.
+        """Answers a watcher of a participant. subject: of the watcher; shown: pixels of the longer side that it shows.
 
         Raises NotFound and InvalidOffer.
         """
         if not offer.receives:
             raise InvalidOffer("The offer receives neither audio nor video: one of its sections must be recvonly.")
         place, participant = self._find(room, name)
-        session = self._session()
+        session = self._session(subject)
         session.on_over = lambda: place.stop_watching(participant, session)
         await participant.watch(session, offer, view, layout, shown)
         if place.participants.get(name) is not participant:  # who left while the answer was made
@@ -150,8 +157,9 @@ class Rooms:
 
     def publication(self, room: str, name: str, session: str) -> Session:
         """Raises NotFound."""
-        _, participant = self._find(room, name)
-        if participant.session.id != session:
+        place = self._rooms.get(room)
+        participant = place.publisher(name, session) if place else None
+        if participant is None:
             raise NotFound("There is no such session.")
         return participant.session
 
@@ -164,11 +172,11 @@ class Rooms:
 
     def end(self, room: str, name: str, session: Session) -> None:
         """Ends a publication or a subscription that was found before."""
-        place, participant = self._find(room, name)
-        if participant.session is session:
-            place.leave(participant)
+        place, there = self._find(room, name)
+        if publisher := place.publisher(name, session.id):
+            place.leave(publisher)
         else:
-            place.stop_watching(participant, session)
+            place.stop_watching(there, session)
         self._count_streams()
 
     def events(self, room: str) -> AsyncIterator[Event]:
@@ -182,8 +190,9 @@ class Rooms:
         self._rooms.clear()
         self._network.sockets.close()
 
-    def _session(self) -> Session:
-        return Session(self._network, self._encoding, self._clock)
+    def _session(self, subject: str) -> Session:
+        servers = tuple(RTCIceServer(one.urls, one.username, one.credential) for one in self.ice_servers.issue())
+        return Session(replace(self._network, servers=servers), self._encoding, self._clock, subject)
 
     def _room(self, name: str) -> Room:
         if self._sweeping is None:
@@ -239,8 +248,3 @@ class Rooms:
         self._metrics.set_streams("out", sum(len(one.watchers) for one in everyone))
         held = [people for room in self._rooms.values() for people in room.all_people()]
         self._metrics.set_bank(sum(len(people.exemplars()) for people in held))
-
-
-def _network(settings: Settings) -> Network:
-    servers = [RTCIceServer(server.urls, server.username, server.credential) for server in settings.ice_servers]
-    return Network(sockets_for(*settings.ports), settings.announced_address, tuple(servers))

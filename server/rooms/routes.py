@@ -11,20 +11,24 @@ from fastapi import APIRouter, Query, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from hime_core.compositing.layout import MAX_COMPARED, USUAL_WIDTH, WIDTHS, Layout, View
+from server.access.caller import Caller
+from server.access.guards import BankViewer, GuardedRoute, Member, Publisher, RoomViewer, Watcher, forbidden
 from server.media.negotiation import Fragment, InvalidFragment, InvalidOffer, Offer
 from server.media.session import Session
 from server.media.sockets import NoPort
 from server.problems import Name, Problem, check_name, problem_docs
 from server.rooms.bank import Bank
+from server.rooms.room import NameTaken
 from server.rooms.rooms import NotFound, Rooms
 from server.settings import IceServer
+from server.settings.network import is_turn
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 MAX_SDP = 200_000  # bytes
 MAX_PERSONS = 8  # whose photos one stream uses
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 _SDP_IN = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
 _FRAGMENT_IN = {"requestBody": {"required": True, "content": {FRAGMENT: {"schema": {"type": "string"}}}}}
@@ -64,20 +68,26 @@ _PERSON = (
     status_code=201,
     tags=["media"],
     summary="Publish (WHIP)",
-    responses={**_CREATED, **problem_docs(400, 413, 415, 503)},
+    responses={**_CREATED, **problem_docs(400, 409, 413, 415, 503)},
     openapi_extra=_SDP_IN,
 )
 async def publish(
     request: Request,
     room: Name,
     participant: Name,
+    caller: Publisher,
     person: Annotated[list[str] | None, Query(description=_PERSON)] = None,
 ) -> Response:
-    """Answers an offer that sends audio, video or both. One who had the name before leaves."""
+    """Answers an offer that sends audio, video or both.
+
+    A name that is in use is taken over by the same subject alone (409 otherwise), and not before its media comes.
+    """
     persons = list(dict.fromkeys(check_name(one, "person") for one in person or []))
     if len(persons) > MAX_PERSONS:
         raise Problem(400, f"At most {MAX_PERSONS} persons' photos are used for one stream, not {len(persons)}.")
-    session = await _answered(_rooms(request).publish(room, participant, await _offer(request), persons))
+    session = await _answered(
+        request, _rooms(request).publish(room, participant, caller.subject, await _offer(request), persons)
+    )
     return _created(request, f"/whip/{room}/{participant}/{session.id}", session)
 
 
@@ -93,12 +103,14 @@ async def watch(
     request: Request,
     room: Name,
     participant: Name,
+    caller: Watcher,
     view: Annotated[View, Query(description=_VIEW)] = "enhanced",
     layout: Annotated[Layout, Query(description=_LAYOUT)] = "upscale",
     width: Annotated[int | None, Query(ge=1, description=_WIDTH)] = None,
 ) -> Response:
     """Answers an offer that receives audio, video or both of a participant."""
-    session = await _answered(_rooms(request).watch(room, participant, await _offer(request), view, layout, width))
+    answering = _rooms(request).watch(room, participant, caller.subject, await _offer(request), view, layout, width)
+    session = await _answered(request, answering)
     return _created(request, f"/whep/{room}/{participant}/{session.id}", session)
 
 
@@ -118,15 +130,19 @@ async def session_options(room: Name, participant: Name, session: str) -> Respon
 def _add_session_routes(
     endpoint: str, noun: str, find: Callable[[Rooms, str, str, str], Session], candidates: str, end: str
 ) -> None:
-    """PATCH and DELETE of one kind of session. noun: of the operations' names; find: gives the session of a room, a
-    participant and an id, or raises NotFound; candidates, end: the summaries."""
+    """PATCH and DELETE of one kind of session, for whoever made it: others get 403, and only members of the room learn
+    whether there is one. noun: of the operations' names; find: gives the session of a room, a participant and an id, or
+    raises NotFound; candidates, end: the summaries."""
     path = f"/{endpoint}/{{room}}/{{participant}}/{{session}}"
 
-    def found(request: Request, room: str, participant: str, session: str) -> Session:
+    def own(request: Request, caller: Caller, room: str, participant: str, session: str) -> Session:
         try:
-            return find(_rooms(request), room, participant, session)
+            found = find(_rooms(request), room, participant, session)
         except NotFound as error:
             raise Problem(404, str(error)) from error
+        if found.subject != caller.subject:
+            raise forbidden(request, "The session is another's.")
+        return found
 
     @router.patch(
         path,
@@ -137,12 +153,12 @@ def _add_session_routes(
         responses=problem_docs(400, 404, 415, 422),
         openapi_extra=_FRAGMENT_IN,
     )
-    async def trickle(request: Request, room: Name, participant: Name, session: str) -> Response:
-        return await _trickle(request, found(request, room, participant, session))
+    async def trickle(request: Request, room: Name, participant: Name, session: str, caller: Member) -> Response:
+        return await _trickle(request, own(request, caller, room, participant, session))
 
     @router.delete(path, name=f"end_{noun}", tags=["media"], summary=end, responses=problem_docs(400, 404))
-    async def end_session(request: Request, room: Name, participant: Name, session: str) -> Response:
-        _rooms(request).end(room, participant, found(request, room, participant, session))
+    async def end_session(request: Request, room: Name, participant: Name, session: str, caller: Member) -> Response:
+        _rooms(request).end(room, participant, own(request, caller, room, participant, session))
         return Response(status_code=200)
 
 
@@ -155,7 +171,7 @@ _add_session_routes(
 
 
 @router.get("/api/rooms/{room}", tags=["rooms"], summary="Who is there", responses=problem_docs(400))
-async def describe(request: Request, room: Name) -> dict[str, Any]:
+async def describe(request: Request, room: Name, caller: RoomViewer) -> dict[str, Any]:
     """The participants by name and their state; a room that nobody is in has none."""
     found = _rooms(request).get(room)
     return {"room": room, "participants": found.stats() if found else {}}
@@ -168,7 +184,7 @@ async def describe(request: Request, room: Name) -> dict[str, Any]:
     response_class=EventSourceResponse,
     responses=problem_docs(400),
 )
-async def events(request: Request, room: Name) -> EventSourceResponse:
+async def events(request: Request, room: Name, caller: RoomViewer) -> EventSourceResponse:
     """Server-sent events: `joined` for everyone who is there and who comes, `left`, and `stats` each second."""
     listening = _rooms(request).events(room)
 
@@ -186,7 +202,7 @@ async def events(request: Request, room: Name) -> EventSourceResponse:
     response_model=Bank,
     responses=problem_docs(400, 404),
 )
-async def bank(request: Request, room: Name, participant: Name) -> Bank:
+async def bank(request: Request, room: Name, participant: Name, caller: BankViewer) -> Bank:
     """The exemplars that faces are enhanced with, each with a thumbnail, the people whom they show, and the faces that
     are in the picture now."""
     found = _rooms(request).get(room)
@@ -224,8 +240,8 @@ async def _offer(request: Request) -> Offer:
         raise Problem(400, str(error)) from error
 
 
-async def _answered(answering: Awaitable[Session]) -> Session:
-    """Raises Problem where the offer is wrong, or there is nobody to watch."""
+async def _answered(request: Request, answering: Awaitable[Session]) -> Session:
+    """Raises Problem where the offer is wrong, the name is another's, or there is nobody to watch."""
     try:
         return await answering
     except InvalidOffer as error:
@@ -234,11 +250,14 @@ async def _answered(answering: Awaitable[Session]) -> Session:
         raise Problem(404, str(error)) from error
     except NoPort as error:
         raise Problem(503, f"No connection can be opened now: {error}.", {"Retry-After": "10"}) from error
+    except NameTaken as error:
+        request.app.state.relay.metrics.refused("name_taken")
+        raise Problem(409, "The name is in use by somebody else in this room.") from error
 
 
 def _created(request: Request, location: str, session: Session) -> Response:
     headers = {"Location": location, "Accept-Patch": FRAGMENT}
-    if links := [_link(server, url) for server in request.app.state.relay.settings.ice_servers for url in server.urls]:
+    if links := [_link(server, url) for server in _rooms(request).ice_servers.issue() for url in server.urls]:
         headers["Link"] = ", ".join(links)
     return Response(session.answer, 201, headers, media_type=SDP)
 
@@ -246,7 +265,7 @@ def _created(request: Request, location: str, session: Session) -> Response:
 def _link(server: IceServer, url: str) -> str:
     """RFC 9725, section 4.6; credentials are TURN's alone."""
     link = f'<{url}>; rel="ice-server"'
-    if server.username is not None and url.startswith(("turn:", "turns:")):
+    if server.username is not None and is_turn(url):
         username, credential = (_quoted(value or "") for value in (server.username, server.credential))
         link += f'; username={username}; credential={credential}; credential-type="password"'
     return link

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
+
+# A host name, or one with `*.` before it for every name below; no port, as the relay is the same at each.
+_HOST = re.compile(r"(?:\*\.)?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
 
 class AccessSettings(BaseModel):
-    """Who is let in."""
+    """Who is let in. Without keys, a relay serves its own machine alone, and asks nobody for a token."""
 
+    api_keys: SecretStr = Field(SecretStr(""), description="name:secret, commas between; each has all rights")
+    api_keys_file: str = Field("", description="a file with name:secret or name:secret:rights a line; see hime key")
+    token_secret: SecretStr = Field(
+        SecretStr(""),
+        description="of hashed keys' tokens, 32 characters at least; made once in the data directory when empty",
+    )
+    open: bool = Field(False, description="whether a relay without keys may be used from other machines, by everybody")
+
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="names that the relay is reached by, commas between, such as call.example.org or *.example.org"
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins of other sites whose pages may use the API, commas between; none unless given"
     )
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", mode="before")
     @classmethod
-    def _origins(cls, value: Any) -> Any:
-        return [origin.strip() for origin in value.split(",") if origin.strip()] if isinstance(value, str) else value
+    def _separated(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        lower = tuple(name.lower().rstrip(".") for name in names)
+        for name in lower:
+            if not _HOST.fullmatch(name):
+                raise ValueError(f"{name!r} is no host name: neither scheme nor port, as in call.example.org")
+        return lower

@@ -8,7 +8,7 @@ from functools import cached_property
 from ipaddress import ip_address
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 # RFC 7064 and RFC 7065. An IPv6 address stands in brackets; aioice resolves IPv4 and names only.
@@ -19,12 +19,21 @@ ICE_URL = re.compile(
 PORTS = re.compile(r"(\d+)(?:-(\d+))?")
 
 
+def is_turn(url: str) -> bool:
+    """Whether it is a TURN server's, which asks for credentials; STUN does not."""
+    return url.startswith(("turn:", "turns:"))
+
+
 class IceServer(BaseModel):
     """A STUN or TURN server, as in WebRTC's `RTCIceServer`."""
 
     urls: list[str]
     username: str | None = None
     credential: str | None = None
+
+    @property
+    def has_turn(self) -> bool:
+        return any(is_turn(url) for url in self.urls)
 
     @field_validator("urls", mode="before")
     @classmethod
@@ -51,6 +60,12 @@ class NetworkSettings(BaseModel):
     ice_servers: Annotated[tuple[IceServer, ...], NoDecode] = Field(
         (), description="STUN and TURN servers: URLs with commas between, or JSON as RTCIceServer has it"
     )
+    turn_secret: SecretStr = Field(
+        SecretStr(""),
+        description="what coturn has as static-auth-secret, with use-auth-secret: credentials are made of it for each "
+        "join, for the TURN servers that have none",
+    )
+    turn_minutes: int = Field(480, ge=1, le=1440, description="how long a joiner's TURN credentials can be used")
     udp_ports: str = Field(
         "", description="of media: first-last for a port each session, or one port for all; any free ones when empty"
     )

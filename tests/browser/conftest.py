@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from tests.browser.camera import write_camera, write_sound
+from tests.browser.watched import Watched, asks
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "artifacts"
@@ -172,3 +173,19 @@ def open_context(
         f"if (!localStorage['hime.lobby']) localStorage['hime.lobby'] = JSON.stringify({{ quality: '{quality}' }})"
     )
     return context
+
+
+@pytest.fixture
+def opened(plain_browser: Browser) -> Iterator[Callable[..., Watched]]:
+    """Opens watched pages of a relay that asks for no invitation, each in a browser of its own."""
+    contexts: list[BrowserContext] = []
+
+    def open_page(width: int = 1280, height: int = 800) -> Watched:
+        contexts.append(open_context(plain_browser, width, height))
+        watched = Watched(contexts[-1])
+        asks(watched.page)
+        return watched
+
+    yield open_page
+    for context in contexts:
+        context.close()

@@ -80,6 +80,7 @@ def ann(portrait_browser: Browser, server: Server) -> Iterator[Page]:
     context = open_context(portrait_browser)
     page = context.new_page()
     page.goto(f"{server.url}/?room={ROOM}&name=ann&autojoin=1")
+    page.get_by_role("button", name=f"Join {ROOM} as ann").click()
     yield page
     context.close()
 
@@ -92,6 +93,7 @@ def ben(plain_browser: Browser, server: Server, ann: Page) -> Iterator[Page]:
     page.goto(f"{server.url}/?room={ROOM}")
     page.get_by_label("Your name", exact=True).fill("ben")
     shot(page, "lobby-phone")
+    page.get_by_role("button", name="Turn on camera").click()
     expect(page.locator("#preview-note")).to_be_hidden(timeout=30_000)
     page.get_by_role("button", name="Join").click()
     yield page

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 from fastapi import FastAPI
 
 from server import problems
+from server.access.access import load_access
 from server.exemplars.routes import router
 from server.exemplars.service import ExemplarService
 from server.exemplars.store import PhotoStore
 from server.limits import BodyLimit
+from server.observability.metrics import Metrics
 from server.settings import Settings
 from tests.unit.relay_fakes import FakeDetector, FakeEngine, FakeRooms
 
@@ -35,7 +37,13 @@ class World:
             self.settings, self.store, self.engine, self.detector, self.rooms, clock=self.clock, recogniser=recogniser
         )
         self.app = FastAPI()
-        self.app.state.relay = SimpleNamespace(settings=self.settings, failures={}, exemplars=self.service)
+        self.app.state.relay = SimpleNamespace(
+            settings=self.settings,
+            access=load_access(self.settings),
+            metrics=Metrics(),
+            failures={},
+            exemplars=self.service,
+        )
         self.app.add_middleware(BodyLimit, limit=lambda path: 30_000_000)
         problems.install(self.app)
         self.app.include_router(router)

@@ -21,7 +21,7 @@ async def running(settings, engine=None, detector=None, recogniser=None):
     app = create_app(settings, engine or FakeEngine(), detector or FakeDetector(), recogniser or ByColour())
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
     ):
         yield app, client
 
@@ -55,7 +55,7 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_service_running(settings
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         assert (await client.get("/healthz")).status_code == 200
         ready = await client.get("/readyz")
@@ -74,7 +74,7 @@ async def test_without_a_detector_frames_pass_and_photos_are_refused(settings, m
     app = create_app(settings, FakeEngine(), recogniser=ByColour())
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
     ):
         assert (await client.get("/readyz")).json()["reasons"] == ["detector: no such network"]
         files = [("photos", ("a.jpg", portrait(), "image/jpeg"))]
@@ -91,7 +91,7 @@ async def test_without_a_recogniser_the_service_runs_and_says_so(settings):
     app = create_app(settings, FakeEngine(), FakeDetector())
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
     ):
         ready = await client.get("/readyz")
         assert ready.status_code == 503 and ready.json()["recogniser"] is None

@@ -5,14 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import tomllib
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from server.access.access import load_access
+from server.access.tokens import Grant
 from server.doctor import Check, _recogniser, examine, speed_class
-from server.serve import address, listen
+from server.serve import _announce, address, listen
 from server.settings import Settings
 from tests.unit.enhancer_stage import ByColour
 
@@ -45,6 +48,19 @@ def test_help_names_the_commands_and_loads_nothing_heavy():
         (["doctor"], {"HIME_PORT": "x"}, "HIME_PORT"),
         (["serve", "--port", "0"], {"HIME_REFERENCES": "4"}, "HIME_REFERENCES"),
         (["serve", "--port", "0"], {"HIME_IDENTITY_WEIGHTS": "/nowhere.pt"}, "HIME_IDENTITY_WEIGHTS"),
+        (["serve", "--port", "0", "--host", "0.0.0.0"], {}, "HIME_API_KEYS"),
+        (["serve", "--port", "0", "--host", "::"], {"HIME_OPEN": "0"}, "HIME_OPEN=1"),
+        (["serve", "--port", "0"], {"HIME_API_KEYS": "web"}, "HIME_API_KEYS: key 1"),
+        (["serve", "--port", "0"], {"HIME_API_KEYS_FILE": "/nowhere"}, "HIME_API_KEYS_FILE: /nowhere"),
+        (["serve", "--port", "0"], {"HIME_OPEN": "perhaps"}, "HIME_OPEN"),
+        (["key", "a b"], {}, "NAME"),
+        (["key", "web", "--rights", "all"], {}, "--rights"),
+        (["token", "--room", "r", "--as", "ann"], {}, "HIME_API_KEYS"),
+        (["token", "--room", "r r", "--as", "ann"], {}, "--room"),
+        (["token", "--room", "r", "--as", ""], {}, "--as"),
+        (["token", "--room", "r", "--as", "ann", "--minutes", "0"], {}, "--minutes"),
+        (["token", "--room", "r", "--as", "ann", "--link", "relay.example"], {}, "--link"),
+        (["token", "--room", "r", "--as", "ann", "--key", "b"], {"HIME_API_KEYS": f"a:{'x' * 32}"}, "--key"),
         (["prove", "/nowhere", "--out", "/tmp/proof"], {}, "/nowhere"),
         (["prove", ".", "--out", "/tmp/proof", "--kbps", "x"], {}, "--kbps"),
         (["prove", ".", "--out", "/tmp/proof", "--critics", "/nowhere"], {}, "--critics"),
@@ -54,6 +70,41 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(arguments, environment, says)
     result = hime(*arguments, **environment)
     assert result.returncode == 2
     assert says in result.stderr and result.stderr.count("\n") == 1 and result.stdout == ""
+
+
+@pytest.mark.parametrize("open_to_all", [True, False])
+def test_a_relay_that_is_open_to_all_is_warned_of(caplog, open_to_all):
+    _announce(Settings(host="0.0.0.0", open=open_to_all), 8080, [], open_to_all)
+    assert ("HIME_OPEN" in caplog.text) == open_to_all
+
+
+def test_keys_and_tokens_of_the_command_line_let_in(tmp_path):
+    made = hime("key", "web", "--rights", "tokens,observe")
+    secret, line = made.stdout.splitlines()
+    assert made.returncode == 0 and line.startswith("web:scrypt$") and line.endswith(":observe,tokens")
+    assert secret not in made.stderr and secret not in line
+    (tmp_path / "keys").write_text(line)
+    (tmp_path / "keys").chmod(0o600)
+    given = {"HIME_API_KEYS_FILE": str(tmp_path / "keys"), "HIME_DATA": str(tmp_path / "data")}
+    settings = Settings(api_keys_file=given["HIME_API_KEYS_FILE"], data=tmp_path / "data")
+
+    def token(*options):
+        result = hime("token", "--room", "r", "--as", "ann", *options, **given)
+        assert (result.returncode, result.stderr, result.stdout.count("\n")) == (0, "", 1)
+        return result.stdout.strip()
+
+    def verified(text):
+        return load_access(settings).tokens.verify(text)
+
+    both = verified(token())
+    assert both.subject == "ann" and both.grant == Grant("r", publish=True, watch=True)
+    assert both.expires == pytest.approx(time.time() + 3600, abs=60)
+    assert verified(token("--publish")).grant == Grant("r", publish=True)
+    assert verified(token("--watch", "--admin")).grant == Grant("r", watch=True, admin=True)
+    assert verified(token("--minutes", "5", "--key", "web")).expires == pytest.approx(time.time() + 300, abs=60)
+    link = token("--link", "https://relay.example.org/")
+    assert link.startswith("https://relay.example.org/?room=r#token=")
+    assert verified(link.partition("#token=")[2]).grant == both.grant
 
 
 def test_a_port_in_use_is_one_line_and_exit_code_2():

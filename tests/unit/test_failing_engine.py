@@ -47,6 +47,7 @@ class Stream:
         self.scene.faces = [FAR]
         self.engine = BatchingEngine(backend)
         self.pipeline = VideoPipeline(Enhancer(self.engine, self.scene, People()), self.metrics)
+        self.pipeline.start()
         self.pipeline.views.any = lambda wanted: wanted("enhanced", "upscale")  # as if the enhanced view were watched
         self.sent = 0
         self.fullest = 0

@@ -7,7 +7,7 @@ import pytest
 
 from hime_core.people.people import People
 from server.rooms import room as rooms
-from server.rooms.room import Room
+from server.rooms.room import NameTaken, Room
 from tests.unit.enhancer_stage import ANN, Clock
 from tests.unit.test_people import photo_of
 
@@ -15,12 +15,16 @@ from tests.unit.test_people import photo_of
 class Participant:
     joined = False
 
-    def __init__(self, name, people):
-        self.name, self.people = name, people
-        self.session = SimpleNamespace(on_over=None, is_lost=lambda: False)
+    def __init__(self, name, people, subject="someone"):
+        self.name, self.people, self.subject = name, people, subject
+        self.session = SimpleNamespace(id=f"session-{id(self)}", on_over=None, is_lost=lambda: False)
         self.watchers = {}
-        self.stopped, self.may_close = False, asyncio.Event()
+        self.started, self.stopped, self.may_close = False, False, asyncio.Event()
         self.may_close.set()
+
+    def start(self):
+        assert not self.started
+        self.started = True
 
     def stop(self):
         self.stopped = True
@@ -37,9 +41,11 @@ class Stage:
         self.clock, self.dropped = Clock(), []
         self.room = Room("r", remember, lambda: People(self.dropped.extend, self.clock), self.clock)
 
-    def come(self, name="ann", shows=True):
-        participant = Participant(name, self.room.people_for(name))
+    def come(self, name="ann", shows=True, media=True, subject="someone"):
+        participant = Participant(name, self.room.people_for(name), subject)
         self.room.enter(participant)
+        if media:
+            participant.on_media()
         if shows and not participant.people.everyone():
             people = participant.people
             people.newcomer(people.next_sighting()).bank.add_photo(photo_of(ANN, f"of-{name}"))
@@ -104,6 +110,7 @@ async def test_of_two_who_came_at_once_the_last_ones_people_stay():
     assert one.people is not two.people
     for participant in (one, two):
         stage.room.enter(participant)
+        participant.on_media()
         people = participant.people
         people.newcomer(people.next_sighting()).bank.add_photo(photo_of(ANN, str(id(participant))))
     await asyncio.sleep(0.01)
@@ -134,3 +141,111 @@ async def test_closing_the_room_forgets_everyone(there):
         await stage.leave(participant)
     await stage.room.close()
     assert stage.dropped == ["of-ann"] and stage.room.forgotten
+
+
+class Listener:
+    """What a room's listener is told."""
+
+    def __init__(self, room):
+        self.events = room.events()
+
+    async def next(self):
+        event = await asyncio.wait_for(anext(self.events), 1)
+        return event.name, event.data["participant"]
+
+
+async def test_another_subject_does_not_get_a_name_that_is_in_use():
+    stage = Stage()
+    first = stage.come(subject="ann's")
+    with pytest.raises(NameTaken):
+        stage.room.check_free("ann", "bob's")
+    with pytest.raises(NameTaken):
+        stage.come(subject="bob's")
+    assert stage.room.participants == {"ann": first} and not first.stopped
+    await stage.leave(first)
+    assert stage.come(subject="bob's").started
+
+
+async def test_a_newcomer_waits_for_its_media_and_touches_nothing():
+    stage = Stage()
+    first = stage.come()
+    listener = Listener(stage.room)
+    second = stage.come(media=False)
+    assert stage.room.participants == {"ann": first} and not (first.stopped or second.started)
+    assert await listener.next() == ("joined", "ann")
+    assert stage.room.publisher("ann", second.session.id) is second
+    assert stage.room.publisher("ann", first.session.id) is first
+    assert stage.room.publisher("ann", "none") is stage.room.publisher("bob", second.session.id) is None
+    second.on_media()
+    assert stage.room.participants == {"ann": second} and first.stopped and second.started and second.joined
+    assert await listener.next() == ("left", "ann")
+    assert await listener.next() == ("joined", "ann")
+    assert stage.room.publisher("ann", first.session.id) is None
+    second.session.on_over()
+    assert await listener.next() == ("left", "ann")
+
+
+@pytest.mark.parametrize("how", ["late", "lost", "over", "ended"])
+async def test_a_newcomer_without_media_goes_and_was_never_there(how):
+    stage = Stage()
+    first = stage.come()
+    second = stage.come(media=False)
+    stage.clock.now += rooms.NEWCOMER_TIMEOUT - 0.1
+    stage.room.sweep()
+    assert not second.stopped
+    if how == "late":
+        stage.clock.now += 0.2
+        stage.room.sweep()
+    elif how == "lost":
+        second.session.is_lost = lambda: True
+        stage.room.sweep()
+    elif how == "over":
+        second.session.on_over()
+    else:
+        stage.room.leave(second)
+    await asyncio.sleep(0)
+    assert second.stopped and not second.started and not first.stopped
+    assert stage.room.participants == {"ann": first} and stage.dropped == [] and len(first.people.exemplars()) == 1
+    second.on_media()  # which had been on its way
+    assert stage.room.participants == {"ann": first} and not second.started
+
+
+async def test_a_newer_newcomer_takes_the_place_of_the_one_that_waits():
+    stage = Stage()
+    first = stage.come()
+    second, third = stage.come(media=False), stage.come(media=False)
+    assert second.stopped and not third.stopped and not first.stopped
+    second.on_media()
+    assert stage.room.participants == {"ann": first}
+    third.on_media()
+    assert stage.room.participants == {"ann": third} and third.people is first.people
+
+
+async def test_a_newcomer_takes_the_name_that_was_left_while_it_waited():
+    stage = Stage()
+    first = stage.come()
+    second = stage.come(media=False)
+    await stage.leave(first)
+    assert stage.room.participants == {"ann": second} and second.started and not second.joined
+    assert second.people is first.people and stage.dropped == []
+    second.on_media()
+    assert second.joined
+    with pytest.raises(NameTaken):
+        stage.come(subject="another's")
+
+
+async def test_where_nothing_is_remembered_a_newcomers_people_are_its_own():
+    stage = Stage(remember=0)
+    first = stage.come()
+    second = stage.come(media=False)
+    assert second.people is not first.people
+    await stage.leave(second)
+    assert first.people.exemplars()
+
+
+async def test_closing_the_room_ends_who_waits():
+    stage = Stage()
+    first, second = stage.come(), stage.come(media=False)
+    await stage.room.close()
+    assert first.stopped and second.stopped and not second.started
+    assert stage.room.forgotten and stage.dropped == ["of-ann"]

@@ -1,4 +1,5 @@
 import "uplot/dist/uPlot.min.css";
+import { takeInvitation } from "../access";
 import { byId, el, segmented } from "../dom";
 import { TimeChart, type Line } from "./charts";
 import { StatsSource } from "./source";
@@ -174,6 +175,7 @@ function drawBypass(points: readonly Point[]): void {
   );
 }
 
+takeInvitation();
 const live = byId("live");
 openStageChart();
 draw();
@@ -185,6 +187,10 @@ new StatsSource({
   onOnline: (online) => {
     live.dataset.state = online ? "live" : "lost";
     live.textContent = online ? "Live" : "The server does not answer; trying again";
+  },
+  onRefused: (words) => {
+    live.dataset.state = "lost";
+    live.textContent = words;
   },
 });
 document.addEventListener("visibilitychange", () => {

@@ -1,4 +1,5 @@
-import { getJson } from "../http";
+import type { EventSource } from "eventsource";
+import { HttpError, eventSource, getJson, inWords } from "../http";
 import type { Point } from "./stats";
 
 const RETRY_MS = 2000;
@@ -8,11 +9,14 @@ const SILENCE_MS = 6000;
 export interface SourceHandlers {
   onPoints: (points: Point[]) => void;
   onOnline: (online: boolean) => void;
+  /** The relay does not let in, and would not at another try. */
+  onRefused: (words: string) => void;
 }
 
 /** History once per connection, then live points; connects again by itself. */
 export class StatsSource {
   private source: EventSource | null = null;
+  private refusal: HttpError | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly handlers: SourceHandlers) {
@@ -20,7 +24,8 @@ export class StatsSource {
   }
 
   private open(): void {
-    const source = new EventSource("/api/stats/events");
+    this.refusal = null;
+    const source = eventSource("/api/stats/events", (error) => (this.refusal = error));
     this.source = source;
     source.addEventListener("open", () => {
       this.heard();
@@ -31,7 +36,7 @@ export class StatsSource {
     });
     source.addEventListener("point", (event) => {
       this.heard();
-      this.handlers.onPoints([JSON.parse((event as MessageEvent<string>).data) as Point]);
+      this.handlers.onPoints([JSON.parse(event.data as string) as Point]);
     });
     source.addEventListener("error", () => this.lost());
     this.heard();
@@ -46,7 +51,8 @@ export class StatsSource {
     clearTimeout(this.timer);
     this.source?.close();
     this.source = null;
+    if (this.refusal?.isForGood) return this.handlers.onRefused(inWords(this.refusal));
     this.handlers.onOnline(false);
-    this.timer = setTimeout(() => this.open(), RETRY_MS);
+    this.timer = setTimeout(() => this.open(), Math.max(RETRY_MS, 1000 * (this.refusal?.retryAfter ?? 0)));
   }
 }
