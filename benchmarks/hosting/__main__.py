@@ -149,7 +149,8 @@ def _told(result: dict[str, Any]) -> str:
         f"{direction} by {path['local']}" + (f" ({path['relayProtocol']})" if path["relayProtocol"] else "")
         for direction, path in ((name, result[name]) for name in ("publishes", "watches"))
     ]
-    return f"{', '.join(ways)}: {result['publishes']['sent']} frames sent, {result['watches']['decoded']} decoded"
+    maker = "the relay's" if result["told"] else "the benchmark's"
+    return f"{', '.join(ways)}, {maker} ICE servers: {result['publishes']['sent']} frames sent, {result['watches']['decoded']} decoded"
 
 
 if __name__ == "__main__":
