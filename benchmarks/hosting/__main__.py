@@ -150,7 +150,8 @@ def _told(result: dict[str, Any]) -> str:
         for direction, path in ((name, result[name]) for name in ("publishes", "watches"))
     ]
     maker = "the relay's" if result["told"] else "the benchmark's"
-    return f"{', '.join(ways)}, {maker} ICE servers: {result['publishes']['sent']} frames sent, {result['watches']['decoded']} decoded"
+    counts = f"{result['publishes']['sent']} frames sent, {result['watches']['decoded']} decoded"
+    return f"{', '.join(ways)}, {maker} ICE servers: {counts}"
 
 
 if __name__ == "__main__":
