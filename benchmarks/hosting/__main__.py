@@ -88,9 +88,11 @@ def _stack(work: Path, options: argparse.Namespace, results: Results) -> None:
         stacks.up(stack, options.site_packages)
         results.add("the relay", f"ready, recognises faces by {stacks.ready(stack)['recogniser']}")
         _services(stack, results)
-        home = calls.home(work, stacks.root_certificate(stack, work / "root.crt"))
+        certificate = stacks.root_certificate(stack, work / "root.crt")
+        home = calls.home(work, certificate)
         for way in calls.WAYS:
             results.add(way.name, _told(calls.call(stack, way, home, options.seconds)))
+        results.add("hime join", calls.join(stack, work, certificate))
         results.add("the dashboard", stacks.waited_for("dashboard", lambda: monitoring.dashboard(stack), 30))
         results.add("alerts", monitoring.rules(stack))
         for name, told in doors.checks(stack):
@@ -151,7 +153,7 @@ def _told(result: dict[str, Any]) -> str:
     ]
     maker = "the relay's" if result["told"] else "the benchmark's"
     counts = f"{result['publishes']['sent']} frames sent, {result['watches']['decoded']} decoded"
-    return f"{', '.join(ways)}, {maker} ICE servers: {counts}"
+    return f"{', '.join(ways)}, {maker} ICE servers: {counts}; the page shows {result['page']}"
 
 
 if __name__ == "__main__":

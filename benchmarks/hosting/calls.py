@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
+from skimage import data
+
 from benchmarks.hosting import stack as stacks
 from benchmarks.hosting.network import GUEST, filter_packets, within
 from benchmarks.hosting.shell import run
@@ -49,7 +53,11 @@ def call(stack: Stack, way: Way, home: Path, seconds: float) -> dict[str, Any]:
     """What the browser saw. Raises AssertionError where the call went another way, or too few pictures came."""
     filter_packets(GUEST, "output", way.rules)
     room = "hosting"
-    told = {"token": stacks.token(stack, room), "servers": stacks.ice_servers(stack)}
+    told = {
+        "token": stacks.token(stack, room, "guest"),
+        "servers": stacks.ice_servers(stack),
+        "link": f"https://{SITE}/?room={room}&name=page&autojoin=1#token={stacks.token(stack, room, 'page')}",
+    }
     command = (sys.executable, "-m", "benchmarks.hosting.guest", f"https://{SITE}/", room, str(home), str(seconds))
     printed = run(*within(GUEST), *command, stdin=json.dumps(told))
     result: dict[str, Any] = json.loads(printed.splitlines()[-1])
@@ -62,3 +70,30 @@ def call(stack: Stack, way: Way, home: Path, seconds: float) -> dict[str, Any]:
             assert (path["local"], path["relayProtocol"]) == ("relay", way.relay_protocol), f"{way.name}: {result}"
     assert result["watches"]["decoded"] >= PICTURES, f"{way.name}: {result}"
     return result
+
+
+def join(stack: Stack, work: Path, certificate: Path) -> str:
+    """`hime join` by https, with a clip; its own picture comes back. Raises AssertionError."""
+    clip = work / "clip.mp4"
+    _write_clip(clip)
+    link = f"https://{SITE}/?room=hosting&name=cli#token={stacks.token(stack, 'hosting', 'cli')}"
+    options = ("--publish", str(clip), "--loop", "--watch", "cli", "--seconds", "8", "--json")
+    command = (*within(GUEST), sys.executable, "-m", "server.cli", "join", link, *options)
+    printed = run(*command, env={"SSL_CERT_FILE": str(certificate)})
+    told = json.loads(printed.splitlines()[-1])
+    assert told["frames_received"] >= PICTURES, told
+    return f"{told['frames_sent']} frames sent, {told['frames_received']} received, {told['size']}"
+
+
+def _write_clip(path: Path) -> None:
+    """Four seconds of skimage's astronaut, moving."""
+    picture = data.astronaut()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for index in range(100):
+            view = np.ascontiguousarray(picture[index : index + 180, 60:380])
+            for packet in stream.encode(av.VideoFrame.from_ndarray(view, "rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)

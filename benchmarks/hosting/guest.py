@@ -1,12 +1,14 @@
 """What a guest does, in the guest's network: a browser calls the relay by https, publishes and watches, and counts.
 
-python -m benchmarks.hosting.guest URL ROOM HOME SECONDS, with the ICE servers or a token as JSON on standard input.
+python -m benchmarks.hosting.guest URL ROOM HOME SECONDS, with the ICE servers, a token and the link of an invitation as
+JSON on standard input.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -77,6 +79,13 @@ async ({room, token, servers, seconds}) => {
 """
 
 
+# The page's own picture, as the relay gives it back, has played for two seconds.
+SHOWN = """() => {
+  const video = document.querySelector(".tile video");
+  return video && video.currentTime > 2 && [video.videoWidth, video.videoHeight];
+}"""
+
+
 def call(url: str, room: str, home: Path, seconds: float, told: dict[str, Any]) -> dict[str, Any]:
     """One call of one browser, whose own trust store is in `home`. Raises playwright's errors."""
     with sync_playwright() as playwright:
@@ -89,7 +98,13 @@ def call(url: str, room: str, home: Path, seconds: float, told: dict[str, Any]) 
             page = browser.new_page()
             answer = page.goto(url)
             assert answer is not None and answer.status == 200, f"{url} answers {answer and answer.status}"
+            link = told.pop("link")
             result: dict[str, Any] = page.evaluate(CALL, {"room": room, "seconds": seconds, **told})
+            page.goto("about:blank")
+            page.goto(link)
+            page.get_by_role("button", name=re.compile("^Join")).click()
+            video = page.wait_for_function(SHOWN, timeout=60_000).json_value()
+            result["page"] = "{}x{}".format(*video)
         finally:
             browser.close()
     return result

@@ -113,12 +113,12 @@ def ice_servers(stack: Stack, minutes: int = 10) -> list[dict[str, Any]]:
     return [{**server, **made} for server in servers]
 
 
-def token(stack: Stack, room: str) -> str:
+def token(stack: Stack, room: str, name: str) -> str:
     """For a relay that asks for one; else empty."""
     if "/api/tokens" not in json.loads(stack.fetch("http://127.0.0.1:8080/openapi.json"))["paths"]:
         return ""
     key = stack.secret("api-keys").splitlines()[0]
-    body = json.dumps({"room": room, "name": "guest", "publish": True, "watch": True})
+    body = json.dumps({"room": room, "name": name, "publish": True, "watch": True})
     headers = ("--header", f"Authorization: Bearer {key}", "--header", "Content-Type: application/json")
     made = json.loads(stack.fetch("http://127.0.0.1:8080/api/tokens", *headers, "--data", body))
     return str(made["token"])
