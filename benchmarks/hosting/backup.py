@@ -12,6 +12,7 @@ from skimage import data
 
 from benchmarks.hosting import podman
 from benchmarks.hosting import stack as stacks
+from benchmarks.hosting.network import HOST, within
 from benchmarks.hosting.shell import run
 from benchmarks.hosting.stack import Stack
 
@@ -40,7 +41,7 @@ def restored(stack: Stack) -> str:
     run("podman", "exec", "--interactive", "hime-database", *RESTORE, stdin=dump)
     run("podman", "volume", "import", "hime-data", files)
     started = time.monotonic()
-    run("podman", "start", "hime-relay")
+    run(*within(HOST), "podman", "start", "hime-relay")  # whose network it is in
     stacks.ready(stack)
     again = json.loads(stack.fetch(url, *key))["exemplars"]
     assert [one["id"] for one in again] == [exemplar["id"]], again
