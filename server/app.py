@@ -20,7 +20,8 @@ from server.access.routes import router as access_router
 from server.exemplars.routes import router as exemplars_router
 from server.exemplars.service import ExemplarService
 from server.exemplars.store import PhotoStore, StorageError
-from server.limits import BodyLimit
+from server.limits import Limits
+from server.limits.bodies import BodyLimit
 from server.observability.metrics import Metrics
 from server.observability.routes import router as observability_router
 from server.rooms.rooms import Rooms
@@ -64,6 +65,7 @@ class Relay:
     photos: PhotoStore
     rooms: Rooms
     exemplars: ExemplarService
+    limits: Limits
     failures: dict[str, str] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -110,7 +112,14 @@ def create_app(
         docs_url=None,  # its pages would load scripts from another site
         redoc_url=None,
     )
-    app.add_middleware(BodyLimit, limit=lambda path: _body_limit(settings, path))
+    app.add_middleware(
+        BodyLimit,
+        limit=lambda path: _body_limit(settings, path),
+        patience=settings.request_timeout_s,
+        min_rate=settings.min_body_rate,
+        refused=lambda reason: app.state.relay.metrics.refused(reason),
+        before=lambda path, address: _before_body(app.state.relay.limits, path, address),
+    )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -157,17 +166,24 @@ async def _build(settings: Settings, access: Access, given: Given, stack: AsyncE
     recogniser = given.recogniser
     if recogniser is None:
         recogniser = await load("recogniser", lambda: _load_recogniser(settings), None)
-    photos = PhotoStore(settings.database, settings.photos, settings.max_photos_per_person)
+    photos = PhotoStore(settings)
     stack.callback(photos.close)
+    limits = Limits(settings, metrics.refused, gpu=lambda: given.engine is None and _on_gpu(settings))
     rooms = Rooms(
-        settings=settings, metrics=metrics, engine=engine, detector=detector, photos=photos, recogniser=recogniser
+        settings=settings,
+        metrics=metrics,
+        engine=engine,
+        detector=detector,
+        photos=photos,
+        recogniser=recogniser,
+        limits=limits,
     )
     stack.push_async_callback(rooms.close)
     exemplars = ExemplarService(settings, photos, engine, detector, rooms, recogniser=recogniser)
     stack.callback(exemplars.close)
     purge = asyncio.create_task(exemplars.purge_forever(), name="purge expired exemplars")
     stack.push_async_callback(_cancelled, purge)
-    return Relay(settings, access, metrics, engine, detector, recogniser, photos, rooms, exemplars, failures)
+    return Relay(settings, access, metrics, engine, detector, recogniser, photos, rooms, exemplars, limits, failures)
 
 
 def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
@@ -182,6 +198,15 @@ def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
     torch.set_num_threads(1)
     device = None if settings.device == "auto" else settings.device
     return build_engine(settings.weights, device, on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
+
+
+def _on_gpu(settings: Settings) -> bool:
+    """Whether a graphics card enhances."""
+    if settings.device != "auto":
+        return settings.device == "cuda"
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _load_detector() -> StreamDetector:
@@ -200,6 +225,12 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+def _before_body(limits: Limits, path: str, address: str) -> None:
+    """Raises Problem 429: photos are many bytes, which are not read where they are too many."""
+    if path.startswith("/api/people/"):
+        limits.uploads.take(address)
 
 
 def _body_limit(settings: Settings, path: str) -> int:

@@ -43,6 +43,7 @@ def run(**options: Any) -> None:
     _check_data(settings)
 
     from server.app import create_app
+    from server.limits.connections import Connections
 
     app = create_app(settings, access=access)
 
@@ -57,8 +58,16 @@ def run(**options: Any) -> None:
             await app.state.relay.stop()
             await super().shutdown(sockets)
 
+    connections = Connections(
+        settings.max_connections,
+        settings.max_connections_per_address,
+        settings.request_timeout_s,
+        refused=lambda reason: app.state.relay.metrics.refused(reason),
+    )
     config = uvicorn.Config(
         app,
+        http=connections.protocol(),
+        ws="none",
         log_config=None,
         access_log=False,  # paths hold people's names
         server_header=False,

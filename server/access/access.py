@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from hime_core.errors import InputError
@@ -13,6 +14,7 @@ from server.access.keyring import Busy, Keyring
 from server.access.keys import SHORT, ApiKey, check_unique, parse_keys, parse_lines
 from server.access.signing import signing_secrets, warn_if_open
 from server.access.tokens import InvalidToken, Tokens
+from server.limits.rates import FailedTokens, RateLimit
 from server.problems import Problem
 from server.settings import Settings
 
@@ -30,7 +32,15 @@ class Refused(Problem):
 class Access:
     """For one event loop's thread. open_to_all: whether whoever reaches the relay from elsewhere needs no token."""
 
-    def __init__(self, keys: tuple[ApiKey, ...], tokens: Tokens, open_to_all: bool) -> None:
+    def __init__(
+        self,
+        keys: tuple[ApiKey, ...],
+        tokens: Tokens,
+        open_to_all: bool,
+        failed_tokens: FailedTokens | None = None,
+    ) -> None:
+        """failed_tokens: counts what is shown and wrong, by address; None: a minute's usual number."""
+        self._failed_tokens = failed_tokens or FailedTokens(RateLimit(60))
         self.tokens, self.open_to_all = tokens, open_to_all
         self.needed = bool(keys)  # whether a token or a key is
         self._keyring = Keyring(keys)
@@ -41,6 +51,14 @@ class Access:
         Raises Refused: 401 where nothing or something wrong is shown, 429 where too many wrong secrets are, and 403 for
         who comes from elsewhere, by a proxy, to a relay that is open on its own machine only.
         """
+        try:
+            return await self._caller(authorization, address)
+        except Refused as refused:
+            if refused.status_code == 401 and authorization:
+                self._not_too_often(self._failed_tokens.failed, address)
+            raise
+
+    async def _caller(self, authorization: str | None, address: str) -> Caller:
         if not self.needed:
             if not self.open_to_all and not _is_local(address):
                 raise Refused(403, "not_local", "This relay has no API keys, and so is open to its own machine only.")
@@ -57,6 +75,7 @@ class Access:
             except InvalidToken as error:
                 raise _unknown("token_invalid", str(error)) from None
             return Caller(token.subject, token=token)
+        self._not_too_often(self._failed_tokens.check, address)  # looking for a hashed key is dear
         try:
             key = await self._keyring.find_hashed(name, secret)
         except Busy:
@@ -65,6 +84,13 @@ class Access:
         if key is None:
             raise _unknown("key_invalid", "This is neither a token nor a key of this relay.")
         return _as_key(key)
+
+    @staticmethod
+    def _not_too_often(count: Callable[[str], None], address: str) -> None:
+        try:
+            count(address)
+        except Problem as problem:
+            raise Refused(429, "failed_tokens", str(problem.detail), dict(problem.headers or {})) from None
 
 
 def load_access(settings: Settings) -> Access:
@@ -76,7 +102,8 @@ def load_access(settings: Settings) -> Access:
             f"the relay would be open to everyone who reaches {settings.host}: give HIME_API_KEYS (hime key NAME makes "
             "one), or HIME_OPEN=1 where that is meant"
         )
-    return Access(keys, Tokens(signing_secrets(keys, settings)), not keys and settings.open)
+    failed = FailedTokens(RateLimit(settings.failed_tokens_per_minute))
+    return Access(keys, Tokens(signing_secrets(keys, settings)), not keys and settings.open, failed)
 
 
 def load_keys(settings: Settings) -> tuple[ApiKey, ...]:

@@ -36,6 +36,9 @@ from aiortc.rtcicetransport import connection_kwargs
 from server.media.sockets import NoPort, OwnPorts, Sockets
 
 MAX_UNSENT = 256 * 1024  # bytes that may wait in a socket's buffer: half a second at 4 Mbit/s
+MAX_SOCKETS = 8  # of one connection, one for each of the machine's addresses: pairing takes the square of their number
+MAX_LEARNED = 16  # addresses of a peer that it did not name, but sends checks from
+MAX_WAITING = 64  # datagrams that wait for DTLS to read them
 ICE_COMPONENT = 1  # RTP and RTCP share it
 SERVER_PATIENCE = 2  # seconds that an answer waits for STUN and TURN servers; aioice's own are 5
 
@@ -66,8 +69,10 @@ class PeerTransport:
         on_rtcp: Callable[[bytes], None],
         on_over: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        """on_over: called when the connection fails, or is closed by the peer. To be made in the event loop."""
+        """on_over: called when the connection fails, or is closed by the peer; refused: counts what is left out of what
+        comes. To be made in the event loop."""
         self.state: State = "new"
         self.last_heard: float | None = None  # when anything came from the peer, connectivity checks included
         self._on_rtp, self._on_rtcp, self._on_over, self._clock = on_rtp, on_rtcp, on_over, clock
@@ -75,7 +80,7 @@ class PeerTransport:
         self._incoming: pylibsrtp.Session | None = None  # while connected, as the other
         self._outgoing: pylibsrtp.Session | None = None
         self._network = network
-        self._connection = _Connection(self._received_media, self._heard, network)
+        self._connection = _Connection(self._received_media, self._heard, network, refused)
         self._gatherer = _Gatherer(self._connection)
         self._ice = RTCIceTransport(self._gatherer)
         self._dtls = RTCDtlsTransport(self._ice, [RTCCertificate.generateCertificate()])
@@ -196,22 +201,28 @@ class PeerTransport:
 
 class _Connection(aioice.Connection):
     """Takes its sockets from the network's, and hands RTP and RTCP on as they come, instead of queueing them with
-    DTLS."""
+    DTLS. Bounded where aioice is not."""
 
-    def __init__(self, on_media: Callable[[bytes], None], on_heard: Callable[[], None], network: Network) -> None:
+    def __init__(
+        self,
+        on_media: Callable[[bytes], None],
+        on_heard: Callable[[], None],
+        network: Network,
+        refused: Callable[[str], None],
+    ) -> None:
         # A fragment of aioice's own has four letters; sessions that share a port are told apart by it.
         fragment = secrets.token_hex(8)
         # Where the world reaches the relay under an announced address, it needs no server's help to be found.
         servers = [] if network.announced else list(network.servers)
         super().__init__(ice_controlling=False, local_username=fragment, **connection_kwargs(servers))
-        self._on_media, self._on_heard, self._network = on_media, on_heard, network
+        self._on_media, self._on_heard, self._network, self._refused = on_media, on_heard, network, refused
 
     async def get_component_candidates(
         self, component: int, addresses: list[str], timeout: int = SERVER_PATIENCE
     ) -> list[Candidate]:
         """As aioice's, but for the sockets. Raises NoPort where no port is left at any address."""
         found, full = [], None
-        for address in addresses:
+        for address in addresses[:MAX_SOCKETS]:
             try:
                 protocol = await self._network.sockets.open(address, self)
             except NoPort as error:
@@ -244,6 +255,8 @@ class _Connection(aioice.Connection):
     def data_received(self, data: bytes, component: int) -> None:
         if data and 128 <= data[0] < 192:  # RFC 7983
             self._on_media(data)
+        elif self._queue.qsize() >= MAX_WAITING:  # whoever knows the port may send to it
+            self._refused("datagrams")
         else:
             self._on_heard()
             super().data_received(data, component)
@@ -251,6 +264,15 @@ class _Connection(aioice.Connection):
     def request_received(self, message: Message, *where: Any) -> None:
         self._on_heard()
         super().request_received(message, *where)
+
+    def check_incoming(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        """A peer with the right password may send from as many addresses as it likes: each would be paired for good."""
+        remote = self._remote_candidates
+        known = any((one._network_host, one.port) == addr for one in remote)
+        if not known and sum(one.type == "prflx" for one in remote) >= MAX_LEARNED:
+            self._refused("candidates")
+            return
+        super().check_incoming(message, addr, protocol)
 
 
 class _Gatherer(RTCIceGatherer):

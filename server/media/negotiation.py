@@ -33,6 +33,27 @@ class InvalidOffer(ValueError):
     """The body is not an SDP offer that can be answered; the message says what would be right."""
 
 
+class TooLargeOffer(ValueError):
+    """The SDP has more of something than is read; the message says of what, and how much is."""
+
+
+@dataclass(frozen=True)
+class SdpLimits:
+    """Lines and sections (m= lines) of a description."""
+
+    lines: int = 1000
+    sections: int = 8
+
+    def check(self, text: str) -> None:
+        """Raises TooLargeOffer. Cheap, before anything is parsed."""
+        if text.count("\n") > self.lines:
+            raise TooLargeOffer(f"The offer is too long: at most {self.lines} lines are read.")
+        if text.count("\nm=") > self.sections:
+            raise TooLargeOffer(
+                f"The offer has too many sections: one audio and one video are answered, at most {self.sections} read."
+            )
+
+
 class InvalidFragment(ValueError):
     """The body is not an SDP fragment of trickled candidates."""
 
@@ -52,10 +73,11 @@ class Offer:
     description: SessionDescription = field(repr=False, compare=False)
 
     @classmethod
-    def parse(cls, text: str) -> Offer:
-        """Raises InvalidOffer."""
+    def parse(cls, text: str, limits: SdpLimits = SdpLimits()) -> Offer:
+        """Raises InvalidOffer and TooLargeOffer."""
         if not text.startswith("v=0"):
             raise InvalidOffer("The body is not SDP: an offer begins with v=0.")
+        limits.check(text)
         # A peer behind such a name is found by its own connectivity checks, without seconds spent on asking around.
         # Nor does a candidate with an address or port that cannot be serve anybody.
         lines = text.splitlines()

@@ -29,6 +29,7 @@ from hime_core.video.picture import Picture
 from server.media.rates import RateMeter, Smoothed
 from server.media.receive.capture import CaptureClock
 from server.media.receive.freezes import Freezes
+from server.media.receive.refusals import Refusals
 from server.media.send.encoder import Encoding
 from server.media.send.tracks import VIDEO_CLOCK, VideoTrack
 from server.media.slot import Slot
@@ -77,6 +78,7 @@ class VideoPipeline:
         self._clock = clock
         self.views = Views(metrics, self.capture, encoding, self._error, renderer, clock)
         self._freezes = Freezes()
+        self.refusals = Refusals(clock)
         self._slot: Slot[Received] = Slot()
         self._jobs: queue.Queue[_InFlight | None] = queue.Queue(MAX_IN_FLIGHT + 1)
         self._flow = threading.Condition()
@@ -99,6 +101,7 @@ class VideoPipeline:
     def receive(self, frame: av.VideoFrame, received: float, coding: Coding | None = None) -> None:
         """received: when the frame's last packet came, in clock seconds; coding: None where it is not known."""
         self._metrics.fps_in()
+        self.refusals.passed()
         if coding is not None:
             self._metrics.quantizer(coding.step)
         self.rate_in.add()
@@ -116,6 +119,14 @@ class VideoPipeline:
             self._metrics.fps_in()
             self.rate_in.add()
             self._count("dropped")
+
+    def refused(self, reason: str) -> None:
+        """A frame was received and left out, as a rule says: pixels, size_changes or frame_rate."""
+        self._metrics.refused(reason)
+        self._metrics.fps_in()
+        self.rate_in.add()
+        self.refusals.add(reason)
+        self._count("dropped")
 
     def packets(self, outcome: str, count: int) -> None:
         self._metrics.packets(outcome, count)

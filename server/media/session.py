@@ -7,12 +7,14 @@ import logging
 import secrets
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
+from aiortc import RTCIceCandidate
 from aiortc.rtp import RtcpPacket
 
 from server.media.aiortc_door import Network, PeerTransport
+from server.media.candidates import usable
 from server.media.negotiation import (
     ABS_SEND_TIME,
     Fragment,
@@ -25,12 +27,11 @@ from server.media.negotiation import (
 )
 from server.media.receive.receiver import AudioReceiver, AudioSink, Receiver, VideoReceiver, VideoSink
 from server.media.receive.rtp import Packet
+from server.media.rules import SessionRules, TooMany
 from server.media.send.encoder import Encoding
 from server.media.send.sender import AudioSender, Sender, VideoSender
 from server.media.send.tracks import AudioTrack, VideoTrack
 
-CONNECT_TIMEOUT = 15.0  # seconds from the answer to the first sign of life
-MEDIA_TIMEOUT = 4.0  # seconds without a packet, after which a publisher's network is lost
 PEER_TIMEOUT = 5.0  # seconds without anything at all, after which a watcher's is
 SILENCE = 1.5  # seconds after which a watcher is asked for a sign of life
 
@@ -41,7 +42,8 @@ class Session:
     """A peer connection that answers one offer. For one event loop's thread.
 
     answer: the SDP answer; empty before, and where the session was closed while it was made. subject: whose it is, who
-    alone may end it. on_over: called once when the connection fails or is closed by the peer.
+    alone may end it. on_over: called once when the connection fails or is closed by the peer; on_closed: once when all
+    of it has ended, whatever the way.
     """
 
     def __init__(
@@ -50,14 +52,21 @@ class Session:
         encoding: Encoding,
         clock: Callable[[], float] = time.monotonic,
         subject: str = "",
+        rules: SessionRules = SessionRules(),  # noqa: B008  # frozen
     ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.subject = subject
         self.answer = ""
         self.on_over: Callable[[], None] = lambda: None
+        self.on_closed: Callable[[], None] = lambda: None
+        self._rules = rules
+        self._candidates: set[tuple[str, int]] = set()  # addresses and ports that the peer has named
+        self._patches = 0
         self._encoding = encoding
         self._clock = clock
-        self._transport = PeerTransport(network, self._receive_rtp, self._receive_rtcp, lambda: self.on_over(), clock)
+        self._transport = PeerTransport(
+            network, self._receive_rtp, self._receive_rtcp, lambda: self.on_over(), clock, rules.refused
+        )
         self._created = clock()
         self._withheld = False  # whether the peer has candidates that were left out
         self._sections: list[Section] = []
@@ -78,8 +87,8 @@ class Session:
                 if section.kind not in offer.sends:
                     continue
                 if section.kind == "video" and video is not None:
-                    least = self._encoding.bitrates.min
-                    self._add_receiver(VideoReceiver(section, self._transport, video, least, self._clock))
+                    least, rules = self._encoding.bitrates.min, self._rules.frames
+                    self._add_receiver(VideoReceiver(section, self._transport, video, least, self._clock, rules))
                 elif section.kind == "audio" and audio is not None:
                     self._add_receiver(AudioReceiver(section, self._transport, audio, self._clock))
             await self._answer(offer)
@@ -100,13 +109,15 @@ class Session:
             await self._answer(offer)
 
     async def add_candidates(self, fragment: Fragment) -> None:
-        """Raises InvalidFragment where it asks for an ICE restart."""
+        """Raises InvalidFragment where it asks for an ICE restart, and TooMany."""
+        if self._patches >= self._rules.patches:
+            raise self._too_many(f"At most {self._rules.patches} requests with candidates are taken for one session.")
+        self._patches += 1
         ufrag = self._sections[0].ice.usernameFragment
         if fragment.ufrag is not None and fragment.ufrag != ufrag:
             raise InvalidFragment("ICE restarts are not supported: the fragment's ice-ufrag must be the offer's.")
         self._withheld |= fragment.withheld
-        for candidate in fragment.candidates:
-            await self._transport.add_candidate(candidate)
+        await self._take(fragment.candidates)
         if fragment.complete:
             await self._end_candidates()
 
@@ -115,13 +126,13 @@ class Session:
         now = self._clock()
         if self._receivers:
             arrivals = [one.last_arrival for one in self._receivers if one.last_arrival is not None]
-            last, patience = max(arrivals, default=None), MEDIA_TIMEOUT
+            last, patience = max(arrivals, default=None), self._rules.media_timeout
         else:
             last, patience = self._transport.last_heard, PEER_TIMEOUT
             if last is not None and now - last > SILENCE and (self._asking is None or self._asking.done()):
                 self._asking = asyncio.ensure_future(self._transport.round_trip())
         if last is None:
-            last, patience = self._created, CONNECT_TIMEOUT
+            last, patience = self._created, self._rules.connect_timeout
         return now - last > patience
 
     async def close(self) -> None:
@@ -140,6 +151,23 @@ class Session:
             await self.close()
             raise
 
+    async def _take(self, candidates: Iterable[RTCIceCandidate]) -> None:
+        """Those that may be checked; browsers name others in good faith. Raises TooMany before any is taken."""
+        new = [one for one in usable(candidates) if (one.ip, one.port) not in self._candidates]
+        most = self._rules.candidates.most
+        if len(self._candidates) + len(new) > most:
+            raise self._too_many(f"A session has at most {most} candidates, offered and trickled ones together.")
+        for candidate in new:
+            self._candidates.add((candidate.ip, candidate.port))
+            if self._rules.candidates.allows(candidate.ip):
+                await self._transport.add_candidate(candidate)
+            else:
+                self._rules.refused("candidate_address")
+
+    def _too_many(self, detail: str) -> TooMany:
+        self._rules.refused("candidates")
+        return TooMany(detail)
+
     def _add_receiver(self, receiver: Receiver) -> None:
         self._receivers.append(receiver)
         self._by_payload_type.update((payload_type, receiver) for payload_type in receiver.section.by_payload_type)
@@ -150,8 +178,7 @@ class Session:
         ids = (section.extension(ABS_SEND_TIME) for section in self._sections)
         self._send_time_id = next((number for number in ids if number is not None), None)
         offered = offer.description.media
-        for candidate in (candidate for media in offered for candidate in media.ice_candidates):
-            await self._transport.add_candidate(candidate)
+        await self._take(candidate for media in offered for candidate in media.ice_candidates)
         self._withheld |= offer.withheld
         if any(media.ice_candidates_complete for media in offered):
             await self._end_candidates()
@@ -202,10 +229,13 @@ class Session:
         return [*self._receivers, *self._senders]
 
     async def _close(self) -> None:
-        for track in self._tracks:
-            track.stop()
-        if self._connecting is not None:
-            self._connecting.cancel()
-        for one in self._ends():
-            await one.close()
-        await self._transport.close()
+        try:
+            for track in self._tracks:
+                track.stop()
+            if self._connecting is not None:
+                self._connecting.cancel()
+            for one in self._ends():
+                await one.close()
+            await self._transport.close()
+        finally:
+            self.on_closed()

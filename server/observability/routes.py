@@ -15,7 +15,9 @@ from pydantic import BaseModel
 from sse_starlette import EventSourceResponse
 
 from server.access.guards import Anyone, GuardedRoute, Observer
+from server.observability.events import EventStream
 from server.observability.history import History
+from server.problems import problem_docs
 
 router = APIRouter(tags=["observability"], route_class=GuardedRoute)
 
@@ -113,11 +115,15 @@ async def stats(request: Request, caller: Anyone) -> JSONResponse:
     "/api/stats/events",
     summary="One event `point` each second",
     response_class=EventSourceResponse,
-    responses={200: {"content": EVENTS, "description": "Server-sent events whose data is a Point"}},
+    responses={
+        200: {"content": EVENTS, "description": "Server-sent events whose data is a Point"},
+        **problem_docs(503),
+    },
 )
 async def stats_events(request: Request, caller: Anyone) -> EventSourceResponse:
     relay = request.app.state.relay
-    return EventSourceResponse(_points(relay.metrics.history, relay.stopping), headers={"Cache-Control": "no-store"})
+    place = relay.rooms.limits.admission.listener(None)
+    return EventStream(_points(relay.metrics.history, relay.stopping), place)
 
 
 async def _points(history: History, stopping: asyncio.Event) -> AsyncIterator[dict[str, str]]:

@@ -3,56 +3,92 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
+
+from server.limits.admission import Admitted
 
 BACKLOG = 64  # events; a listener that falls further behind is dropped, and may come again
 
 
 @dataclass(frozen=True)
 class Event:
-    """name: joined, left or stats; data: its JSON."""
+    """name: joined, left, refused or stats; data: its JSON."""
 
     name: str
     data: dict[str, Any] = field(hash=False)
+
+
+class Listener:
+    """The events for one who listens, until close(), or until it has fallen too far behind. To be iterated."""
+
+    def __init__(self, first: Iterable[Event], closed: Callable[[Listener], None]) -> None:
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()  # None: that was all
+        self._closed = closed
+        for event in first:
+            self._events.put_nowait(event)
+
+    def put(self, event: Event) -> None:
+        self._events.put_nowait(event)
+        if self._events.qsize() > BACKLOG:
+            self.close()
+
+    def close(self) -> None:
+        """What has come is still given out. May be called several times."""
+        self._closed(self)
+        self._events.put_nowait(None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            event = await self._events.get()
+        except BaseException:
+            self.close()
+            raise
+        if event is None:
+            self._events.put_nowait(None)
+            raise StopAsyncIteration
+        return event
+
+
+@dataclass(frozen=True, eq=False)
+class Listening:
+    """A listener and its place among the others. To be iterated once."""
+
+    events: Listener
+    place: Admitted
+
+    def __aiter__(self) -> Listener:
+        return self.events
+
+    def release(self) -> None:
+        """Stops listening. May be called several times."""
+        self.events.close()
+        self.place.release()
 
 
 class Events:
     """Sends each event to every listener, without ever waiting for one."""
 
     def __init__(self) -> None:
-        self._listeners: set[asyncio.Queue[Event | None]] = set()
+        self._listeners: set[Listener] = set()
 
     def __bool__(self) -> bool:
         return bool(self._listeners)
 
     def send(self, name: str, data: dict[str, Any]) -> None:
         for listener in list(self._listeners):
-            self._put(listener, Event(name, data))
+            listener.put(Event(name, data))
 
-    def subscribe(self, first: Iterable[Event] = ()) -> AsyncIterator[Event]:
+    def subscribe(self, first: Iterable[Event] = ()) -> Listener:
         """From this call on every event, after those of `first`; ends when the room closes."""
-        listener: asyncio.Queue[Event | None] = asyncio.Queue()
-        for event in first:
-            listener.put_nowait(event)
+        listener = Listener(first, self._listeners.discard)
         self._listeners.add(listener)
-        return self._listen(listener)
+        return listener
 
     def close(self) -> None:
-        for listener in self._listeners:
-            listener.put_nowait(None)
-        self._listeners.clear()
-
-    def _put(self, listener: asyncio.Queue[Event | None], event: Event) -> None:
-        listener.put_nowait(event)
-        if listener.qsize() > BACKLOG:
-            self._listeners.discard(listener)
-            listener.put_nowait(None)
-
-    async def _listen(self, listener: asyncio.Queue[Event | None]) -> AsyncIterator[Event]:
-        try:
-            while (event := await listener.get()) is not None:
-                yield event
-        finally:
-            self._listeners.discard(listener)
+        for listener in list(self._listeners):
+            listener.close()

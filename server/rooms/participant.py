@@ -6,37 +6,43 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
-from hime_core.compositing.layout import Layout, View
+from hime_core.compositing.layout import Layout, View, width_class
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer
+from server.limits.admission import RETRY_AFTER, Admitted
 from server.media.negotiation import Offer
 from server.media.pipeline import VideoPipeline
 from server.media.send.encoder import Encoding
 from server.media.send.tracks import AudioRelay
 from server.media.session import Session
 from server.observability.metrics import Metrics
+from server.problems import Problem
 from server.rooms.bank import Bank, bank_of
 
 log = logging.getLogger(__name__)
 
+MOST_REFUSED = 3.0  # seconds in which all frames are left out, after which the session is ended
 STALLED = 0.5  # frames per second, below which a stream that was live is stalled
 
 
 class ParticipantStats(TypedDict):
-    """Rates in frames per second; outcomes: frames since the start; latency_ms: smoothed, None while unwatched."""
+    """Rates in frames per second; outcomes: frames since the start; latency_ms: smoothed, None while unwatched;
+    refused: why frames are left out now (pixels, size_changes, frame_rate), left out where none are."""
 
     fps_in: float
     fps_out: float
     state: Literal["live", "stalled"]
     outcomes: dict[str, int]
     latency_ms: float | None
+    refused: NotRequired[str]
 
 
 class Participant:
     """Lives from the answer to its offer until it leaves. people: who is known in its picture; they may outlive it.
+    admitted: its places, which it gives back when all of it has ended.
 
     Between the answer and start(), it waits for its name: it takes media, and does nothing with it.
     """
@@ -52,10 +58,17 @@ class Participant:
         clock: Callable[[], float] = time.monotonic,
         persons: Sequence[str] = (),
         photos_of: Callable[[str], Sequence[Exemplar]] | None = None,
+        admitted: Admitted | None = None,
+        most_views: int = 12,
     ) -> None:
         """enhancer: None without video. persons: whose registered photos its stream uses; photos_of: reads them, not in
-        the event loop's thread. on_media may be set: called when the first frame or packet has come."""
+        the event loop's thread. most_views: that are watched at a time, each layout and width by itself. on_media may
+        be set: called when the first frame or packet has come."""
         loop = asyncio.get_running_loop()
+        self.admitted = admitted or Admitted({})
+        self._most_views = most_views
+        self._views: dict[str, tuple[View, Layout, int | None]] = {}  # by the watchers' session
+        self._metrics = metrics
         self.on_media: Callable[[], None] = lambda: None
         self.name = name
         self.people = people
@@ -63,6 +76,7 @@ class Participant:
         self.enhancer = enhancer
         self.watchers: dict[str, Session] = {}
         self.joined = False
+        self._heard = False  # whether anything came that can be used
         self._persons, self._photos_of = persons, photos_of
         self._clock, self._began = clock, clock()
         self._reading: asyncio.Task[None] | None = None
@@ -72,16 +86,18 @@ class Participant:
         if enhancer is not None:
 
             def first_frame_came() -> None:
-                loop.call_soon_threadsafe(lambda: self.on_media())
+                loop.call_soon_threadsafe(self._picture_came)
 
             self.video = VideoPipeline(enhancer, metrics, first_frame_came, encoding, clock=clock)
-        self.audio = AudioRelay(
-            on_first_packet=lambda: None if self.video else self.on_media(),
-            clock=clock,
-        )
+        self.audio = AudioRelay(on_first_packet=self._sound_came, clock=clock)
 
     async def watch(self, session: Session, offer: Offer, view: View, layout: Layout, shown: int | None = None) -> None:
-        """Answers a watcher's offer. shown: pixels of the longer side that it shows. Raises InvalidOffer."""
+        """Answers a watcher's offer. shown: pixels of the longer side that it shows.
+
+        Raises InvalidOffer, and Problem 503 where too many different views are watched.
+        """
+        if "video" in offer.receives:
+            self._add_view(session, (view, layout, width_class(view, layout, shown)))
         video = self.video.watch(view, layout, shown) if self.video and "video" in offer.receives else None
         audio = self.audio.watch(video.audio_delay if video else lambda: 0.0) if "audio" in offer.receives else None
         self.watchers[session.id] = session
@@ -90,6 +106,19 @@ class Participant:
         except BaseException:
             self.watchers.pop(session.id, None)
             raise
+
+    def _add_view(self, session: Session, wanted: tuple[View, Layout, int | None]) -> None:
+        self._views = {id: one for id, one in self._views.items() if id in self.watchers}
+        if len({*self._views.values(), wanted}) > self._most_views:
+            self._metrics.refused("views")
+            raise Problem(
+                503,
+                f"Too many different views of this participant are watched: at most {self._most_views} are made. "
+                "Take another view, layout or width, or try again later.",
+                {"Retry-After": str(RETRY_AFTER)},
+                limit="HIME_MAX_VIEWS_PER_PARTICIPANT",
+            )
+        self._views[session.id] = wanted
 
     @property
     def subject(self) -> str:
@@ -143,29 +172,51 @@ class Participant:
 
     async def close(self) -> None:
         """Ends every session and thread of the participant."""
-        sessions = [self.session, *self.watchers.values()]
-        self.watchers.clear()
-        await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
-        self.audio.close()
-        if self.video is not None:
-            self.video.end_tracks()
-            await asyncio.to_thread(self.video.close)
+        try:
+            sessions = [self.session, *self.watchers.values()]
+            self.watchers.clear()
+            await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
+            self.audio.close()
+            if self.video is not None:
+                self.video.end_tracks()
+                await asyncio.to_thread(self.video.close)
+        finally:
+            self.admitted.release()
+
+    def refused_for_good(self, patience: float) -> str | None:
+        """Why the session is to be ended, None where it is not: all frames have been left out for long, or nothing has
+        come that can be used `patience` seconds from the answer (no_media)."""
+        if self.video is not None and self.video.refusals.alone > MOST_REFUSED:
+            return self.video.refusals.now
+        return None if self._heard or self._clock() - self._began <= patience else "no_media"
 
     def stats(self) -> ParticipantStats:
         video = self.video
         if video is None:
             return {"fps_in": 0.0, "fps_out": 0.0, "state": "live", "outcomes": {}, "latency_ms": None}
         fps_in = video.rate_in.rate()
-        return {
+        stats: ParticipantStats = {
             "fps_in": round(fps_in, 1),
             "fps_out": round(video.rate_out.rate(), 1),
             "state": "live" if fps_in >= STALLED else "stalled",
             "outcomes": {name: video.outcomes[name] for name in ("enhanced", "carried", "passed", "dropped")},
             "latency_ms": None if video.latency is None else round(1000 * video.latency, 1),
         }
+        if refused := video.refusals.now:
+            stats["refused"] = refused
+        return stats
 
     def bank(self) -> Bank:
         """Who is known in the picture, and from what. Encodes JPEGs: not for the event loop's thread."""
         seen = self.enhancer.seen if self.enhancer else ()
         frame = self.video.frames if self.video else 0
         return bank_of(self.name, self.people, seen, frame, self._began, self._clock())
+
+    def _picture_came(self) -> None:
+        self._heard = True
+        self.on_media()
+
+    def _sound_came(self) -> None:
+        self._heard = True
+        if self.video is None:
+            self.on_media()

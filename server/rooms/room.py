@@ -5,17 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from hime_core.people.people import People
-from server.media.session import CONNECT_TIMEOUT, Session
-from server.rooms.events import Event, Events
+from server.media.rules import SessionRules
+from server.media.session import Session
+from server.rooms.events import Event, Events, Listener
 from server.rooms.participant import Participant, ParticipantStats
 
-NEWCOMER_TIMEOUT = CONNECT_TIMEOUT  # seconds from the answer until the media of who is to take a name over has come
+NEWCOMER_TIMEOUT = (
+    SessionRules.connect_timeout
+)  # seconds from the answer until the media of who is to take a name over has come
 MOST_REMEMBERED = 16  # participants of one room who have left; those who left first are forgotten first
+REFUSAL_KEPT = 60.0  # seconds that a room tells why a session was ended
+REFUSALS = {
+    "pixels": "The pictures are too large: publish smaller ones.",
+    "size_changes": "The pictures change their size too often.",
+    "frame_rate": "The pictures come too fast.",
+    "no_media": "No picture or sound has come that can be used.",
+}
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +62,13 @@ class Room:
         remember: float = 0.0,
         new_people: Callable[[], People] = People,
         clock: Callable[[], float] = time.monotonic,
+        patience: float = 30.0,
     ) -> None:
+        """patience: seconds that a publisher may take until something comes that can be used."""
         self.name = name
+        self.arriving = 0  # who are being answered, and will enter
+        self._patience = patience
+        self._refused: dict[str, tuple[str, float]] = {}  # by name, why a session was ended, and when
         self.participants: dict[str, Participant] = {}
         self._remember, self._new_people, self._clock = remember, new_people, clock
         self._newcomers: dict[str, _Newcomer] = {}  # by the names that they are to take over, one for each
@@ -68,8 +83,18 @@ class Room:
 
     @property
     def forgotten(self) -> bool:
-        """Whether it is idle and remembers nobody."""
-        return self.idle and not self._remembered
+        """Whether it is idle, remembers nobody, and nobody is about to come."""
+        return self.idle and not self._remembered and not self.arriving
+
+    @property
+    def remembered(self) -> list[float]:
+        """When they left whom it remembers, clock seconds, oldest first."""
+        return [one.left for one in self._remembered.values()]
+
+    def forget_oldest(self) -> None:
+        """Of those who have left."""
+        name = next(iter(self._remembered))
+        self._remembered.pop(name).people.forget(None)
 
     def people_for(self, name: str) -> People:
         """Those for a participant who is about to take that name: as its last session knew them, or nobody yet."""
@@ -146,6 +171,22 @@ class Room:
             self._take_name(newcomer.participant)
         self._in_background(self._closed(participant))
 
+    def refuse(self, participant: Participant, reason: str) -> None:
+        """Ends a publisher's session because of what it sends, or does not. reason: one of REFUSALS."""
+        self._refused.pop(participant.name, None)
+        self._refused[participant.name] = reason, self._clock()
+        while len(self._refused) > MOST_REMEMBERED:
+            del self._refused[next(iter(self._refused))]
+        self._events.send("refused", {"participant": participant.name, "reason": reason, "detail": REFUSALS[reason]})
+        self.leave(participant)
+
+    def refusals(self) -> dict[str, str]:
+        """By name, why frames of those who are there are left out, and why sessions were ended of late."""
+        now = self._clock()
+        self._refused = {name: (why, at) for name, (why, at) in self._refused.items() if now - at < REFUSAL_KEPT}
+        ended = {name: why for name, (why, _) in self._refused.items()}
+        return ended | {name: why for name, one in self.participants.items() if (why := one.stats().get("refused"))}
+
     def stop_watching(self, participant: Participant, session: Session) -> None:
         if participant.watchers.pop(session.id, None) is not None:
             self._in_background(session.close())
@@ -161,6 +202,9 @@ class Room:
             if participant.session.is_lost():
                 self.leave(participant)
                 continue
+            if reason := participant.refused_for_good(self._patience):
+                self.refuse(participant, reason)
+                continue
             for session in list(participant.watchers.values()):
                 if session.is_lost():
                     self.stop_watching(participant, session)
@@ -173,7 +217,7 @@ class Room:
         if self._events:
             self._events.send("stats", {"participants": self.stats()})
 
-    def events(self) -> AsyncIterator[Event]:
+    def events(self) -> Listener:
         """Begins with a `joined` for everyone who is there."""
         there = [Event("joined", {"participant": one.name}) for one in self.participants.values() if one.joined]
         return self._events.subscribe(there)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,19 @@ from hime_core.compositing.layout import Layout, View
 from hime_core.faces.damage import DamageEstimator
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
+from server.limits import Limits
+from server.limits.admission import RETRY_AFTER, Admitted
 from server.media.aiortc_door import Network
 from server.media.ice_servers import IceServers
 from server.media.negotiation import InvalidOffer, Offer
+from server.media.rules import SessionRules
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Codec, Encoding, find_h264
 from server.media.session import Session
 from server.media.sockets import sockets_for
 from server.observability.metrics import Metrics
-from server.rooms.events import Event
+from server.problems import Problem
+from server.rooms.events import Listening
 from server.rooms.participant import Participant
 from server.rooms.room import Room
 from server.settings import Settings
@@ -59,9 +64,16 @@ class Rooms:
         enhancer_factory: Callable[[People], Enhancer] | None = None,
         clock: Callable[[], float] = time.monotonic,
         recogniser: Recogniser | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """enhancer_factory: makes one stream's enhancer; without it, they are made of the engine, the detector and the
-        recogniser. engine, detector: None for stand-ins that enhance nothing."""
+        recogniser. engine, detector: None for stand-ins that enhance nothing. limits: as the settings say where it is
+        None."""
+        self.limits = limits or Limits(settings, metrics.refused, clock=clock)
+        self._rules = SessionRules.of(settings, metrics.refused)
+        self._most_rooms, self._most_remembered = settings.max_rooms, settings.max_remembered
+        self._most_views = settings.max_views_per_participant
+        self._patience = settings.first_media_timeout_s
         self._metrics = metrics
         self._engine: Engine = FailedEngine() if engine is None else engine
         self._detector: StreamDetector = FailedDetector() if detector is None else detector
@@ -111,26 +123,37 @@ class Rooms:
         """Answers a publisher. Where the same subject has the name already, the new one takes it over as soon as its
         media comes. persons: whose registered photos are used.
 
-        Raises InvalidOffer, and NameTaken where another subject has the name.
+        Raises InvalidOffer, TooMany, NameTaken where another subject has the name, and Problem 503 where there is no
+        room for it.
         """
         if not offer.sends:
             raise InvalidOffer("The offer sends neither audio nor video: one of its sections must be sendonly.")
-        place = self._rooms.get(room)
-        if place is not None:
-            place.check_free(name, subject)
-        people = place.people_for(name) if place else self._new_people()
-        enhancer = await asyncio.to_thread(self._make_enhancer, people) if "video" in offer.sends else None
-        session = self._session(subject)
-        photos_of = self._photos.exemplars_of if self._photos is not None else None
-        participant = Participant(
-            name, people, session, enhancer, self._metrics, self._encoding, self._clock, persons, photos_of
-        )
-        try:
-            await session.publish(offer, participant.video, participant.audio)
-            entered = self._room(room).enter(participant)
-        except BaseException:
-            await participant.close()
-            raise
+        video = "video" in offer.sends
+        photos = self._photos
+        photos_of = None if photos is None else (lambda person: photos.exemplars_of(person, subject))
+        with self._arriving(room, name, subject, video) as (place, admitted):
+            people = place.people_for(name)
+            enhancer = await asyncio.to_thread(self._make_enhancer, people) if video else None
+            session = self._session(subject)
+            participant = Participant(
+                name,
+                people,
+                session,
+                enhancer,
+                self._metrics,
+                self._encoding,
+                self._clock,
+                persons,
+                photos_of,
+                admitted,
+                self._most_views,
+            )
+            try:
+                await session.publish(offer, participant.video, participant.audio)
+                entered = place.enter(participant)
+            except BaseException:
+                await asyncio.shield(asyncio.ensure_future(participant.close()))  # goes on where this is given up too
+                raise
         if entered:
             await participant.photos_added()
         self._count_streams()
@@ -141,14 +164,16 @@ class Rooms:
     ) -> Session:
         """Answers a watcher of a participant. subject: of the watcher; shown: pixels of the longer side that it shows.
 
-        Raises NotFound and InvalidOffer.
+        Raises NotFound, InvalidOffer, TooMany, and Problem 503 where there is no room for it.
         """
         if not offer.receives:
             raise InvalidOffer("The offer receives neither audio nor video: one of its sections must be recvonly.")
         place, participant = self._find(room, name)
-        session = self._session(subject)
-        session.on_over = lambda: place.stop_watching(participant, session)
-        await participant.watch(session, offer, view, layout, shown)
+        with self.limits.admission.watcher(room, name) as admitted:
+            session = self._session(subject)
+            session.on_over = lambda: place.stop_watching(participant, session)
+            session.on_closed = admitted.release
+            await participant.watch(session, offer, view, layout, shown)
         if place.participants.get(name) is not participant:  # who left while the answer was made
             await session.close()
             raise NotFound("The participant has left.")
@@ -179,8 +204,10 @@ class Rooms:
             place.stop_watching(there, session)
         self._count_streams()
 
-    def events(self, room: str) -> AsyncIterator[Event]:
-        return self._room(room).events()
+    def listen(self, room: str) -> Listening:
+        """A place among the room's listeners, to be released. Raises Problem 503 where there is none."""
+        with self.limits.admission.listener(room) as place:
+            return Listening(self._room(room).events(), place)
 
     async def close(self) -> None:
         if self._sweeping is not None:
@@ -192,12 +219,50 @@ class Rooms:
 
     def _session(self, subject: str) -> Session:
         servers = tuple(RTCIceServer(one.urls, one.username, one.credential) for one in self.ice_servers.issue())
-        return Session(replace(self._network, servers=servers), self._encoding, self._clock, subject)
+        network = replace(self._network, servers=servers)
+        return Session(network, self._encoding, self._clock, subject, self._rules)
+
+    @contextmanager
+    def _arriving(self, room: str, name: str, subject: str, video: bool) -> Iterator[tuple[Room, Admitted]]:
+        """A publisher's places, and its room, which stays meanwhile. Raises NameTaken, and Problem 503, before anything
+        is awaited."""
+        there = self._rooms.get(room)
+        if there is not None:
+            there.check_free(name, subject)
+        before = there.participants.get(name) if there else None
+        with self.limits.admission.publisher(room, video, before.admitted if before else None) as admitted:
+            place = self._room(room)
+            place.arriving += 1
+            try:
+                yield place, admitted
+            finally:
+                place.arriving -= 1
 
     def _room(self, name: str) -> Room:
+        """The room, new where there is none. Raises Problem 503 where there are too many."""
         if self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep_forever(), name="rooms")
-        return self._rooms.setdefault(name, Room(name, self._remember, self._new_people, self._clock))
+        if name not in self._rooms:
+            self._make_place()
+            self._rooms[name] = Room(name, self._remember, self._new_people, self._clock, self._patience)
+        return self._rooms[name]
+
+    def _make_place(self) -> None:
+        """For a new room, where need be by forgetting whom an empty one remembers. Raises Problem 503."""
+        if len(self._rooms) < self._most_rooms:
+            return
+        empty = [(room.remembered[-1:], name) for name, room in self._rooms.items() if room.idle and not room.arriving]
+        if not empty:
+            self.limits.refused("rooms")
+            raise Problem(
+                503,
+                f"The relay has no room for another room: it takes {self._most_rooms}. Try again later.",
+                {"Retry-After": str(RETRY_AFTER)},
+                limit="HIME_MAX_ROOMS",
+            )
+        room = self._rooms.pop(min(empty)[1])
+        while room.remembered:
+            room.forget_oldest()
 
     def _find(self, room: str, name: str) -> tuple[Room, Participant]:
         place = self._rooms.get(room)
@@ -240,7 +305,14 @@ class Rooms:
                     del self._rooms[name]
             if now - last_stats >= STATS_INTERVAL - 0.1:
                 last_stats = now
+            self._forget_oldest()
             self._count_streams()
+
+    def _forget_oldest(self) -> None:
+        """What is remembered of those who have left is large: there is so much of it in all."""
+        left = sorted((at, name) for name, room in self._rooms.items() for at in room.remembered)
+        for _, name in left[: max(0, len(left) - self._most_remembered)]:
+            self._rooms[name].forget_oldest()
 
     def _count_streams(self) -> None:
         everyone = [one for room in self._rooms.values() for one in room.participants.values()]

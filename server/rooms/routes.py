@@ -13,9 +13,11 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from hime_core.compositing.layout import MAX_COMPARED, USUAL_WIDTH, WIDTHS, Layout, View
 from server.access.caller import Caller
 from server.access.guards import BankViewer, GuardedRoute, Member, Publisher, RoomViewer, Watcher, forbidden
-from server.media.negotiation import Fragment, InvalidFragment, InvalidOffer, Offer
+from server.media.negotiation import Fragment, InvalidFragment, InvalidOffer, Offer, SdpLimits, TooLargeOffer
+from server.media.rules import TooMany
 from server.media.session import Session
 from server.media.sockets import NoPort
+from server.observability.events import EventStream
 from server.problems import Name, Problem, check_name, problem_docs
 from server.rooms.bank import Bank
 from server.rooms.room import NameTaken
@@ -25,7 +27,6 @@ from server.settings.network import is_turn
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
-MAX_SDP = 200_000  # bytes
 MAX_PERSONS = 8  # whose photos one stream uses
 
 router = APIRouter(route_class=GuardedRoute)
@@ -68,7 +69,7 @@ _PERSON = (
     status_code=201,
     tags=["media"],
     summary="Publish (WHIP)",
-    responses={**_CREATED, **problem_docs(400, 409, 413, 415, 503)},
+    responses={**_CREATED, **problem_docs(400, 408, 409, 413, 415, 429, 503)},
     openapi_extra=_SDP_IN,
 )
 async def publish(
@@ -96,7 +97,7 @@ async def publish(
     status_code=201,
     tags=["media"],
     summary="Watch (WHEP)",
-    responses={**_CREATED, **problem_docs(400, 404, 413, 415, 503)},
+    responses={**_CREATED, **problem_docs(400, 404, 408, 413, 415, 429, 503)},
     openapi_extra=_SDP_IN,
 )
 async def watch(
@@ -150,7 +151,7 @@ def _add_session_routes(
         status_code=204,
         tags=["media"],
         summary=candidates,
-        responses=problem_docs(400, 404, 415, 422),
+        responses=problem_docs(400, 404, 408, 413, 415, 422, 429),
         openapi_extra=_FRAGMENT_IN,
     )
     async def trickle(request: Request, room: Name, participant: Name, session: str, caller: Member) -> Response:
@@ -172,9 +173,12 @@ _add_session_routes(
 
 @router.get("/api/rooms/{room}", tags=["rooms"], summary="Who is there", responses=problem_docs(400))
 async def describe(request: Request, room: Name, caller: RoomViewer) -> dict[str, Any]:
-    """The participants by name and their state; a room that nobody is in has none."""
+    """The participants by name and their state; a room that nobody is in has none. `refused`, where there is
+    any: by name, why what a publisher sends is left out: `pixels`, `size_changes`, `frame_rate` or `no_media`."""
     found = _rooms(request).get(room)
-    return {"room": room, "participants": found.stats() if found else {}}
+    there = {"room": room, "participants": found.stats() if found else {}}
+    refused = found.refusals() if found else {}
+    return there | ({"refused": refused} if refused else {})
 
 
 @router.get(
@@ -182,17 +186,18 @@ async def describe(request: Request, room: Name, caller: RoomViewer) -> dict[str
     tags=["rooms"],
     summary="Who comes and goes, and the figures of each second",
     response_class=EventSourceResponse,
-    responses=problem_docs(400),
+    responses=problem_docs(400, 503),
 )
 async def events(request: Request, room: Name, caller: RoomViewer) -> EventSourceResponse:
-    """Server-sent events: `joined` for everyone who is there and who comes, `left`, and `stats` each second."""
-    listening = _rooms(request).events(room)
+    """Server-sent events: `joined` for everyone who is there and who comes, `left`, `refused` where a publisher's
+    session is ended because of what it sends, and `stats` each second."""
+    listening = _rooms(request).listen(room)
 
     async def sent() -> AsyncIterator[ServerSentEvent]:
         async for event in listening:
             yield ServerSentEvent(json.dumps(event.data), event=event.name)
 
-    return EventSourceResponse(sent(), headers={"Cache-Control": "no-store"}, ping=15)
+    return EventStream(sent(), listening)
 
 
 @router.get(
@@ -200,7 +205,7 @@ async def events(request: Request, room: Name, caller: RoomViewer) -> EventSourc
     tags=["rooms"],
     summary="Who is known in a participant's picture, and from what",
     response_model=Bank,
-    responses=problem_docs(400, 404),
+    responses=problem_docs(400, 404, 503),
 )
 async def bank(request: Request, room: Name, participant: Name, caller: BankViewer) -> Bank:
     """The exemplars that faces are enhanced with, each with a thumbnail, the people whom they show, and the faces that
@@ -209,7 +214,13 @@ async def bank(request: Request, room: Name, participant: Name, caller: BankView
     one = found.participants.get(participant) if found else None
     if one is None:
         raise Problem(404, "There is no such participant in the room.")
-    return await asyncio.to_thread(one.bank)
+    limits = _rooms(request).limits
+    place = limits.admission.bank()
+    try:
+        async with limits.bank_turn:
+            return await asyncio.to_thread(one.bank)
+    finally:
+        place.release()
 
 
 def _rooms(request: Request) -> Rooms:
@@ -222,11 +233,13 @@ async def _body(request: Request, media_type: str) -> str:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != media_type:
         raise Problem(415, f"The body must be {media_type}.", {"Accept": media_type})
-    body = b""
+    most = request.app.state.relay.settings.max_sdp_bytes
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_SDP:
-            raise Problem(413, f"The body is too large: at most {MAX_SDP} bytes are taken here.")
+        if len(body) > most:
+            _rooms(request).limits.refused("sdp")
+            raise Problem(413, f"The body is too large: at most {most} bytes are taken here.")
     try:
         return body.decode()
     except UnicodeDecodeError:
@@ -234,18 +247,29 @@ async def _body(request: Request, media_type: str) -> str:
 
 
 async def _offer(request: Request) -> Offer:
+    """The offer, where this address has not sent too many of late. Raises Problem."""
+    limits, settings = _rooms(request).limits, request.app.state.relay.settings
+    limits.sessions.take(request.client.host if request.client else "")
     try:
-        return Offer.parse(await _body(request, SDP))
+        return Offer.parse(
+            await _body(request, SDP),
+            SdpLimits(settings.max_sdp_lines, settings.max_sdp_sections),
+        )
     except InvalidOffer as error:
         raise Problem(400, str(error)) from error
+    except TooLargeOffer as error:
+        limits.refused("sdp")
+        raise Problem(413, str(error)) from error
 
 
 async def _answered(request: Request, answering: Awaitable[Session]) -> Session:
-    """Raises Problem where the offer is wrong, the name is another's, or there is nobody to watch."""
+    """Raises Problem where the offer is wrong, the name is another's, there is nobody to watch, or no room."""
     try:
         return await answering
     except InvalidOffer as error:
         raise Problem(400, str(error)) from error
+    except TooMany as error:
+        raise Problem(429, str(error)) from error
     except NotFound as error:
         raise Problem(404, str(error)) from error
     except NoPort as error:
@@ -286,4 +310,6 @@ async def _trickle(request: Request, session: Session) -> Response:
         await session.add_candidates(fragment)
     except InvalidFragment as error:
         raise Problem(422, str(error)) from error
+    except TooMany as error:
+        raise Problem(429, str(error)) from error
     return Response(status_code=204)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,14 @@ class Settings(StorageSettings, MediaSettings, NetworkSettings, AccessSettings, 
     port: int = Field(8080, ge=0, le=65535, description="0 takes any free port")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     client: Path = Field(CLIENT_BUILD, description="the built web client")
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether nobody beyond this machine reaches the relay."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 def load_settings(**options: Any) -> Settings:

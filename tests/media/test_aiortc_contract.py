@@ -83,6 +83,31 @@ async def test_connection_build_request(connection: Listening) -> None:
     assert request.message_class == Class.REQUEST and "USERNAME" in request.attributes, message
 
 
+async def test_connection_queue(connection: Listening) -> None:
+    message = "aioice.Connection._queue: strangers' datagrams pile up before there is a connection"
+    assert getattr(connection, "_queue", None) is not None, message
+    aioice.Connection.data_received(connection, b"\x16", 1)
+    assert connection._queue.qsize() == 1, message
+
+
+async def test_connection_remote_candidates(connection: Listening) -> None:
+    message = "aioice.Connection.check_incoming: a peer is learned of without end, under every port that it sends from"
+    protocol = connection._protocols[0]
+    request = Message(Method.BINDING, Class.REQUEST)
+    request.attributes["PRIORITY"] = 1
+    connection.remote_username, connection.remote_password = "them", "word"
+    connection.check_incoming(request, ("192.0.2.9", 5000), protocol)
+    (learned,) = connection._remote_candidates
+    assert (learned.type, learned._network_host, learned.port) == ("prflx", "192.0.2.9", 5000), message
+
+
+async def test_connection_component_candidates(connection: Listening) -> None:
+    message = "aioice.Connection.get_component_candidates: there are as many sockets as the machine has addresses"
+    before = len(connection._protocols)
+    assert len(await connection.get_component_candidates(1, ["127.0.0.1"] * 3, 5)) == 3, message
+    assert len(connection._protocols) == before + 3, message
+
+
 async def test_gatherer_connection() -> None:
     gatherer, ours = RTCIceGatherer([]), Listening()
     message = "RTCIceGatherer._connection: the ICE connection cannot be ours, and no media arrive"

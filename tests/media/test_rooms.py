@@ -199,9 +199,8 @@ async def test_requests_that_make_no_sense_get_a_problem_and_the_call_goes_on() 
 
 
 @pytest.mark.parametrize("closed", [False, True])
-async def test_one_who_never_connects_is_not_there(closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.media.session.CONNECT_TIMEOUT", 1.0)
-    async with serving() as relay:
+async def test_one_who_never_connects_is_not_there(closed: bool) -> None:
+    async with serving(connect_timeout_s=1.0) as relay:
         peer = Peer(relay.http)
         peer.pc.addTrack(MovingVideo())
         assert (await peer.offer("/whip/r/ghost")).status_code == 201

@@ -9,7 +9,8 @@ from server.access.access import load_access
 from server.exemplars.routes import router
 from server.exemplars.service import ExemplarService
 from server.exemplars.store import PhotoStore
-from server.limits import BodyLimit
+from server.limits import Limits
+from server.limits.bodies import BodyLimit
 from server.observability.metrics import Metrics
 from server.settings import Settings
 from tests.unit.relay_fakes import FakeDetector, FakeEngine, FakeRooms
@@ -43,14 +44,14 @@ class World:
             metrics=Metrics(),
             failures={},
             exemplars=self.service,
+            limits=Limits(self.settings),
         )
         self.app.add_middleware(BodyLimit, limit=lambda path: 30_000_000)
         problems.install(self.app)
         self.app.include_router(router)
 
     def open_store(self):
-        settings = self.settings
-        return PhotoStore(settings.database, settings.photos, settings.max_photos_per_person, self.clock)
+        return PhotoStore(self.settings, self.clock)
 
     def files(self):
         photos = self.settings.data / "photos"

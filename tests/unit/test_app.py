@@ -182,7 +182,7 @@ async def test_photos_through_the_whole_application(settings):
 async def test_expired_photos_are_purged_while_the_relay_runs(settings):
     from hime_core.exemplars.photos import exemplar_from_photo
 
-    long_ago = PhotoStore(settings.database, settings.photos, clock=lambda: 1_000.0)
+    long_ago = PhotoStore(settings, clock=lambda: 1_000.0)
     exemplar = exemplar_from_photo(astronaut(), FakeDetector(), "a" * 32, 0.0)
     long_ago.add("ann", [(exemplar, FACE)], expires_at=2_000.0)
     long_ago.close()
@@ -200,6 +200,38 @@ async def test_bodies_are_bounded(settings):
         answer = await client.post("/whip/room/ann", content=b"v=0\r\n" * 300_000, headers=headers)
         assert answer.status_code == 413
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_uploads_are_limited_before_they_are_read(settings):
+    async def unread():
+        raise AssertionError("the body is read")
+        yield b""
+
+    async with running(settings.model_copy(update={"uploads_per_minute": 2})) as (_, client):
+        url = "/api/people/ann/exemplars"
+        for _ in range(2):
+            assert (await client.post(url, data={"consent": "no"})).status_code == 415
+        answer = await client.post(url, content=unread())
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "at most 2 a minute" in answer.json()["detail"]
+        assert 'hime_refused_total{reason="uploads"} 1.0' in (await client.get("/metrics")).text
+
+
+async def test_uploads_of_one_person_are_limited(settings):
+    async with running(settings.model_copy(update={"uploads_per_person_per_minute": 1})) as (_, client):
+        files = [("photos", ("a.jpg", portrait(), "image/jpeg"))]
+        for person, status in (("ann", 400), ("ann", 429), ("bob", 400)):
+            answer = await client.post(f"/api/people/{person}/exemplars", files=files, data={"consent": "no"})
+            assert answer.status_code == status, answer.text
+
+
+async def test_dashboards_are_limited(settings):
+    async with running(settings.model_copy(update={"max_listeners": 1})) as (app, client):
+        place = app.state.relay.limits.admission.listener(None)
+        answer = await client.get("/api/stats/events")
+        assert answer.status_code == 503 and answer.headers["retry-after"] and answer.json()["limit"]
+        place.release()
 
 
 @pytest.mark.parametrize(

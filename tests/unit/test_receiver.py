@@ -44,6 +44,7 @@ class Sink:
         self.codings: list[Coding | None] = []
         self.stages: list[tuple[str, float]] = []
         self.lost_frames = 0
+        self.left_out: list[str] = []
         self.requests: list[str] = []
         self.capture = CaptureClock(90000)
 
@@ -53,6 +54,9 @@ class Sink:
 
     def lost(self, frames: int) -> None:
         self.lost_frames += frames
+
+    def refused(self, reason: str) -> None:
+        self.left_out.append(reason)
 
     def stage(self, name: str, seconds: float) -> None:
         self.stages.append((name, seconds))

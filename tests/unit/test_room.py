@@ -29,6 +29,9 @@ class Participant:
     def stop(self):
         self.stopped = True
 
+    def refused_for_good(self, patience):
+        return None
+
     async def close(self):
         assert self.stopped
         await self.may_close.wait()

@@ -1,6 +1,7 @@
 import pytest
 
 from server.settings import InvalidSettings, Settings, load_settings
+from server.settings.limits import LimitSettings
 
 
 def test_embedded_defaults_lie_in_the_data_directory(tmp_path):
@@ -44,6 +45,10 @@ def test_ice_servers_as_json_or_as_plain_urls(monkeypatch):
         ("HIME_ANNOUNCED_ADDRESS", "relay.example", "HIME_ANNOUNCED_ADDRESS: "),
         ("HIME_REMEMBER_S", "-1", "HIME_REMEMBER_S: "),
         ("HIME_REMEMBER_S", "a while", "HIME_REMEMBER_S: "),
+        ("HIME_MAX_ROOMS", "0", "HIME_MAX_ROOMS: "),
+        ("HIME_MAX_STREAMS", "0", "HIME_MAX_STREAMS: "),
+        ("HIME_MAX_STREAMS", "some", "HIME_MAX_STREAMS: "),
+        ("HIME_ALLOW_LOCAL_CANDIDATES", "maybe", "'auto', 'yes' or 'no'"),
         ("HIME_VIDEO_MIN_BITRATE", "3000000", "bitrates must rise"),
     ],
 )
@@ -64,6 +69,18 @@ def test_the_codec_for_watchers_is_one_of_three() -> None:
     assert load_settings(video_codec="h264").video_codec == "h264"
     with pytest.raises(InvalidSettings, match=r"video-codec.*'auto', 'vp8' or 'h264'"):
         load_settings(video_codec="av1")
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.0.0.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("a.b", False)],
+)
+def test_whether_it_listens_on_loopback_only(host, loopback):
+    assert load_settings(host=host).loopback_only is loopback
+
+
+def test_every_limit_says_what_it_is():
+    assert [name for name, field in LimitSettings.model_fields.items() if not field.description] == []
 
 
 def test_media_ports_are_a_range_one_port_or_any(monkeypatch) -> None:

@@ -18,6 +18,7 @@ STANDING = 0.05  # seconds that a queue on the path holds, from which on it is t
 LOSSY = 0.1  # share of packets lost, from which on it is
 HOLD = 10.0  # seconds that a path is taken to be narrow after it was found so
 FLOOR_SHARE = 0.25  # of the floor: the least that is granted on a narrow path
+MOST_STREAMS = 31  # that the publisher is told of
 BURST = 5 * SEND_CLOCK // 1000  # 5 ms: what the bitrate's estimator takes for one group
 
 
@@ -67,9 +68,12 @@ class GrantedBitrate:
         if self._queue.seconds >= STANDING or self._loss() >= LOSSY:
             self._narrow_until = now + HOLD
         estimate = self._estimator.add(arrival_time_ms=arrival_time_ms, abs_send_time=abs_send_time, **packet)
+        while len(self._estimator.ssrcs) > MOST_STREAMS:  # aiortc forgets none, and a message holds 255
+            del self._estimator.ssrcs[next(iter(self._estimator.ssrcs))]
         if estimate is None:
             return None
         floor = self._floor if now >= self._narrow_until else int(FLOOR_SHARE * self._floor)
+        estimate = estimate[0], estimate[1][-MOST_STREAMS:]
         if estimate[0] >= floor:
             return estimate
         self._estimator.rate_control.current_bitrate = floor

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import av
 
 from hime_core.video.coding import Coding, CodingDecoder
+from server.media.receive.gate import FRAME_RATE, PIXELS, FrameGate, FrameRules
 from server.media.receive.jitter import VIDEO_CLOCK, ReceivedData
 
 BACKLOG = 64  # encoded frames; more than two seconds behind, only a new keyframe helps
@@ -20,12 +21,15 @@ log = logging.getLogger(__name__)
 
 
 class DecoderSink(Protocol):
-    """Where decoded video goes: receive() and stage() are called from the decoder's thread, lost() from the loop."""
+    """Where decoded video goes: lost() is called from the loop, the rest from the decoder's thread."""
 
     def receive(self, frame: av.VideoFrame, received: float, coding: Coding | None) -> None:
         """received: when the frame's last packet was taken from the network, in clock seconds."""
 
     def lost(self, frames: int) -> None: ...
+    def refused(self, reason: str) -> None:
+        """A frame is left out. reason: as of `FrameGate`."""
+
     def stage(self, name: str, seconds: float) -> None: ...
 
 
@@ -38,8 +42,11 @@ class Decoder:
         fell_behind: Callable[[], None],
         failed: Callable[[], None],
         clock: Callable[[], float],
+        rules: FrameRules = FrameRules(),  # noqa: B008  # frozen
     ) -> None:
         """fell_behind: called by put(); failed: in the decoder's thread, with each frame that cannot be decoded."""
+        self._rules = rules
+        self._gate = FrameGate(rules, clock)
         self._sink = sink
         self._fell_behind = fell_behind
         self._failed = failed
@@ -71,8 +78,13 @@ class Decoder:
         codec, decoder = "", None
         while (item := self._queue.get()) is not None:
             name, frame = item
+            if reason := self._gate.refuses(name, frame.data):
+                self._sink.refused(reason)
+                if reason != PIXELS:  # else the next keyframe would be as large
+                    self._failed()
+                continue
             if decoder is None or name != codec:
-                codec, decoder = name, make_decoder(name)
+                codec, decoder = name, make_decoder(name, self._rules.pixels)
             self._decode(decoder, frame)
 
     def _decode(self, decoder: CodingDecoder, data: ReceivedData) -> None:
@@ -90,7 +102,10 @@ class Decoder:
             return
         for frame, coding in frames:
             self._sink.stage("decode", self._clock() - started)
-            self._sink.receive(frame, data.arrived, coding)
+            if self._gate.shows():
+                self._sink.receive(frame, data.arrived, coding)
+            else:
+                self._sink.refused(FRAME_RATE)
 
     def _empty(self) -> int:
         frames = 0
@@ -101,9 +116,11 @@ class Decoder:
                 return frames
 
 
-def make_decoder(codec: str) -> CodingDecoder:
+def make_decoder(codec: str, max_pixels: int = FrameRules.pixels) -> CodingDecoder:
     """libavcodec's; its own for VP8 takes four fifths of libvpx's time and copies nothing."""
     context = cast(av.VideoCodecContext, av.CodecContext.create(codec.lower(), "r"))
+    # Should a size get past the gate unread, libavcodec refuses it before it takes memory. It counts its own margins.
+    context.options = context.options | {"max_pixels": str(2 * max_pixels)}
     if context.name == "vp8":
         context.thread_count = 1  # more would hold frames back
     return CodingDecoder(context)

@@ -29,6 +29,7 @@ from server.media.receive.capture import CaptureClock
 from server.media.receive.congestion import BurstEstimate, GrantedBitrate
 from server.media.receive.decode import Decoder, DecoderSink
 from server.media.receive.depacketize import Depacketizer
+from server.media.receive.gate import FrameRules
 from server.media.receive.jitter import AudioForwarding, ReceivedData, ReceiveEvents, VideoJitterBuffer
 from server.media.receive.repair import KeyframeRequests, RoundTrip
 from server.media.receive.reports import Reports
@@ -89,6 +90,7 @@ class VideoReceiver:
         sink: VideoSink,
         min_bitrate: int,
         clock: Callable[[], float] = time.monotonic,
+        rules: FrameRules = FrameRules(),  # noqa: B008  # frozen
     ) -> None:
         """min_bitrate: bit/s that the publisher is granted on each path that is not too narrow (`GrantedBitrate`)."""
         self.section = section
@@ -108,7 +110,7 @@ class VideoReceiver:
         self._round_trip = RoundTrip()
         self._jitter = VideoJitterBuffer(self._codecs.__getitem__, sink, self._round_trip, clock)
         self._requests = KeyframeRequests(self._round_trip, clock)
-        self._decoder = Decoder(sink, lambda: self._await_keyframe("backlog"), self._decoder_failed, clock)
+        self._decoder = Decoder(sink, lambda: self._await_keyframe("backlog"), self._decoder_failed, clock, rules)
         self._ssrc = 0
         self._probed = float("-inf")
         self._counted = 0, 0  # packets expected and received, at the last probe

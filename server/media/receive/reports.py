@@ -40,7 +40,9 @@ class Reports:
         stream = self.streams.get(packet.ssrc)
         if stream is None:
             if len(self.streams) == MOST_STREAMS:
-                self.streams.pop(next(iter(self.streams)))
+                oldest = next(iter(self.streams))
+                del self.streams[oldest]
+                self._sender_reports.pop(oldest, None)
             stream = self.streams[packet.ssrc] = StreamStatistics(clock_rate)
         stream.add(packet)  # type: ignore[arg-type]  # which has the fields of aiortc's that are read
 
