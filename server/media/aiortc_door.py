@@ -50,8 +50,8 @@ Role = Literal["client", "server"]  # in DTLS
 class Network:
     """How media find their way to the relay.
 
-    servers: STUN and TURN servers; the relay itself asks the first of each. announced: addresses under which the
-    world reaches the relay's own ones, port by port, as behind a 1:1 NAT or in a container.
+    servers: STUN and TURN servers; the relay itself asks the first of each, unless addresses are announced. announced:
+    addresses under which the world reaches the relay's own ones, port by port, as behind a 1:1 NAT or in a container.
     """
 
     sockets: Sockets = field(default_factory=OwnPorts)
@@ -210,7 +210,9 @@ class _Connection(aioice.Connection):
     ) -> None:
         # A fragment of aioice's own has four letters; sessions that share a port are told apart by it.
         fragment = secrets.token_hex(8)
-        super().__init__(ice_controlling=False, local_username=fragment, **connection_kwargs(list(network.servers)))
+        # Where the world reaches the relay under an announced address, it needs no server's help to be found.
+        servers = [] if network.announced else list(network.servers)
+        super().__init__(ice_controlling=False, local_username=fragment, **connection_kwargs(servers))
         self._on_media, self._on_heard, self._network, self._refused = on_media, on_heard, network, refused
 
     async def get_component_candidates(
@@ -238,9 +240,8 @@ class _Connection(aioice.Connection):
         return [protocol.local_candidate for protocol in found] + list(chain(*reflexive, relayed))
 
     def _asks_stun(self, protocol: StunProtocol) -> bool:
-        """Where addresses are announced, nobody needs to be asked for them."""
         version: int = ip_address(protocol.local_candidate.host).version
-        return bool(self.stun_server) and not self._network.announced and version == 4
+        return bool(self.stun_server) and version == 4
 
     async def _reflexive(self, protocol: StunProtocol, timeout: float) -> list[Candidate]:
         assert self.stun_server is not None
