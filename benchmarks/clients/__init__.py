@@ -1,6 +1,8 @@
 """Clients that others made, and the relay's own without a browser."""
 
 from benchmarks.clients.check import Client
+from benchmarks.clients.ffmpeg import FFmpeg
 from benchmarks.clients.firefox import Firefox
+from benchmarks.clients.gstreamer import GStreamer
 
-CLIENTS: tuple[Client, ...] = (Firefox(),)
+CLIENTS: tuple[Client, ...] = (Firefox(), FFmpeg(), GStreamer())
