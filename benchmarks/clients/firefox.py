@@ -101,7 +101,7 @@ SDP = {"Content-Type": "application/sdp"}
 
 
 class Firefox:
-    """Without Cisco's OpenH264, which Firefox fetches from them by itself, it has VP8 alone of what the relay speaks."""
+    """Without Cisco's OpenH264, which Firefox fetches by itself, it has VP8 alone of what the relay speaks."""
 
     name = "Firefox"
     publishes = ("VP8",)

@@ -50,12 +50,13 @@ class GstPeer:
                 f"{ENCODERS[codec]} ! {self.caps('video')} ! peer. "
                 f"audiotestsrc is-live=true ! audioconvert ! opusenc ! rtpopuspay ! {self.caps('audio')} ! peer."
             )
-        self.pipeline = Gst.parse_launch(pipeline)
+        self.pipeline = Gst.Pipeline()
+        self.pipeline.add(Gst.parse_bin_from_description(pipeline, False))
         self.peer = self.pipeline.get_by_name("peer")
         if what == "watch":
             for kind in ("video", "audio"):
                 receives = GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY
-                self.peer.emit("add-transceiver", receives, Gst.Caps.from_string(self.caps(kind)))
+                self.peer.emit("add-transceiver", receives, Gst.Caps.from_string(self.caps(kind, PARAMETERS[codec])))
             self.peer.connect("pad-added", self.add_sink)
         else:
             for index in range(2):
@@ -63,6 +64,7 @@ class GstPeer:
                     "direction", GstWebRTC.WebRTCRTPTransceiverDirection.SENDONLY
                 )
             GLib.timeout_add(1000 // fps, self.push)
+        self.peer.connect("on-negotiation-needed", self.offer)
         self.peer.connect("notify::ice-gathering-state", self.gathering_changed)
         bus = self.pipeline.get_bus()
         bus.add_signal_watch()
@@ -71,7 +73,6 @@ class GstPeer:
     def run(self) -> None:
         threading.Thread(target=self.wait_for_end, daemon=True).start()
         self.pipeline.set_state(Gst.State.PLAYING)
-        GLib.idle_add(self.offer)
         self.loop.run()
         if self.location:
             urllib.request.urlopen(urllib.request.Request(self.location, method="DELETE"), timeout=10)
@@ -79,23 +80,22 @@ class GstPeer:
         if self.error:
             sys.exit(self.error)
 
-    def caps(self, kind: str) -> str:
+    def caps(self, kind: str, parameters: str = "") -> str:
         if kind == "audio":
             return f"application/x-rtp,media=audio,encoding-name=OPUS,payload={AUDIO_TYPE},clock-rate=48000"
         return (
             f"application/x-rtp,media=video,encoding-name={self.codec},payload={VIDEO_TYPE},clock-rate=90000"
-            f"{PARAMETERS[self.codec]}"
+            f"{parameters}"
         )
 
     # --- signalling
 
-    def offer(self) -> bool:
+    def offer(self, _: Gst.Element) -> None:
         self.peer.emit("create-offer", None, Gst.Promise.new_with_change_func(self.offered))
-        return False
 
     def offered(self, promise: Gst.Promise) -> None:
-        offer = promise.get_reply().get_value("offer")
-        self.peer.emit("set-local-description", offer, Gst.Promise.new())
+        reply = promise.get_reply()  # which owns the offer
+        self.peer.emit("set-local-description", reply.get_value("offer"), Gst.Promise.new())
 
     def gathering_changed(self, *_: object) -> None:
         if self.peer.get_property("ice-gathering-state") == GstWebRTC.WebRTCICEGatheringState.COMPLETE:
@@ -142,7 +142,7 @@ class GstPeer:
             described = "queue ! rtpopusdepay ! opusdec"
         sink = Gst.parse_bin_from_description(f"{described} ! appsink name=end sync=false emit-signals=true", True)
         sink.get_by_name("end").connect("new-sample", self.show if kind == "video" else self.hear)
-        self.pipeline.add(sink)
+        self.peer.get_parent().add(sink)
         sink.sync_state_with_parent()
         pad.link(sink.get_static_pad("sink"))
 
