@@ -4,5 +4,12 @@ from benchmarks.clients.check import Client
 from benchmarks.clients.ffmpeg import FFmpeg
 from benchmarks.clients.firefox import Firefox
 from benchmarks.clients.gstreamer import GStreamer
+from benchmarks.clients.node import NodeClient
 
-CLIENTS: tuple[Client, ...] = (Firefox(), FFmpeg(), GStreamer())
+CLIENTS: tuple[Client, ...] = (
+    Firefox(),
+    FFmpeg(),
+    GStreamer(),
+    NodeClient("werift", "werift"),
+    NodeClient("libdatachannel", "node-datachannel"),
+)

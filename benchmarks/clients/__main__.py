@@ -16,6 +16,7 @@ from dataclasses import asdict
 
 from benchmarks.clients import CLIENTS
 from benchmarks.clients.check import Client, Outcome, Way, check
+from benchmarks.clients.node import install
 from benchmarks.shared.relays import hime
 
 WAYS: tuple[Way, ...] = ("publishes", "watches")
@@ -30,6 +31,7 @@ def main() -> None:
     if unknown := wanted - {one.name.lower() for one in CLIENTS}:
         parser.error(f"no client is called {', '.join(unknown)}: {', '.join(one.name for one in CLIENTS)}")
     chosen = [one for one in CLIENTS if not wanted or one.name.lower() in wanted]
+    install()
     for client in chosen:
         if missing := client.missing():
             print(f"left out: {missing}", file=sys.stderr)
