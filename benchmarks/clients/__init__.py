@@ -5,6 +5,7 @@ from benchmarks.clients.ffmpeg import FFmpeg
 from benchmarks.clients.firefox import Firefox
 from benchmarks.clients.gstreamer import GStreamer
 from benchmarks.clients.node import NodeClient
+from benchmarks.clients.own import HimeJoin
 
 CLIENTS: tuple[Client, ...] = (
     Firefox(),
@@ -12,4 +13,5 @@ CLIENTS: tuple[Client, ...] = (
     GStreamer(),
     NodeClient("werift", "werift"),
     NodeClient("libdatachannel", "node-datachannel"),
+    HimeJoin(),
 )
