@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 import threading
 import time
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from benchmarks.clients.check import FPS, HEIGHT, WIDTH, Seen
+from benchmarks.clients.process import run
 from benchmarks.shared.peers import numbered_frame
 
 SAMPLES = 960  # 20 ms of sound
@@ -39,19 +41,17 @@ class FFmpeg:
         return str(av.ffmpeg_version_info)
 
     async def publish(self, url: str, codec: str, over: asyncio.Event) -> None:
-        stop = threading.Event()
-        sending = asyncio.create_task(asyncio.to_thread(_send, url, stop))
-        told = asyncio.create_task(over.wait())
-        await asyncio.wait({sending, told}, return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
-        stop.set()
-        await sending
+        # A process of its own: PyAV holds the interpreter while the muxer waits for its answer.
+        await run([sys.executable, "-m", "benchmarks.clients.ffmpeg", url], over)
 
     async def watch(self, url: str, codec: str, seen: Seen, over: asyncio.Event) -> None:
         raise NotImplementedError("FFmpeg has no WHEP")
 
 
-def _send(url: str, stop: threading.Event) -> None:
+def send(url: str) -> None:
+    """Until standard input ends."""
+    stop = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
         certificate, key = write_certificate(Path(folder))
         options = {"cert_file": str(certificate), "key_file": str(key)}
@@ -94,3 +94,7 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
     form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     paths[1].write_bytes(key.private_bytes(pem, form, plain))
     return paths
+
+
+if __name__ == "__main__":
+    send(sys.argv[1])
