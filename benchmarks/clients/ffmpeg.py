@@ -27,8 +27,8 @@ ENCODING = {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline",
 
 
 class FFmpeg:
-    """Publishes only. With FFmpeg 8.1 on GnuTLS it needs a certificate of ours: its own are on the curve P-224, which
-    OpenSSL 4 no longer has and RFC 8827, section 6.5, does not allow for: P-256 it must be."""
+    """Publishes only. FFmpeg 8.1 on GnuTLS gets a certificate of ours: its own is on the curve P-224, which OpenSSL 4
+    does not have in TLS, and where RFC 8827, section 6.5, asks for P-256."""
 
     name = "FFmpeg"
     publishes = ("H264",)

@@ -1,4 +1,4 @@
-// As OBS does it: the offer goes out as soon as it is there, and no candidate is ever told.
+// The offer goes out as soon as it is there, and no candidate is ever told: the relay learns them by their checks.
 import library from 'node-datachannel';
 import { AUDIO, VIDEO, codec, feed, hand, negotiate, way } from './signalling.mjs';
 
