@@ -1,15 +1,20 @@
-"""Firefox: peer connections of a blank page, with WHIP and WHEP signalling done for it."""
+"""Browsers: peer connections of a blank page, with WHIP and WHEP signalling done for it."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
 
 import httpx
+from playwright.async_api import async_playwright
 
-from benchmarks.clients.bidi import Page, firefox, firefox_path
+from benchmarks.clients.bidi import firefox, firefox_path
 from benchmarks.clients.check import FPS, HEIGHT, WIDTH, Seen
 from server.proof.numbers import COUNTER_BITS
+from tests.browser.conftest import FLAGS, chromium_path
 
 CONNECTION = """
   const offered = async (codec) => {
@@ -100,35 +105,90 @@ CAME = """
 SDP = {"Content-Type": "application/sdp"}
 
 
-class Firefox:
-    """Without Cisco's OpenH264, which Firefox fetches by itself, it has VP8 alone of what the relay speaks."""
+class Page(Protocol):
+    async def evaluate(self, function: str, *arguments: Any) -> Any:
+        """What a function returns that is called with the arguments in a blank page. Raises what it throws."""
 
-    name = "Firefox"
-    publishes = ("VP8",)
-    watches = ("VP8",)
+
+class Browser:
+    """A fresh one is started for each connection. package: Debian's."""
+
+    name: str
+    package: str
+    publishes: tuple[str, ...]
+    watches: tuple[str, ...]
+
+    def path(self) -> str | None:
+        raise NotImplementedError
+
+    def page(self) -> AbstractAsyncContextManager[Page]:
+        raise NotImplementedError
 
     def missing(self) -> str:
-        return "" if firefox_path() else "Firefox: `apt-get install firefox-esr`"
+        return "" if self.path() else f"{self.name}: `apt-get install {self.package}`"
 
     def version(self) -> str:
-        shown = subprocess.run([str(firefox_path()), "--version"], capture_output=True, text=True, check=True).stdout
-        return shown.split()[-1]
+        """Of what the browser's command prints, the word that begins with a number."""
+        shown = subprocess.run([str(self.path()), "--version"], capture_output=True, text=True, check=True).stdout
+        return next(word for word in shown.split() if word[0].isdigit())
 
     async def publish(self, url: str, codec: str, over: asyncio.Event) -> None:
-        async with firefox() as page:
+        async with self.page() as page:
             offer = await page.evaluate(PUBLISH, codec, WIDTH, HEIGHT, FPS, COUNTER_BITS)
             location = await negotiate(page, url, offer)
             await over.wait()
             await end(url, location)
 
     async def watch(self, url: str, codec: str, seen: Seen, over: asyncio.Event) -> None:
-        async with firefox() as page:
+        async with self.page() as page:
             location = await negotiate(page, url, await page.evaluate(WATCH, codec, COUNTER_BITS))
             while not over.is_set():
                 came = await page.evaluate(CAME)
                 seen.numbers, seen.sound = came["numbers"], came["sound"]
                 await asyncio.sleep(0.3)
             await end(url, location)
+
+
+class Firefox(Browser):
+    """Without Cisco's OpenH264, which Firefox fetches by itself, it has VP8 alone of what the relay speaks."""
+
+    name = "Firefox"
+    package = "firefox-esr"
+    publishes = ("VP8",)
+    watches = ("VP8",)
+
+    def path(self) -> str | None:
+        return firefox_path()
+
+    def page(self) -> AbstractAsyncContextManager[Page]:
+        return firefox()
+
+
+class Chromium(Browser):
+    name = "Chromium"
+    package = "chromium"
+    publishes = ("VP8", "H264")
+    watches = ("VP8", "H264")
+
+    def path(self) -> str | None:
+        return chromium_path()
+
+    @asynccontextmanager
+    async def page(self) -> AsyncIterator[Page]:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=self.path(), args=FLAGS)
+            try:
+                yield _ChromiumPage(await browser.new_page())
+            finally:
+                await browser.close()
+
+
+class _ChromiumPage:
+    def __init__(self, page: Any) -> None:
+        self._page = page
+
+    async def evaluate(self, function: str, *arguments: Any) -> Any:
+        return await self._page.evaluate(f"(given) => ({function})(...given)", list(arguments))
 
 
 async def negotiate(page: Page, url: str, offer: str) -> str:
