@@ -41,6 +41,12 @@ MAX_LEARNED = 16  # addresses of a peer that it did not name, but sends checks f
 MAX_WAITING = 64  # datagrams that wait for DTLS to read them
 ICE_COMPONENT = 1  # RTP and RTCP share it
 SERVER_PATIENCE = 2  # seconds that an answer waits for STUN and TURN servers; aioice's own are 5
+# With forward secrecy (RFC 8827, section 6.5); the first is the one that all of WebRTC has.
+CIPHERS = b":".join(
+    b"ECDHE-%s-%s" % (signed, cipher)
+    for cipher in (b"AES128-GCM-SHA256", b"CHACHA20-POLY1305", b"AES128-SHA", b"AES256-SHA")
+    for signed in (b"ECDSA", b"RSA")
+)
 
 State = Literal["new", "connected", "over"]
 Role = Literal["client", "server"]  # in DTLS
@@ -83,7 +89,7 @@ class PeerTransport:
         self._connection = _Connection(self._received_media, self._heard, network, refused)
         self._gatherer = _Gatherer(self._connection)
         self._ice = RTCIceTransport(self._gatherer)
-        self._dtls = RTCDtlsTransport(self._ice, [RTCCertificate.generateCertificate()])
+        self._dtls = RTCDtlsTransport(self._ice, [_Certificate.generateCertificate()])
         self._ice.on("statechange", self._changed)
         self._dtls.on("statechange", self._changed)
 
@@ -271,6 +277,15 @@ class _Connection(aioice.Connection):
             self._refused("candidates")
             return
         super().check_incoming(message, addr, protocol)
+
+
+class _Certificate(RTCCertificate):
+    """Also speaks with peers whose certificates are RSA ones, as GStreamer's are; aiortc's speaks with ECDSA alone."""
+
+    def _create_ssl_context(self, srtp_profiles: Any) -> Any:
+        context = super()._create_ssl_context(srtp_profiles)
+        context.set_cipher_list(CIPHERS)
+        return context
 
 
 class _Gatherer(RTCIceGatherer):
