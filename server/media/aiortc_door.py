@@ -6,6 +6,7 @@ attribute what breaks without it. Nothing is patched: the ICE connection is a su
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import aioice
 import pylibsrtp
-from aioice.ice import CandidatePair
+from aioice.ice import CandidatePair, StunProtocol
 from aioice.stun import Message, TransactionError
 from aiortc import (
     RTCCertificate,
@@ -29,6 +30,7 @@ from aiortc.rtcicetransport import connection_kwargs
 
 LARGEST = 2048  # bytes of a datagram from the network; what asyncio reads into by default, 256 KiB, is slow to allocate
 MAX_UNSENT = 256 * 1024  # bytes that may wait in a socket's buffer: half a second at 4 Mbit/s
+MAX_UNREAD = 64  # datagrams of DTLS that may wait to be read
 ICE_COMPONENT = 1  # RTP and RTCP share it
 
 State = Literal["new", "connected", "over"]
@@ -70,6 +72,7 @@ class PeerTransport:
         for protocol in self._connection._protocols:
             if hasattr(protocol.transport, "max_size"):  # asyncio's
                 protocol.transport.max_size = LARGEST
+            _guard(protocol, self._connection)
 
     @property
     def candidates(self) -> list[RTCIceCandidate]:
@@ -172,24 +175,74 @@ class PeerTransport:
 
 
 class _Connection(aioice.Connection):
-    """Hands RTP and RTCP on as they come, instead of queueing them with DTLS."""
+    """Hands RTP and RTCP on as they come, instead of queueing them with DTLS. What is neither is left out."""
 
     def __init__(
         self, on_media: Callable[[bytes], None], on_heard: Callable[[], None], servers: Sequence[RTCIceServer]
     ) -> None:
         super().__init__(ice_controlling=False, **connection_kwargs(list(servers)))
-        self._on_media, self._on_heard = on_media, on_heard
+        self.on_media, self._on_heard = on_media, on_heard
 
     def data_received(self, data: bytes, component: int) -> None:
-        if data and 128 <= data[0] < 192:  # RFC 7983
-            self._on_media(data)
-        else:
+        if _is_media(data):
+            self.on_media(data)
+        elif _is_dtls(data) and self._queue.qsize() < MAX_UNREAD:
             self._on_heard()
             super().data_received(data, component)
 
     def request_received(self, message: Message, *where: Any) -> None:
-        self._on_heard()
+        if message.check_message_integrity(self.local_password.encode()):  # else it is a stranger's
+            self._on_heard()
         super().request_received(message, *where)
+
+    def knows(self, address: tuple[Any, ...]) -> bool:
+        """Whether a remote candidate has it: named in the offer, or learned from an authenticated check."""
+        return any((one._network_host, one.port) == address[:2] for one in self._remote_candidates)
+
+
+class _Guard(asyncio.DatagramProtocol):
+    """Stands before a socket of aioice's. Anybody may send anything to its port, and what lies behind it fails on a
+    datagram without a byte, on attributes of STUN with wrong lengths, and on DTLS that a stranger sends amid a
+    handshake."""
+
+    def __init__(self, behind: StunProtocol, connection: _Connection) -> None:
+        self._behind, self._connection = behind, connection
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        if _is_media(data):
+            self._connection.on_media(data)
+        elif _is_stun(data) or (_is_dtls(data) and self._connection.knows(addr)):
+            # aioice and its parser raise errors of many kinds; all of them mean that the datagram is of no use.
+            with suppress(Exception):
+                self._behind.datagram_received(data, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        self._behind.error_received(exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._behind.connection_lost(exc)
+
+
+def _guard(protocol: StunProtocol, connection: _Connection) -> None:
+    guard = _Guard(protocol, connection)
+    relayed = getattr(protocol.transport, "_TurnTransport__inner_protocol", None)  # by a TURN server
+    if relayed is None:
+        protocol.transport.set_protocol(guard)
+    else:
+        relayed.receiver = guard
+
+
+# What a datagram is, by its first byte (RFC 7983).
+def _is_media(data: bytes) -> bool:
+    return bool(data) and 128 <= data[0] < 192
+
+
+def _is_dtls(data: bytes) -> bool:
+    return bool(data) and 20 <= data[0] < 64
+
+
+def _is_stun(data: bytes) -> bool:
+    return bool(data) and data[0] < 4
 
 
 class _Gatherer(RTCIceGatherer):

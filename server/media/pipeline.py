@@ -160,31 +160,35 @@ class VideoPipeline:
     def _front(self) -> None:
         while (received := self._next()) is not None:
             try:
-                picture = Picture.from_frame(received.frame)
-            except Exception:
+                item, waits = self._begun(received)
+            except Exception:  # whatever a publisher's frame is like, its stream has one front thread
                 self._error("convert")
                 self._count("dropped")
                 continue
-            self.frames += 1
-            self.views.frame_size = picture.width, picture.height
-            self.views.show_originals(picture, (), received, ("native", "upscale"))
-            watched = self.views.any(lambda view, layout: view != "original")
-            followed = self.views.any(lambda view, layout: layout == "zoom")
-            try:
-                job = self._enhancer.begin(picture, received.time, watched, followed, received.coding)
-            except Exception:
-                self._error("begin")
-                job = None
-            self.views.show_originals(picture, job.headshots if job else (), received, ("zoom",))
-            with self._flow:
-                waits = watched or self._in_flight > 0
-                self._in_flight += 1
-            item = _InFlight(received, picture, job)
             if waits:
                 self._jobs.put(item)
             else:
                 self._end(item)
         self._jobs.put(None)
+
+    def _begun(self, received: Received) -> tuple[_InFlight, bool]:
+        """The frame, in flight from here on, and whether it waits for the finish thread."""
+        picture = Picture.from_frame(received.frame)
+        self.frames += 1
+        self.views.frame_size = picture.width, picture.height
+        self.views.show_originals(picture, (), received, ("native", "upscale"))
+        watched = self.views.any(lambda view, layout: view != "original")
+        followed = self.views.any(lambda view, layout: layout == "zoom")
+        try:
+            job = self._enhancer.begin(picture, received.time, watched, followed, received.coding)
+        except Exception:
+            self._error("begin")
+            job = None
+        self.views.show_originals(picture, job.headshots if job else (), received, ("zoom",))
+        with self._flow:
+            waits = watched or self._in_flight > 0
+            self._in_flight += 1
+        return _InFlight(received, picture, job), waits
 
     def _next(self) -> Received | None:
         """The newest frame, taken only when the finish thread can soon take it on."""

@@ -46,3 +46,5 @@ class NetworkSettings(BaseModel):
             return json.loads(value)
         except json.JSONDecodeError as error:
             raise ValueError(f"not JSON ({error})") from None
+        except RecursionError:
+            raise ValueError("not a list of ICE servers: it is nested too deeply") from None

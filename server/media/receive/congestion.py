@@ -18,6 +18,7 @@ STANDING = 0.05  # seconds that a queue on the path holds, from which on it is t
 LOSSY = 0.1  # share of packets lost, from which on it is
 HOLD = 10.0  # seconds that a path is taken to be narrow after it was found so
 FLOOR_SHARE = 0.25  # of the floor: the least that is granted on a narrow path
+MOST_STREAMS = 31  # that an estimate names: those heard of last
 BURST = 5 * SEND_CLOCK // 1000  # 5 ms: what the bitrate's estimator takes for one group
 
 
@@ -66,6 +67,9 @@ class GrantedBitrate:
         self._queue.add(abs_send_time, now)
         if self._queue.seconds >= STANDING or self._loss() >= LOSSY:
             self._narrow_until = now + HOLD
+        ssrcs = self._estimator.ssrcs
+        if len(ssrcs) >= MOST_STREAMS and packet["ssrc"] not in ssrcs:  # it forgets none by itself
+            del ssrcs[next(iter(ssrcs))]
         estimate = self._estimator.add(arrival_time_ms=arrival_time_ms, abs_send_time=abs_send_time, **packet)
         if estimate is None:
             return None

@@ -1,0 +1,318 @@
+"""What must hold of each part of the relay, whatever comes to it. Each raises where it does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import av
+import numpy as np
+from aiortc import RTCDtlsParameters, RTCIceParameters
+from aiortc.rtcdtlstransport import RTCDtlsFingerprint
+from aiortc.rtp import RTCP_RTPFB_NACK, RtcpPacket
+from aiortc.sdp import SessionDescription
+
+from benchmarks.hostile import bitstreams, packets
+from benchmarks.hostile.bitstreams import Codec
+from hime_core.compositing.layout import LAYOUTS
+from hime_core.compositing.render import Renderer
+from hime_core.exemplars.photos import UnusablePhoto, exemplar_from_photo
+from hime_core.faces.detector import Detection, Detector
+from hime_core.faces.geometry import Box
+from hime_core.video.coding import Coding
+from hime_core.video.picture import Picture
+from server.exemplars.upload import LONGEST_SIDE, read_photo
+from server.media.negotiation import (
+    Fragment,
+    InvalidFragment,
+    InvalidOffer,
+    Offer,
+    SentStream,
+    common_sections,
+    write_answer,
+)
+from server.media.receive.capture import CaptureClock
+from server.media.receive.decode import Decoder
+from server.media.receive.depacketize import Depacketizer
+from server.media.receive.jitter import CAPACITY, ReceivedData
+from server.media.receive.receiver import AudioReceiver, VideoReceiver
+from server.media.receive.reports import MOST_STREAMS
+from server.media.receive.rtp import Packet
+from server.media.send.packetize import RtpStream
+from server.media.send.sender import VideoSender
+from server.media.send.tracks import AudioTrack, VideoTrack
+from server.media.send.bitrate import Bitrates
+from server.media.session import Session
+from server.problems import Problem
+from server.settings import InvalidSettings, Settings, load_settings
+
+MAX_BYTES, MAX_PIXELS = 10_000_000, 40_000_000
+
+
+class _Transport:
+    """What an answer is written from, and what is sent to."""
+
+    candidates = ()
+    ice_parameters = RTCIceParameters(usernameFragment="abcd", password="p" * 22)
+    congested = False
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.told: list[bytes] = []
+
+    def dtls_parameters(self, role: str) -> RTCDtlsParameters:
+        return RTCDtlsParameters([RTCDtlsFingerprint("sha-256", "AB:" * 31 + "AB")], role)
+
+    def send_rtp(self, data: Iterable[bytes]) -> None:
+        self.sent += data
+
+    def send_rtcp(self, data: bytes) -> None:
+        self.told.append(data)
+
+    async def round_trip(self) -> float | None:
+        return 0.02
+
+
+# --- negotiation
+
+
+def offer(text: str) -> bool:
+    """It is refused as InvalidOffer, or answered with what can be read, and streams can be made of it. Whether it was
+    answered."""
+    try:
+        read = Offer.parse(text)
+        sections = common_sections(read, 2_000_000, "H264")
+    except InvalidOffer as refused:
+        _one_sentence(str(refused))
+        return False
+    sent = {section.kind: SentStream(1, 2, "name") for section in sections}
+    answer = write_answer(read, sections, {"audio", "video"}, sent, _Transport())
+    answered = SessionDescription.parse(answer)
+    assert [one.kind for one in answered.media] == [one.kind for one in read.description.media]
+    for section in sections:
+        stream = RtpStream(section)
+        (packet,) = stream.pack([b"payload"], 3000)
+        Packet(packet, 0.0, None)
+        assert stream.repeat(int.from_bytes(packet[2:4], "big"))
+        Depacketizer(section.by_payload_type, section.repair_ssrcs, lambda *_: None, lambda _: None)
+    return True
+
+
+def fragment(text: str) -> bool:
+    """It is refused as InvalidFragment, or read. Whether it was read."""
+    try:
+        Fragment.parse(text)
+    except InvalidFragment as refused:
+        _one_sentence(str(refused))
+        return False
+    return True
+
+
+# --- settings
+
+
+def settings(environment: Mapping[str, str]) -> bool:
+    """Settings, or one line that says what would be right. Whether they were taken."""
+    with mock.patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith("HIME_")]:
+            del os.environ[name]
+        try:
+            os.environ.update(environment)
+        except (ValueError, UnicodeEncodeError):  # no shell can set it either
+            return False
+        try:
+            taken = load_settings(_env_file=None)
+        except InvalidSettings as refused:
+            assert any(name in str(refused) for name in environment) or "--" not in str(refused)
+            _one_sentence(str(refused))
+            return False
+    assert isinstance(taken, Settings) and taken.database and taken.photos
+    return True
+
+
+# --- photos
+
+
+class AnyFace:
+    """Finds a face wherever chance will have it."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+
+    def detect(self, rgb: np.ndarray) -> list[Detection]:
+        height, width = rgb.shape[:2]
+        box = Box(*(self._rng.uniform(-0.5, 1.5) * side for side in (width, height)), 0.6 * width, 0.8 * height)
+        points = np.array([[self._rng.uniform(0, width), self._rng.uniform(0, height)] for _ in range(5)], np.float32)
+        return [Detection(box, points, 0.99)] * self._rng.randint(0, 2)
+
+
+def photo(data: bytes, detector: Detector) -> bool:
+    """It is refused with 413 or 415, or read; then it is an exemplar, or told why not. Whether it was read."""
+    try:
+        read = read_photo(data, 1, MAX_BYTES, MAX_PIXELS)
+    except Problem as refused:
+        assert refused.status_code in (413, 415), refused
+        return False
+    height, width, channels = read.rgb.shape
+    assert channels == 3 and read.rgb.dtype == np.uint8 and 0 < max(height, width) <= LONGEST_SIDE
+    with suppress(UnusablePhoto):
+        exemplar_from_photo(read.rgb, detector, "id", 0.0)
+    return True
+
+
+# --- packets
+
+
+class Sink:
+    """Of a stream; checks what comes to it."""
+
+    def __init__(self) -> None:
+        self.capture = CaptureClock(90000)
+        self.frames: list[tuple[av.VideoFrame, Coding | None]] = []
+        self.failed = 0
+
+    def receive(self, frame: av.VideoFrame, received: float, coding: Coding | None) -> None:
+        assert frame.pts is not None and frame.time_base is not None
+        self.frames.append((frame, coding))
+
+    def lost(self, frames: int) -> None: ...
+    def stage(self, name: str, seconds: float) -> None: ...
+    def packets(self, outcome: str, count: int) -> None:
+        assert count >= 0
+
+    def skipped(self, frames: int) -> None:
+        assert frames >= 0
+
+    def asked_for_keyframe(self, reason: str) -> None: ...
+
+
+class Receiving:
+    """A session's ends, without a network or a thread, in time that the test has. To be made in an event loop."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.transport, self.sink = _Transport(), Sink()
+        audio = SimpleNamespace(capture=CaptureClock(48000), receive=lambda packet: None)
+        clock = lambda: self.now  # noqa: E731
+        read = Offer.parse(bitless(packets_offer()))
+        sections = {section.kind: section for section in common_sections(read, 2_000_000)}
+        self.video = VideoReceiver(sections["video"], self.transport, self.sink, 300_000, clock)
+        self.video._decoder.put = lambda codec, frame: self.decoded.append(codec) is None
+        self.audio = AudioReceiver(sections["audio"], self.transport, audio, clock)
+        self.decoded: list[str] = []
+        track = VideoTrack(Bitrates(), self.sink.capture, clock=clock)
+        self.sender = VideoSender(sections["video"], self.transport, track, "name")
+        session = Session.__new__(Session)  # without a transport of its own
+        session._clock, session._send_time_id = clock, 2
+        session._receivers, session._senders = [self.video, self.audio], [self.sender]
+        session._by_payload_type = {
+            number: one for one in session._receivers for number in one.section.by_payload_type
+        }
+        self.session = session
+        self.target = packets.Target(tuple(session._by_payload_type), (3409705383, 1180234123, 2231631, 1))
+
+    def rtp(self, data: bytes) -> None:
+        self.session._receive_rtp(data)
+        self._bounded()
+
+    def rtcp(self, data: bytes) -> None:
+        before = len(self.transport.sent)
+        self.session._receive_rtcp(data)
+        assert len(self.transport.sent) - before <= 512, "one packet asks for far more than it is"
+        self._bounded()
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.video._time_is_up()
+        for receiver in (self.video, self.audio):
+            bytes(receiver._reports.report())
+        if (report := self.sender._reports.report()) is not None:
+            RtcpPacket.parse(report)
+        for told in self.transport.told:
+            RtcpPacket.parse(told)
+        assert len(self.transport.told) < 5000
+        self.transport.told.clear()
+        self.transport.sent.clear()
+
+    async def close(self) -> None:
+        await self.video.close()
+        await self.audio.close()
+
+    def _bounded(self) -> None:
+        jitter, reports = self.video._jitter, self.video._reports
+        assert len(jitter._packets) <= CAPACITY + 1 and len(jitter.retransmissions._missing) <= 2 * CAPACITY
+        assert len(jitter._intra) <= CAPACITY + 1
+        assert len(reports.streams) <= MOST_STREAMS and len(reports._sender_reports) <= MOST_STREAMS
+        assert len(self.video._estimate._estimator._estimator.ssrcs) <= 2 * MOST_STREAMS
+        assert len(self.video._tasks) < 2000
+
+
+def packets_offer() -> str:
+    from benchmarks.hostile.sdp import OFFERS
+
+    return next(text for text in OFFERS if "sendrecv" in text and "audio" in text)
+
+
+def bitless(text: str) -> str:
+    return text
+
+
+# --- bitstreams
+
+
+def decoded(codec: Codec, frames: Iterable[bytes], rng: Random) -> int:
+    """Each is decoded or counted as failed; all that comes out can be shown in every view; and a whole stream behind
+    them is decoded. How many pictures came out of the damaged ones."""
+    sink = Sink()
+    failed: list[bool] = []
+    decoder = Decoder(sink, lambda: None, lambda: failed.append(True), lambda: 0.0)
+    number = 0
+    for frame in frames:
+        _put(decoder, codec, frame, number := number + 1)
+    decoder._queue.put(None)
+    decoder.run()
+    for frame, coding in sink.frames:
+        assert coding is None or (np.isfinite(coding.step) and coding.bits_per_macroblock >= 0)
+    if sink.frames:
+        shown(sink.frames[-1][0], rng)
+    came = len(sink.frames)
+    whole = bitstreams.stream(codec, 64, 48)
+    sink.frames.clear()
+    for frame in whole * 2:
+        _put(decoder, codec, frame, number := number + 1)
+    decoder._queue.put(None)
+    decoder.run()
+    assert len(sink.frames) >= len(whole), f"{len(sink.frames)} of {2 * len(whole)} whole frames"
+    last = sink.frames[-1][0]
+    assert (last.width, last.height) == (64, 48)
+    return came
+
+
+def shown(frame: av.VideoFrame, rng: Random) -> None:
+    """The views of a decoded frame are pictures with even sides, whatever its size."""
+    try:
+        picture = Picture.from_frame(frame)
+    except ValueError:
+        assert min(frame.width, frame.height) < 2
+        return
+    view, layout = rng.choice(("enhanced", "original", "compare")), rng.choice(LAYOUTS)
+    placed = Renderer(view, layout, rng.choice((None, 640, 1920))).place(picture, ())
+    width, height = placed.picture.width, placed.picture.height
+    assert width >= 2 and height >= 2 and not width % 2 and not height % 2
+    assert placed.picture.u.shape == (height // 2, width // 2)
+
+
+def _put(decoder: Decoder, codec: Codec, data: bytes, number: int) -> None:
+    decoder.put(codec, ReceivedData(data, 3000 * number, 0.0, 96, 1, 3000 * number))
+
+
+def _one_sentence(text: str) -> None:
+    assert text and "\n" not in text and len(text) < 500, text[:1000]
+
+
+__all__ = ["Any", "RTCP_RTPFB_NACK", "AudioTrack"]
