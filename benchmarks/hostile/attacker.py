@@ -44,10 +44,9 @@ class Attacker:
         offer = next(text for text in sdp.OFFERS if direction in text and "m=audio" in text)
         fingerprint = next(f for f in transport.dtls_parameters("server").fingerprints if f.algorithm == "sha-256")
         offer = re.sub(r"a=candidate:.*\r\n", "", offer)
-        offer = re.sub(r"(a=ice-ufrag:).*", rf"\g<1>{transport.ice_parameters.usernameFragment}", offer)
-        offer = re.sub(r"(a=ice-pwd:).*", rf"\g<1>{transport.ice_parameters.password}", offer)
-        offer = re.sub(r"(a=fingerprint:sha-256 ).*", rf"\g<1>{fingerprint.value}", offer).replace("\n\r", "\r")
-        offer = "\r\n".join(offer.split("\r\n")).replace("\r\r", "\r")
+        offer = re.sub(r"(a=ice-ufrag:)[^\r]*", rf"\g<1>{transport.ice_parameters.usernameFragment}", offer)
+        offer = re.sub(r"(a=ice-pwd:)[^\r]*", rf"\g<1>{transport.ice_parameters.password}", offer)
+        offer = re.sub(r"(a=fingerprint:sha-256 )[^\r]*", rf"\g<1>{fingerprint.value}", offer)
         offer += "".join(f"a=candidate:{candidate_to_sdp(one)}\r\n" for one in transport.candidates)
         answer = await self._http.post(path, content=offer, headers={"Content-Type": "application/sdp"})
         assert answer.status_code == 201, answer.text
@@ -77,15 +76,18 @@ class Attacker:
         return sent
 
     async def show(self, codec: Codec, frames: Sequence[bytes], timestamp: int, interval: float = 0.03) -> int:
-        """Sends encoded frames, whatever they hold, in packets that tell the truth. How many packets left."""
+        """Sends encoded frames, whatever they hold, in packets that tell the truth. How many frames left."""
         pack, sent = packetizer(codec), 0
         for number, frame in enumerate(frames):
             packet = av.Packet(frame)
             packet.pts, packet.time_base = 0, Fraction(1, 90000)
-            payloads, _ = pack(packet)
+            try:
+                payloads, _ = pack(packet)
+            except (IndexError, ValueError):  # no NAL units that could be told apart: as they are
+                payloads = [frame[at : at + 1000] for at in range(0, len(frame), 1000)]
             stamp = timestamp + 2700 * number & 0xFFFFFFFF
-            for index, payload in enumerate(payloads):
-                sent += self.send([self._packet(codec, stamp, index == len(payloads) - 1, payload)])
+            last = len(payloads) - 1
+            sent += bool(self.send(self._packet(codec, stamp, at == last, one) for at, one in enumerate(payloads)))
             await asyncio.sleep(interval)
         return sent
 

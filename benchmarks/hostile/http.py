@@ -94,9 +94,7 @@ def check_all(relay: Served, each: int, told: Callable[[], None], chance: int | 
             _check(operation, session, each, told, chance)
 
 
-def _check(
-    operation: Any, session: requests.Session, each: int, told: Callable[[], None], chance: int | None
-) -> None:
+def _check(operation: Any, session: requests.Session, each: int, told: Callable[[], None], chance: int | None) -> None:
     modes = list(schemathesis.GenerationMode)
     strategies = st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes))
 

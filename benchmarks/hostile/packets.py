@@ -24,7 +24,9 @@ class Target:
 
 def rtp(rng: Random, to: Target) -> bytes:
     """A packet whose header can be authenticated: its length covers what the header announces (RFC 3711)."""
-    to.number = rng.choice((to.number + 1, to.number + 1, to.number + 1, to.number + rng.choice(EDGES), to.number)) & 0xFFFF
+    to.number = (
+        rng.choice((to.number + 1, to.number + 1, to.number + 1, to.number + rng.choice(EDGES), to.number)) & 0xFFFF
+    )
     if rng.random() < 0.4:
         to.timestamp = (to.timestamp + rng.choice((3000, 3000, 3000, 1, 0, 2**31, 2**32 - 1))) & 0xFFFFFFFF
     csrcs = 0 if rng.random() < 0.8 else rng.randrange(16)
@@ -78,18 +80,26 @@ def payload_of(rng: Random, to: Target) -> bytes:
     """VP8 and H264 descriptors, truthful or not, and what they are put on."""
     match rng.randrange(9):
         case 0:  # VP8, one partition's start: a keyframe of 160 x 120 by its header
-            return bytes([rng.choice((0x10, 0x00, 0x30, 0x17))]) + b"\x10\x02\x00\x9d\x01\x2a\xa0\x00\x78\x00" + noise(rng, 20)
+            return (
+                bytes([rng.choice((0x10, 0x00, 0x30, 0x17))])
+                + b"\x10\x02\x00\x9d\x01\x2a\xa0\x00\x78\x00"
+                + noise(rng, 20)
+            )
         case 1:  # VP8, every extension
             return bytes([0x90, rng.getrandbits(8)]) + noise(rng, rng.choice((0, 1, 2, 4, 30)))
         case 2:  # H264 STAP-A
-            body = b"".join(struct.pack("!H", rng.choice((1, 4, 0, 65535))) + b"\x67\x42\0\x1f" for _ in range(rng.randint(0, 4)))
+            body = b"".join(
+                struct.pack("!H", rng.choice((1, 4, 0, 65535))) + b"\x67\x42\0\x1f" for _ in range(rng.randint(0, 4))
+            )
             return b"\x78" + body
         case 3:  # H264 FU-A
             return bytes([0x7C, rng.choice((0x85, 0x05, 0x45, 0xC5, 0x81, 0x41))]) + noise(rng, rng.choice((0, 1, 40)))
         case 4:  # of any type
             return bytes([rng.getrandbits(8)]) + noise(rng, rng.choice((0, 1, 20, 1000)))
         case 5:  # RTX: an original number, or half of one
-            return struct.pack("!H", (to.number - rng.randrange(600)) & 0xFFFF)[: rng.choice((0, 1, 2, 2))] + noise(rng, 8)
+            return struct.pack("!H", (to.number - rng.randrange(600)) & 0xFFFF)[: rng.choice((0, 1, 2, 2))] + noise(
+                rng, 8
+            )
         case 6:
             return b""
         case 7:

@@ -58,7 +58,9 @@ def picture(rng: Random) -> bytes:
         case 1:
             return b"" if rng.random() < 0.3 else noise(rng, rng.choice((1, 2, 12, 500)))
         case 2:
-            return png(_side(rng), _side(rng), depth=rng.choice((1, 2, 4, 8, 16, 3)), colour=rng.choice((0, 2, 3, 4, 6, 9)))
+            return png(
+                _side(rng), _side(rng), depth=rng.choice((1, 2, 4, 8, 16, 3)), colour=rng.choice((0, 2, 3, 4, 6, 9))
+            )
         case 3:
             return png(30, 30, chunks=[(rng.choice((b"zTXt", b"iCCP", b"iTXt", b"eXIf", b"tRNS")), _chunk(rng))])
         case 4:
@@ -144,7 +146,13 @@ def _app1(rng: Random) -> bytes:
         )
         for _ in range(rng.randint(0, 5))
     )
-    body = b"Exif\0\0" + mark + struct.pack(order + "IH", 8, rng.choice((1, 5, 65535))) + tags + struct.pack(order + "I", 8)
+    body = (
+        b"Exif\0\0"
+        + mark
+        + struct.pack(order + "IH", 8, rng.choice((1, 5, 65535)))
+        + tags
+        + struct.pack(order + "I", 8)
+    )
     return b"\xff\xe1" + struct.pack(">H", (len(body) + 2 + number(rng) % 3) & 0xFFFF) + body
 
 

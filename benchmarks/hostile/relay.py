@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import multiprocessing
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -21,11 +23,13 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Held:
-    """What a relay holds at one time. memory: resident, MiB; stall: the longest that its event loop stood still since
+    """What a relay holds at one time. memory: resident, MiB; blocks: of Python's own memory, which tells of a leak long
+    before the resident memory does; stall: the longest that its event loop stood still since
     it was asked before, seconds; errors: what was logged as one, or reached the event loop's last resort."""
 
     time: float
     memory: float
+    blocks: int
     threads: int
     files: int
     tasks: int
@@ -59,8 +63,9 @@ class RelayProcess:
     def alive(self) -> bool:
         return self._process.is_alive()
 
-    def held(self) -> Held:
-        self._connection.send("held")
+    def held(self, collected: bool = False) -> Held:
+        """collected: after the garbage collector has been by, which holds the relay up for a moment."""
+        self._connection.send(collected)
         assert self._connection.poll(HANG), "the relay does not answer"
         held: Held = self._connection.recv()
         return held
@@ -81,6 +86,7 @@ def _serve(connection: Any) -> None:
 
     from benchmarks.calls.soak import EnlargingEngine, OneFarFace
     from server.app import create_app
+    from server.serve import keep_what_is_loaded
     from server.settings import Settings
 
     errors, stall = _Errors(), [0.0]
@@ -103,6 +109,7 @@ def _serve(connection: Any) -> None:
         return Held(
             time.monotonic(),
             int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 2**20,
+            sys.getallocatedblocks(),
             threading.active_count(),
             len(os.listdir("/proc/self/fd")),
             len(asyncio.all_tasks(loop)),
@@ -120,8 +127,11 @@ def _serve(connection: Any) -> None:
         while not server.started:
             await asyncio.sleep(0.05)
         watching = asyncio.create_task(watch_stalls())
+        keep_what_is_loaded()
         connection.send(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
-        while await asyncio.to_thread(connection.recv) is not None:
+        while (collected := await asyncio.to_thread(connection.recv)) is not None:
+            if collected:
+                gc.collect()
             connection.send(held(loop, app.state.relay))
         faulthandler.cancel_dump_traceback_later()
         watching.cancel()

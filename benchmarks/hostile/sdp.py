@@ -1,4 +1,4 @@
-"""Offers and fragments of candidates, as peers write them, with lines dropped, doubled, swapped and filled with lies."""
+"""Offers and fragments as peers write them, with lines dropped, doubled, swapped and filled with lies."""
 
 from __future__ import annotations
 
@@ -68,32 +68,114 @@ OFFERS = tuple(
 )
 """Of Chromium's kind, with sound and picture, and of aiortc's, with a picture only: each publishes, watches or both."""
 
-_LIES = (
-    "a=rtpmap:{n} VP8/90000", "a=rtpmap:{n} VP8/{m}", "a=rtpmap:96 {t}", "a=rtpmap:{n} rtx/90000", "a=rtpmap:96 H264/90000",
-    "a=rtpmap:{n} opus/48000/{m}", "a=fmtp:{n} apt={m}", "a=fmtp:97 apt={m}", "a=fmtp:97 apt=97", "a=fmtp:103 apt=97",
-    "a=fmtp:102 profile-level-id={t}", "a=fmtp:102 packetization-mode={t}", "a=fmtp:96 {t}={t}", "a=fmtp:{n} {t}",
-    "a=extmap:{n} urn:ietf:params:rtp-hdrext:sdes:mid", "a=extmap:{n}/{t} http://www.webrtc.org/experiments/rtp-hdrext/"
-    "abs-send-time", "a=extmap:{n} {t}", "a=ssrc:{n} cname:{t}", "a=ssrc:{n}", "a=ssrc-group:FID {n} {m}",
-    "a=ssrc-group:FID {n}", "a=ssrc-group:{t}", "a=ssrc-group:SIM 1 2 3 4 5 6", "a=fingerprint:sha-256 {t}",
-    "a=fingerprint:md5 00:11", "a=fingerprint:{t} {t}", "a=fingerprint:sha-256", "a=setup:{t}", "a=setup:active",
-    "a=setup:passive", "a=setup:holdconn", "a=setup", "a=candidate:{t} {n} udp {m} 127.0.0.1 {n} typ host",
-    "a=candidate:1 {n} udp 1 127.0.0.1 5000 typ host", "a=candidate:1 1 {t} 1 127.0.0.1 5000 typ host",
-    "a=candidate:1 1 udp 1 {t} 5000 typ host", "a=candidate:1 1 udp 1 ::1 {n} typ {t}", "a=candidate:1 1 udp 1",
-    "a=candidate:1 1 udp 1 127.0.0.1 5000 typ host raddr {t} rport {n}", "a=candidate:", "a=end-of-candidates", "a=mid:{t}",
-    "a=mid:0", "a=mid", "a=group:BUNDLE", "a=group:BUNDLE {t}", "a=group:{t} 0 1", "a=group", "a=rtcp-fb:{n} {t}",
-    "a=rtcp-fb:* nack {t}", "a=rtcp-fb:96", "a=ice-ufrag:{t}", "a=ice-pwd:{t}", "a=ice-ufrag", "a=ice-pwd:", "a=ice-lite",
-    "a=ice-options:{t}", "a=inactive", "a=sendonly", "a=recvonly", "a=sendrecv", "a=rtcp:{n} {t}", "a=rtcp:9 IN IP4 {t}",
-    "a=rid:{t} send", "a=simulcast:send {t}", "a=sctp-port:{n}", "a=sctpmap:{n} {t}", "a=max-message-size:{n}", "c={t}",
-    "c=IN IP6 {t}", "m=video {n} UDP/TLS/RTP/SAVPF 96", "m=audio 9 UDP/TLS/RTP/SAVPF {n}", "m={t}", "m=video 9 {t} 96",
-    "m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "m=video 9 UDP/TLS/RTP/SAVPF {t}", "b=AS:{n}", "a=msid:{t}",
-    "a=msid-semantic:{t}", "a={t}", "{t}", "v={t}", "o={t}", "s={t}", "t={n} {m}", "a=:", "a=", "=",
-)  # fmt: skip
-_MANY = (
-    "a=ssrc:{i} cname:c", "a=rtpmap:{i} VP8/90000", "a=rtpmap:96 VP8/90000", "a=fmtp:96 a={i}", "a=extmap:{i} urn:x:{i}",
-    "a=candidate:{i} 1 udp 1 127.0.{i} 5000 typ host", "a=candidate:{i} 1 udp 1 127.0.0.1 {p} typ host",
-    "a=rtcp-fb:* nack {i}", "a=fingerprint:sha-256 {i}", "a=ssrc-group:FID {i} {i}", "a=group:BUNDLE {i}", "a=x:{i}",
-    "m=application 9 UDP/DTLS/SCTP {i}", "m=video 9 UDP/TLS/RTP/SAVPF 96", "a=sctpmap:{i} x", "a=mid:{i}",
-)  # fmt: skip
+_LIES = """
+a=rtpmap:{n} VP8/90000
+a=rtpmap:{n} VP8/{m}
+a=rtpmap:96 {t}
+a=rtpmap:{n} rtx/90000
+a=rtpmap:96 H264/90000
+a=rtpmap:{n} opus/48000/{m}
+a=fmtp:{n} apt={m}
+a=fmtp:97 apt={m}
+a=fmtp:97 apt=97
+a=fmtp:103 apt=97
+a=fmtp:102 profile-level-id={t}
+a=fmtp:102 packetization-mode={t}
+a=fmtp:96 {t}={t}
+a=fmtp:{n} {t}
+a=extmap:{n} urn:ietf:params:rtp-hdrext:sdes:mid
+a=extmap:{n}/{t} http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time
+a=extmap:{n} {t}
+a=ssrc:{n} cname:{t}
+a=ssrc:{n}
+a=ssrc-group:FID {n} {m}
+a=ssrc-group:FID {n}
+a=ssrc-group:{t}
+a=ssrc-group:SIM 1 2 3 4 5 6
+a=fingerprint:sha-256 {t}
+a=fingerprint:md5 00:11
+a=fingerprint:{t} {t}
+a=fingerprint:sha-256
+a=setup:{t}
+a=setup:active
+a=setup:passive
+a=setup:holdconn
+a=setup
+a=candidate:{t} {n} udp {m} 127.0.0.1 {n} typ host
+a=candidate:1 {n} udp 1 127.0.0.1 5000 typ host
+a=candidate:1 1 {t} 1 127.0.0.1 5000 typ host
+a=candidate:1 1 udp 1 {t} 5000 typ host
+a=candidate:1 1 udp 1 ::1 {n} typ {t}
+a=candidate:1 1 udp 1
+a=candidate:1 1 udp 1 127.0.0.1 5000 typ host raddr {t} rport {n}
+a=candidate:
+a=end-of-candidates
+a=mid:{t}
+a=mid:0
+a=mid
+a=group:BUNDLE
+a=group:BUNDLE {t}
+a=group:{t} 0 1
+a=group
+a=rtcp-fb:{n} {t}
+a=rtcp-fb:* nack {t}
+a=rtcp-fb:96
+a=ice-ufrag:{t}
+a=ice-pwd:{t}
+a=ice-ufrag
+a=ice-pwd:
+a=ice-lite
+a=ice-options:{t}
+a=inactive
+a=sendonly
+a=recvonly
+a=sendrecv
+a=rtcp:{n} {t}
+a=rtcp:9 IN IP4 {t}
+a=rid:{t} send
+a=simulcast:send {t}
+a=sctp-port:{n}
+a=sctpmap:{n} {t}
+a=max-message-size:{n}
+c={t}
+c=IN IP6 {t}
+m=video {n} UDP/TLS/RTP/SAVPF 96
+m=audio 9 UDP/TLS/RTP/SAVPF {n}
+m={t}
+m=video 9 {t} 96
+m=application 9 UDP/DTLS/SCTP webrtc-datachannel
+m=video 9 UDP/TLS/RTP/SAVPF {t}
+b=AS:{n}
+a=msid:{t}
+a=msid-semantic:{t}
+a={t}
+{t}
+v={t}
+o={t}
+s={t}
+t={n} {m}
+a=:
+a=
+=
+""".strip().splitlines()
+_MANY = """
+a=ssrc:{i} cname:c
+a=rtpmap:{i} VP8/90000
+a=rtpmap:96 VP8/90000
+a=fmtp:96 a={i}
+a=extmap:{i} urn:x:{i}
+a=candidate:{i} 1 udp 1 127.0.{i} 5000 typ host
+a=candidate:{i} 1 udp 1 127.0.0.1 {p} typ host
+a=rtcp-fb:* nack {i}
+a=fingerprint:sha-256 {i}
+a=ssrc-group:FID {i} {i}
+a=group:BUNDLE {i}
+a=x:{i}
+m=application 9 UDP/DTLS/SCTP {i}
+m=video 9 UDP/TLS/RTP/SAVPF 96
+a=sctpmap:{i} x
+a=mid:{i}
+""".strip().splitlines()
 
 
 def offer(rng: Random) -> str:
@@ -115,7 +197,8 @@ def many(line: str, count: int) -> list[str]:
 
 def fragment(rng: Random) -> str:
     """Trickled candidates; the ufrag is mostly the one of `OFFERS`."""
-    lines = ["a=ice-ufrag:9WZt", "a=ice-pwd:x", "m=video 9 UDP/TLS/RTP/SAVPF 0", "a=mid:0"] if rng.random() < 0.5 else []
+    head = ["a=ice-ufrag:9WZt", "a=ice-pwd:x", "m=video 9 UDP/TLS/RTP/SAVPF 0", "a=mid:0"]
+    lines = head if rng.random() < 0.5 else []
     lines += [line for line in _CANDIDATES.splitlines() if rng.random() < 0.6]
     for _ in range(rng.randint(0, 4)):
         lies = [lie for lie in _LIES if "candidate" in lie or "ice-" in lie]

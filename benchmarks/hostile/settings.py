@@ -8,11 +8,12 @@ from benchmarks.hostile.chance import digits, odd_text
 from server.settings import Settings
 
 _NEARLY = (
-    "sqlite://", "sqlite:///x.db", "postgresql+psycopg://u:p@h:port/d", "postgresql://[::1", "mysql://h:99999999999/x", "x://",
-    "file://", "s3://b/k", "memory://x", "stun:a", "turn:a:b:c", "stun:,turn:", "[", "[1]", "{}", "[{}]", '[{"urls": 1}]',
-    '[{"urls": []}]', '[{"urls": ["stun:x"], "username": 5}]', "[" * 50_000, '{"a":' * 20_000, "null", "[null]", "NaN",
-    "auto", "cuda", "cpu", "true", "http://a", "https://[", "*", ",", ",,,", "a:b", "a:b,c:d", "0", "-1", "1.5", "1e400",
-    "49152-65535", "65535-49152", "1-", "127.0.0.1", "::", "999.0.0.1", "casia", "https://x#sha256=zz", "\ud800", "\n", "a\nb",
+    "sqlite://", "sqlite:///x.db", "postgresql+psycopg://u:p@h:port/d", "postgresql://[::1",
+    "mysql://h:99999999999/x", "x://", "file://", "s3://b/k", "memory://x", "stun:a", "turn:a:b:c", "stun:,turn:",
+    "[", "[1]", "{}", "[{}]", '[{"urls": 1}]', '[{"urls": []}]', '[{"urls": ["stun:x"], "username": 5}]',
+    "[" * 50_000, '{"a":' * 20_000, "null", "[null]", "NaN", "auto", "cuda", "cpu", "true", "http://a", "https://[",
+    "*", ",", ",,,", "a:b", "a:b,c:d", "0", "-1", "1.5", "1e400", "49152-65535", "65535-49152", "1-", "127.0.0.1",
+    "::", "999.0.0.1", "casia", "https://x#sha256=zz", "\ud800", "\n", "a\nb",
 )  # fmt: skip
 
 
