@@ -12,6 +12,7 @@ from random import Random
 
 from benchmarks.hostile import bitstreams, packets, pictures, sdp, seams
 from benchmarks.hostile import settings as environments
+from benchmarks.hostile.ends import AnyFace, Enhancing, Receiving
 
 HANG = 60  # seconds after which a case is said to hang: every thread's stack is printed, and the process ends
 MOST_CPU = 5.0  # seconds of processor time that a case may take
@@ -49,7 +50,7 @@ def settings(rng: Random) -> int:
 
 
 def photos(rng: Random) -> int:
-    seams.photo(pictures.picture(rng), seams.AnyFace(rng))
+    seams.photo(pictures.picture(rng), AnyFace(rng))
     return 1
 
 
@@ -57,7 +58,7 @@ def rtp_and_rtcp(rng: Random) -> int:
     """As many as `RUN`, or a storm, to the ends of one session."""
 
     async def run() -> int:
-        to = seams.Receiving()
+        to = Receiving()
         sent = packets.storm(rng, to.target) * 2 if rng.random() < 0.2 else []
         while len(sent) < RUN:
             sent.append((packets.rtp if rng.random() < 0.6 else packets.rtcp)(rng, to.target))
@@ -85,7 +86,7 @@ def h264(rng: Random) -> int:
 
 def sizes(rng: Random) -> int:
     """A stream whose frames change their size, with faces found anywhere."""
-    to = seams.Enhancing(rng)
+    to = Enhancing(rng)
     try:
         for _ in range(6):
             to.frame(*rng.choice(bitstreams.SIZES if rng.random() < 0.05 else SMALL), rng)

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi import checks
 
 from benchmarks.calls.soak import EnlargingEngine
 from benchmarks.hostile import pictures, sdp
-from benchmarks.hostile.seams import AnyFace
+from benchmarks.hostile.ends import AnyFace
 from server.app import create_app
 from server.settings import Settings
 

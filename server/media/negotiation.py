@@ -29,9 +29,9 @@ KINDS: tuple[Kind, ...] = ("audio", "video")
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 DISCARD_HOST, DISCARD_PORT = "0.0.0.0", 9
 
-# What an offer may hold. Browsers' have about 200 lines, and aiortc's parser goes through all it has read for each line
-# of some kinds.
-MAX_LINES, MAX_MID = 1000, 64
+# What an offer may hold. Browsers' have about 200 lines and 40 codecs, and aiortc's parser goes through all it has read
+# for each line of some kinds: 140 kB of them once took it ten seconds.
+MAX_LINES, MAX_CODECS, MAX_MID = 1000, 128, 64
 PAYLOAD_TYPES, EXTENSION_IDS = range(128), range(1, 256)  # RFC 3550, section 5.1; RFC 8285, section 4.3
 ICE_UFRAG, ICE_PASSWORD = re.compile(r"[A-Za-z0-9+/]{4,256}"), re.compile(r"[A-Za-z0-9+/]{22,256}")  # RFC 8839
 
@@ -66,6 +66,8 @@ class Offer:
         kept = [line for line in text.splitlines() if not line.startswith("a=candidate:") or reachable(line)]
         if len(kept) > MAX_LINES:
             raise InvalidOffer(f"The offer has {len(kept)} lines: at most {MAX_LINES} are read.")
+        if sum(line.startswith("a=rtpmap:") for line in kept) > MAX_CODECS:
+            raise InvalidOffer(f"The offer has too many a=rtpmap lines: at most {MAX_CODECS} are read.")
         sdp = "\r\n".join(kept) + "\r\n"
         try:
             description = SessionDescription.parse(sdp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 
 import av
@@ -15,7 +16,9 @@ from benchmarks.hostile.siege import besieged
 from benchmarks.shared.peers import serving, until
 
 CALM, SIEGE = 8.0, 24.0  # seconds
-LOST = 0.10  # share of the call's frames that a relay on a busy machine may lose more than before
+# Share of the call's frames that may be lost more than before, by how many processes want each core: the relay decodes
+# what the attackers show, and shares the machine with them, the call's peers and whatever else runs.
+LOST = 0.03
 MEMORY = 100.0  # MiB that a relay holds on to for what may come next
 BLOCKS = 15_000  # of Python's memory: the dashboard's history takes some 60 in a second, a case would take one at least
 
@@ -27,7 +30,8 @@ async def test_a_call_beside_attackers_goes_on(cases: Counter[str]) -> None:
     assert got.alive and not got.errors, got.errors[:3]
     assert min(got.cases.values()) > 0 and sum(got.cases.values()) > 500, got.cases
     share = {name: got.lost[name] / got.frames[name] for name in got.frames}
-    assert share["siege"] <= share["calm"] + LOST, (got.lost, got.frames)
+    crowd = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert share["siege"] <= share["calm"] + LOST * crowd, (got.lost, got.frames, crowd)
     assert got.left("blocks") < BLOCKS and got.left("memory") < MEMORY
     for what in ("threads", "files", "tasks"):
         assert got.left(what) <= 4, (what, got.before, got.after)

@@ -13,6 +13,7 @@ import pylibsrtp
 import pytest
 from aioice.ice import CandidatePair, StunProtocol
 from aioice.stun import Class, Message, Method
+from aioice.turn import TurnClientUdpProtocol, TurnTransport
 from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceServer, RTCIceTransport
 from aiortc.rtcicetransport import connection_kwargs
 
@@ -73,6 +74,49 @@ async def test_connection_request_received(connection: Listening) -> None:
     connection._protocols[0].datagram_received(bytes(request), ("127.0.0.1", 9))
     message = "aioice.Connection.request_received: watchers who only answer connectivity checks are taken to be lost"
     assert [one.transaction_id for one in connection.requests] == [request.transaction_id], message
+
+
+async def test_connection_remote_candidates(connection: Listening) -> None:
+    message = "aioice.Connection._remote_candidates: strangers cannot be told from the peer, no handshake comes about"
+    assert getattr(connection, "_remote_candidates", None) == [], message
+    own = connection.local_candidates[0]
+    await connection.add_remote_candidate(own)
+    (known,) = connection._remote_candidates
+    assert (getattr(known, "_network_host", None), known.port) == (own.host, own.port), message
+
+
+async def test_connection_queue(connection: Listening) -> None:
+    aioice.Connection.data_received(connection, b"DTLS", 1)
+    message = "aioice.Connection._queue: what a stranger sends before the handshake is kept without end"
+    assert connection._queue.qsize() == 1, message
+
+
+async def test_sockets_may_get_another_protocol(connection: Listening) -> None:
+    message = "transport.set_protocol(): datagrams of strangers reach aioice, which fails on some"
+    protocol, got = connection._protocols[0], []
+
+    class Noting(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            got.append(data)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            protocol.connection_lost(exc)
+
+    protocol.transport.set_protocol(Noting())
+    own = protocol.local_candidate
+    protocol.transport.sendto(b"\x80 a packet to itself", (own.host, own.port))
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if got:
+            break
+    assert got and not connection.data, message
+
+
+async def test_turn_transport_inner_protocol() -> None:
+    inner = TurnClientUdpProtocol(("127.0.0.1", 3478), "name", "word", 600, 300)
+    found = getattr(TurnTransport(inner), "_TurnTransport__inner_protocol", None)
+    message = "TurnTransport.__inner_protocol: what comes over TURN is not guarded"
+    assert found is inner and hasattr(found, "receiver"), message
 
 
 async def test_connection_build_request(connection: Listening) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -30,6 +31,12 @@ class Ends:
 
     def receive(self, datagram: bytes) -> None:
         self.ours._connection._protocols[0].datagram_received(datagram, ("127.0.0.1", 9))
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where everybody can send to."""
+        candidate = next(one for one in self.ours.candidates if ":" not in one.ip)
+        return candidate.ip, candidate.port
 
 
 @pytest.fixture
@@ -99,6 +106,47 @@ async def test_forged_repeated_and_oversized_packets_are_left_out(ends: Ends) ->
     ends.receive(real)
     ends.receive(real)
     assert ends.rtp == [rtp(5)] and ends.ours.last_heard >= heard
+
+
+BAD_STUN = (
+    b"\x00\x01\x00\x04\x21\x12\xa4\x42" + bytes(12) + b"\x00\x24\x00\x00",  # a priority without a value
+    b"\x00\x01\x00\x08\x21\x12\xa4\x42" + bytes(12) + b"\x80\x28\x00\x02\x00\x00\x00\x00",
+    b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12),  # nobody's
+)
+ALERT = b"\x15\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x05\x00\x02\x02\x28"  # DTLS: the handshake has failed
+
+
+async def test_no_stranger_ends_a_connection_or_keeps_it_alive(ends: Ends) -> None:
+    failed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    queue = ends.ours._connection._queue
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for datagram in (b"", *BAD_STUN, ALERT, b"\x16" * 40, b"\x05" * 40, b"\x50" * 40, b"\xff", bytes(20)):
+            stranger.sendto(datagram, ends.address)
+            await asyncio.sleep(0.02)
+    assert not failed and queue.empty() and not ends.over
+    await ends.theirs._send_rtp(rtp(9))
+    await until(lambda: ends.rtp == [rtp(9)])
+
+
+async def test_a_strangers_check_is_no_sign_of_life() -> None:
+    ours = PeerTransport([], lambda data: None, lambda data: None, lambda: None)
+    await ours.gather()
+    candidate = next(one for one in ours.candidates if ":" not in one.ip)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for datagram in (*BAD_STUN, ALERT):
+            stranger.sendto(datagram, (candidate.ip, candidate.port))
+            await asyncio.sleep(0.02)
+    assert ours.last_heard is None
+    await ours.close()
+
+
+async def test_a_flood_of_handshakes_waits_in_a_bounded_queue() -> None:
+    ours = PeerTransport([], lambda data: None, lambda data: None, lambda: None)
+    for _ in range(5 * aiortc_door.MAX_UNREAD):
+        ours._connection.data_received(ALERT, 1)
+    assert ours._connection._queue.qsize() == aiortc_door.MAX_UNREAD
+    await ours.close()
 
 
 async def test_a_way_that_does_not_drain_is_congested(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ def test_ice_servers_as_json_or_as_plain_urls(monkeypatch):
         ("HIME_PHOTOS_URL", "nonsense://x", "file:///"),
         ("HIME_ICE_SERVERS", "http://a", "stun:"),
         ("HIME_ICE_SERVERS", "[{", "HIME_ICE_SERVERS: "),
+        ("HIME_ICE_SERVERS", "[" * 100_000, "nested too deeply"),
         ("HIME_REMEMBER_S", "-1", "HIME_REMEMBER_S: "),
         ("HIME_REMEMBER_S", "a while", "HIME_REMEMBER_S: "),
         ("HIME_VIDEO_MIN_BITRATE", "3000000", "bitrates must rise"),
