@@ -25,6 +25,10 @@ VIDEO_SSRC, REPAIR_SSRC, AUDIO_SSRC = 3409705383, 1180234123, 2231631
 PACE = 0.002  # seconds between packets
 
 
+class Refused(Exception):
+    """The relay has not let an attacker in."""
+
+
 class Attacker:
     """One connection to the relay. To be made in the event loop."""
 
@@ -38,7 +42,7 @@ class Attacker:
         self._numbers: dict[int, int] = {}
 
     async def enter(self, path: str, direction: str) -> None:
-        """direction: sendonly to publish, recvonly to watch."""
+        """direction: sendonly to publish, recvonly to watch. Raises Refused, and TimeoutError."""
         transport = self._transport
         await transport.gather()
         offer = next(text for text in sdp.OFFERS if direction in text and "m=audio" in text)
@@ -49,7 +53,8 @@ class Attacker:
         offer = re.sub(r"(a=fingerprint:sha-256 )[^\r]*", rf"\g<1>{fingerprint.value}", offer)
         offer += "".join(f"a=candidate:{candidate_to_sdp(one)}\r\n" for one in transport.candidates)
         answer = await self._http.post(path, content=offer, headers={"Content-Type": "application/sdp"})
-        assert answer.status_code == 201, answer.text
+        if answer.status_code != 201:
+            raise Refused(answer.text)
         self.location = answer.headers["location"]
         first: MediaDescription = SessionDescription.parse(answer.text).media[0]
         for media in SessionDescription.parse(answer.text).media:
@@ -58,8 +63,9 @@ class Attacker:
         await transport.add_candidate(None)
         assert first.ice is not None and first.dtls is not None
         ice = RTCIceParameters(first.ice.usernameFragment, first.ice.password, iceLite=True)  # so that we control
-        await asyncio.wait_for(transport.connect(ice, RTCDtlsParameters(first.dtls.fingerprints), "server"), 30)
-        assert transport.state == "connected", transport.state
+        await asyncio.wait_for(transport.connect(ice, RTCDtlsParameters(first.dtls.fingerprints), "server"), 12)
+        if transport.state != "connected":
+            raise Refused(transport.state)
 
     def send(self, packets: Iterable[bytes]) -> int:
         """RTP or RTCP, as their second byte says. How many left: SRTP refuses what is no packet at all."""

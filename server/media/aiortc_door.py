@@ -197,7 +197,9 @@ class _Connection(aioice.Connection):
 
     def knows(self, address: tuple[Any, ...]) -> bool:
         """Whether a remote candidate has it: named in the offer, or learned from an authenticated check."""
-        return any((one._network_host, one.port) == address[:2] for one in self._remote_candidates)
+        place = address[:2]
+        learning = any(came_from == place for _, came_from, _ in self._early_checks)  # before connect()
+        return learning or any((one._network_host, one.port) == place for one in self._remote_candidates)
 
 
 class _Guard(asyncio.DatagramProtocol):

@@ -18,7 +18,7 @@ from benchmarks.shared.peers import serving, until
 CALM, SIEGE = 8.0, 24.0  # seconds
 # Share of the call's frames that may be lost more than before, by how many processes want each core: the relay decodes
 # what the attackers show, and shares the machine with them, the call's peers and whatever else runs.
-LOST = 0.03
+LOST = 0.05
 MEMORY = 100.0  # MiB that a relay holds on to for what may come next
 BLOCKS = 15_000  # of Python's memory: the dashboard's history takes some 60 in a second, a case would take one at least
 
@@ -28,7 +28,7 @@ async def test_a_call_beside_attackers_goes_on(cases: Counter[str]) -> None:
     got = await asyncio.to_thread(besieged, CALM, SIEGE, "tests", SMALL)
     cases.update(got.cases)
     assert got.alive and not got.errors, got.errors[:3]
-    assert min(got.cases.values()) > 0 and sum(got.cases.values()) > 500, got.cases
+    assert min(got.cases.values(), default=0) > 0 and sum(got.cases.values()) > 500, got.cases
     share = {name: got.lost[name] / got.frames[name] for name in got.frames}
     crowd = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert share["siege"] <= share["calm"] + LOST * crowd, (got.lost, got.frames, crowd)

@@ -79,6 +79,7 @@ async def test_connection_request_received(connection: Listening) -> None:
 async def test_connection_remote_candidates(connection: Listening) -> None:
     message = "aioice.Connection._remote_candidates: strangers cannot be told from the peer, no handshake comes about"
     assert getattr(connection, "_remote_candidates", None) == [], message
+    assert not getattr(connection, "_early_checks", [None]), message
     own = connection.local_candidates[0]
     await connection.add_remote_candidate(own)
     (known,) = connection._remote_candidates
