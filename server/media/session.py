@@ -14,8 +14,9 @@ from aiortc import RTCIceCandidate
 from aiortc.rtp import RtcpPacket
 
 from server.exhaustion import Exhausted
-from server.media.aiortc_door import Network, PeerTransport
+from server.media.aiortc_door import PeerTransport
 from server.media.candidates import usable
+from server.media.ice_connection import Network
 from server.media.negotiation import (
     ABS_SEND_TIME,
     Fragment,
