@@ -14,6 +14,7 @@ import pytest
 from aioice import stun
 
 from server.media.ice_servers import IceServers
+from server.observability.metrics import Metrics
 from server.settings import IceServer, InvalidSettings, Settings, load_settings
 
 SECRET = "of the relay and the TURN server"
@@ -60,7 +61,7 @@ def test_a_join_tells_of_fresh_credentials_and_the_relay_uses_its_own(monkeypatc
     from server.rooms.routes import _created
 
     settings = Settings(ice_servers="stun:s.example,turn:t.example", turn_secret=SECRET, turn_minutes=1)
-    rooms = Rooms(settings=settings, metrics=None)
+    rooms = Rooms(settings=settings, metrics=Metrics())
     state = SimpleNamespace(relay=SimpleNamespace(rooms=rooms))
     request = SimpleNamespace(app=SimpleNamespace(state=state))
     links = [_created(request, "/whip/r/ann/s", SimpleNamespace(answer="v=0")).headers["link"] for _ in range(2)]
