@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Mount
 
-from server.access.guards import Guard, GuardedRoute
+from server.access.guards import AskingGuard, Guard, GuardedRoute
 from server.access.tokens import Grant
 from server.app import create_app
 from server.settings import Settings
@@ -20,7 +20,7 @@ from tests.unit.relay_fakes import FakeDetector, FakeEngine, portrait
 PAGES = ("/", "/dashboard", "/healthz", "/readyz", "/openapi.json")
 OPEN = {
     *((method, path) for path in PAGES for method in ("GET", "HEAD")),
-    *(("OPTIONS", f"/{one}/{{room}}/{{participant}}{rest}") for one in ("whip", "whep") for rest in ("", "/{session}")),
+    *(("OPTIONS", f"/{one}/{{room}}/{{participant}}/{{session}}") for one in ("whip", "whep")),
     ("GET", "/favicon.{extension}"),
     ("GET", "/api/access"),
     ("MOUNT", "/assets"),
@@ -75,6 +75,10 @@ LET_IN = {
     ("GET", "/metrics"): {"observe"},
     ("POST", "/api/tokens"): {"admin", "tokens"},
 }
+# As LET_IN, but that who shows nothing is answered, too: a browser asks so before it sends a token.
+ASKED = {
+    ("OPTIONS", path): LET_IN["POST", path] for path in ("/whip/{room}/{participant}", "/whep/{room}/{participant}")
+}  # fmt: skip
 
 
 @asynccontextmanager
@@ -125,10 +129,11 @@ async def ask(client, method, path, headers):
 def test_every_route_is_open_on_purpose_or_has_a_guard(tmp_path):
     app = create_app(Settings(_env_file=None, data=tmp_path))
     there = {(method, path): route for method, path, route in routes_of(app)}
-    assert there.keys() == OPEN | LET_IN.keys()
+    assert there.keys() == OPEN | LET_IN.keys() | ASKED.keys()
     for where, route in there.items():
         asked = route.dependant.dependencies if isinstance(route, APIRoute) else ()
         assert sum(isinstance(one.call, Guard) for one in asked) == (where in LET_IN), where
+        assert sum(isinstance(one.call, AskingGuard) for one in asked) == (where in ASKED), where
         assert where in OPEN or isinstance(route, GuardedRoute), where
 
 
@@ -147,6 +152,24 @@ async def test_a_route_lets_in_whom_it_should(relay, method, path):
     assert 'hime_refused_total{reason="key_invalid"} 1.0' in refused
     lacking = len(CALLERS) - len(LET_IN[method, path])
     assert lacking == 0 or f'hime_refused_total{{reason="forbidden"}} {lacking}.0' in refused
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ASKED))
+async def test_ice_servers_are_told_to_those_who_may_join(tmp_path, method, path):
+    given = {"ice_servers": "turn:t.example", "turn_secret": "of the relay and the TURN server"}
+    async with running(tmp_path, api_keys_file=write_keys(tmp_path / "keys"), **given) as (_, client):
+        url = path.format(room="r", participant="ann")
+        for name, headers in {**STRANGERS, **CALLERS}.items():
+            answer = await client.request(method, url, headers=headers)
+            if name == "nobody":
+                assert answer.status_code == 204 and "link" not in answer.headers
+            elif name in STRANGERS:
+                assert answer.status_code == 401, name
+            elif name in ASKED[method, path]:
+                assert answer.status_code == 204 and 'rel="ice-server"; username="' in answer.headers["link"]
+                assert answer.headers["cache-control"] == "no-store"
+            else:
+                assert answer.status_code == 403 and "link" not in answer.headers, name
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(OPEN - {("MOUNT", "/assets")}))

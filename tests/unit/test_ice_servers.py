@@ -55,12 +55,13 @@ def test_only_turn_servers_without_credentials_get_them():
 def test_a_join_tells_of_fresh_credentials_and_the_relay_uses_its_own(monkeypatch):
     from types import SimpleNamespace
 
+    from server.observability.metrics import Metrics
     from server.rooms import rooms as module
     from server.rooms.rooms import Rooms
     from server.rooms.routes import _created
 
     settings = Settings(ice_servers="stun:s.example,turn:t.example", turn_secret=SECRET, turn_minutes=1)
-    rooms = Rooms(settings=settings, metrics=None)
+    rooms = Rooms(settings=settings, metrics=Metrics())
     state = SimpleNamespace(relay=SimpleNamespace(rooms=rooms))
     request = SimpleNamespace(app=SimpleNamespace(state=state))
     links = [_created(request, "/whip/r/ann/s", SimpleNamespace(answer="v=0")).headers["link"] for _ in range(2)]
