@@ -40,7 +40,7 @@ MAX_PERSONS = 8  # whose photos one stream uses
 
 router = APIRouter(route_class=GuardedRoute)
 
-_SDP_IN = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
+SDP_IN = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
 _FRAGMENT_IN = {"requestBody": {"required": True, "content": {FRAGMENT: {"schema": {"type": "string"}}}}}
 _CREATED: dict[int | str, dict[str, Any]] = {
     201: {
@@ -79,7 +79,7 @@ _PERSON = (
     tags=["media"],
     summary="Publish (WHIP)",
     responses={**_CREATED, **problem_docs(400, 408, 409, 413, 415, 429, 503)},
-    openapi_extra=_SDP_IN,
+    openapi_extra=SDP_IN,
 )
 async def publish(
     request: Request,
@@ -95,8 +95,8 @@ async def publish(
     persons = list(dict.fromkeys(check_name(one, "person") for one in person or []))
     if len(persons) > MAX_PERSONS:
         raise Problem(400, f"At most {MAX_PERSONS} persons' photos are used for one stream, not {len(persons)}.")
-    session = await _answered(
-        request, _rooms(request).publish(room, participant, caller.subject, await _offer(request), persons)
+    session = await answered(
+        request, _rooms(request).publish(room, participant, caller.subject, await offer_of(request), persons)
     )
     return _created(request, f"/whip/{room}/{participant}/{session.id}", session)
 
@@ -107,7 +107,7 @@ async def publish(
     tags=["media"],
     summary="Watch (WHEP)",
     responses={**_CREATED, **problem_docs(400, 404, 408, 413, 415, 429, 503)},
-    openapi_extra=_SDP_IN,
+    openapi_extra=SDP_IN,
 )
 async def watch(
     request: Request,
@@ -119,8 +119,8 @@ async def watch(
     width: Annotated[int | None, Query(ge=1, description=_WIDTH)] = None,
 ) -> Response:
     """Answers an offer that receives audio, video or both of a participant."""
-    answering = _rooms(request).watch(room, participant, caller.subject, await _offer(request), view, layout, width)
-    session = await _answered(request, answering)
+    answering = _rooms(request).watch(room, participant, caller.subject, await offer_of(request), view, layout, width)
+    session = await answered(request, answering)
     return _created(request, f"/whep/{room}/{participant}/{session.id}", session)
 
 
@@ -268,7 +268,7 @@ async def _body(request: Request, media_type: str) -> str:
         raise Problem(400, "The body is not text in UTF-8.") from None
 
 
-async def _offer(request: Request) -> Offer:
+async def offer_of(request: Request) -> Offer:
     """The offer, where this address has not sent too many of late. Raises Problem."""
     limits, settings = _rooms(request).limits, request.app.state.relay.settings
     limits.sessions.take(request.client.host if request.client else "")
@@ -284,7 +284,7 @@ async def _offer(request: Request) -> Offer:
         raise Problem(413, str(error)) from error
 
 
-async def _answered(request: Request, answering: Awaitable[Session]) -> Session:
+async def answered(request: Request, answering: Awaitable[Session]) -> Session:
     """Raises Problem where the offer is wrong, the name is another's, there is nobody to watch, or no room."""
     try:
         return await answering

@@ -64,6 +64,7 @@ LET_IN = {
     },
     ("GET", "/api/rooms/{room}"): MEMBERS | {"observe"},
     ("GET", "/api/rooms/{room}/events"): MEMBERS | {"observe"},
+    ("POST", "/api/rooms/{room}/check"): MEMBERS,
     ("GET", "/api/rooms/{room}/{participant}/bank"): {"join", "publish", "watch", "guest", "admin", "people"},
     ("POST", "/api/people/{person}/exemplars"): ANN | {"people"},
     ("GET", "/api/people/{person}/exemplars"): ANN | {"people"},
@@ -77,8 +78,9 @@ LET_IN = {
 }
 # As LET_IN, but that who shows nothing is answered, too: a browser asks so before it sends a token.
 ASKED = {
-    ("OPTIONS", path): LET_IN["POST", path] for path in ("/whip/{room}/{participant}", "/whep/{room}/{participant}")
-}  # fmt: skip
+    ("OPTIONS", path): LET_IN["POST", path]
+    for path in ("/whip/{room}/{participant}", "/whep/{room}/{participant}", "/api/rooms/{room}/check")
+}
 
 
 @asynccontextmanager
