@@ -33,6 +33,10 @@ export class FakePeerConnection extends EventTarget {
     return this.transceivers;
   }
 
+  async getStats(): Promise<Map<string, unknown>> {
+    return new Map([["pair", { type: "candidate-pair", nominated: true, currentRoundTripTime: 0.023 }]]);
+  }
+
   async createOffer(): Promise<RTCSessionDescriptionInit> {
     return { type: "offer", sdp: OFFER };
   }
