@@ -35,7 +35,7 @@ export class HttpSession {
   async start(): Promise<void> {
     try {
       const iceServers = await iceServersFor(this.endpoint);
-      this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers });
+      if (iceServers.length > 0) this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers });
       await this.pc.setLocalDescription(await this.pc.createOffer());
       await gathered(this.pc, GATHERING_MS);
       const offer = this.pc.localDescription;

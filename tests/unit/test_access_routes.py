@@ -174,6 +174,19 @@ async def test_ice_servers_are_told_to_those_who_may_join(tmp_path, method, path
                 assert answer.status_code == 403 and "link" not in answer.headers, name
 
 
+async def test_an_allowed_sites_page_asks_for_ice_servers_after_a_preflight_without_a_token(tmp_path):
+    given = {"ice_servers": "stun:s.example", "cors_origins": "https://good.example"}
+    async with running(tmp_path, api_keys_file=write_keys(tmp_path / "keys"), **given) as (_, client):
+        origin = {"Origin": "https://good.example"}
+        asked = {"Access-Control-Request-Method": "OPTIONS", "Access-Control-Request-Headers": "authorization"}
+        preflight = await client.options("/whep/r/ann", headers=origin | asked)
+        assert preflight.status_code == 200 and "link" not in preflight.headers
+        answer = await client.options("/whep/r/ann", headers=origin | CALLERS["watch"])
+        assert answer.headers["link"] == '<stun:s.example>; rel="ice-server"'
+        assert answer.headers["access-control-allow-origin"] == "https://good.example"
+        assert "Link" in answer.headers["access-control-expose-headers"]
+
+
 @pytest.mark.parametrize(("method", "path"), sorted(OPEN - {("MOUNT", "/assets")}))
 async def test_the_rest_is_open_to_all(relay, method, path):
     _, client = relay
