@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import Server, open_context, shot, until
 from tests.browser.watched import PHONE, Watched
-from tests.coturn import SECRET, Coturn, coturn
 
 # As in a network that lets nothing reach the relay itself.
 RELAYED_ONLY = """
@@ -41,30 +38,15 @@ PATHS = """async () => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def turn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coturn]:
-    with coturn(tmp_path_factory.mktemp("turn"), "--allow-loopback-peers") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, client_build: Path, turn: Coturn) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("ways"))
-    server.environment |= {"HIME_ICE_SERVERS": ",".join(turn.urls[:2]), "HIME_TURN_SECRET": SECRET}
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
-def test_the_first_connection_goes_over_turn_where_nothing_else_does(server: Server, plain_browser: Browser) -> None:
+def test_the_first_connection_goes_over_turn_where_nothing_else_does(
+    turn_server: Server, plain_browser: Browser
+) -> None:
     context = open_context(plain_browser, quality="low")
     context.add_init_script(RELAYED_ONLY)
     watched = Watched(context)
     try:
         page = watched.page
-        page.goto(f"{server.url}/?room=den&name=ann")
+        page.goto(f"{turn_server.url}/?room=den&name=ann")
         page.get_by_role("button", name="Join", exact=True).click()
         expect(page.locator(".tile video").first).to_be_visible(timeout=60_000)
         assert [request.method for request in watched.sent("/whip/")][:2] == ["OPTIONS", "POST"]
@@ -78,13 +60,13 @@ def test_the_first_connection_goes_over_turn_where_nothing_else_does(server: Ser
 
 @pytest.mark.parametrize(("name", "size"), [("desktop", (1280, 800)), ("phone", PHONE)])
 def test_the_connection_test_tells_what_works(
-    server: Server, plain_browser: Browser, name: str, size: tuple[int, int]
+    turn_server: Server, plain_browser: Browser, name: str, size: tuple[int, int]
 ) -> None:
     context = open_context(plain_browser, *size)
     watched = Watched(context)
     try:
         page = watched.page
-        page.goto(f"{server.url}/?room=den")
+        page.goto(f"{turn_server.url}/?room=den")
         page.get_by_role("button", name="Test the connection").click()
         dialog = page.get_by_role("dialog")
         expect(dialog.get_by_role("status")).to_have_text(re.compile("straight to the relay"), timeout=30_000)
@@ -100,7 +82,7 @@ def test_the_connection_test_tells_what_works(
         context.close()
 
 
-def test_the_connection_test_says_what_to_change(server: Server, plain_browser: Browser) -> None:
+def test_the_connection_test_says_what_to_change(turn_server: Server, plain_browser: Browser) -> None:
     """In the call, in a browser that gives away no address but the TURN server's, reached by TCP."""
     context = open_context(plain_browser, *PHONE, quality="low")
     context.add_init_script(RELAYED_ONLY)
@@ -108,7 +90,7 @@ def test_the_connection_test_says_what_to_change(server: Server, plain_browser: 
     watched = Watched(context)
     try:
         page = watched.page
-        page.goto(f"{server.url}/?room=den&name=ann")
+        page.goto(f"{turn_server.url}/?room=den&name=ann")
         page.get_by_role("button", name="Join", exact=True).click()
         expect(page.locator(".tile video").first).to_be_visible(timeout=60_000)
         page.get_by_role("button", name="Test the connection").click()
