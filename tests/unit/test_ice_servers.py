@@ -11,6 +11,7 @@ import pytest
 from aioice import stun
 
 from server.media.ice_servers import IceServers
+from server.observability.metrics import Metrics
 from server.settings import IceServer, InvalidSettings, Settings, load_settings
 from tests.coturn import RELAYED, SECRET, coturn
 
