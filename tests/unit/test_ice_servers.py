@@ -52,7 +52,6 @@ def test_only_turn_servers_without_credentials_get_them():
 def test_a_join_tells_of_fresh_credentials_and_the_relay_uses_its_own(monkeypatch):
     from types import SimpleNamespace
 
-    from server.observability.metrics import Metrics
     from server.rooms import rooms as module
     from server.rooms.rooms import Rooms
     from server.rooms.routes import _created
