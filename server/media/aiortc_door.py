@@ -74,7 +74,7 @@ class PeerTransport:
         """on_over: called when the connection fails, or is closed by the peer; refused: counts what is left out of what
         comes. To be made in the event loop."""
         self.state: State = "new"
-        self.last_heard: float | None = None  # when anything came from the peer, connectivity checks included
+        self.last_heard: float | None = None  # when media or a check of the peer's came, or it answered one
         self._on_rtp, self._on_rtcp, self._on_over, self._clock = on_rtp, on_rtcp, on_over, clock
         self._closed = False
         self._incoming: pylibsrtp.Session | None = None  # while connected, as the other
@@ -257,11 +257,11 @@ class _Connection(aioice.Connection):
         elif self._queue.qsize() >= MAX_WAITING:  # whoever knows the port may send to it
             self._refused("datagrams")
         else:
-            self._on_heard()
             super().data_received(data, component)
 
     def request_received(self, message: Message, *where: Any) -> None:
-        self._on_heard()
+        if message.check_message_integrity(self.local_password.encode()):  # or anyone could keep a lost peer alive
+            self._on_heard()
         super().request_received(message, *where)
 
     def check_incoming(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:

@@ -32,8 +32,8 @@ from server.media.send.encoder import Encoding
 from server.media.send.sender import AudioSender, Sender, VideoSender
 from server.media.send.tracks import AudioTrack, VideoTrack
 
-PEER_TIMEOUT = 5.0  # seconds without anything at all, after which a watcher's is
-SILENCE = 1.5  # seconds after which a watcher is asked for a sign of life
+PEER_TIMEOUT = 5.0  # seconds without a sign of life, after which a watcher is lost
+SILENCE = 1.5  # seconds after which a peer is asked for one
 
 log = logging.getLogger(__name__)
 
@@ -122,17 +122,17 @@ class Session:
             await self._end_candidates()
 
     def is_lost(self) -> bool:
-        """Whether the peer never came, or is gone without a word. Asks a silent one for a sign of life."""
-        now = self._clock()
-        if self._receivers:
-            arrivals = [one.last_arrival for one in self._receivers if one.last_arrival is not None]
-            last, patience = max(arrivals, default=None), self._rules.media_timeout
-        else:
-            last, patience = self._transport.last_heard, PEER_TIMEOUT
-            if last is not None and now - last > SILENCE and (self._asking is None or self._asking.done()):
-                self._asking = asyncio.ensure_future(self._transport.round_trip())
+        """Whether the peer never came, or is gone without a word. Asks a silent one for a sign of life.
+
+        One who sends no media, but answers, is not lost: a phone in a pocket has stopped its camera.
+        """
+        now, last = self._clock(), self._transport.last_heard
         if last is None:
-            last, patience = self._created, self._rules.connect_timeout
+            return now - self._created > self._rules.connect_timeout
+        patience = self._rules.media_timeout if self._receivers else PEER_TIMEOUT
+        silent = now - last > min(SILENCE, patience / 3)  # early enough for a second question
+        if silent and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.ensure_future(self._transport.round_trip())
         return now - last > patience
 
     async def close(self) -> None:

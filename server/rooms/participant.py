@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 MOST_REFUSED = 3.0  # seconds in which all frames are left out, after which the session is ended
 STALLED = 0.5  # frames per second, below which a stream that was live is stalled
+SILENT = 2.0  # seconds without a packet, after which a stream of sound alone is
 
 
 class ParticipantStats(TypedDict):
@@ -193,7 +194,10 @@ class Participant:
     def stats(self) -> ParticipantStats:
         video = self.video
         if video is None:
-            return {"fps_in": 0.0, "fps_out": 0.0, "state": "live", "outcomes": {}, "latency_ms": None}
+            state: Literal["live", "stalled"] = (
+                "stalled" if self._clock() - (self.audio.last_arrival or 0.0) > SILENT else "live"
+            )
+            return {"fps_in": 0.0, "fps_out": 0.0, "state": state, "outcomes": {}, "latency_ms": None}
         fps_in = video.rate_in.rate()
         stats: ParticipantStats = {
             "fps_in": round(fps_in, 1),

@@ -199,11 +199,13 @@ class AudioRelay:
         self, on_first_packet: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.capture = CaptureClock(AUDIO_CLOCK)
+        self.last_arrival: float | None = None  # of any packet, clock seconds
         self._on_first_packet: Callable[[], None] | None = on_first_packet
         self._clock = clock
         self._tracks: set[AudioTrack] = set()
 
     def receive(self, packet: ReceivedData) -> None:
+        self.last_arrival = packet.arrived
         for track in self._tracks:
             track.put(packet)
         if self._on_first_packet is not None:
