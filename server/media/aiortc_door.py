@@ -75,6 +75,7 @@ class PeerTransport:
         comes. To be made in the event loop."""
         self.state: State = "new"
         self.last_heard: float | None = None  # when media or a check of the peer's came, or it answered one
+        self.said_goodbye = False  # whether the peer has closed the connection
         self._on_rtp, self._on_rtcp, self._on_over, self._clock = on_rtp, on_rtcp, on_over, clock
         self._closed = False
         self._incoming: pylibsrtp.Session | None = None  # while connected, as the other
@@ -195,6 +196,8 @@ class PeerTransport:
             self.state = "connected"
         elif {self._dtls.state, self._ice.state} & {"failed", "closed"} and self.state != "over":
             self._incoming = self._outgoing = None
+            # Where ICE has failed, DTLS is closed too, but has no way left by which that could have been asked for.
+            self.said_goodbye = self._dtls.state == "closed" and self._selected() is not None
             self.state = "over"
             self._on_over()
 

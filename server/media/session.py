@@ -108,6 +108,15 @@ class Session:
                     self._senders.append(AudioSender(section, self._transport, audio, together))
             await self._answer(offer)
 
+    @property
+    def said_goodbye(self) -> bool:
+        """Whether the peer itself has closed the connection; otherwise its network is lost."""
+        return self._transport.said_goodbye
+
+    @property
+    def over(self) -> bool:
+        return self._closing is not None
+
     async def add_candidates(self, fragment: Fragment) -> None:
         """Raises InvalidFragment where it asks for an ICE restart, and TooMany."""
         if self._patches >= self._rules.patches:

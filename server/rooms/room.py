@@ -14,6 +14,7 @@ from server.media.rules import SessionRules
 from server.media.session import Session
 from server.rooms.events import Event, Events, Listener
 from server.rooms.participant import Participant, ParticipantStats
+from server.rooms.watcher import Absence, Absences, Watcher
 
 NEWCOMER_TIMEOUT = (
     SessionRules.connect_timeout
@@ -52,6 +53,10 @@ class Room:
     Whoever comes to a name that is in use, and may have it, waits beside it until its media has come: until then the
     one who has the name goes on untouched, and nothing tells of the other.
 
+    Watchers are a name's. When its publisher's network is lost, they wait `reconnect` seconds for its subject to
+    publish under the name again, and see that as soon as its media comes, as where the name is taken over. The name is
+    free meanwhile: whoever else takes it ends their waiting, and so does the publisher, by ending its session.
+
     Who was known in a participant's picture is remembered for `remember` seconds after it left, for one who takes the
     same name again.
     """
@@ -63,6 +68,7 @@ class Room:
         new_people: Callable[[], People] = People,
         clock: Callable[[], float] = time.monotonic,
         patience: float = 30.0,
+        reconnect: float = 30.0,
     ) -> None:
         """patience: seconds that a publisher may take until something comes that can be used."""
         self.name = name
@@ -73,13 +79,19 @@ class Room:
         self._remember, self._new_people, self._clock = remember, new_people, clock
         self._newcomers: dict[str, _Newcomer] = {}  # by the names that they are to take over, one for each
         self._remembered: dict[str, _Remembered] = {}  # by participants' names
+        self._absences = Absences(reconnect, clock)
         self._events = Events()
         self._leaving: set[asyncio.Task[None]] = set()
 
     @property
     def idle(self) -> bool:
-        """Whether nobody is in it or listens to it."""
-        return not (self.participants or self._events or self._leaving)
+        """Whether nobody is in it, waits or listens there."""
+        return not (self.participants or self._events or self._leaving or self._absences.watched)
+
+    @property
+    def reconnecting(self) -> list[str]:
+        """The names whose publishers' networks are lost, until their media comes again or the time is over."""
+        return self._absences.names
 
     @property
     def forgotten(self) -> bool:
@@ -134,7 +146,7 @@ class Room:
             return True
         self._drop_newcomer(participant.name)
         self._newcomers[participant.name] = _Newcomer(participant, self._clock())
-        participant.session.on_over = lambda: self.leave(participant)
+        participant.session.on_over = lambda: self._over(participant)
         participant.on_media = lambda: self._take_over(participant)
         return False
 
@@ -146,30 +158,40 @@ class Room:
 
     def media_came(self, participant: Participant) -> None:
         """Called once per participant, with the first frame or audio packet."""
-        if not participant.joined and self.participants.get(participant.name) is participant:
+        name = participant.name
+        if not participant.joined and self.participants.get(name) is participant:
             participant.joined = True
-            self._events.send("joined", {"participant": participant.name})
+            if name in self._absences:
+                participant.take_on(self._absences.end(name).watchers)
+            self._events.send("joined", {"participant": name})
 
     def leave(self, participant: Participant) -> None:
-        """Shows at once; connections and threads end in the background. Who waits for the name takes it."""
+        """Shows at once, and for all who watch; connections and threads end in the background. Who waits for the name
+        takes it."""
         name = participant.name
-        newcomer = self._newcomers.get(name)
-        if newcomer is not None and newcomer.participant is participant:
-            self._drop_newcomer(name)
-            return
-        if self.participants.get(name) is not participant:
-            return
-        del self.participants[name]
-        participant.stop()
-        if self._remember > 0:
-            self._remembered[name] = _Remembered(participant.people, self._clock())
-            self._forget_expired()
-        if participant.joined:
-            self._events.send("left", {"participant": name})
-        if newcomer is not None:
-            del self._newcomers[name]
-            self._take_name(newcomer.participant)
-        self._in_background(self._closed(participant))
+        if self.participants.get(name) is participant:
+            if name in self._absences:
+                self.give_up(name)
+            elif participant.joined:
+                self._events.send("left", {"participant": name})
+        self._part(participant)
+
+    def lose(self, participant: Participant) -> None:
+        """Its network is gone: as leave(), but that who watches waits for it to come back, if it has ever shown
+        anything."""
+        name = participant.name
+        if self.participants.get(name) is participant and (participant.joined or name in self._absences):
+            if not self._absences.seconds:
+                return self.leave(participant)
+            self._absences.begin(name, participant.session, participant.hand_over())
+            if participant.joined:
+                self._events.send("reconnecting", {"participant": name})
+        self._part(participant)
+
+    def absence(self, name: str, session: str) -> Absence | None:
+        """That of a publisher whose last session it was."""
+        found = self._absences.get(name)
+        return found if found is not None and found.session.id == session else None
 
     def refuse(self, participant: Participant, reason: str) -> None:
         """Ends a publisher's session because of what it sends, or does not. reason: one of REFUSALS."""
@@ -187,9 +209,15 @@ class Room:
         ended = {name: why for name, (why, _) in self._refused.items()}
         return ended | {name: why for name, one in self.participants.items() if (why := one.stats().get("refused"))}
 
-    def stop_watching(self, participant: Participant, session: Session) -> None:
-        if participant.watchers.pop(session.id, None) is not None:
-            self._in_background(session.close())
+    def watcher(self, name: str, session: str) -> Session | None:
+        """Who watches the name by that session, or waits for it to come back."""
+        found = next((watchers[session] for watchers in self._watchers_of(name) if session in watchers), None)
+        return found.session if found else None
+
+    def stop_watching(self, name: str, session: str) -> None:
+        for watchers in self._watchers_of(name):
+            if (watcher := watchers.pop(session, None)) is not None:
+                self._in_background(watcher.session.close())
 
     def sweep(self) -> None:
         """Those whose network is lost leave, and newcomers without media; who has been gone for long is forgotten."""
@@ -198,16 +226,20 @@ class Room:
             waited = self._clock() - newcomer.came
             if waited > NEWCOMER_TIMEOUT or newcomer.participant.session.is_lost():
                 self._drop_newcomer(name)
+        for name in self._absences.over():
+            self.give_up(name)
+        for name, session in self._absences.lost_watchers():
+            self.stop_watching(name, session)
         for participant in list(self.participants.values()):
             if participant.session.is_lost():
-                self.leave(participant)
+                self.lose(participant)
                 continue
             if reason := participant.refused_for_good(self._patience):
                 self.refuse(participant, reason)
                 continue
-            for session in list(participant.watchers.values()):
-                if session.is_lost():
-                    self.stop_watching(participant, session)
+            for watcher in list(participant.watchers.values()):
+                if watcher.session.is_lost():
+                    self.stop_watching(participant.name, watcher.session.id)
 
     def stats(self) -> dict[str, ParticipantStats]:
         """By name, of those whose media has come."""
@@ -215,18 +247,22 @@ class Room:
 
     def send_stats(self) -> None:
         if self._events:
-            self._events.send("stats", {"participants": self.stats()})
+            lost = {"reconnecting": self.reconnecting} if self.reconnecting else {}
+            self._events.send("stats", {"participants": self.stats()} | lost)
 
     def events(self) -> Listener:
-        """Begins with a `joined` for everyone who is there."""
+        """Begins with a `joined` for everyone who is there, and a `reconnecting` for who may come back."""
         there = [Event("joined", {"participant": one.name}) for one in self.participants.values() if one.joined]
-        return self._events.subscribe(there)
+        lost = [Event("reconnecting", {"participant": name}) for name in self.reconnecting]
+        return self._events.subscribe(there + lost)
 
     async def close(self) -> None:
         for name in list(self._newcomers):
             self._drop_newcomer(name)
         for participant in list(self.participants.values()):
             self.leave(participant)
+        for name in self._absences.names:
+            self.give_up(name)
         self._events.close()
         if self._leaving:
             await asyncio.wait(self._leaving)
@@ -235,20 +271,61 @@ class Room:
         self._remembered.clear()
 
     def _take_name(self, participant: Participant) -> None:
-        remembered = self._remembered.pop(participant.name, None)
-        self.participants[participant.name] = participant
+        name = participant.name
+        remembered = self._remembered.pop(name, None)
+        self.participants[name] = participant
         if remembered is not None and remembered.people is not participant.people:
             remembered.people.forget(None)
-        participant.session.on_over = lambda: self.leave(participant)
+        absence = self._absences.get(name)
+        if absence is not None and absence.session.subject != participant.subject:
+            self.give_up(name)
+        participant.session.on_over = lambda: self._over(participant)
         participant.on_media = lambda: self.media_came(participant)
         participant.start()
 
     def _take_over(self, participant: Participant) -> None:
-        """A newcomer's media has come: who had the name leaves."""
+        """A newcomer's media has come: it goes on for who watches, and who had the name ends."""
         newcomer, before = self._newcomers.get(participant.name), self.participants.get(participant.name)
         if newcomer is not None and newcomer.participant is participant and before is not None:
-            self.leave(before)
+            watchers = before.hand_over()
+            self._part(before)
+            participant.take_on(watchers)
             self.media_came(participant)
+
+    def _over(self, participant: Participant) -> None:
+        """Its connection is."""
+        if participant.session.said_goodbye:
+            self.leave(participant)
+        else:
+            self.lose(participant)
+
+    def _part(self, participant: Participant) -> None:
+        """It gives up its name, and ends in the background."""
+        name, newcomer = participant.name, self._newcomers.get(participant.name)
+        if newcomer is not None and newcomer.participant is participant:
+            self._drop_newcomer(name)
+            return
+        if self.participants.get(name) is not participant:
+            return
+        del self.participants[name]
+        participant.stop()
+        if self._remember > 0:
+            self._remembered[name] = _Remembered(participant.people, self._clock())
+            self._forget_expired()
+        if newcomer is not None:
+            del self._newcomers[name]
+            self._take_name(newcomer.participant)
+        self._in_background(self._closed(participant))
+
+    def give_up(self, name: str) -> None:
+        """Nobody waits for that name's publisher any longer, who is absent."""
+        for watcher in self._absences.end(name).watchers.values():
+            self._in_background(watcher.session.close())
+        self._events.send("left", {"participant": name})
+
+    def _watchers_of(self, name: str) -> list[dict[str, Watcher]]:
+        found = self.participants.get(name), self._absences.get(name)
+        return [one.watchers for one in found if one is not None]
 
     def _drop_newcomer(self, name: str) -> None:
         newcomer = self._newcomers.pop(name, None)

@@ -81,7 +81,8 @@ async def publish(
 ) -> Response:
     """Answers an offer that sends audio, video or both.
 
-    A name that is in use is taken over by the same subject alone (409 otherwise), and not before its media comes.
+    A name that is in use is taken over by the same subject alone (409 otherwise), and not before its media comes. Who
+    watches goes on by the same session then, and so where the publisher's network was lost a short while ago.
     """
     persons = list(dict.fromkeys(check_name(one, "person") for one in person or []))
     if len(persons) > MAX_PERSONS:
@@ -155,7 +156,10 @@ def _add_session_routes(
         openapi_extra=_FRAGMENT_IN,
     )
     async def trickle(request: Request, room: Name, participant: Name, session: str, caller: Member) -> Response:
-        return await _trickle(request, own(request, caller, room, participant, session))
+        found = own(request, caller, room, participant, session)
+        if found.over:
+            raise Problem(404, "The session has ended.")
+        return await _trickle(request, found)
 
     @router.delete(path, name=f"end_{noun}", tags=["media"], summary=end, responses=problem_docs(400, 404))
     async def end_session(request: Request, room: Name, participant: Name, session: str, caller: Member) -> Response:
@@ -174,11 +178,13 @@ _add_session_routes(
 @router.get("/api/rooms/{room}", tags=["rooms"], summary="Who is there", responses=problem_docs(400))
 async def describe(request: Request, room: Name, caller: RoomViewer) -> dict[str, Any]:
     """The participants by name and their state; a room that nobody is in has none. `refused`, where there is
-    any: by name, why what a publisher sends is left out: `pixels`, `size_changes`, `frame_rate` or `no_media`."""
+    any: by name, why what a publisher sends is left out: `pixels`, `size_changes`, `frame_rate` or `no_media`.
+    `reconnecting`, where there are any: the names of publishers whose network is lost, and whom watchers wait for."""
     found = _rooms(request).get(room)
-    there = {"room": room, "participants": found.stats() if found else {}}
-    refused = found.refusals() if found else {}
-    return there | ({"refused": refused} if refused else {})
+    if found is None:
+        return {"room": room, "participants": {}}
+    told = {"refused": found.refusals(), "reconnecting": found.reconnecting}
+    return {"room": room, "participants": found.stats()} | {key: value for key, value in told.items() if value}
 
 
 @router.get(
@@ -189,8 +195,9 @@ async def describe(request: Request, room: Name, caller: RoomViewer) -> dict[str
     responses=problem_docs(400, 503),
 )
 async def events(request: Request, room: Name, caller: RoomViewer) -> EventSourceResponse:
-    """Server-sent events: `joined` for everyone who is there and who comes, `left`, `refused` where a publisher's
-    session is ended because of what it sends, and `stats` each second."""
+    """Server-sent events: `joined` for everyone who is there, who comes, and who comes back or takes over a name;
+    `reconnecting` where a publisher's network is lost: watchers keep their sessions, until `joined` or `left` follows;
+    `left`; `refused` where a publisher's session is ended because of what it sends; and `stats` each second."""
     listening = _rooms(request).listen(room)
 
     async def sent() -> AsyncIterator[ServerSentEvent]:

@@ -83,7 +83,7 @@ async def test_one_whose_camera_is_off_but_who_is_heard_stays() -> None:
 
 
 async def test_a_connection_without_media_ends_after_the_time_that_is_set() -> None:
-    async with serving(media_timeout_s=1.0) as relay, relay.events() as events:
+    async with serving(media_timeout_s=1.0, reconnect_s=0) as relay, relay.events() as events:
         publisher = await relay.peer().publish("/whip/r/ann", MovingVideo())
         await until(lambda: named(events, "joined"))
         publisher.cut()

@@ -55,7 +55,9 @@ async def test_the_same_subject_takes_its_name_over_once_its_media_comes() -> No
         await watcher.watch("/whep/r/ann?layout=native", ("video",))
         await until(lambda: len(watcher.frames) > 5)
         await second.publish("/whip/r/ann", MovingVideo(240, 136))
-        await until(lambda: "video" in watcher.ended and first.pc.connectionState == "closed")
+        await until(lambda: first.pc.connectionState == "closed")
+        await until(lambda: watcher.frames[-1].size == (240, 136))
+        assert not watcher.ended
         await after.watch("/whep/r/ann?layout=native", ("video",))
         await until(lambda: len(after.frames) > 10)
         assert after.frames[-1].size == (240, 136)
