@@ -20,6 +20,7 @@ from server.access.routes import router as access_router
 from server.exemplars.routes import router as exemplars_router
 from server.exemplars.service import ExemplarService
 from server.exemplars.store import PhotoStore, StorageError
+from server.lifecycle import Drain, RefuseWhileDraining
 from server.limits import Limits
 from server.limits.bodies import BodyLimit
 from server.observability.metrics import Metrics
@@ -28,6 +29,7 @@ from server.rooms.rooms import Rooms
 from server.rooms.routes import router as rooms_router
 from server.settings import Settings
 from server.standins import FailedDetector, FailedEngine
+from server.supervision import off_the_loop, supervised
 from server.web.install import install as install_web_rules
 
 if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is needed
@@ -36,6 +38,7 @@ if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is ne
     from hime_core.faces.recognition import Recogniser
 
 DESCRIPTION = "A WebRTC relay that gives far and blurred faces in a video call their details back."
+CLOSE_SECONDS = 10.0  # that one part may take to end with the relay
 SMALL_BODY = 1_000_000  # bytes; an SDP offer is some ten kilobytes
 
 log = logging.getLogger(__name__)
@@ -66,16 +69,21 @@ class Relay:
     rooms: Rooms
     exemplars: ExemplarService
     limits: Limits
+    drain: Drain
     failures: dict[str, str] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def stop(self) -> None:
         """Ends calls and event streams, which would otherwise keep the server from stopping."""
+        self.drain.begin()
+        self.drain.hurry()
+        await self.drain.over.wait()
         self.stopping.set()
-        await self.rooms.close()
 
     async def reasons(self) -> list[str]:
         """Why the relay is not ready, one sentence each; empty when it is."""
+        if (left := self.drain.seconds_left) is not None:
+            return [f"draining: the relay ends in {left:.0f} s"]
         reasons = [f"{part}: {why}" for part, why in self.failures.items()]
         try:
             await asyncio.to_thread(self.photos.check)
@@ -120,6 +128,11 @@ def create_app(
         refused=lambda reason: app.state.relay.metrics.refused(reason),
         before=lambda path, address: _before_body(app.state.relay.limits, path, address),
     )
+    app.add_middleware(
+        RefuseWhileDraining,
+        drain=lambda: app.state.relay.drain,
+        refused=lambda: app.state.relay.metrics.refused("draining"),
+    )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -157,7 +170,7 @@ async def _build(settings: Settings, access: Access, given: Given, stack: AsyncE
         engine = given.engine
     else:
         engine = await load("engine", lambda: _load_engine(settings, metrics), FailedEngine())
-        stack.callback(engine.close)
+        stack.push_async_callback(off_the_loop, engine.close, CLOSE_SECONDS, "close-engine")
     detector: StreamDetector
     if given.detector is not None:
         detector = given.detector
@@ -166,8 +179,8 @@ async def _build(settings: Settings, access: Access, given: Given, stack: AsyncE
     recogniser = given.recogniser
     if recogniser is None:
         recogniser = await load("recogniser", lambda: _load_recogniser(settings), None)
-    photos = PhotoStore(settings.database, settings.photos, settings.max_photos_per_person)
-    stack.callback(photos.close)
+    photos = PhotoStore(settings)
+    stack.push_async_callback(off_the_loop, photos.close, CLOSE_SECONDS, "close-storage")
     limits = Limits(settings, metrics.refused, gpu=lambda: given.engine is None and _on_gpu(settings))
     rooms = Rooms(
         settings=settings,
@@ -180,24 +193,43 @@ async def _build(settings: Settings, access: Access, given: Given, stack: AsyncE
     )
     stack.push_async_callback(rooms.close)
     exemplars = ExemplarService(settings, photos, engine, detector, rooms, recogniser=recogniser)
-    stack.callback(exemplars.close)
-    purge = asyncio.create_task(exemplars.purge_forever(), name="purge expired exemplars")
+    stack.push_async_callback(off_the_loop, exemplars.close, CLOSE_SECONDS, "close-photos")
+    purging = supervised("purge", exemplars.purge_forever, metrics.failure)
+    purge = asyncio.create_task(purging, name="purge expired exemplars")
     stack.push_async_callback(_cancelled, purge)
-    return Relay(settings, access, metrics, engine, detector, recogniser, photos, rooms, exemplars, limits, failures)
+    drain = Drain(rooms, settings.drain_s)
+    return Relay(
+        settings, access, metrics, engine, detector, recogniser, photos, rooms, exemplars, limits, drain, failures
+    )
 
 
 def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
+    """On the device that is set, or the best there is; an engine on the CPU takes over when that one fails."""
     import torch
 
-    from hime_core.engine import build_engine
+    from hime_core.engine import FailoverEngine, best_device, build_engine
 
     def on_batch(size: int, seconds: float) -> None:
         metrics.batch(size)
         metrics.stage("enhance", seconds)
 
+    def on_failure() -> None:
+        metrics.failure("engine")
+
+    def build(device: str) -> Engine:
+        return build_engine(settings.weights, device, on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
+
     torch.set_num_threads(1)
-    device = None if settings.device == "auto" else settings.device
-    return build_engine(settings.weights, device, on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
+    device = best_device() if settings.device == "auto" else settings.device
+    try:
+        engine = build(device)
+    except Exception:
+        if settings.device != "auto" or device == "cpu":
+            raise
+        log.exception("the graphics card cannot be used, faces are enhanced on the CPU")
+        on_failure()
+        engine = build("cpu")
+    return FailoverEngine(engine, lambda: build("cpu"), on_failure)
 
 
 def _on_gpu(settings: Settings) -> bool:

@@ -35,6 +35,45 @@ def doctor(json: Json = False) -> None:
     raise typer.Exit(run(as_json=json))
 
 
+data_app = typer.Typer(help="The photos' keys, and the log of what was done with photos.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+DataDirectory = Annotated[Path | None, typer.Option(help="The relay's data directory [default: data].")]
+
+
+@data_app.command("key")
+def data_key(
+    add: Annotated[
+        bool, typer.Option("--add", help="Put it first into the key file instead: it encrypts from the next start on.")
+    ] = False,
+    data: DataDirectory = None,
+) -> None:
+    """Print a new key for HIME_DATA_KEY or HIME_DATA_KEY_FILE."""
+    from server.data import key as run
+
+    run(add=add, data=data)
+
+
+@data_app.command("rotate")
+def data_rotate(json: Json = False, data: DataDirectory = None) -> None:
+    """Encrypt all photos anew under the newest key; exit code 1 where some could not be. The relay may run."""
+    from server.data import rotate as run
+
+    raise typer.Exit(run(as_json=json, data=data))
+
+
+@data_app.command("audit")
+def data_audit(
+    person: Annotated[str | None, typer.Option(help="Only what was done with this person's photos.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only what this caller did, by the subject of its token.")] = None,
+    json: Json = False,
+    data: DataDirectory = None,
+) -> None:
+    """Show who consented, looked at, used and deleted photos. The log holds no names: it is asked by name."""
+    from server.data import audit as run
+
+    run(person=person, actor=actor, as_json=json, data=data)
+
+
 @app.command()
 def join(
     url: Annotated[str, typer.Argument(metavar="URL", help="A relay's address, or an invitation as the page has it.")],

@@ -76,6 +76,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield _attempt(codec, partial(_encode, encoder), required)
     yield _attempt("client", lambda: _client(settings))
     yield _attempt("storage", lambda: _storage(settings))
+    yield _attempt("data key", lambda: _data_key(settings))
 
 
 def _attempt(name: str, probe: Callable[[], str], required: bool = True) -> Check:
@@ -220,11 +221,35 @@ def _client(settings: Settings) -> str:
 
 
 def _storage(settings: Settings) -> str:
+    """Looks only: the relay itself makes and migrates the database, and makes the key."""
+    from server.exemplars.database import connect, schema_of
+    from server.exemplars.files import Files
     from server.exemplars.store import PhotoStore
 
-    store = PhotoStore(settings.database, settings.photos)
+    Files(settings.photos).check()
+    engine = connect(settings.database)
+    try:
+        with engine.connect() as connection:
+            schema = schema_of(connection)
+    finally:
+        engine.dispose()
+    kind = engine.dialect.name
+    if schema.current is None:
+        return f"{kind} is empty; `hime serve` makes schema {schema.newest}; the photos' files can be written"
+    if schema.known and schema.current != schema.newest:
+        return f"{kind} has schema {schema.current}; `hime serve` brings it to {schema.newest}, the current one"
+    store = PhotoStore(settings)
     try:
         store.check()
     finally:
         store.close()
-    return "the database and the photos' directory can be written"
+    return f"{kind} has schema {schema.current}, which is current; it and the photos' files can be written"
+
+
+def _data_key(settings: Settings) -> str:
+    from server.exemplars.keys import KeySource
+
+    source = KeySource.of(settings)
+    if source.embedded and not source.given and not source.file.exists():
+        return f"none yet: `hime serve` makes {source.file} for an empty database"
+    return source.place()

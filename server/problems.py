@@ -17,6 +17,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.exhaustion import RETRY_SECONDS, is_exhaustion
+
 MEDIA_TYPE = "application/problem+json"
 NAME_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
 NAME_RULE = "1 to 64 of the letters A-Z and a-z, digits, '_' and '-'"
@@ -74,6 +76,8 @@ def install(app: FastAPI) -> None:
     """Makes every error of the application a problem body, in its answers and in its OpenAPI document."""
     app.add_exception_handler(StarletteHTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)
+    for kind in (OSError, RuntimeError, MemoryError):
+        app.add_exception_handler(kind, _exhausted)
     app.add_exception_handler(Exception, _unexpected)
     app.add_middleware(EncodedSlashes)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -128,6 +132,16 @@ def _sentence(item: dict[str, Any]) -> str:
     if item.get("ctx", {}).get("pattern") == NAME_PATTERN:
         return f"must be {NAME_RULE}"
     return str(item["msg"]).removeprefix("Value error, ")
+
+
+async def _exhausted(request: Request, error: Exception) -> JSONResponse:
+    """503 where the machine has nothing left for something new; other errors go on to `_unexpected`."""
+    if not is_exhaustion(error):
+        raise error
+    log.error("a request is refused: the machine has no more to give (%s)", type(error).__name__)
+    request.app.state.relay.metrics.refused("exhausted")
+    detail = "The relay has no room for this now; what runs goes on. Try again shortly."
+    return problem_response(503, detail, {"Retry-After": str(RETRY_SECONDS)})
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

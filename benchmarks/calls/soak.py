@@ -1,249 +1,230 @@
-"""One long call: whether the relay's memory and the frames' age stay flat.
+"""One long call, and others that come and go: whether anything of the relay's grows with time.
 
-    python -m benchmarks.calls.soak [--minutes 10] [--stand-ins] [--view enhanced] [--layout upscale] [--json OUT]
+    python -m benchmarks.calls.soak [--minutes 30] [--stand-ins] [--alone] [--view enhanced] [--layout upscale]
+        [--json OUT]
 
-Relay, publisher and watcher are processes of their own. Age runs from when a frame was due at the publisher to when
-the watcher has decoded it. Slopes are least squares over all seconds after the first minute (or the first third of a
-shorter call). --stand-ins puts an engine that enlarges and a detector that always finds one far face in place of the
-network and MTCNN, so that the media path, the tracker and the compositing are what is measured.
+One publisher and one watcher stay; two guests at a time join over paths that lose 2 % of the packets each way, half of
+them with a photo that they delete again, and leave after 5 to 15 s: by DELETE, by closing, or without a word (--alone:
+no guests). The long form is --minutes 240. Relay, publisher, watcher and guests are processes of their own.
+
+Printed for resident memory, threads, file descriptors, tasks of the event loop and the frames' age: the slope (least
+squares) and the medians of the first and the last third, both after a warm-up of a sixth of the time, one to five
+minutes; and whether that is flat. Age runs from when a frame was due at the publisher to when the watcher has decoded
+it. The exit code is 1 where something is not flat.
+
+--stand-ins puts an engine that enlarges and a detector that always finds one far face in place of the network and
+MTCNN, so that the media path, the tracker and the compositing are what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import multiprocessing
-import tempfile
+import queue
+import sys
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import cv2
 import httpx
 import numpy as np
 
 from benchmarks.calls.call import memory_mib, wait_for
+from benchmarks.calls.soak_processes import FPS, publish, relay, visit, watch
 
-FPS = 20
-WARM_UP = 60.0  # seconds
+__all__ = ["FPS", "soak"]
+
 START = 600.0  # seconds that a process may take to import everything on a busy machine
-SCALE = 0.17
-# In the astronaut's picture: the box as x, y, width, height, and the five points.
-FACE = 177, 66, 88, 118
-LANDMARKS = ((201, 110), (243, 108), (224, 134), (206, 154), (243, 152))
+LEAVE = 15.0  # seconds in which the last guests are noticed to be gone
 
 
-class EnlargingEngine:
-    """Answers at once, with the face enlarged."""
+@dataclass(frozen=True)
+class Judged:
+    """slope: per minute. first, last: of the first and the last third. allowed: what `last` may be, to be flat."""
 
-    scale = 4
+    name: str
+    unit: str
+    slope: float
+    first: float
+    last: float
+    allowed: float
 
-    def submit(self, requests: Sequence[Any]) -> list[Future[np.ndarray]]:
-        futures: list[Future[np.ndarray]] = []
-        for request in requests:
-            futures.append(Future())
-            futures[-1].set_result(cv2.resize(request.lr, None, fx=4, fy=4, interpolation=cv2.INTER_LANCZOS4))
-        return futures
-
-    def forget(self, exemplar_ids: Iterable[str]) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class OneFarFace:
-    """Finds the face that `picture_of_a_face` shows."""
-
-    def for_stream(self) -> OneFarFace:
-        return self
-
-    def detect(self, rgb: np.ndarray, last: Sequence[Any] = ()) -> list[Any]:
-        from hime_core.faces.detector import Detection
-        from hime_core.faces.geometry import Box
-
-        x, y = place(rgb.shape[1], rgb.shape[0])
-        box = Box(x + FACE[0] * SCALE, y + FACE[1] * SCALE, FACE[2] * SCALE, FACE[3] * SCALE)
-        return [Detection(box, (np.array(LANDMARKS) * SCALE + (x, y)).astype(np.float32), 0.99)]
+    @property
+    def flat(self) -> bool:
+        return self.last <= self.allowed
 
 
-def place(width: int, height: int) -> tuple[int, int]:
-    """Where the portrait's corner is."""
-    return width // 2 - round(256 * SCALE), height // 3
+# What the last third may be, of what the first one was. Guests come and go, so that counts differ by a few.
+ALLOWED: dict[str, tuple[str, Callable[[float], float]]] = {
+    "memory": ("MiB", lambda first: 1.03 * first),
+    "threads": ("", lambda first: first + 4),
+    "descriptors": ("", lambda first: first + 6),
+    "tasks": ("", lambda first: first + 8),
+    "age p50": ("ms", lambda first: 1.25 * first + 10),
+    "age p95": ("ms", lambda first: 1.25 * first + 20),
+}
 
 
-def picture_of_a_face(luma: np.ndarray) -> np.ndarray:
-    """The luma with scikit-image's portrait in it, its headshot about 34 px."""
-    from skimage.data import astronaut
-
-    small = cv2.resize(astronaut(), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_AREA)
-    shown = np.full_like(luma, 90)
-    x, y = place(luma.shape[1], luma.shape[0])
-    shown[y : y + small.shape[0], x : x + small.shape[1]] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    return shown
+def judged(name: str, times: Sequence[float], values: Sequence[float]) -> Judged:
+    unit, allowed = ALLOWED[name]
+    third = max(1, len(values) // 3)
+    first, last = median(values[:third]), median(values[-third:])
+    return Judged(name, unit, per_minute(times, values), first, last, allowed(first))
 
 
-def relay(ready, stop, stand_ins: bool) -> None:
-    import uvicorn
-
-    from server.app import create_app
-    from server.settings import Settings
-
-    async def run(data: str) -> None:
-        parts = {"engine": EnlargingEngine(), "detector": OneFarFace()} if stand_ins else {}
-        app = create_app(Settings(_env_file=None, data=Path(data)), **parts)
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-        serving = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.05)
-        ready.put(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
-        await asyncio.to_thread(stop.wait)
-        await app.state.relay.stop()
-        server.should_exit = True
-        await serving
-
-    with tempfile.TemporaryDirectory() as data:
-        asyncio.run(run(data))
-
-
-def publish(url: str, started, stop) -> None:
-    async def run() -> None:
-        from benchmarks.shared.peers import MovingVideo, Peer
-        from hime_core.video.picture import Picture
-
-        class Face(MovingVideo):
-            """A person who sits still, under the number."""
-
-            face: np.ndarray | None = None
-
-            async def recv(self):
-                frame = await super().recv()
-                if self.face is None:
-                    started.put(self._start)
-                    self.face = picture_of_a_face(Picture.from_frame(frame).y)
-                picture = Picture.from_frame(frame)
-                luma = picture.y.copy()
-                luma[self.height // 4 :] = self.face[self.height // 4 :]
-                shown = Picture(luma, picture.u, picture.v).to_frame()
-                shown.pts, shown.time_base = frame.pts, frame.time_base
-                return shown
-
-        async with httpx.AsyncClient(base_url=url, timeout=20) as http:
-            peer = await Peer(http).publish("/whip/bench/ann", Face(fps=FPS))
-            await asyncio.to_thread(stop.wait)
-            await peer.leave()
-
-    asyncio.run(run())
-
-
-def watch(url: str, query: str, start: float, stop, seconds) -> None:
-    """Each second: (clock, frames, median age in seconds)."""
-
-    async def run() -> None:
-        from aiortc.mediastreams import MediaStreamError
-
-        from benchmarks.shared.peers import Peer, number_of
-        from server.proof.numbers import COUNTER_BITS
-
-        class Ages(Peer):
-            async def _read(self, track) -> None:
-                self.ages: list[float] = []
-                with suppress(MediaStreamError):
-                    while True:
-                        number = number_of(await track.recv())
-                        # numbers come round again, ages are taken to be shorter than that
-                        self.ages.append((time.monotonic() - start - number / FPS) % (2**COUNTER_BITS / FPS))
-
-        async with httpx.AsyncClient(base_url=url, timeout=20) as http:
-            peer = await Ages(http).watch(f"/whep/bench/ann?{query}", ("video",))
-            while not stop.is_set():
-                await asyncio.sleep(1)
-                if ages := getattr(peer, "ages", []):
-                    peer.ages = []
-                    seconds.put((time.monotonic(), len(ages), median(ages)))
-            await peer.leave()
-
-    asyncio.run(run())
+def judged_ages(seconds: Sequence[tuple[float, Sequence[float]]]) -> list[Judged]:
+    """The frames' ages; percentiles of all frames of a third."""
+    third = max(1, len(seconds) // 3)
+    found = []
+    for name, percent in (("age p50", 50), ("age p95", 95)):
+        times, values = zip(*((t, 1000 * float(np.percentile(ages, percent))) for t, ages in seconds), strict=True)
+        ends = seconds[:third], seconds[-third:]
+        first, last = (1000 * float(np.percentile([a for _, ages in end for a in ages], percent)) for end in ends)
+        unit, allowed = ALLOWED[name]
+        found.append(Judged(name, unit, per_minute(times, values), first, last, allowed(first)))
+    return found
 
 
 def per_minute(times: Sequence[float], values: Sequence[float]) -> float:
     return float(60 * np.polyfit(np.asarray(times) - times[0], values, 1)[0])
 
 
-def soak(minutes: float, stand_ins: bool, query: str, say=lambda line: None) -> dict[str, Any]:
-    """memory_slope in MiB/min, age_slope in ms/min, and by second memory_mib and (frames, age in ms)."""
+def warm_up(minutes: float) -> float:
+    """Seconds; most of a call of a few minutes is not to be warm-up."""
+    return min(300.0, max(60.0, 10 * minutes), 20 * minutes)
+
+
+def count(pid: int) -> tuple[float, int, int]:
+    """Resident MiB, threads and file descriptors of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    threads = next(line for line in status.splitlines() if line.startswith("Threads"))
+    return memory_mib(pid), int(threads.split()[1]), len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def soak(
+    minutes: float, stand_ins: bool, query: str, guests: bool = False, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """judged: a list of Judged; memory_slope, age_slope: per minute, MiB and ms; by second memory_mib and age_ms;
+    outcomes of the last ten minutes' frames; objects of the relay's that were left when the guests had gone; guests:
+    what those did."""
     context = multiprocessing.get_context("spawn")
-    ready, started, seconds = context.Queue(), context.Queue(), context.Queue()
-    stop, stop_relay = context.Event(), context.Event()
-    processes = [context.Process(target=relay, args=(ready, stop_relay, stand_ins))]
+    ready, started, seconds, told, visited = (context.Queue() for _ in range(5))
+    stop, stop_relay, stop_guests = (context.Event() for _ in range(3))
+    processes = [context.Process(target=relay, args=(ready, stop_relay, stand_ins, told))]
     processes[0].start()
-    memory: list[tuple[float, float]] = []
+    pid = processes[0].pid
+    samples: list[tuple[float, float, int, int]] = []
+    tasks: list[tuple[float, int]] = []
+    objects: dict[str, int] = {}
+    did: dict[str, int] = {}
+    watched: list[tuple[float, list[float]]] = []
+
+    def drained() -> None:
+        with suppress(queue.Empty):
+            while True:
+                one = told.get_nowait()
+                if isinstance(one, dict):
+                    objects.update(one)
+                else:
+                    tasks.append(one)
+        with suppress(queue.Empty):
+            while True:
+                watched.append(seconds.get_nowait())
+
+    def begin(target, *args) -> None:
+        processes.append(context.Process(target=target, args=args))
+        processes[-1].start()
+
     try:
         url = ready.get(timeout=START)
         wait_for(url, "/healthz", lambda answer: answer.status_code == 200)
-        processes.append(context.Process(target=publish, args=(url, started, stop)))
-        processes[1].start()
+        begin(publish, url, started, stop)
         start = started.get(timeout=START)
         wait_for(url, "/api/rooms/bench", lambda answer: "ann" in answer.json()["participants"])
-        processes.append(context.Process(target=watch, args=(url, query, start, stop, seconds)))
-        processes[2].start()
-        watched = [seconds.get(timeout=START)]
-        begin = time.monotonic()
-        while time.monotonic() < begin + 60 * minutes:
+        begin(watch, url, query, start, stop, seconds)
+        watched.append(seconds.get(timeout=START))
+        if guests:
+            begin(visit, url, stop_guests, visited)
+        begun = time.monotonic()
+        while time.monotonic() < begun + 60 * minutes:
             time.sleep(1)
-            memory.append((time.monotonic(), memory_mib(processes[0].pid)))
-            if len(memory) % 30 == 0:
-                say(f"{len(memory):5d} s  {memory[-1][1]:7.1f} MiB")
-        points = httpx.get(url + "/api/stats", timeout=20).json()["points"]
+            samples.append((time.monotonic(), *count(pid)))
+            drained()
+            if len(samples) % 60 == 0:
+                _, memory, threads, files = samples[-1]
+                say(f"{len(samples):6d} s  {memory:7.1f} MiB  {threads} threads  {files} files  {tasks[-1][1]} tasks")
+        points = httpx.get(url + "/api/stats", timeout=60).json()["points"]
+        if guests:
+            stop_guests.set()
+            did = visited.get(timeout=120)
+            time.sleep(LEAVE)
     finally:
+        stop_guests.set()
         stop.set()
         time.sleep(2)
         stop_relay.set()
-        while not seconds.empty():
-            watched.append(seconds.get())
+        end_by = time.monotonic() + LEAVE
+        while not objects and processes[0].is_alive() and time.monotonic() < end_by:
+            time.sleep(0.2)
+            drained()
         for process in processes:
             process.join(10)
             process.kill()
-    settled = begin + min(WARM_UP, 20 * minutes)
-    steady = [(t, m) for t, m in memory if t >= settled]
-    ages = [(t, 1000 * age) for t, _, age in watched if settled <= t <= memory[-1][0]]
-    outcomes = {name: sum(point["outcomes"][name] for point in points) for name in points[0]["outcomes"]}
+    settled, end = begun + warm_up(minutes), samples[-1][0]
+    steady = [sample for sample in samples if sample[0] >= settled]
+    times = [sample[0] for sample in steady]
+    ages = [(t, ages) for t, ages in watched if settled <= t <= end]
+    busy = [(t, n) for t, n in tasks if settled <= t <= end]
+    judgements = [
+        judged("memory", times, [sample[1] for sample in steady]),
+        judged("threads", times, [sample[2] for sample in steady]),
+        judged("descriptors", times, [sample[3] for sample in steady]),
+        judged("tasks", [t for t, _ in busy], [n for _, n in busy]),
+        *judged_ages(ages),
+    ]
     return {
         "minutes": minutes,
-        "memory_slope": per_minute(*zip(*steady, strict=True)),
-        "memory_mib": [round(m, 1) for _, m in memory],
-        "age_slope": per_minute(*zip(*ages, strict=True)),
-        "age_ms": [round(age, 1) for _, age in ages],
-        "frames": [count for t, count, _ in watched if t >= settled],
-        "outcomes": outcomes,
+        "judged": judgements,
+        "memory_slope": judgements[0].slope,
+        "age_slope": next(one.slope for one in judgements if one.name == "age p50"),
+        "memory_mib": [round(sample[1], 1) for sample in samples],
+        "age_ms": [round(1000 * median(of_second), 1) for _, of_second in ages],
+        "outcomes": {name: sum(point["outcomes"][name] for point in points) for name in points[0]["outcomes"]},
+        "objects": objects,
+        "guests": did,
     }
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--stand-ins", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--view", default="enhanced")
     parser.add_argument("--layout", default="upscale")
     parser.add_argument("--json")
     options = parser.parse_args()
     query = f"view={options.view}&layout={options.layout}"
-    got = soak(options.minutes, options.stand_ins, query, lambda line: print(line, flush=True))
-    third = max(1, len(got["age_ms"]) // 3)
-    print(f"resident memory {got['memory_mib'][0]:.0f} MiB at first, {got['memory_mib'][-1]:.0f} MiB in the end")
-    print(f"its slope after the first minute {got['memory_slope']:+.2f} MiB/min (wanted: below 1)")
-    print(
-        f"age of frames {median(got['age_ms'][:third]):.0f} ms in the first third, "
-        f"{median(got['age_ms'][-third:]):.0f} ms in the last, slope {got['age_slope']:+.1f} ms/min"
-    )
-    print("frames by outcome: " + ", ".join(f"{name} {count}" for name, count in got["outcomes"].items()))
+    say = lambda line: print(line, flush=True)  # noqa: E731
+    got = soak(options.minutes, options.stand_ins, query, not options.alone, say)
+    print(f"{'':12} {'first third':>12} {'last third':>12} {'slope/min':>10}")
+    for one in got["judged"]:
+        verdict = "flat" if one.flat else f"NOT FLAT (at most {one.allowed:.0f})"
+        print(f"{one.name:12} {one.first:12.1f} {one.last:12.1f} {one.slope:+10.3f} {one.unit:4} {verdict}")
+    print("frames by outcome, last ten minutes: " + ", ".join(f"{k} {v}" for k, v in got["outcomes"].items()))
+    print("guests: " + (", ".join(f"{k} {v}" for k, v in got["guests"].items()) or "none"))
+    print("objects left with the one who stays: " + ", ".join(f"{k} {v}" for k, v in got["objects"].items()))
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"options": vars(options), **got}, file, indent=1)
+            kept = got | {"judged": [asdict(one) | {"flat": one.flat} for one in got["judged"]]}
+            json.dump({"options": vars(options), **kept}, file, indent=1)
+    return 0 if all(one.flat for one in got["judged"]) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

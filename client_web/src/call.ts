@@ -92,6 +92,10 @@ export class Call {
         else this.say("feed", "The server does not answer. Trying again…");
       },
       onRefused: (words) => this.say("refused", words, "Leave", () => this.leave(words)),
+      onDraining: (seconds) => {
+        const rest = Math.max(1, Math.round(seconds));
+        this.say("feed", `The server restarts: this call breaks off in ${rest} s at most, and is then joined again.`);
+      },
     });
     this.aside = stream && new PhotosAside(room, name, (names) => this.photosAside(names));
     this.resize.observe(this.stage);

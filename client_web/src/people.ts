@@ -39,6 +39,7 @@ export async function registerPhotos(person: string, files: Iterable<File>, expi
   const form = new FormData();
   for (const file of files) form.append("photos", file);
   form.append("consent", "true");
+  form.append("wording", "page-1"); // the sentence of the photo dialog's box
   form.append("expires_days", String(expiresDays));
   try {
     return (await getJson<PhotoList>(base(person), { method: "POST", body: form })).exemplars;

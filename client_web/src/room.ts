@@ -62,6 +62,8 @@ export interface RoomHandlers {
   onOnline: (online: boolean) => void;
   /** The relay does not let in, and would not at another try. */
   onRefused: (words: string) => void;
+  /** The server is about to end, and the call with it, unless everyone has left before. */
+  onDraining: (seconds: number) => void;
 }
 
 /** Statistics come each second; a stream silent for this long is dead, whatever the socket says. */
@@ -109,6 +111,7 @@ export class RoomFeed {
       this.roster.reconcile(Object.keys(participants));
       this.handlers.onStats(participants);
     });
+    on("draining", (data) => this.handlers.onDraining((data as { seconds: number }).seconds));
     source.addEventListener("open", () => {
       this.heard();
       this.handlers.onOnline(true);

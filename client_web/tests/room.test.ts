@@ -36,6 +36,7 @@ describe("RoomFeed", () => {
   const online: boolean[] = [];
   const seen: RoomStats[] = [];
   const refusals: string[] = [];
+  const draining: number[] = [];
 
   beforeEach(() => {
     vi.useFakeTimers();
@@ -46,6 +47,7 @@ describe("RoomFeed", () => {
       onStats: (each) => seen.push(each),
       onOnline: (each) => online.push(each),
       onRefused: (words) => refusals.push(words),
+      onDraining: (seconds) => draining.push(seconds),
     });
   });
   afterEach(() => {
@@ -66,6 +68,13 @@ describe("RoomFeed", () => {
       [["bob"], []],
       [[], ["ann"]],
     ]);
+  });
+
+  it("is told that the server is about to end", () => {
+    FakeEventSource.last.open();
+    FakeEventSource.last.send("draining", { seconds: 29.5 });
+    expect(draining).toEqual([29.5]);
+    expect(online).toEqual([true]);
   });
 
   it("notices by the statistics whom an event missed", () => {

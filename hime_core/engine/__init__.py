@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from hime_core.engine.batching import BatchingEngine
+from hime_core.engine.failover import FailoverConfig, FailoverEngine
 from hime_core.engine.ncnn_backend import NcnnBackend
 from hime_core.engine.protocol import Backend, Engine, FaceRequest, Late, Overload
 from hime_core.engine.torch_backend import TorchBackend
@@ -20,6 +21,8 @@ __all__ = [
     "BatchingEngine",
     "Engine",
     "FaceRequest",
+    "FailoverConfig",
+    "FailoverEngine",
     "Late",
     "NcnnBackend",
     "Overload",

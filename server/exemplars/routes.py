@@ -10,8 +10,9 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from server.access.guards import GuardedRoute, PhotoOwner
+from server.exemplars.consent import OF_API, WORDINGS
+from server.exemplars.photo import StoredPhoto
 from server.exemplars.service import Examined, ExemplarService
-from server.exemplars.store import StoredPhoto
 from server.problems import Name, Problem, problem_docs
 
 router = APIRouter(prefix="/api/people/{person}", tags=["exemplars"], route_class=GuardedRoute)
@@ -64,11 +65,14 @@ async def register(
     photos: Annotated[list[UploadFile], File(description="JPEG, PNG or WebP")],
     consent: Annotated[str, Form(description="`true`: the person shown consents to this use")] = "",
     expires_days: Annotated[int | None, Form(ge=1, le=3650, description="365 unless given")] = None,
+    wording: Annotated[str, Form(description=f"what was consented to: {' or '.join(WORDINGS)}")] = OF_API,
 ) -> Exemplars:
     relay = request.app.state.relay
     relay.limits.persons_uploads.take(person)
     if consent.strip().lower() != "true":
         raise Problem(400, "Photos are taken only with the consent of the person shown: send consent=true.")
+    if wording not in WORDINGS:
+        raise Problem(400, f"wording: no consent is worded so; {' or '.join(WORDINGS)} is known.")
     if not 1 <= len(photos) <= relay.settings.max_photos:
         raise Problem(400, f"1 to {relay.settings.max_photos} photos are taken at once, not {len(photos)}.")
     for number, photo in enumerate(photos, 1):
@@ -78,7 +82,9 @@ async def register(
             )
     if "detector" in relay.failures:
         raise Problem(503, "No face can be sought now: the face detector could not be loaded.")
-    examined, stored = await service.register(person, [photo.read for photo in photos], expires_days)
+    examined, stored = await service.register(
+        person, [photo.read for photo in photos], expires_days, caller.subject, wording
+    )
     rows = {row.id: row for row in stored}
     infos = [_stored(rows[photo.id]) if photo.id in rows else _refused(photo) for photo in examined]
     if not stored:
@@ -94,7 +100,7 @@ async def register(
     responses=problem_docs(400, 503),
 )
 async def list_exemplars(person: Name, caller: PhotoOwner, service: Service) -> Exemplars:
-    return Exemplars(person=person, exemplars=[_stored(row) for row in await service.photos_of(person)])
+    return Exemplars(person=person, exemplars=[_stored(row) for row in await service.photos_of(person, caller.subject)])
 
 
 @router.get(
@@ -104,7 +110,7 @@ async def list_exemplars(person: Name, caller: PhotoOwner, service: Service) -> 
     responses={200: {"content": {"image/jpeg": {}}}, **problem_docs(400, 404, 503)},
 )
 async def exemplar(person: Name, id: Name, caller: PhotoOwner, service: Service) -> Response:
-    picture = await service.picture(person, id)
+    picture = await service.picture(person, id, caller.subject)
     if picture is None:
         raise _absent()
     headers = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
@@ -115,7 +121,7 @@ async def exemplar(person: Name, id: Name, caller: PhotoOwner, service: Service)
     "/exemplars/{id}", status_code=204, summary="Delete one photo everywhere", responses=problem_docs(400, 404, 503)
 )
 async def delete_exemplar(person: Name, id: Name, caller: PhotoOwner, service: Service) -> None:
-    if not await service.forget(person, id):
+    if not await service.forget(person, id, caller.subject):
         raise _absent()
 
 
@@ -127,7 +133,7 @@ async def delete_exemplar(person: Name, id: Name, caller: PhotoOwner, service: S
     responses=problem_docs(400, 503),
 )
 async def delete_person(person: Name, caller: PhotoOwner, service: Service) -> None:
-    await service.forget_person(person)
+    await service.forget_person(person, caller.subject)
 
 
 def _absent() -> Problem:
@@ -141,8 +147,8 @@ def _stored(row: StoredPhoto) -> ExemplarInfo:
         expires_at=_to_the_second(row.expires_at),
         accepted=True,
         reason=None,
-        sharpness=row.sharpness,
-        box=row.box,
+        sharpness=row.face.sharpness,
+        box=row.face.box,
     )
 
 

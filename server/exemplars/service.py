@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, TypeVar
 from hime_core.arrays import Array
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Box
-from server.exemplars.store import PhotoStore, StorageError, StoredPhoto, StoreFull
+from server.exemplars.audit import ANONYMOUS
+from server.exemplars.consent import OF_API
+from server.exemplars.errors import StorageError, StoreFull
+from server.exemplars.photo import StoredPhoto
+from server.exemplars.store import PhotoStore
 from server.exemplars.upload import Photo, read_photo
 from server.problems import Problem
 from server.settings import Settings
@@ -65,11 +69,17 @@ class ExemplarService:
         self._waiting = 0
 
     async def register(
-        self, person: str, photos: Sequence[Callable[[], Awaitable[bytes]]], expires_days: int | None
+        self,
+        person: str,
+        photos: Sequence[Callable[[], Awaitable[bytes]]],
+        expires_days: int | None,
+        actor: str = ANONYMOUS,
+        wording: str = OF_API,
     ) -> tuple[list[Examined], list[StoredPhoto]]:
         """Examines photos (each a function that reads the file), stores the usable ones, hands them to calls.
 
-        Those that show somebody else than the photos that are kept are refused.
+        Those that show somebody else than the photos that are kept are refused. actor: who asks, for the audit log;
+        wording: what was consented to.
 
         Raises Problem: 413, 415, 422 (they show two people), 409 (too many of this person), 503 (busy, or storage
         fails).
@@ -86,54 +96,53 @@ class ExemplarService:
             return examined, []
         expires_at = self._clock() + (expires_days or self._settings.exemplar_expires_days) * DAY
         async with self._changing:
-            examined = await self._work(lambda: self._compared(person, examined))
+            examined = await self._work(lambda: self._compared(person, examined, actor))
             usable = _usable(examined)
             if not usable:
                 return examined, []
-            stored = await self._work(lambda: self._store.add(person, usable, expires_at))
+            stored = await self._work(lambda: self._store.add(person, usable, expires_at, actor, wording))
             for people in self._rooms.people_with(person):
                 for exemplar, _ in usable:
                     people.expect(person).bank.add_photo(exemplar)
         return examined, stored
 
-    async def photos_of(self, person: str) -> list[StoredPhoto]:
-        return await self._work(lambda: self._store.photos_of(person))
+    async def photos_of(self, person: str, actor: str = ANONYMOUS) -> list[StoredPhoto]:
+        return await self._work(lambda: self._store.photos_of(person, actor))
 
-    async def picture(self, person: str, id: str) -> bytes | None:
-        return await self._work(lambda: self._store.picture(person, id))
+    async def picture(self, person: str, id: str, actor: str = ANONYMOUS) -> bytes | None:
+        return await self._work(lambda: self._store.picture(person, id, actor))
 
-    async def forget(self, person: str, id: str) -> bool:
+    async def forget(self, person: str, id: str, actor: str = ANONYMOUS) -> bool:
         """Deletes one photo everywhere; False where there is none."""
         async with self._changing:
             try:
-                return bool(await self._work(lambda: self._store.remove(person, id)))
+                return bool(await self._work(lambda: self._store.remove(person, id, actor)))
             finally:
                 self._forget_in_calls([id])
 
-    async def forget_person(self, person: str) -> None:
+    async def forget_person(self, person: str, actor: str = ANONYMOUS) -> None:
         """Deletes all that is known of a person: photos, cached features, and what calls have gathered or remember."""
         ids: list[str] = []
         async with self._changing:
             try:
-                ids = await self._work(lambda: self._store.remove(person))
+                ids = await self._work(lambda: self._store.remove(person, actor=actor))
             finally:  # also where erasing fails: a photo that is to be deleted is not used again
                 self._rooms.forget_person(person)
                 self._forget_in_calls(ids)
 
     async def purge_forever(self) -> None:
-        """Erases photos as they expire."""
+        """Erases photos as they expire. To be started again when it raises."""
         while True:
             try:
                 await self.purge()
             except Problem as problem:
                 log.warning("expired photos could not be purged: %s", problem.detail)
-            except Exception:
-                log.exception("expired photos could not be purged")
             await asyncio.sleep(self._settings.purge_interval_s)
 
     async def purge(self) -> None:
         async with self._changing:
-            self._forget_in_calls([id for _, id in await self._work(self._store.purge)])
+            self._forget_in_calls(await self._work(self._store.expired))  # though erasing may fail
+            self._forget_in_calls(await self._work(self._store.purge))
 
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
@@ -158,7 +167,7 @@ class ExemplarService:
             return Examined(id, reason=str(error))
         return Examined(id, exemplar, detector.box(photo.uploaded_width))
 
-    def _compared(self, person: str, examined: list[Examined]) -> list[Examined]:
+    def _compared(self, person: str, examined: list[Examined], actor: str) -> list[Examined]:
         """The same, less what shows somebody else than the photos that are kept. Raises Problem where none is kept and
         the new ones show more people than one: which of them is meant, nothing tells."""
         places = [place for place, photo in enumerate(examined) if photo.exemplar]
@@ -166,7 +175,7 @@ class ExemplarService:
         if self._recogniser is None:
             return examined
         try:
-            return self._by_likeness(self._recogniser, person, examined, places, new)
+            return self._by_likeness(self._recogniser, self._store.exemplars_of(person, actor), examined, places, new)
         except (Problem, StorageError):
             raise
         except Exception:  # photos are worth more than their comparison
@@ -176,14 +185,14 @@ class ExemplarService:
     def _by_likeness(
         self,
         recogniser: Recogniser,
-        person: str,
+        kept: Sequence[Exemplar],
         examined: list[Examined],
         places: Sequence[int],
         new: Sequence[Exemplar],
     ) -> list[Examined]:
         from hime_core.people.agreement import by_person, strangers
 
-        if kept := self._store.exemplars_of(person):
+        if kept:
             reason = (
                 f"the face is another person's than in the {_photos(len(kept))} kept under this name: a photo of the "
                 "same person is needed, or another name"

@@ -1,296 +1,231 @@
-"""Keeps exemplar photos: rows in a database, pictures in files, both reached by URL."""
+"""Keeps exemplar photos: sealed rows in a database, sealed pictures in files."""
 
 from __future__ import annotations
 
-import logging
-import os
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from io import BytesIO
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable, Sequence
 
-import fsspec
-import numpy as np
-from fsspec.implementations.local import LocalFileSystem
-from PIL import Image
-from sqlalchemy import (
-    JSON,
-    ColumnElement,
-    ColumnExpressionArgument,
-    CursorResult,
-    Engine,
-    create_engine,
-    delete,
-    event,
-    func,
-    select,
-    update,
+from sqlalchemy import ColumnExpressionArgument, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from hime_core.exemplars.exemplar import Exemplar
+from hime_core.faces.geometry import Box
+from server.exemplars.audit import ANONYMOUS, RELAY, Action, AuditLog
+from server.exemplars.cipher import Keyring
+from server.exemplars.consent import OF_API
+from server.exemplars.errors import KeyUnavailable, SchemaTooNew, StorageError, StoreFull
+from server.exemplars.photo import (
+    StoredPhoto,
+    exemplar_of,
+    face_of,
+    jpeg_of,
+    open_picture,
+    open_row,
+    seal_face,
+    seal_picture,
 )
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from server.exemplars.rotation import seal_plain_files
+from server.exemplars.schema import PhotoRow
+from server.exemplars.storage import Storage
+from server.settings import Settings
 
-from hime_core.exemplars.exemplar import Exemplar, resolution_of
-from hime_core.faces.geometry import Box, Headshot
+__all__ = ["KeyUnavailable", "PhotoStore", "SchemaTooNew", "StorageError", "StoreFull", "StoredPhoto"]
 
-JPEG_QUALITY = 95
 UNFINISHED_SECONDS = 600.0  # after a crash, what was half written is purged when this has passed
 BANK_PHOTOS = 16  # a bank holds no more
-
-log = logging.getLogger(__name__)
-
-
-class StorageError(RuntimeError):
-    """The database or the files cannot be used at the moment."""
-
-
-class StoreFull(ValueError):
-    """A person has as many photos as are kept of one."""
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class StoredPhoto(Base):
-    """One photo's row. Times are Unix seconds; box is [x, y, w, h] in the uploaded photo's upright pixels.
-
-    The picture kept is the face's surroundings only; headshot and landmarks are in its pixels.
-    A row counts once it is `stored`, and as long as it has not expired; deleting it begins with letting it expire.
-    """
-
-    __tablename__ = "exemplars"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    person: Mapped[str] = mapped_column(index=True)
-    created_at: Mapped[float]
-    consent_at: Mapped[float]
-    expires_at: Mapped[float] = mapped_column(index=True)
-    stored: Mapped[bool]
-    box: Mapped[list[float]] = mapped_column(JSON)
-    headshot: Mapped[list[float]] = mapped_column(JSON)
-    landmarks: Mapped[list[list[float]]] = mapped_column(JSON)
-    sharpness: Mapped[float]
-    yaw: Mapped[float]
-    light: Mapped[float]
+DAY = 86400.0
 
 
 class PhotoStore:
     """Blocking and thread-safe. It opens on first use, so that storage may come up after the relay.
 
-    Methods raise StorageError where the database or the files fail.
+    Methods raise StorageError where the database, the files or their key fail. actor: who asked, for the audit log.
     clock: Unix seconds; monotonic: the clock that exemplars' ages are counted by.
     """
 
     def __init__(
         self,
-        database_url: str,
-        photos_url: str,
-        max_per_person: int = 64,
+        settings: Settings,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database_url, self._photos_url = database_url, photos_url
-        self._max_per_person = max_per_person
-        self._clock, self._monotonic = clock, monotonic
-        self._opening = threading.Lock()
-        self._engine: Engine | None = None
+        self._settings, self._clock, self._monotonic = settings, clock, monotonic
+        self._storage = Storage(settings)
+        self._audit = AuditLog(self._storage)
 
     def check(self) -> None:
-        """Raises StorageError where photos could not be stored now."""
-        with self._session() as session:
-            session.execute(select(func.count()).select_from(StoredPhoto))
-            probe = f"{self._root}/probe-{os.getpid()}-{threading.get_ident()}"
-            self._files.pipe_file(probe, b"")
-            self._files.rm_file(probe)
+        """Raises StorageError where photos could not be stored now, or some that are kept could not be read."""
+        known = ["", *self._storage.keyring.ids]
+        with self._storage.session() as session:
+            lost = session.scalars(select(func.count()).where(PhotoRow.stored, PhotoRow.key.not_in(known))).one()
+        self._storage.files.check()
+        if lost:
+            raise KeyUnavailable(f"some photos ({lost}) are encrypted with a key that is not given")
 
-    def add(self, person: str, exemplars: Sequence[tuple[Exemplar, Box]], expires_at: float) -> list[StoredPhoto]:
+    def add(
+        self,
+        person: str,
+        exemplars: Sequence[tuple[Exemplar, Box]],
+        expires_at: float,
+        actor: str = ANONYMOUS,
+        wording: str = OF_API,
+    ) -> list[StoredPhoto]:
         """Stores exemplars of a person who consented now, each with its box in the uploaded photo; all or none.
 
-        Raises StoreFull.
+        wording: the name of what was consented to. Raises StoreFull.
         """
-        now = self._clock()
-        rows = [
-            StoredPhoto(
-                id=exemplar.id,
-                person=person,
-                created_at=now,
-                consent_at=now,
-                expires_at=now + UNFINISHED_SECONDS,
-                stored=False,
-                box=[round(value, 1) for value in (box.x, box.y, box.width, box.height)],
-                headshot=[
-                    float(value) for value in (exemplar.headshot.cx, exemplar.headshot.cy, exemplar.headshot.side)
-                ],
-                landmarks=exemplar.landmarks.astype(float).tolist(),
-                sharpness=float(exemplar.sharpness),
-                yaw=float(exemplar.yaw),
-                light=float(exemplar.light),
-            )
-            for exemplar, box in exemplars
-        ]
-        ids = [row.id for row in rows]
-        with self._session() as session:
-            kept = session.scalars(
-                select(func.count()).where(StoredPhoto.person == person, StoredPhoto.expires_at > now)
-            ).one()
-            if kept + len(rows) > self._max_per_person:
-                raise StoreFull(f"at most {self._max_per_person} photos of one person are kept, and {kept} are")
-            session.add_all(rows)
+        now, name, keyring = self._clock(), self._storage.pseudonyms.of(person), self._storage.keyring
+        photos = [StoredPhoto(one.id, now, expires_at, face_of(one, box)) for one, box in exemplars]
+        ids = [photo.id for photo in photos]
+        pictures = {one.id: seal_picture(jpeg_of(one), one.id, keyring) for one, _ in exemplars}
+        with self._storage.session() as session:
+            most = self._settings.max_photos_per_person
+            kept = session.scalars(select(func.count()).where(PhotoRow.person == name, PhotoRow.expires_at > now)).one()
+            if kept + len(ids) > most:
+                raise StoreFull(f"at most {most} photos of one person are kept, and {kept} are")
+            session.add_all(_unfinished(photo, name, keyring) for photo in photos)
         try:
-            with self._session() as session:
-                for exemplar, _ in exemplars:
-                    self._write(exemplar)
-                finished = update(StoredPhoto).where(StoredPhoto.id.in_(ids), StoredPhoto.expires_at > now)
-                result = session.execute(finished.values(stored=True, expires_at=expires_at))
-                # That an UPDATE gives a CursorResult, SQLAlchemy's annotations leave out.
-                if cast("CursorResult[Any]", result).rowcount < len(ids):
+            with self._storage.session() as session:
+                # Nobody erases these rows while the transaction holds them, so no file is left without one.
+                held = select(PhotoRow.id).where(PhotoRow.id.in_(ids), PhotoRow.expires_at > self._clock())
+                if len(session.scalars(held.order_by(PhotoRow.id).with_for_update()).all()) < len(ids):
                     raise StorageError("the photos were deleted while they were stored")
-                return list(session.scalars(select(StoredPhoto).where(StoredPhoto.id.in_(ids))))
+                for id, picture in pictures.items():
+                    self._storage.files.write(id, picture)
+                finished = update(PhotoRow).where(PhotoRow.id.in_(ids))
+                session.execute(finished.values(stored=True, expires_at=expires_at))
+                terms = {"expires_at": expires_at, "wording": wording}
+                for id in ids:
+                    self._audit.record(session, now, "consent", actor, name, id, terms)
         except BaseException:
-            self._expire(StoredPhoto.id.in_(ids))
+            self._expire(PhotoRow.id.in_(ids))
             self._erase(ids)
             raise
+        return photos
 
-    def photos_of(self, person: str) -> list[StoredPhoto]:
+    def photos_of(self, person: str, actor: str = ANONYMOUS) -> list[StoredPhoto]:
         """The photos that count, oldest first."""
-        with self._session() as session:
-            order = (StoredPhoto.created_at, StoredPhoto.id)
-            return list(session.scalars(select(StoredPhoto).where(*self._valid(person)).order_by(*order)))
+        return self._read(person, "list", actor)
 
-    def picture(self, person: str, id: str) -> bytes | None:
+    def picture(self, person: str, id: str, actor: str = ANONYMOUS) -> bytes | None:
         """The JPEG that is kept of a photo, or None where there is none."""
-        with self._session() as session:
-            if session.scalar(select(StoredPhoto.id).where(StoredPhoto.id == id, *self._valid(person))) is None:
+        with self._storage.session() as session:
+            row = session.scalar(select(PhotoRow).where(PhotoRow.id == id, *self._valid(person)))
+            if row is None or (picture := self._picture(row)) is None:
                 return None
-            try:
-                picture: bytes = self._files.cat_file(self._path(id))
-            except FileNotFoundError:
-                return None
+            self._audit.record(session, self._clock(), "view", actor, row.person, id)
             return picture
 
-    def exemplars_of(self, person: str) -> list[Exemplar]:
+    def exemplars_of(self, person: str, actor: str = ANONYMOUS) -> list[Exemplar]:
         """What a new stream of the person starts with: the latest photos, oldest first."""
-        now = self._monotonic()
-        found = []
-        for row in self.photos_of(person)[-BANK_PHOTOS:]:
-            if (picture := self.picture(person, row.id)) is not None:
-                found.append(_exemplar(row, picture, now))
+        now, found = self._monotonic(), []
+        for photo in self._read(person, "use", actor)[-BANK_PHOTOS:]:
+            with self._storage.session() as session:
+                row = session.scalar(select(PhotoRow).where(PhotoRow.id == photo.id, *self._valid(person)))
+            if row is not None and (picture := self._picture(row)) is not None:
+                found.append(exemplar_of(photo, picture, now))
         return found
 
-    def remove(self, person: str, id: str | None = None) -> list[str]:
+    def remove(self, person: str, id: str | None = None, actor: str = ANONYMOUS) -> list[str]:
         """Deletes one photo, or all of a person; the ids of those that counted or were being stored.
 
         They stop counting before the first file goes. What then cannot be erased is erased by a later purge.
         """
-        chosen: list[ColumnElement[bool]] = [StoredPhoto.person == person, StoredPhoto.expires_at > self._clock()]
+        name = self._storage.pseudonyms.of(person)
+        chosen = [PhotoRow.person == name, PhotoRow.expires_at > self._clock()]
         if id is not None:
-            chosen.append(StoredPhoto.id == id)
-        ids = self._expire(*chosen)
+            chosen.append(PhotoRow.id == id)
+        ids = self._expire(*chosen, by=(name, actor, id))
         self._erase(ids)
         return ids
 
-    def purge(self) -> list[tuple[str, str]]:
-        """Erases all that has expired; (person, id) of each."""
-        with self._session() as session:
-            expired = select(StoredPhoto.person, StoredPhoto.id).where(StoredPhoto.expires_at <= self._clock())
-            rows = [(person, id) for person, id in session.execute(expired)]
-        self._erase([id for _, id in rows])
-        return rows
+    def expired(self) -> list[str]:
+        """The ids of photos that a purge would erase."""
+        with self._storage.session() as session:
+            return list(session.scalars(select(PhotoRow.id).where(PhotoRow.expires_at <= self._clock())))
+
+    def purge(self) -> list[str]:
+        """Erases all that has expired, and audit entries that are too old; the ids of the photos.
+
+        Photos that an earlier version left unencrypted are sealed by the way.
+        """
+        now, ids = self._clock(), self.expired()
+        try:
+            self._erase(ids)
+        finally:  # one file that cannot be erased keeps nothing else from its end
+            self._audit.purge(now - self._settings.audit_days * DAY)
+            self._storage.files.sweep(now - UNFINISHED_SECONDS)
+            seal_plain_files(self._storage)
+        return ids
 
     def close(self) -> None:
-        if self._engine is not None:
-            self._engine.dispose()
+        self._storage.close()
 
     def _valid(self, person: str) -> tuple[ColumnExpressionArgument[bool], ...]:
-        return StoredPhoto.person == person, StoredPhoto.stored, StoredPhoto.expires_at > self._clock()
+        name = self._storage.pseudonyms.of(person)
+        return PhotoRow.person == name, PhotoRow.stored, PhotoRow.expires_at > self._clock()
 
-    def _expire(self, *chosen: ColumnExpressionArgument[bool]) -> list[str]:
-        with self._session() as session:
-            ids = list(session.scalars(select(StoredPhoto.id).where(*chosen)))
-            session.execute(update(StoredPhoto).where(StoredPhoto.id.in_(ids)).values(expires_at=0.0))
-            return ids
+    def _read(self, person: str, action: Action, actor: str) -> list[StoredPhoto]:
+        with self._storage.session() as session:
+            order = (PhotoRow.created_at, PhotoRow.id)
+            rows = session.scalars(select(PhotoRow).where(*self._valid(person)).order_by(*order)).all()
+            photos = [open_row(row, self._storage.keyring) for row in rows]
+            if rows:
+                self._audit.record(session, self._clock(), action, actor, rows[0].person)
+        return photos
+
+    def _picture(self, row: PhotoRow) -> bytes | None:
+        stored = self._storage.files.read(row.id)
+        return None if stored is None else open_picture(stored, row, self._storage.keyring)
+
+    def _expire(
+        self, *chosen: ColumnExpressionArgument[bool], by: tuple[str, str, str | None] | None = None
+    ) -> list[str]:
+        """by: the person's pseudonym, the actor, and which photo alone, where somebody deletes."""
+        with self._storage.session() as session:
+            ids = list(session.scalars(select(PhotoRow.id).where(*chosen).order_by(PhotoRow.id).with_for_update()))
+            session.execute(update(PhotoRow).where(PhotoRow.id.in_(ids)).values(expires_at=0.0))
+            if by is not None:
+                name, actor, id = by
+                if id is None:
+                    self._audit.record(session, self._clock(), "forget", actor, name)
+                for one in ids:
+                    self._audit.record(session, self._clock(), "delete", actor, name, one)
+        return ids
 
     def _erase(self, ids: Sequence[str]) -> None:
         """Files before rows, so that no file is ever without a row that leads to it."""
-        failure: Exception | None = None
+        failure: StorageError | None = None
         for id in ids:
             try:
-                with self._session() as session:
-                    with suppress(FileNotFoundError):
-                        self._files.rm_file(self._path(id))
-                    session.execute(delete(StoredPhoto).where(StoredPhoto.id == id))
+                with self._storage.session() as session:
+                    self._erase_one(session, id)
             except StorageError as error:
                 failure = error
+        if ids:
+            self._storage.checkpoint()
         if failure is not None:
             raise failure
 
-    def _write(self, exemplar: Exemplar) -> None:
-        buffer = BytesIO()
-        Image.fromarray(exemplar.image).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-        path = self._path(exemplar.id)
-        self._files.pipe_file(path, buffer.getvalue())
-        if isinstance(self._files, LocalFileSystem):
-            os.chmod(path, 0o600)
-
-    def _path(self, id: str) -> str:
-        return f"{self._root}/{id}.jpg"
-
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        """A transaction: committed at the end, rolled back by an error. Rows stay readable after it."""
-        try:
-            with Session(self._open(), expire_on_commit=False) as session, session.begin():
-                yield session
-        except (SQLAlchemyError, OSError, ImportError) as error:
-            # The driver's words may hold the statement's values; only what kind of failure it was goes on.
-            log.warning("storage failed: %s", type(error).__name__)
-            raise StorageError(f"the database or the files cannot be used ({type(error).__name__})") from error
-
-    def _open(self) -> Engine:
-        with self._opening:
-            if self._engine is not None:
-                return self._engine
-            self._files, self._root = fsspec.core.url_to_fs(self._photos_url)
-            local = isinstance(self._files, LocalFileSystem)
-            if local:
-                Path(self._root).mkdir(mode=0o700, parents=True, exist_ok=True)
-                os.chmod(self._root, 0o700)
-            else:
-                self._files.makedirs(self._root, exist_ok=True)
-            engine = create_engine(self._database_url, pool_pre_ping=True)
-            if engine.dialect.name == "sqlite":
-                event.listen(engine, "connect", _secure_sqlite)
-                if engine.url.database and engine.url.database != ":memory:":
-                    file = Path(engine.url.database)
-                    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    file.touch(mode=0o600)
-            Base.metadata.create_all(engine)
-            self._engine = engine
-            return engine
+    def _erase_one(self, session: Session, id: str) -> None:
+        """The row's deletion holds it, and counts only once the file is gone."""
+        now = self._clock()
+        expired = delete(PhotoRow).where(PhotoRow.id == id, PhotoRow.expires_at <= now)
+        row = session.execute(expired.returning(PhotoRow.person, PhotoRow.stored, PhotoRow.expires_at)).first()
+        if row is None:
+            return
+        self._storage.files.remove(id)
+        if row.stored and row.expires_at > 0:  # nobody deleted it: its time was over
+            self._audit.record(session, now, "expire", RELAY, row.person, id)
 
 
-def _secure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA secure_delete = ON")  # deleted rows are overwritten, not only unlinked
-
-
-def _exemplar(row: StoredPhoto, picture: bytes, now: float) -> Exemplar:
-    with Image.open(BytesIO(picture), formats=("JPEG",)) as image:
-        pixels = np.array(image.convert("RGB"))
-    headshot = Headshot(*row.headshot)
-    return Exemplar(
-        id=row.id,
-        image=pixels,
-        headshot=headshot,
-        landmarks=np.asarray(row.landmarks, np.float32),
-        sharpness=row.sharpness,
-        yaw=row.yaw,
-        light=row.light,
-        source="photo",
-        frame=0,
-        time=now,
-        resolved=resolution_of(pixels, headshot),
+def _unfinished(photo: StoredPhoto, person: str, keyring: Keyring) -> PhotoRow:
+    return PhotoRow(
+        id=photo.id,
+        person=person,
+        created_at=photo.created_at,
+        expires_at=photo.created_at + UNFINISHED_SECONDS,
+        stored=False,
+        key=keyring.newest,
+        sealed=seal_face(photo.face, photo.id, person, keyring),
     )

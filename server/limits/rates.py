@@ -1,8 +1,10 @@
-"""How often one address may do something: token buckets, in a table that does not grow."""
+"""How often one address may do something: token buckets, in a table that does not grow and holds no name."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -41,7 +43,9 @@ class RateLimit:
         self.per_minute = per_minute
         self._rate = per_minute / 60
         self._clock, self._most_keys = clock, most_keys
-        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()  # of the allowance, and when; oldest first
+        # Keys may be names, which are to be gone when a person is deleted: digests under a key of this process's.
+        self._secret = secrets.token_bytes(16)
+        self._used: OrderedDict[bytes, tuple[float, float]] = OrderedDict()  # of the allowance, and when; oldest first
 
     def __len__(self) -> int:
         """Keys that are remembered."""
@@ -60,15 +64,18 @@ class RateLimit:
 
     def count(self, key: str) -> None:
         """The event has taken place, allowed or not."""
-        now = self._clock()
-        self._used[key] = min(self._now_used(key) + 1, float(self.per_minute)), now
-        self._used.move_to_end(key)
+        now, digest = self._clock(), self._digest(key)
+        self._used[digest] = min(self._now_used(key) + 1, float(self.per_minute)), now
+        self._used.move_to_end(digest)
         while len(self._used) > self._most_keys or self._oldest_is_over(now):
             self._used.popitem(last=False)
 
     def _now_used(self, key: str) -> float:
-        used, since = self._used.get(key, (0.0, 0.0))
+        used, since = self._used.get(self._digest(key), (0.0, 0.0))
         return max(0.0, used - (self._clock() - since) * self._rate)
+
+    def _digest(self, key: str) -> bytes:
+        return hashlib.blake2b(key.encode(), key=self._secret, digest_size=16).digest()
 
     def _oldest_is_over(self, now: float) -> bool:
         used, since = next(iter(self._used.values()))

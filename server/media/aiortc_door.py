@@ -95,8 +95,6 @@ class PeerTransport:
         await self._gatherer.gather()
         if self._closed:  # meanwhile
             await self._connection.close()
-        elif not self._connection.local_candidates:
-            raise NoPort("no socket could be opened at any address of this machine")
 
     @property
     def candidates(self) -> list[RTCIceCandidate]:

@@ -40,6 +40,7 @@ from server.observability.metrics import Metrics
 # behind it; but no more of them than get through within the budget, or they would only grow old.
 MAX_IN_FLIGHT = 5
 FINISH_BUDGET = 0.15  # seconds
+JOIN_SECONDS = 5.0  # that a thread is waited for
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,10 @@ class VideoPipeline:
         ]
 
     def start(self) -> None:
-        """From here on, frames are looked at and shown; until then the newest one waits. Not after stop()."""
+        """From here on, frames are looked at and shown; until then the newest one waits. Not after stop().
+
+        Raises RuntimeError where there are too many threads; close() is then still to follow.
+        """
         for thread in self._threads:
             thread.start()
 
@@ -140,6 +144,9 @@ class VideoPipeline:
     def stage(self, name: str, seconds: float) -> None:
         self._metrics.stage(name, seconds)
 
+    def failed(self, part: str) -> None:
+        self._metrics.failure(part)
+
     # --- out: called in the event loop
 
     def watch(
@@ -168,7 +175,10 @@ class VideoPipeline:
         self.stop()
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(timeout=5)
+                thread.join(timeout=JOIN_SECONDS)
+        if any(thread.is_alive() for thread in self._threads):
+            log.error("a stream's frames hang; their threads are left behind")
+            self._metrics.failure("pipeline")
         self.views.join()
         self._enhancer.close()
 
@@ -177,31 +187,35 @@ class VideoPipeline:
     def _front(self) -> None:
         while (received := self._next()) is not None:
             try:
-                picture = Picture.from_frame(received.frame)
-            except Exception:
-                self._error("convert")
+                item, waits = self._begun(received)
+            except Exception:  # not even as it came: the frame is lost, the stream is not
+                self._error("front")
                 self._count("dropped")
                 continue
-            self.frames += 1
-            self.views.frame_size = picture.width, picture.height
-            self.views.show_originals(picture, (), received, ("native", "upscale"))
-            watched = self.views.any(lambda view, layout: view != "original")
-            followed = self.views.any(lambda view, layout: layout == "zoom")
-            try:
-                job = self._enhancer.begin(picture, received.time, watched, followed, received.coding)
-            except Exception:
-                self._error("begin")
-                job = None
-            self.views.show_originals(picture, job.headshots if job else (), received, ("zoom",))
-            with self._flow:
-                waits = watched or self._in_flight > 0
-                self._in_flight += 1
-            item = _InFlight(received, picture, job)
             if waits:
                 self._jobs.put(item)
             else:
                 self._end(item)
         self._jobs.put(None)
+
+    def _begun(self, received: Received) -> tuple[_InFlight, bool]:
+        """The frame on its way, and whether it is to wait for an answer, or behind one that does."""
+        picture = Picture.from_frame(received.frame)
+        self.frames += 1
+        self.views.frame_size = picture.width, picture.height
+        self.views.show_originals(picture, (), received, ("native", "upscale"))
+        watched = self.views.any(lambda view, layout: view != "original")
+        followed = self.views.any(lambda view, layout: layout == "zoom")
+        try:
+            job = self._enhancer.begin(picture, received.time, watched, followed, received.coding)
+        except Exception:
+            self._error("begin")
+            job = None
+        self.views.show_originals(picture, job.headshots if job else (), received, ("zoom",))
+        with self._flow:
+            waits = watched or self._in_flight > 0
+            self._in_flight += 1
+        return _InFlight(received, picture, job), waits
 
     def _next(self) -> Received | None:
         """The newest frame, taken only when the finish thread can soon take it on."""
@@ -234,10 +248,11 @@ class VideoPipeline:
         except Exception:  # not even as it came: the frame is lost, the stream is not
             self._error("show")
             self._count("dropped")
-        self._finishing.add(self._clock() - started)
-        with self._flow:
-            self._in_flight -= 1
-            self._flow.notify_all()
+        finally:
+            self._finishing.add(self._clock() - started)
+            with self._flow:
+                self._in_flight -= 1
+                self._flow.notify_all()
 
     def _finished(self, item: _InFlight) -> Enhanced:
         if item.job is None:

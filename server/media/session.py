@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from aiortc import RTCIceCandidate
 from aiortc.rtp import RtcpPacket
 
+from server.exhaustion import Exhausted
 from server.media.aiortc_door import Network, PeerTransport
 from server.media.candidates import usable
 from server.media.negotiation import (
@@ -31,6 +32,7 @@ from server.media.rules import SessionRules, TooMany
 from server.media.send.encoder import Encoding
 from server.media.send.sender import AudioSender, Sender, VideoSender
 from server.media.send.tracks import AudioTrack, VideoTrack
+from server.supervision import Tasks
 
 PEER_TIMEOUT = 5.0  # seconds without a sign of life, after which a watcher is lost
 SILENCE = 1.5  # seconds after which a peer is asked for one
@@ -75,6 +77,7 @@ class Session:
         self._senders: list[Sender] = []
         self._tracks: list[VideoTrack | AudioTrack] = []
         self._send_time_id: int | None = None
+        self._tasks = Tasks("a connection's task")
         self._connecting: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[float | None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -141,7 +144,7 @@ class Session:
         patience = self._rules.media_timeout if self._receivers else PEER_TIMEOUT
         silent = now - last > min(SILENCE, patience / 3)  # early enough for a second question
         if silent and (self._asking is None or self._asking.done()):
-            self._asking = asyncio.ensure_future(self._transport.round_trip())
+            self._asking = self._tasks.run(self._transport.round_trip())
         return now - last > patience
 
     async def close(self) -> None:
@@ -171,6 +174,7 @@ class Session:
             if self._rules.candidates.allows(candidate.ip):
                 await self._transport.add_candidate(candidate)
             else:
+                self._withheld = True
                 self._rules.refused("candidate_address")
 
     def _too_many(self, detail: str) -> TooMany:
@@ -194,6 +198,8 @@ class Session:
         await self._transport.gather()
         if self._closing is not None:  # who was watched has left meanwhile
             return
+        if not self._transport.candidates:
+            raise Exhausted("no socket could be opened for the connection")
         received = {receiver.section.kind for receiver in self._receivers}
         sent = {sender.section.kind: sender.description for sender in self._senders}
         self.answer = write_answer(offer, self._sections, received, sent, self._transport)
@@ -241,10 +247,12 @@ class Session:
         try:
             for track in self._tracks:
                 track.stop()
+            self._tasks.cancel()
             if self._connecting is not None:
                 self._connecting.cancel()
-            for one in self._ends():
-                await one.close()
-            await self._transport.close()
+            for sender in self._senders:
+                await sender.close()
+            # At once: a decoder that hangs is waited for, and the peer is not to wait for its goodbye.
+            await asyncio.gather(*(receiver.close() for receiver in self._receivers), self._transport.close())
         finally:
             self.on_closed()

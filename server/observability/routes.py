@@ -29,7 +29,8 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """reasons: what is missing, one sentence each; empty when ready. recogniser: what tells whose face it is, null
+    """status: ready, not ready, or draining, where the relay is about to end. reasons: what is missing, one sentence
+    each; empty when ready. recogniser: what tells whose face it is, null
     where nothing does."""
 
     status: str
@@ -87,7 +88,7 @@ async def readyz(request: Request) -> JSONResponse:
     relay = request.app.state.relay
     reasons = await relay.reasons()
     body = {
-        "status": "not ready" if reasons else "ready",
+        "status": "draining" if relay.drain.seconds_left is not None else "not ready" if reasons else "ready",
         "reasons": reasons,
         "recogniser": relay.recogniser.name if relay.recogniser else None,
     }

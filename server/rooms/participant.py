@@ -18,14 +18,17 @@ from server.media.pipeline import VideoPipeline
 from server.media.send.encoder import Encoding
 from server.media.send.tracks import AudioRelay
 from server.media.session import Session
+from server.memory import give_back_memory
 from server.observability.metrics import Metrics
 from server.problems import Problem
 from server.rooms.bank import Bank, bank_of
 from server.rooms.watcher import Watcher
+from server.supervision import off_the_loop
 
 log = logging.getLogger(__name__)
 
 MOST_REFUSED = 3.0  # seconds in which all frames are left out, after which the session is ended
+CLOSE_SECONDS = 20.0  # that the end of a stream's threads is waited for
 STALLED = 0.5  # frames per second, below which a stream that was live is stalled
 SILENT = 2.0  # seconds without a packet, after which a stream of sound alone is
 
@@ -193,7 +196,8 @@ class Participant:
             self.audio.close()
             if self.video is not None:
                 self.video.end_tracks()
-                await asyncio.to_thread(self.video.close)
+                await off_the_loop(self.video.close, CLOSE_SECONDS, "close-video")
+                await off_the_loop(give_back_memory, CLOSE_SECONDS, "give-back-memory")
         finally:
             self.admitted.release()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hime_core.people.people import People
@@ -138,7 +139,7 @@ class Room:
     def enter(self, participant: Participant) -> bool:
         """The participant takes its name; or, where it is in use, waits for it, in place of whoever waited already.
 
-        True where it has taken it. Raises NameTaken.
+        True where it has taken it. Raises NameTaken, and RuntimeError where its threads cannot be started.
         """
         self.check_free(participant.name, participant.subject)
         if participant.name not in self.participants:
@@ -220,26 +221,44 @@ class Room:
                 self._in_background(watcher.session.close())
 
     def sweep(self) -> None:
-        """Those whose network is lost leave, and newcomers without media; who has been gone for long is forgotten."""
+        """Those whose network is lost leave, and newcomers without media; who has been gone for long is forgotten. One
+        who cannot be looked after does not keep the others from it: the error is raised in the end."""
         self._forget_expired()
-        for name, newcomer in list(self._newcomers.items()):
-            waited = self._clock() - newcomer.came
-            if waited > NEWCOMER_TIMEOUT or newcomer.participant.session.is_lost():
-                self._drop_newcomer(name)
+        failed: Exception | None = None
+        for look in self._looks():
+            try:
+                look()
+            except Exception as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def _looks(self) -> list[Callable[[], None]]:
+        """What there is to be looked after, each by itself."""
+        newcomers = [partial(self._sweep_newcomer, one) for one in self._newcomers.values()]
+        return [*newcomers, self._sweep_absences, *(partial(self._sweep, one) for one in self.participants.values())]
+
+    def _sweep_newcomer(self, newcomer: _Newcomer) -> None:
+        waited = self._clock() - newcomer.came
+        if waited > NEWCOMER_TIMEOUT or newcomer.participant.session.is_lost():
+            self._drop_newcomer(newcomer.participant.name)
+
+    def _sweep_absences(self) -> None:
         for name in self._absences.over():
             self.give_up(name)
         for name, session in self._absences.lost_watchers():
             self.stop_watching(name, session)
-        for participant in list(self.participants.values()):
-            if participant.session.is_lost():
-                self.lose(participant)
-                continue
-            if reason := participant.refused_for_good(self._patience):
-                self.refuse(participant, reason)
-                continue
-            for watcher in list(participant.watchers.values()):
-                if watcher.session.is_lost():
-                    self.stop_watching(participant.name, watcher.session.id)
+
+    def _sweep(self, participant: Participant) -> None:
+        if participant.session.is_lost():
+            self.lose(participant)
+            return
+        if reason := participant.refused_for_good(self._patience):
+            self.refuse(participant, reason)
+            return
+        for watcher in list(participant.watchers.values()):
+            if watcher.session.is_lost():
+                self.stop_watching(participant.name, watcher.session.id)
 
     def stats(self) -> dict[str, ParticipantStats]:
         """By name, of those whose media has come."""
@@ -250,11 +269,15 @@ class Room:
             lost = {"reconnecting": self.reconnecting} if self.reconnecting else {}
             self._events.send("stats", {"participants": self.stats()} | lost)
 
-    def events(self) -> Listener:
-        """Begins with a `joined` for everyone who is there, and a `reconnecting` for who may come back."""
+    def tell(self, event: Event) -> None:
+        self._events.send(event.name, event.data)
+
+    def events(self, first: Sequence[Event] = ()) -> Listener:
+        """Begins with those of `first`, a `joined` for everyone who is there, and a `reconnecting` for who may come
+        back."""
         there = [Event("joined", {"participant": one.name}) for one in self.participants.values() if one.joined]
         lost = [Event("reconnecting", {"participant": name}) for name in self.reconnecting]
-        return self._events.subscribe(there + lost)
+        return self._events.subscribe([*first, *there, *lost])
 
     async def close(self) -> None:
         for name in list(self._newcomers):
@@ -281,7 +304,12 @@ class Room:
             self.give_up(name)
         participant.session.on_over = lambda: self._over(participant)
         participant.on_media = lambda: self.media_came(participant)
-        participant.start()
+        try:
+            participant.start()
+        except RuntimeError:  # there are too many threads
+            del self.participants[participant.name]
+            participant.stop()
+            raise
 
     def _take_over(self, participant: Participant) -> None:
         """A newcomer's media has come: it goes on for who watches, and who had the name ends."""
@@ -314,7 +342,11 @@ class Room:
             self._forget_expired()
         if newcomer is not None:
             del self._newcomers[name]
-            self._take_name(newcomer.participant)
+            try:
+                self._take_name(newcomer.participant)
+            except RuntimeError:
+                log.error("a newcomer cannot be shown: there are too many threads")
+                self._in_background(self._closed(newcomer.participant))
         self._in_background(self._closed(participant))
 
     def give_up(self, name: str) -> None:

@@ -28,11 +28,12 @@ from server.media.session import Session
 from server.media.sockets import sockets_for
 from server.observability.metrics import Metrics
 from server.problems import Problem
-from server.rooms.events import Listening
+from server.rooms.events import Event, Listening
 from server.rooms.participant import Participant
 from server.rooms.room import Room
 from server.settings import Settings
 from server.standins import FailedDetector, FailedEngine
+from server.supervision import supervised, told
 
 if TYPE_CHECKING:  # the engine brings torch with it
     from hime_core.engine import Engine
@@ -93,6 +94,7 @@ class Rooms:
         hardware = h264 != "libx264"
         preferred: Codec = {"vp8": "VP8", "h264": "H264", "auto": "H264" if hardware else "VP8"}[settings.video_codec]
         self._encoding = Encoding(bitrates, h264, preferred)
+        self.ends_in: Callable[[], float | None] = lambda: None  # seconds; None while the relay is not about to end
         self._rooms: dict[str, Room] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -130,7 +132,8 @@ class Rooms:
         if not offer.sends:
             raise InvalidOffer("The offer sends neither audio nor video: one of its sections must be sendonly.")
         video = "video" in offer.sends
-        photos_of = self._photos.exemplars_of if self._photos is not None else None
+        photos = self._photos
+        photos_of = None if photos is None else (lambda person: photos.exemplars_of(person, subject))
         with self._arriving(room, name, subject, video) as (place, admitted):
             people = place.people_for(name)
             enhancer = await asyncio.to_thread(self._make_enhancer, people) if video else None
@@ -213,8 +216,20 @@ class Rooms:
 
     def listen(self, room: str) -> Listening:
         """A place among the room's listeners, to be released. Raises Problem 503 where there is none."""
+        left = self.ends_in()
         with self.limits.admission.listener(room) as place:
-            return Listening(self._room(room).events(), place)
+            return Listening(self._room(room).events([] if left is None else [_draining(left)]), place)
+
+    @property
+    def anyone(self) -> bool:
+        """Whether somebody is in a room, or about to be."""
+        return any(room.participants or room.arriving for room in self._rooms.values())
+
+    def tell_of_end(self) -> None:
+        """Everyone who listens learns when the relay ends; who begins to listen later learns it first of all."""
+        if (left := self.ends_in()) is not None:
+            for room in self._rooms.values():
+                room.tell(_draining(left))
 
     async def close(self) -> None:
         if self._sweeping is not None:
@@ -248,7 +263,8 @@ class Rooms:
     def _room(self, name: str) -> Room:
         """The room, new where there is none. Raises Problem 503 where there are too many."""
         if self._sweeping is None:
-            self._sweeping = asyncio.create_task(self._sweep_forever(), name="rooms")
+            work = supervised("sweep", self._sweep_forever, self._metrics.failure)
+            self._sweeping = asyncio.create_task(work, name="rooms")
         if name not in self._rooms:
             self._make_place()
             self._rooms[name] = Room(
@@ -307,9 +323,9 @@ class Rooms:
             stalled, last_sweep = now - last_sweep > 2 * SWEEP_INTERVAL, now
             for name, room in list(self._rooms.items()):
                 if not stalled:
-                    room.sweep()
+                    self._looked_after(room.sweep)
                 if now - last_stats >= STATS_INTERVAL - 0.1:
-                    room.send_stats()
+                    self._looked_after(room.send_stats)
                 if room.forgotten:
                     del self._rooms[name]
             if now - last_stats >= STATS_INTERVAL - 0.1:
@@ -323,9 +339,21 @@ class Rooms:
         for _, name in left[: max(0, len(left) - self._most_remembered)]:
             self._rooms[name].forget_oldest()
 
+    def _looked_after(self, look: Callable[[], None]) -> None:
+        """One room's error does not keep the others from being looked after."""
+        try:
+            look()
+        except Exception as error:
+            self._metrics.failure("room")
+            log.error("a room could not be looked after: %s", told(error))
+
     def _count_streams(self) -> None:
         everyone = [one for room in self._rooms.values() for one in room.participants.values()]
         self._metrics.set_streams("in", len(everyone))
         self._metrics.set_streams("out", sum(len(one.watchers) for one in everyone))
         held = [people for room in self._rooms.values() for people in room.all_people()]
         self._metrics.set_bank(sum(len(people.exemplars()) for people in held))
+
+
+def _draining(seconds: float) -> Event:
+    return Event("draining", {"seconds": round(seconds, 1)})

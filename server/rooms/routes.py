@@ -280,6 +280,7 @@ async def _answered(request: Request, answering: Awaitable[Session]) -> Session:
     except NotFound as error:
         raise Problem(404, str(error)) from error
     except NoPort as error:
+        request.app.state.relay.metrics.refused("ports")
         raise Problem(503, f"No connection can be opened now: {error}.", {"Retry-After": "10"}) from error
     except NameTaken as error:
         request.app.state.relay.metrics.refused("name_taken")

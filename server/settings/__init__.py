@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hime_core.errors import InputError
 from server.settings.access import AccessSettings
+from server.settings.lifecycle import LifecycleSettings
 from server.settings.limits import LimitSettings
 from server.settings.media import MediaSettings
 from server.settings.network import IceServer, NetworkSettings
@@ -25,7 +26,9 @@ class InvalidSettings(InputError):
     """A setting is wrong; the message is one line that names it."""
 
 
-class Settings(StorageSettings, MediaSettings, NetworkSettings, AccessSettings, LimitSettings, BaseSettings):
+class Settings(
+    StorageSettings, MediaSettings, NetworkSettings, AccessSettings, LimitSettings, LifecycleSettings, BaseSettings
+):
     """The relay's settings. Rates are in bit/s, sizes in bytes or pixels, the rest as the names say."""
 
     model_config = SettingsConfigDict(env_prefix="HIME_", frozen=True, validate_default=True)

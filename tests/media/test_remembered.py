@@ -39,7 +39,7 @@ class Photos:
         self.go_on, self.reading = threading.Event(), threading.Event()
         self.go_on.set()
 
-    def exemplars_of(self, person: str) -> list[Exemplar]:
+    def exemplars_of(self, person: str, actor: str = "") -> list[Exemplar]:
         found = [exemplar(id) for id in self.kept.get(person, [])]
         self.reading.set()
         assert self.go_on.wait(10)

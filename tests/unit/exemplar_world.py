@@ -51,8 +51,7 @@ class World:
         self.app.include_router(router)
 
     def open_store(self):
-        settings = self.settings
-        return PhotoStore(settings.database, settings.photos, settings.max_photos_per_person, self.clock)
+        return PhotoStore(self.settings, self.clock)
 
     def files(self):
         photos = self.settings.data / "photos"

@@ -180,7 +180,7 @@ async def test_photos_through_the_whole_application(settings):
 async def test_expired_photos_are_purged_while_the_relay_runs(settings):
     from hime_core.exemplars.photos import exemplar_from_photo
 
-    long_ago = PhotoStore(settings.database, settings.photos, clock=lambda: 1_000.0)
+    long_ago = PhotoStore(settings, clock=lambda: 1_000.0)
     exemplar = exemplar_from_photo(astronaut(), FakeDetector(), "a" * 32, 0.0)
     long_ago.add("ann", [(exemplar, FACE)], expires_at=2_000.0)
     long_ago.close()

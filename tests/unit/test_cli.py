@@ -43,6 +43,7 @@ def test_help_names_the_commands_and_loads_nothing_heavy():
         (["serve", "--device", "tpu"], {}, "--device"),
         (["serve"], {"HIME_VIDEO_MAX_BITRATE": "1"}, "bitrates"),
         (["serve"], {"HIME_DATABASE_URL": "nonsense"}, "HIME_DATABASE_URL"),
+        (["data", "rotate"], {"HIME_DATA_KEY": "nonsense"}, "HIME_DATA_KEY: key 1 is not 32 bytes"),
         (["serve", "--bogus"], {}, "--bogus"),
         (["bogus"], {}, "bogus"),
         (["doctor"], {"HIME_PORT": "x"}, "HIME_PORT"),

@@ -4,21 +4,25 @@ import stat
 import threading
 from io import BytesIO
 
+import fsspec
 import httpx
 import numpy as np
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 from skimage.data import astronaut
 
+from server.exemplars.files import Files
 from server.exemplars.service import DAY, MAX_WAITING
 from server.exemplars.store import PhotoStore
+from server.problems import Problem
 from tests.unit.exemplar_world import URL, World, register, upload
 from tests.unit.relay_fakes import FACE, bomb, encoded, plain, portrait
 
 
 @pytest.fixture
-async def world(tmp_path):
-    world = World(tmp_path / "data")
+async def world(tmp_path, database_url):
+    world = World(tmp_path / "data", database_url=database_url)
     yield world
     world.service.close()
     world.store.close()
@@ -26,7 +30,7 @@ async def world(tmp_path):
 
 @pytest.fixture
 async def client(world):
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://localhost") as client:
         yield client
 
 
@@ -150,9 +154,9 @@ async def test_exif_orientation_is_applied_and_metadata_is_dropped(client, world
     answer = await register(client, encoded(turned, quality=95, exif=exif, comment=b"SecretComment"))
     assert answer.status_code == 201
     assert np.abs(world.detector.seen[0].astype(int) - astronaut()).mean() < 4
-    (path,) = world.files()
-    assert b"Secret" not in path.read_bytes()
-    assert not Image.open(path).getexif()
+    picture = (await client.get(f"{URL}/{answer.json()['exemplars'][0]['id']}")).content
+    assert b"Secret" not in picture
+    assert not Image.open(BytesIO(picture)).getexif()
 
 
 async def test_a_large_photo_is_reduced_and_its_box_is_the_originals(client, world):
@@ -166,7 +170,9 @@ async def test_files_are_the_owners_alone_and_their_names_tell_nothing(client, w
     (path,) = world.files()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert stat.S_IMODE((world.settings.data / "hime.db").stat().st_mode) == 0o600
+    for name in ("hime.key", "hime.db", "hime.db-wal"):
+        path_of = world.settings.data / name
+        assert not path_of.exists() or stat.S_IMODE(path_of.stat().st_mode) == 0o600
     assert "ann" not in path.name and len(path.stem) == 32
 
 
@@ -193,8 +199,6 @@ async def test_a_person_is_forgotten_whole(client, world):
     assert (await client.delete("/api/people/ann")).status_code == 204
     assert {path.stem for path in world.files()} == {kept}
     assert world.engine.forgotten == ids and people.everyone() == []
-    database = b"".join(path.read_bytes() for path in world.settings.data.glob("hime.db*"))
-    assert b"ann" not in database and not any(id.encode() in database for id in ids)
     assert (await client.delete("/api/people/ann")).status_code == 204
 
 
@@ -206,16 +210,16 @@ async def test_one_persons_photo_is_not_anothers(client):
 
 
 async def test_a_failed_write_leaves_nothing_behind(client, world, monkeypatch):
-    write = PhotoStore._write
-    calls = []
+    replace, calls = os.replace, []
 
-    def fails_at_second(store, exemplar):
-        calls.append(exemplar)
+    def fails_at_second(draft, path):
+        calls.append(path)
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
-        write(store, exemplar)
+        replace(draft, path)
 
-    monkeypatch.setattr(PhotoStore, "_write", fails_at_second)
+    world.store.check()
+    monkeypatch.setattr(os, "replace", fails_at_second)
     answer = await register(client, portrait(), portrait())
     assert answer.status_code == 503 and "Retry-After" in answer.headers
     assert world.files() == [] and world.rooms.people.exemplars() == []
@@ -224,12 +228,12 @@ async def test_a_failed_write_leaves_nothing_behind(client, world, monkeypatch):
 
 
 async def test_what_a_crash_left_half_written_is_not_served_and_is_purged(client, world, monkeypatch):
-    def crash(store, exemplar):
+    def crash(files, id, data):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(PhotoStore, "_erase", lambda store, ids: None)
     monkeypatch.setattr(PhotoStore, "_expire", lambda store, *chosen: [])
-    monkeypatch.setattr(PhotoStore, "_write", crash)
+    monkeypatch.setattr(Files, "write", crash)
     exemplar = (await world.service._work(lambda: world.service._examine([portrait()])))[0]
     with pytest.raises(KeyboardInterrupt):
         world.store.add("ann", [(exemplar.exemplar, exemplar.box)], world.clock.now + DAY)
@@ -237,16 +241,16 @@ async def test_what_a_crash_left_half_written_is_not_served_and_is_purged(client
     assert world.store.photos_of("ann") == []
     assert world.store.purge() == []  # it might still be in the making
     world.clock.now += 601
-    assert world.store.purge() == [("ann", exemplar.id)]
+    assert world.store.purge() == [exemplar.id]
 
 
 async def test_a_file_that_cannot_be_erased_is_not_served_and_goes_later(client, world, monkeypatch):
     id = (await register(client, portrait())).json()["exemplars"][0]["id"]
 
-    def refuses(path):
+    def refuses(files, path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(world.store._files, "rm_file", refuses)
+    monkeypatch.setattr(LocalFileSystem, "rm_file", refuses)
     assert (await client.delete(f"{URL}/{id}")).status_code == 503
     assert (await client.get(f"{URL}/{id}")).status_code == 404
     assert id in world.engine.forgotten and world.rooms.forgotten == [id]
@@ -255,9 +259,29 @@ async def test_a_file_that_cannot_be_erased_is_not_served_and_goes_later(client,
     assert world.files() == []
 
 
+async def test_an_expired_file_that_cannot_be_erased_keeps_no_other_photo_in_use(client, world, monkeypatch):
+    ids = [(await register(client, portrait(), expires_days="1")).json()["exemplars"][0]["id"] for _ in range(2)]
+    remove = LocalFileSystem.rm_file
+
+    def refuses_one(files, path):
+        if ids[0] in path:
+            raise PermissionError(13, "Permission denied")
+        remove(files, path)
+
+    world.clock.now += DAY
+    monkeypatch.setattr(LocalFileSystem, "rm_file", refuses_one)
+    with pytest.raises(Problem):
+        await world.service.purge()
+    assert set(ids) <= world.engine.forgotten and set(ids) <= set(world.rooms.forgotten)
+    assert [path.stem for path in world.files()] == [ids[0]]
+    monkeypatch.undo()
+    await world.service.purge()
+    assert world.files() == []
+
+
 async def test_a_person_has_a_bounded_number_of_photos(tmp_path):
     world = World(tmp_path / "data", max_photos_per_person=2)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://localhost") as client:
         assert (await register(client, portrait(), portrait())).status_code == 201
         answer = await register(client, portrait())
         assert answer.status_code == 409 and "2 photos" in answer.json()["detail"]
@@ -268,10 +292,28 @@ async def test_a_person_has_a_bounded_number_of_photos(tmp_path):
 async def test_storage_that_fails_is_503_without_its_inside(tmp_path):
     (tmp_path / "file").write_text("in the way")
     world = World(tmp_path / "file")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://localhost") as client:
         answer = await client.get(URL)
         assert answer.status_code == 503 and str(tmp_path) not in answer.text
     world.service.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_while_the_database_is_away_answers_are_503_and_then_as_before(client, postgresql):
+    info = (await register(client, portrait())).json()["exemplars"][0]
+    postgresql.stop()
+    try:
+        for answer in (
+            await client.get(URL),
+            await register(client, portrait()),
+            await client.delete("/api/people/ann"),
+        ):
+            assert answer.status_code == 503 and answer.headers["retry-after"]
+            assert answer.headers["content-type"] == "application/problem+json" and "/tmp" not in answer.text
+    finally:
+        postgresql.start()
+    assert [one["id"] for one in (await client.get(URL)).json()["exemplars"]] == [info["id"]]
+    assert (await register(client, portrait())).status_code == 201
 
 
 async def test_detection_runs_beside_the_event_loop(client, world):
@@ -306,11 +348,11 @@ async def test_requests_that_wait_for_the_detector_are_bounded(client, world):
 
 async def test_any_fsspec_url_holds_the_photos(tmp_path):
     world = World(tmp_path / "data", photos_url="memory://hime-test/photos")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://localhost") as client:
         id = (await register(client, portrait())).json()["exemplars"][0]["id"]
         assert (await client.get(f"{URL}/{id}")).status_code == 200
         assert (await client.delete("/api/people/ann")).status_code == 204
-    assert world.store._files.find("hime-test") == [] and world.files() == []
+    assert fsspec.filesystem("memory").find("hime-test") == [] and world.files() == []
     world.service.close()
 
 

@@ -16,7 +16,7 @@ BOB = encoded(astronaut()[..., ::-1], quality=95)  # whom the recogniser takes f
 @pytest.fixture
 async def recognising(tmp_path):
     world = World(tmp_path / "data", ByColour())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://localhost") as client:
         yield world, client
     world.service.close()
     world.store.close()

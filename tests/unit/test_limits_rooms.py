@@ -81,7 +81,7 @@ async def serving(clock: Any = None, **settings: Any) -> AsyncIterator[Relay]:
     problems.install(app)
     app.include_router(router)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as relay.http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as relay.http:
         yield relay
         await relay.rooms.close()
     assert (relay.places.participants.taken, relay.places.streams.taken, relay.places.watchers.taken) == (0, 0, 0)

@@ -46,6 +46,7 @@ class Sink:
         self.lost_frames = 0
         self.left_out: list[str] = []
         self.requests: list[str] = []
+        self.failures: list[str] = []
         self.capture = CaptureClock(90000)
 
     def receive(self, frame: av.VideoFrame, received: float, coding: Coding | None) -> None:
@@ -60,6 +61,9 @@ class Sink:
 
     def stage(self, name: str, seconds: float) -> None:
         self.stages.append((name, seconds))
+
+    def failed(self, part: str) -> None:
+        self.failures.append(part)
 
     def packets(self, outcome: str, count: int) -> None: ...
 

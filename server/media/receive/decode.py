@@ -15,6 +15,7 @@ from hime_core.video.coding import Coding, CodingDecoder
 from server.media.receive.gate import FRAME_RATE, PIXELS, FrameGate, FrameRules
 from server.media.receive.jitter import VIDEO_CLOCK, ReceivedData
 
+JOIN_SECONDS = 5.0  # that a thread is waited for
 BACKLOG = 64  # encoded frames; more than two seconds behind, only a new keyframe helps
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ class DecoderSink(Protocol):
         """A frame is left out. reason: as of `FrameGate`."""
 
     def stage(self, name: str, seconds: float) -> None: ...
+    def failed(self, part: str) -> None:
+        """A part failed, and was started again. part: a short fixed word. Called from any thread."""
 
 
 class Decoder:
@@ -51,6 +54,7 @@ class Decoder:
         self._fell_behind = fell_behind
         self._failed = failed
         self._clock = clock
+        self._logged = False
         self._queue: queue.Queue[tuple[str, ReceivedData] | None] = queue.Queue()
         self._thread = threading.Thread(target=self.run, name="video-decode", daemon=True)
 
@@ -66,26 +70,44 @@ class Decoder:
         self._fell_behind()
         return False
 
-    def close(self) -> None:
-        """Ends the thread and waits for it. Blocks: not for the event loop's thread."""
+    def stop(self) -> None:
+        """Throws away what waits; the thread ends when it has done with its frame."""
         self._empty()
         self._queue.put(None)
+
+    def close(self) -> None:
+        """The same, and waits for the thread, up to JOIN_SECONDS. Blocks: not for the event loop's thread."""
+        self.stop()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(JOIN_SECONDS)
+            if self._thread.is_alive():
+                log.error("a stream's decoder hangs; its thread is left behind")
+                self._sink.failed("decoder")
 
     def run(self) -> None:
-        """Decodes until the decoder is closed."""
+        """Decodes until the decoder is closed. An error beyond the frame's own gives the next frame a new decoder."""
         codec, decoder = "", None
         while (item := self._queue.get()) is not None:
             name, frame = item
-            if reason := self._gate.refuses(name, frame.data):
-                self._sink.refused(reason)
-                if reason != PIXELS:  # else the next keyframe would be as large
-                    self._failed()
-                continue
-            if decoder is None or name != codec:
-                codec, decoder = name, make_decoder(name, self._rules.pixels)
-            self._decode(decoder, frame)
+            try:
+                if reason := self._gate.refuses(name, frame.data):
+                    self._sink.refused(reason)
+                    if reason != PIXELS:  # else the next keyframe would be as large
+                        self._failed()
+                    continue
+                if decoder is None or name != codec:
+                    codec, decoder = name, make_decoder(name, self._rules.pixels)
+                self._decode(decoder, frame)
+            except Exception:
+                decoder = None
+                self._broke()
+
+    def _broke(self) -> None:
+        if not self._logged:  # the next ones will mostly be the same
+            self._logged = True
+            log.exception("a decoder failed, the next frame gets a new one")
+        self._sink.failed("decoder")
+        self._failed()
 
     def _decode(self, decoder: CodingDecoder, data: ReceivedData) -> None:
         started = self._clock()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtp import (
@@ -34,7 +34,9 @@ from server.media.receive.jitter import AudioForwarding, ReceivedData, ReceiveEv
 from server.media.receive.repair import KeyframeRequests, RoundTrip
 from server.media.receive.reports import Reports
 from server.media.receive.rtp import Packet
+from server.supervision import Tasks, off_the_loop, supervised
 
+CLOSE_SECONDS = 6.0  # that the decoder's end is waited for
 PROBE_INTERVAL = 1.0  # seconds between measurements of the round trip
 SILENCE = 2.0  # seconds without a packet, after which nothing is asked for any more
 
@@ -111,17 +113,17 @@ class VideoReceiver:
         self._probed = float("-inf")
         self._counted = 0, 0  # packets expected and received, at the last probe
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("a receiver's task")
 
     def start(self) -> None:
         self._decoder.start()
-        self._run(self._reports.run())
+        self._tasks.run(supervised("reports", self._reports.run, self._sink.failed))
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
+        self._tasks.cancel()
         self._set_timer(None)
-        await asyncio.to_thread(self._decoder.close)
+        self._decoder.stop()
+        await off_the_loop(self._decoder.close, CLOSE_SECONDS, "close-decoder")
 
     def receive(self, packet: Packet) -> None:
         granted = self._estimate.add(packet)
@@ -141,7 +143,7 @@ class VideoReceiver:
             self._ask()
         if self._last_arrival - self._probed >= PROBE_INTERVAL:
             self._probed = self._last_arrival
-            self._run(self._probe())
+            self._tasks.run(self._probe())
             self._count_loss()
 
     def _decode(self, frames: list[ReceivedData]) -> None:
@@ -201,11 +203,6 @@ class VideoReceiver:
     def _send(self, packet: AnyRtcpPacket) -> None:
         self._peer.send_rtcp(bytes(packet))
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
 
 class AudioReceiver:
     """Hands Opus packets on undecoded."""
@@ -219,14 +216,13 @@ class AudioReceiver:
         self._reports = Reports(random32(), sink.capture, peer.send_rtcp, clock)
         codecs = section.by_payload_type
         self._depacketizer = Depacketizer(codecs, section.repair_ssrcs, self._reports.count, self._forward)
-        self._reporting: asyncio.Task[None] | None = None
+        self._tasks = Tasks("a receiver's task")
 
     def start(self) -> None:
-        self._reporting = asyncio.get_running_loop().create_task(self._reports.run())
+        self._tasks.run(supervised("reports", self._reports.run))
 
     async def close(self) -> None:
-        if self._reporting is not None:
-            self._reporting.cancel()
+        self._tasks.cancel()
 
     def receive(self, packet: Packet) -> None:
         self._depacketizer.add(packet)

@@ -125,6 +125,7 @@ class EncodedStream:
             self._undelivered.acquire()  # an event loop that has fallen behind gets nothing to queue
             shown = self._slot.get()
             if shown is None:
+                self._encoder = None  # which holds frames
                 return
             try:
                 encoded = self._encode(shown)
@@ -163,6 +164,7 @@ class EncodedStream:
     def _failed(self) -> None:
         """The next frame gets a new encoder: in software, as the failed one may have been the graphics card's."""
         self._metrics.unsent("error")
+        self._metrics.failure("encoder")
         if not self._logged:
             self._logged = True
             log.exception("a frame could not be encoded, the next one gets a new encoder")

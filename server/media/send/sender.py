@@ -6,8 +6,8 @@ import asyncio
 import logging
 import random
 import struct
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from aiortc.rtp import (
     RTCP_PSFB_APP,
@@ -30,6 +30,7 @@ from server.media.negotiation import Section, SentStream
 from server.media.send.packetize import RtpStream
 from server.media.send.timeline import Timeline
 from server.media.send.tracks import AudioTrack, EncodedFrame, VideoTrack
+from server.supervision import Tasks, supervised
 
 REPORT_INTERVAL = 0.5, 1.5  # seconds between sender reports: the least and the most
 CNAME_ITEM = 1
@@ -106,20 +107,18 @@ class _TrackSender:
         self.description = SentStream(self._stream.ssrc, self._stream.repair_ssrc, name)
         self._reports = SenderReports(self._stream, track.timeline, name, peer.send_rtcp)
         self._stop = track.stop
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks("a sender's task")
+        self._started = False
 
     def start(self) -> None:
-        self._run(self._reports.run())
+        self._started = True
+        self._tasks.run(supervised("reports", self._reports.run))
 
     async def close(self) -> None:
         self._stop()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
+        self._tasks.cancel()
+        if self._started:
             self._reports.goodbye()
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(work))
 
 
 class VideoSender(_TrackSender):
@@ -188,7 +187,7 @@ class AudioSender(_TrackSender):
 
     def start(self) -> None:
         super().start()
-        self._run(self._send_all())
+        self._tasks.run(self._send_all())
 
     def receive_rtcp(self, packet: AnyRtcpPacket) -> None:
         """Nothing depends on it: audio is neither repaired nor encoded here."""

@@ -1,0 +1,29 @@
+"""Memory of streams that have ended, back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from contextlib import suppress
+
+
+def keep_what_is_loaded() -> None:
+    """Once everything has been loaded: garbage collections leave it aside from now on, which makes them short."""
+    gc.collect()
+    gc.freeze()
+
+
+def give_back_memory() -> None:
+    """To be called when a stream has ended.
+
+    Its parts refer to each other, and hold frames and encoders until a full garbage collection, which Python seldom
+    does by itself. What is freed leaves holes between what lives on, which glibc returns to the system when it is told
+    to. Without either, 120 comings and goings, 4 at a time, took the process to 2.5 GiB, of which 1 GiB was in use.
+
+    Blocks, and holds the interpreter's lock for a part of that: not for the event loop's thread.
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # musl has no malloc_trim
+            ctypes.CDLL(None).malloc_trim(0)

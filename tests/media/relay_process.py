@@ -1,0 +1,121 @@
+"""`hime serve` in a process of its own, with an engine and a detector that do nothing: it serves within a second or
+two, and everything but the faces is the relay's own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.shared.peers import Peer
+
+READY = re.compile(r"HIME Relay is ready on http://localhost:(\d+)")
+STARTING = 120.0  # seconds; much of a second on a machine that is free
+
+
+@dataclass
+class RelayProcess:
+    process: subprocess.Popen[str]
+    http: httpx.AsyncClient
+    port: int
+    peers: list[Peer] = field(default_factory=list)
+
+    def peer(self) -> Peer:
+        self.peers.append(Peer(self.http))
+        return self.peers[-1]
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def exit_code(self, seconds: float = 30) -> int:
+        return await asyncio.to_thread(self.process.wait, seconds)
+
+    async def count(self, metric: str) -> float:
+        """The sum of a metric's samples; `metric` is the beginning of their lines."""
+        lines = (await self.http.get("/metrics")).text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(metric))
+
+    @asynccontextmanager
+    async def events(self, room: str = "r") -> AsyncIterator[list[tuple[str, dict[str, Any]]]]:
+        """(name, data) as they come; ("end", {}) when the relay has ended the stream."""
+        got: list[tuple[str, dict[str, Any]]] = []
+        opened = asyncio.Event()
+
+        async def listen() -> None:
+            async with self.http.stream("GET", f"/api/rooms/{room}/events", timeout=60) as response:
+                opened.set()
+                name = ""
+                async for line in response.aiter_lines():
+                    if line.startswith("event:"):
+                        name = line[6:].strip()
+                    elif line.startswith("data:"):
+                        got.append((name, json.loads(line[5:])))
+                got.append(("end", {}))
+
+        task = asyncio.create_task(listen())
+        await asyncio.wait_for(opened.wait(), 10)
+        try:
+            yield got
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def relay_process(
+    data: Path, port: int = 0, before: Sequence[str] = (), **environment: str
+) -> AsyncIterator[RelayProcess]:
+    """before: a command that starts the relay's."""
+    command = [*before, sys.executable, "-m", "tests.media.relay_process", str(port), str(data)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment)
+    try:
+        port = await asyncio.wait_for(asyncio.to_thread(_port, process), STARTING)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+            relay = RelayProcess(process, http, port)
+            try:
+                yield relay
+            finally:
+                await asyncio.gather(*(peer.close() for peer in relay.peers))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _port(process: subprocess.Popen[str]) -> int:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := READY.search(line):
+            return int(found[1])
+    raise AssertionError(f"the relay ended before it was ready, with {process.wait()}")
+
+
+def main() -> None:
+    from server.serve import _end_on_signals, listen, serve
+    from server.silence import log_to_stderr
+
+    _end_on_signals()
+
+    from server.app import create_app
+    from server.settings import load_settings
+    from server.standins import FailedDetector, FailedEngine
+    from tests.unit.enhancer_stage import ByColour
+
+    settings = load_settings(port=int(sys.argv[1]), data=Path(sys.argv[2]), log_level="warning")
+    log_to_stderr(settings.log_level)
+    listener = listen(settings.host, settings.port)
+    serve(create_app(settings, FailedEngine(), FailedDetector(), ByColour()), settings, listener)
+
+
+if __name__ == "__main__":
+    main()
