@@ -23,7 +23,6 @@ PACKAGES = (
     "torchvision",
     "av",
     "numpy",
-    "opencv-python",
     "fastapi",
     "facenet-pytorch",
 )
@@ -87,7 +86,9 @@ def _attempt(name: str, probe: Callable[[], str], required: bool = True) -> Chec
 
 
 def _packages() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    import cv2  # which comes from opencv-python or opencv-python-headless
+
+    return ", ".join([*(f"{name} {version(name)}" for name in PACKAGES), f"opencv {cv2.__version__}"])
 
 
 def _webrtc() -> str:

@@ -41,6 +41,12 @@ MAX_LEARNED = 16  # addresses of a peer that it did not name, but sends checks f
 MAX_WAITING = 64  # datagrams that wait for DTLS to read them
 ICE_COMPONENT = 1  # RTP and RTCP share it
 SERVER_PATIENCE = 2  # seconds that an answer waits for STUN and TURN servers; aioice's own are 5
+# With forward secrecy (RFC 8827, section 6.5); the first is the one that all of WebRTC has.
+CIPHERS = b":".join(
+    b"ECDHE-%s-%s" % (signed, cipher)
+    for cipher in (b"AES128-GCM-SHA256", b"CHACHA20-POLY1305", b"AES128-SHA", b"AES256-SHA")
+    for signed in (b"ECDSA", b"RSA")
+)
 
 State = Literal["new", "connected", "over"]
 Role = Literal["client", "server"]  # in DTLS
@@ -50,8 +56,8 @@ Role = Literal["client", "server"]  # in DTLS
 class Network:
     """How media find their way to the relay.
 
-    servers: STUN and TURN servers; the relay itself asks the first of each. announced: addresses under which the
-    world reaches the relay's own ones, port by port, as behind a 1:1 NAT or in a container.
+    servers: STUN and TURN servers; the relay itself asks the first of each, unless addresses are announced. announced:
+    addresses under which the world reaches the relay's own ones, port by port, as behind a 1:1 NAT or in a container.
     """
 
     sockets: Sockets = field(default_factory=OwnPorts)
@@ -84,7 +90,7 @@ class PeerTransport:
         self._connection = _Connection(self._received_media, self._heard, network, refused)
         self._gatherer = _Gatherer(self._connection)
         self._ice = RTCIceTransport(self._gatherer)
-        self._dtls = RTCDtlsTransport(self._ice, [RTCCertificate.generateCertificate()])
+        self._dtls = RTCDtlsTransport(self._ice, [_Certificate.generateCertificate()])
         self._ice.on("statechange", self._changed)
         self._dtls.on("statechange", self._changed)
 
@@ -213,7 +219,9 @@ class _Connection(aioice.Connection):
     ) -> None:
         # A fragment of aioice's own has four letters; sessions that share a port are told apart by it.
         fragment = secrets.token_hex(8)
-        super().__init__(ice_controlling=False, local_username=fragment, **connection_kwargs(list(network.servers)))
+        # Where the world reaches the relay under an announced address, it needs no server's help to be found.
+        servers = [] if network.announced else list(network.servers)
+        super().__init__(ice_controlling=False, local_username=fragment, **connection_kwargs(servers))
         self._on_media, self._on_heard, self._network, self._refused = on_media, on_heard, network, refused
 
     async def get_component_candidates(
@@ -241,9 +249,8 @@ class _Connection(aioice.Connection):
         return [protocol.local_candidate for protocol in found] + list(chain(*reflexive, relayed))
 
     def _asks_stun(self, protocol: StunProtocol) -> bool:
-        """Where addresses are announced, nobody needs to be asked for them."""
         version: int = ip_address(protocol.local_candidate.host).version
-        return bool(self.stun_server) and not self._network.announced and version == 4
+        return bool(self.stun_server) and version == 4
 
     async def _reflexive(self, protocol: StunProtocol, timeout: float) -> list[Candidate]:
         assert self.stun_server is not None
@@ -273,6 +280,15 @@ class _Connection(aioice.Connection):
             self._refused("candidates")
             return
         super().check_incoming(message, addr, protocol)
+
+
+class _Certificate(RTCCertificate):
+    """Also speaks with peers whose certificates are RSA ones, as GStreamer's are; aiortc's speaks with ECDSA alone."""
+
+    def _create_ssl_context(self, srtp_profiles: Any) -> Any:
+        context = super()._create_ssl_context(srtp_profiles)
+        context.set_cipher_list(CIPHERS)
+        return context
 
 
 class _Gatherer(RTCIceGatherer):

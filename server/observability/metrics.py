@@ -110,6 +110,7 @@ class Metrics:
         )
         self._bank = make(Gauge, "bank_exemplars", "Exemplars of all streams, and of those that may come back")
         self._streams = make(Gauge, "streams", "Media streams by direction", labelnames=["direction"])
+        self._ready = make(Gauge, "ready", "Whether the relay has all that it needs, as /readyz tells it: 1 or 0")
         self._keyframes = make(Counter, "keyframes", "Keyframes encoded, by reason", labelnames=["reason"])
         self._keyframe_requests = make(
             Counter, "keyframe_requests", "Keyframes asked of publishers, by reason", labelnames=["reason"]
@@ -223,6 +224,9 @@ class Metrics:
         """exemplars: those of all streams together, remembered ones included."""
         self._bank.set(exemplars)
         self.history.bank_exemplars = exemplars
+
+    def set_ready(self, ready: bool) -> None:
+        self._ready.set(ready)
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""

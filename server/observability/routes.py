@@ -102,7 +102,9 @@ async def readyz(request: Request) -> JSONResponse:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(request: Request, caller: Observer) -> Response:
-    return Response(request.app.state.relay.metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    relay = request.app.state.relay
+    relay.metrics.set_ready(not await relay.reasons())
+    return Response(relay.metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get("/api/stats", summary="The last ten minutes, second by second, oldest first", response_model=Stats)

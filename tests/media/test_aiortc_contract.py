@@ -14,7 +14,9 @@ import pytest
 from aioice.ice import CandidatePair, StunProtocol
 from aioice.stun import Class, Message, Method
 from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceServer, RTCIceTransport
+from aiortc.rtcdtlstransport import SRTP_PROFILES
 from aiortc.rtcicetransport import connection_kwargs
+from OpenSSL import SSL
 
 
 class Listening(aioice.Connection):
@@ -137,6 +139,12 @@ async def test_dtls_set_role(role: str) -> None:
     dtls._set_role(role)
     message = "RTCDtlsTransport._set_role: both ends take the same part in DTLS, and no handshake comes about"
     assert dtls._role == role, message
+
+
+def test_certificate_create_ssl_context() -> None:
+    context = RTCCertificate.generateCertificate()._create_ssl_context(SRTP_PROFILES)
+    message = "RTCCertificate._create_ssl_context: peers with RSA certificates, as GStreamer's, cannot connect"
+    assert isinstance(context, SSL.Context), message
 
 
 async def test_dtls_srtp_sessions() -> None:

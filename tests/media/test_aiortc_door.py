@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
-from aiortc import RTCConfiguration, RTCDtlsTransport, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCCertificate, RTCConfiguration, RTCDtlsTransport, RTCPeerConnection, RTCSessionDescription
+from aiortc.rtcdtlstransport import generate_certificate
 from aiortc.rtp import RtpPacket
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from benchmarks.shared.peers import until
 from server.media import aiortc_door, sockets
@@ -34,7 +38,16 @@ class Ends:
 
 @pytest.fixture
 async def ends() -> AsyncIterator[Ends]:
+    async with connected() as made:
+        yield made
+
+
+@asynccontextmanager
+async def connected(certificate: RTCCertificate | None = None) -> AsyncIterator[Ends]:
+    """certificate: the peer's; one of aiortc's where none is given."""
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    if certificate is not None:
+        peer._RTCPeerConnection__certificates = [certificate]
     peer.addTransceiver("video", "sendonly")
     await peer.setLocalDescription(await peer.createOffer())
     offer = Offer.parse(peer.localDescription.sdp)
@@ -52,6 +65,22 @@ async def ends() -> AsyncIterator[Ends]:
     await until(lambda: peer.connectionState == "connected")
     yield Ends(ours, peer.getTransceivers()[0].sender.transport, rtp, rtcp, over)
     await asyncio.gather(peer.close(), ours.close())
+
+
+class RsaCertificate(RTCCertificate):
+    """As GStreamer's webrtcbin has it."""
+
+    def _create_ssl_context(self, srtp_profiles: Any) -> Any:
+        context = super()._create_ssl_context(srtp_profiles)
+        context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
+        return context
+
+
+async def test_a_peer_with_an_rsa_certificate_connects() -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    async with connected(RsaCertificate(key, generate_certificate(key))) as ends:
+        ends.receive(ends.theirs._tx_srtp.protect(rtp(1)))
+        assert ends.rtp == [rtp(1)]
 
 
 def rtp(number: int, last: bool = True) -> bytes:

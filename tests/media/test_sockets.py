@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import aioice
 import pytest
 from aioice.stun import Class, Message, Method
+from aiortc import RTCIceServer
 
 from server.media.aiortc_door import Network, PeerTransport
 from server.media.sockets import NoPort, OwnPorts, SharedPort, sockets_for
@@ -58,6 +59,25 @@ async def test_announced_addresses_come_first_on_the_same_ports(peers) -> None:
     assert first.ip == "203.0.113.7" and first.port in {one.port for one in own}
     assert first.priority > max(one.priority for one in own)
     assert all(one.ip != "203.0.113.7" for one in own)
+
+
+class _Server(asyncio.DatagramProtocol):
+    """Counts what it is asked, and says nothing."""
+
+    asked = 0
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.asked += 1
+
+
+@pytest.mark.parametrize(("announced", "asked"), [((), True), (("203.0.113.7",), False)])
+async def test_with_announced_addresses_no_server_is_asked(peers, announced, asked) -> None:
+    transport, server = await asyncio.get_running_loop().create_datagram_endpoint(_Server, ("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    servers = (RTCIceServer(f"stun:127.0.0.1:{port}"), RTCIceServer(f"turn:127.0.0.1:{port}", "anna", "secret"))
+    await _gathered(peers(Network(announced=announced, servers=servers)))
+    transport.close()
+    assert (server.asked > 0) is asked
 
 
 def _check(password: str, username: str) -> Message:

@@ -39,6 +39,7 @@ async def test_a_healthy_relay_is_alive_and_ready(settings):
         metrics = await client.get("/metrics")
         assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
         assert 'hime_frames_total{outcome="enhanced"} 0.0' in metrics.text
+        assert "hime_ready 1.0" in metrics.text
 
 
 async def test_what_it_was_given_stays_the_callers(settings):
@@ -62,6 +63,7 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_service_running(settings
         assert ready.status_code == 503
         (reason,) = ready.json()["reasons"]
         assert reason.startswith("engine: ") and "no-such-weights" in reason and "\n" not in reason
+        assert "hime_ready 0.0" in (await client.get("/metrics")).text
         (future,) = app.state.relay.engine.submit([object()])
         assert future.exception(timeout=0) is not None
 

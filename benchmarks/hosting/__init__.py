@@ -1,0 +1,1 @@
+"""Whether what docs/self-hosting.md says works: `python -m benchmarks.hosting`."""
