@@ -15,19 +15,12 @@ from server.media.rules import SessionRules
 from server.media.session import Session
 from server.rooms.events import Event, Events, Listener
 from server.rooms.participant import Participant, ParticipantStats
+from server.rooms.refusals import REFUSALS, Refusals
+from server.rooms.remembered import Remembered
 from server.rooms.watcher import Absence, Absences, Watcher
 
-NEWCOMER_TIMEOUT = (
-    SessionRules.connect_timeout
-)  # seconds from the answer until the media of who is to take a name over has come
-MOST_REMEMBERED = 16  # participants of one room who have left; those who left first are forgotten first
-REFUSAL_KEPT = 60.0  # seconds that a room tells why a session was ended
-REFUSALS = {
-    "pixels": "The pictures are too large: publish smaller ones.",
-    "size_changes": "The pictures change their size too often.",
-    "frame_rate": "The pictures come too fast.",
-    "no_media": "No picture or sound has come that can be used.",
-}
+# Seconds from the answer until the media of who is to take a name over has come.
+NEWCOMER_TIMEOUT = SessionRules.connect_timeout
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +33,6 @@ class NameTaken(Exception):
 class _Newcomer:
     participant: Participant
     came: float  # clock seconds
-
-
-@dataclass(frozen=True, eq=False)
-class _Remembered:
-    people: People
-    left: float  # clock seconds
 
 
 class Room:
@@ -75,11 +62,11 @@ class Room:
         self.name = name
         self.arriving = 0  # who are being answered, and will enter
         self._patience = patience
-        self._refused: dict[str, tuple[str, float]] = {}  # by name, why a session was ended, and when
+        self.remembered = Remembered(remember, clock)
         self.participants: dict[str, Participant] = {}
-        self._remember, self._new_people, self._clock = remember, new_people, clock
+        self._new_people, self._clock = new_people, clock
         self._newcomers: dict[str, _Newcomer] = {}  # by the names that they are to take over, one for each
-        self._remembered: dict[str, _Remembered] = {}  # by participants' names
+        self._refusals = Refusals(clock)
         self._absences = Absences(reconnect, clock)
         self._events = Events()
         self._leaving: set[asyncio.Task[None]] = set()
@@ -97,38 +84,26 @@ class Room:
     @property
     def forgotten(self) -> bool:
         """Whether it is idle, remembers nobody, and nobody is about to come."""
-        return self.idle and not self._remembered and not self.arriving
-
-    @property
-    def remembered(self) -> list[float]:
-        """When they left whom it remembers, clock seconds, oldest first."""
-        return [one.left for one in self._remembered.values()]
-
-    def forget_oldest(self) -> None:
-        """Of those who have left."""
-        name = next(iter(self._remembered))
-        self._remembered.pop(name).people.forget(None)
+        return self.idle and not self.remembered and not self.arriving
 
     def people_for(self, name: str) -> People:
         """Those for a participant who is about to take that name: as its last session knew them, or nobody yet."""
-        self._forget_expired()
+        self.remembered.forget_expired()
         there = self.participants.get(name)
-        if there is not None and self._remember > 0:
+        if there is not None and self.remembered.seconds > 0:
             return there.people
-        remembered = self._remembered.get(name)
-        return remembered.people if remembered else self._new_people()
+        return self.remembered[name] if name in self.remembered else self._new_people()
 
     def all_people(self) -> list[People]:
         """Of running and of remembered sessions."""
-        running = [one.people for one in self.participants.values()]
-        return running + [one.people for one in self._remembered.values()]
+        return [*(one.people for one in self.participants.values()), *self.remembered.people]
 
     def forget_photos(self, exemplar_ids: list[str]) -> None:
         """Drops photos by id, wherever they are held or still being read."""
         for participant in self.participants.values():
             participant.forget(exemplar_ids)
-        for remembered in self._remembered.values():
-            remembered.people.forget(exemplar_ids)
+        for people in self.remembered.people:
+            people.forget(exemplar_ids)
 
     def check_free(self, name: str, subject: str) -> None:
         """Raises NameTaken where another subject has the name."""
@@ -196,19 +171,14 @@ class Room:
 
     def refuse(self, participant: Participant, reason: str) -> None:
         """Ends a publisher's session because of what it sends, or does not. reason: one of REFUSALS."""
-        self._refused.pop(participant.name, None)
-        self._refused[participant.name] = reason, self._clock()
-        while len(self._refused) > MOST_REMEMBERED:
-            del self._refused[next(iter(self._refused))]
+        self._refusals.add(participant.name, reason)
         self._events.send("refused", {"participant": participant.name, "reason": reason, "detail": REFUSALS[reason]})
         self.leave(participant)
 
     def refusals(self) -> dict[str, str]:
         """By name, why frames of those who are there are left out, and why sessions were ended of late."""
-        now = self._clock()
-        self._refused = {name: (why, at) for name, (why, at) in self._refused.items() if now - at < REFUSAL_KEPT}
-        ended = {name: why for name, (why, _) in self._refused.items()}
-        return ended | {name: why for name, one in self.participants.items() if (why := one.stats().get("refused"))}
+        now = {name: why for name, one in self.participants.items() if (why := one.stats().get("refused"))}
+        return self._refusals.lately() | now
 
     def watcher(self, name: str, session: str) -> Session | None:
         """Who watches the name by that session, or waits for it to come back."""
@@ -223,7 +193,7 @@ class Room:
     def sweep(self) -> None:
         """Those whose network is lost leave, and newcomers without media; who has been gone for long is forgotten. One
         who cannot be looked after does not keep the others from it: the error is raised in the end."""
-        self._forget_expired()
+        self.remembered.forget_expired()
         failed: Exception | None = None
         for look in self._looks():
             try:
@@ -289,16 +259,14 @@ class Room:
         self._events.close()
         if self._leaving:
             await asyncio.wait(self._leaving)
-        for remembered in self._remembered.values():
-            remembered.people.forget(None)
-        self._remembered.clear()
+        self.remembered.forget_all()
 
     def _take_name(self, participant: Participant) -> None:
         name = participant.name
-        remembered = self._remembered.pop(name, None)
+        remembered = self.remembered.take(name)
         self.participants[name] = participant
-        if remembered is not None and remembered.people is not participant.people:
-            remembered.people.forget(None)
+        if remembered is not None and remembered is not participant.people:
+            remembered.forget(None)
         absence = self._absences.get(name)
         if absence is not None and absence.session.subject != participant.subject:
             self.give_up(name)
@@ -337,9 +305,7 @@ class Room:
             return
         del self.participants[name]
         participant.stop()
-        if self._remember > 0:
-            self._remembered[name] = _Remembered(participant.people, self._clock())
-            self._forget_expired()
+        self.remembered.keep(name, participant.people)
         if newcomer is not None:
             del self._newcomers[name]
             try:
@@ -364,13 +330,6 @@ class Room:
         if newcomer is not None:
             newcomer.participant.stop()
             self._in_background(self._closed(newcomer.participant))
-
-    def _forget_expired(self) -> None:
-        now, there = self._clock(), list(self._remembered.items())
-        for number, (name, one) in enumerate(reversed(there)):
-            if number >= MOST_REMEMBERED or now - one.left >= self._remember or not one.people.everyone():
-                del self._remembered[name]
-                one.people.forget(None)
 
     async def _closed(self, participant: Participant) -> None:
         """Ends a participant who has left; what it knew goes, unless it is remembered or in use again."""

@@ -276,7 +276,9 @@ class Rooms:
         """For a new room, where need be by forgetting whom an empty one remembers. Raises Problem 503."""
         if len(self._rooms) < self._most_rooms:
             return
-        empty = [(room.remembered[-1:], name) for name, room in self._rooms.items() if room.idle and not room.arriving]
+        empty = [
+            (room.remembered.left[-1:], name) for name, room in self._rooms.items() if room.idle and not room.arriving
+        ]
         if not empty:
             self.limits.refused("rooms")
             raise Problem(
@@ -286,8 +288,7 @@ class Rooms:
                 limit="HIME_MAX_ROOMS",
             )
         room = self._rooms.pop(min(empty)[1])
-        while room.remembered:
-            room.forget_oldest()
+        room.remembered.forget_all()
 
     def _find(self, room: str, name: str) -> tuple[Room, Participant]:
         place = self._rooms.get(room)
@@ -335,9 +336,9 @@ class Rooms:
 
     def _forget_oldest(self) -> None:
         """What is remembered of those who have left is large: there is so much of it in all."""
-        left = sorted((at, name) for name, room in self._rooms.items() for at in room.remembered)
+        left = sorted((at, name) for name, room in self._rooms.items() for at in room.remembered.left)
         for _, name in left[: max(0, len(left) - self._most_remembered)]:
-            self._rooms[name].forget_oldest()
+            self._rooms[name].remembered.forget_oldest()
 
     def _looked_after(self, look: Callable[[], None]) -> None:
         """One room's error does not keep the others from being looked after."""

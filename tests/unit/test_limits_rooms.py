@@ -542,5 +542,5 @@ async def test_what_is_remembered_is_bounded_in_all() -> None:
             clock.now += 0.1
             assert (await relay.http.delete(answer.headers["location"])).status_code == 200
         rooms._forget_oldest()
-        left = sorted(name for place in rooms._rooms.values() for name in place._remembered)
+        left = sorted(name for place in rooms._rooms.values() for name in place.remembered.names)
         assert left == ["p25", "p26", "p27", "p28", "p29"]

@@ -162,7 +162,7 @@ async def test_other_names_know_nobody():
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch):
-    monkeypatch.setattr(rooms, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr("server.rooms.remembered.MOST_REMEMBERED", 3)
     stage = Stage()
     for number in range(5):
         await stage.leave(stage.come(f"p{number}"))
