@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from benchmarks.shared.peers import until
 from server.media import aiortc_door, sockets
-from server.media.aiortc_door import Network, PeerTransport
+from server.media.aiortc_door import PeerTransport
+from server.media.ice_session import Network
 from server.media.negotiation import Offer, common_sections, write_answer
 
 REPORT = b"\x80\xc9\x00\x01\x00\x00\x00\x07"  # a receiver report of nothing
@@ -33,7 +34,7 @@ class Ends:
     over: list[bool]
 
     def receive(self, datagram: bytes) -> None:
-        self.ours._connection._protocols[0].datagram_received(datagram, ("127.0.0.1", 9))
+        self.ours._ice.connection._protocols[0].datagram_received(datagram, ("127.0.0.1", 9))
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ async def test_packets_arrive_in_the_call_that_reads_them(ends: Ends) -> None:
         assert ends.rtp[-1] == sent
     ends.receive(ends.theirs._tx_srtp.protect_rtcp(REPORT))
     assert ends.rtcp == [REPORT] and len(ends.rtp) == 3
-    assert ends.ours._connection._queue.empty()
+    assert ends.ours._ice.connection._queue.empty()
 
 
 async def test_packets_come_and_go_over_the_network(ends: Ends) -> None:
@@ -159,7 +160,7 @@ async def test_after_closing_there_is_nobody_to_ask_and_nothing_is_told(ends: En
 
 
 async def test_asyncio_reads_into_less_memory(ends: Ends) -> None:
-    transports = [protocol.transport for protocol in ends.ours._connection._protocols]
+    transports = [protocol.transport for protocol in ends.ours._ice.connection._protocols]
     assert transports and {one.max_size for one in transports} == {sockets.LARGEST}
 
 
@@ -169,4 +170,4 @@ async def test_one_that_is_closed_while_it_gathers_leaves_no_socket_open() -> No
     await asyncio.sleep(0)
     await ours.close()
     await gathering
-    assert not ours._connection._protocols
+    assert not ours._ice.connection._protocols

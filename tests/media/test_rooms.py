@@ -131,7 +131,7 @@ async def test_a_watcher_who_leaves_is_forgotten() -> None:
 
 
 async def test_candidates_are_taken_by_patch() -> None:
-    fragment = "a=ice-ufrag:{}\r\na=ice-pwd:x\r\nm=video 9 RTP/AVP 0\r\na=mid:0\r\n"
+    fragment = "a=ice-ufrag:{}\r\na=ice-pwd:short\r\nm=video 9 RTP/AVP 0\r\na=mid:0\r\n"
     candidate = "a=candidate:1 1 udp 2130706431 192.0.2.77 50000 typ host\r\na=end-of-candidates\r\n"
     async with serving() as relay:
         publisher = await relay.peer().publish("/whip/r/ann", MovingVideo())
@@ -139,7 +139,8 @@ async def test_candidates_are_taken_by_patch() -> None:
         ufrag = next(line for line in lines if line.startswith("a=ice-ufrag:")).split(":")[1]
 
         async def patch(body: str, type: str = "application/trickle-ice-sdpfrag", at: str = "") -> httpx.Response:
-            return await relay.http.patch(at or publisher.location, content=body, headers={"Content-Type": type})
+            headers = {"Content-Type": type, "If-Match": "*"}
+            return await relay.http.patch(at or publisher.location, content=body, headers=headers)
 
         assert (await patch(fragment.format(ufrag) + candidate)).status_code == 204
         assert (await patch(fragment.format("other") + candidate)).status_code == 422

@@ -11,7 +11,8 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 
 from benchmarks.shared.peers import MovingVideo, serving, until
 from server.media import session as sessions
-from server.media.aiortc_door import Network, PeerTransport
+from server.media.aiortc_door import PeerTransport
+from server.media.ice_session import Network
 from server.media.negotiation import InvalidOffer, Offer
 from server.media.receive.capture import CaptureClock
 from server.media.send.bitrate import Bitrates

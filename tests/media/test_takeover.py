@@ -130,8 +130,9 @@ async def test_who_waits_can_add_candidates_and_give_up() -> None:
         await until(lambda: incumbent.joined)
         ghost = Peer(relay.http)
         ghost.pc.addTrack(MovingVideo())
-        location = (await ghost.offer("/whip/r/ann")).headers["location"]
-        fragment = {"Content-Type": "application/trickle-ice-sdpfrag"}
+        created = (await ghost.offer("/whip/r/ann")).headers
+        location = created["location"]
+        fragment = {"Content-Type": "application/trickle-ice-sdpfrag", "If-Match": created["etag"]}
         body = "a=candidate:1 1 udp 2130706431 192.0.2.77 50000 typ host\r\na=end-of-candidates\r\n"
         answer = await relay.http.patch(location, content=f"m=video 9 RTP/AVP 0\r\na=mid:0\r\n{body}", headers=fragment)
         assert answer.status_code == 204, answer.text

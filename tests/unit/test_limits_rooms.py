@@ -242,7 +242,7 @@ async def test_candidates_are_limited_offered_and_trickled_ones_together() -> No
         assert is_problem(answer, 429, "at most 20 candidates") and relay.refused("candidates") == 1
         answer = await relay.publish("r", "ann", offer(section("audio")) + candidates(10))
         assert answer.status_code == 201
-        patch = {"content-type": "application/trickle-ice-sdpfrag"}
+        patch = {"content-type": "application/trickle-ice-sdpfrag", "if-match": answer.headers["etag"]}
         at = answer.headers["location"]
 
         async def trickle(text: str) -> httpx.Response:
@@ -251,7 +251,7 @@ async def test_candidates_are_limited_offered_and_trickled_ones_together() -> No
         assert is_problem(await trickle(candidates(40, 10)), 429, "at most 20 candidates")
         assert (await trickle(candidates(15, 5))).status_code == 204  # some of which are known
         (one,) = relay.rooms._rooms["r"].participants.values()
-        assert len(one.session._transport._connection.remote_candidates) == 16
+        assert len(one.session._transport._ice.connection.remote_candidates) == 16
         assert (await trickle("a=end-of-candidates\r\n")).status_code == 204
         assert is_problem(await trickle("a=end-of-candidates\r\n"), 429, "At most 3 requests")
         assert relay.refused("candidates") == 3
@@ -263,7 +263,7 @@ async def test_candidates_that_may_not_be_checked_are_left_out_and_counted() -> 
         async with serving(host=host) as relay:
             assert (await relay.publish("r", "ann", offer(section("audio")) + local)).status_code == 201
             (one,) = relay.rooms._rooms["r"].participants.values()
-            remote = one.session._transport._connection.remote_candidates
+            remote = one.session._transport._ice.connection.remote_candidates
             assert {candidate.host for candidate in remote} == taken
             assert relay.refused("candidate_address") == 3 - len(taken)
 

@@ -10,10 +10,10 @@ import pytest
 from aiortc import RTCPeerConnection
 from aiortc.sdp import SessionDescription
 
-from server.media.aiortc_door import Network, PeerTransport
+from server.media.aiortc_door import PeerTransport
+from server.media.fragments import Fragment, InvalidFragment
+from server.media.ice_session import Network
 from server.media.negotiation import (
-    Fragment,
-    InvalidFragment,
     InvalidOffer,
     Offer,
     SentStream,
