@@ -22,7 +22,7 @@ from server import problems
 from server.access.access import load_access
 from server.limits.rates import MOST_KEYS, RateLimit
 from server.media.aiortc_door import PeerTransport
-from server.media.ice_session import MAX_LEARNED, MAX_SOCKETS, Network
+from server.media.ice_connection import MAX_LEARNED, MAX_SOCKETS, Network
 from server.media.negotiation import Offer, SdpLimits
 from server.media.receive.gate import FrameGate, FrameRules
 from server.rooms.routes import router

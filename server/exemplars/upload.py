@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -13,6 +14,9 @@ from server.problems import Problem
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap width and height
+# A progressive JPEG of 10 MB may go over 40 megapixels for half an hour; cameras and editors write up to 20 scans.
+MAX_SCANS = 64
+_SCAN, _AFTER_SCAN = 0xDA, re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 LONGEST_SIDE = 2048  # a larger photo is reduced to this before a face is sought: exemplars are smaller still
 
 
@@ -45,6 +49,8 @@ def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Pho
         width, height = image.size
         if width * height > max_pixels:
             raise Problem(413, too_many)
+        if image.format == "JPEG" and _scans(data) > MAX_SCANS:
+            raise Problem(415, f"Photo {number} is a JPEG of more than {MAX_SCANS} scans; saved again, it has fewer.")
         try:
             image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
             turned = image.getexif().get(ORIENTATION) in SIDEWAYS
@@ -55,3 +61,13 @@ def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Pho
         except Exception:
             raise Problem(415, not_a_photo) from None
     return Photo(np.array(upright), height if turned else width)
+
+
+def _scans(jpeg: bytes) -> int:
+    """How often a JPEG goes over its picture; past one more than `MAX_SCANS` they are not counted."""
+    scans, at = 0, 2
+    while scans <= MAX_SCANS and (marker := _AFTER_SCAN.search(jpeg, at)):
+        kind, at = jpeg[marker.end() - 1], marker.end()
+        scans += kind == _SCAN
+        at += int.from_bytes(jpeg[at : at + 2], "big")  # a segment begins with its length
+    return scans

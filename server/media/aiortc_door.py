@@ -1,7 +1,8 @@
 """The one door to aiortc: a peer's ICE, DTLS and SRTP, with its RTP and RTCP past aiortc's queues and tasks.
 
-What aiortc and aioice keep private is used here and in `ice_session.py` only; `tests/media/test_aiortc_contract.py`
-says of each attribute what breaks without it. Nothing is patched.
+What aiortc and aioice keep private is used here, in `ice_session.py` and in `ice_connection.py` only;
+`tests/media/test_aiortc_contract.py` says of each attribute what breaks without it. Nothing is patched: the ICE
+connection is a subclass, handed in as it is made.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import pylibsrtp
 from aioice.stun import TransactionError
 from aiortc import RTCCertificate, RTCDtlsParameters, RTCDtlsTransport, RTCIceCandidate, RTCIceParameters
 
-from server.media.ice_session import IceSession, Network
+from server.media.ice_connection import Network
+from server.media.ice_session import IceSession
 
 MAX_UNSENT = 256 * 1024  # bytes that may wait in a socket's buffer: half a second at 4 Mbit/s
 # With forward secrecy (RFC 8827, section 6.5); the first is the one that all of WebRTC has.

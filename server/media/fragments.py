@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,9 +9,7 @@ from aiortc import RTCIceCandidate, RTCIceParameters
 from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
 
 from server.media.candidates import reachable
-
-# RFC 8839, section 5.4.
-UFRAG, PASSWORD = re.compile(r"[A-Za-z0-9+/]{4,256}"), re.compile(r"[A-Za-z0-9+/]{22,256}")
+from server.media.negotiation import ICE_PASSWORD, ICE_UFRAG
 
 
 class InvalidFragment(ValueError):
@@ -57,9 +54,9 @@ class Fragment:
 def restarted(fragment: Fragment) -> RTCIceParameters:
     """The peer's parameters of the ICE session that it begins. Raises InvalidFragment."""
     ufrag, password = fragment.ufrag or "", fragment.password or ""
-    if not UFRAG.fullmatch(ufrag):
+    if not ICE_UFRAG.fullmatch(ufrag):
         raise InvalidFragment("An ICE restart needs an a=ice-ufrag of 4 to 256 letters, digits, '+' and '/'.")
-    if not PASSWORD.fullmatch(password):
+    if not ICE_PASSWORD.fullmatch(password):
         raise InvalidFragment("An ICE restart needs an a=ice-pwd of 22 to 256 letters, digits, '+' and '/'.")
     return RTCIceParameters(usernameFragment=ufrag, password=password)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
@@ -27,6 +28,10 @@ KINDS: tuple[Kind, ...] = ("audio", "video")
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 DISCARD_HOST, DISCARD_PORT = "0.0.0.0", 9
 
+MAX_MID = 64
+PAYLOAD_TYPES, EXTENSION_IDS = range(128), range(1, 256)  # RFC 3550, section 5.1; RFC 8285, section 4.3
+ICE_UFRAG, ICE_PASSWORD = re.compile(r"[A-Za-z0-9+/]{4,256}"), re.compile(r"[A-Za-z0-9+/]{22,256}")  # RFC 8839
+
 
 class InvalidOffer(ValueError):
     """The body is not an SDP offer that can be answered; the message says what would be right."""
@@ -38,16 +43,21 @@ class TooLargeOffer(ValueError):
 
 @dataclass(frozen=True)
 class SdpLimits:
-    """Lines and sections (m= lines) of a description."""
+    """Lines, sections (m= lines) and codecs (a=rtpmap: lines) of a description. Browsers' have about 200 lines and 40
+    codecs; aiortc's parser goes through all it has read for each line of some kinds."""
 
     lines: int = 1000
     sections: int = 8
+    codecs: int = 128
 
     def check(self, text: str) -> None:
         """Raises TooLargeOffer. Cheap, before anything is parsed."""
-        if text.count("\n") > self.lines:
+        lines = text.splitlines()
+        if len(lines) > self.lines:
             raise TooLargeOffer(f"The offer is too long: at most {self.lines} lines are read.")
-        if text.count("\nm=") > self.sections:
+        if sum(line.startswith("a=rtpmap:") for line in lines) > self.codecs:
+            raise TooLargeOffer(f"The offer has too many a=rtpmap lines: at most {self.codecs} are read.")
+        if sum(line.startswith("m=") for line in lines) > self.sections:
             raise TooLargeOffer(
                 f"The offer has too many sections: one audio and one video are answered, at most {self.sections} read."
             )
@@ -93,6 +103,8 @@ class Offer:
         mids = [section.rtp.muxId for section in media]
         if not all(mids) or len(set(mids)) < len(mids):
             raise InvalidOffer("The offer has a section without a=mid, or two with the same: each needs its own.")
+        if any(len(mid) > MAX_MID for mid in mids):
+            raise InvalidOffer(f"The offer has a section whose a=mid is longer than {MAX_MID} characters.")
         directions = {section.kind: section.direction for section in media}
         if any(directions.get(kind, "") is None for kind in KINDS):
             raise InvalidOffer("The offer has a section without a direction, such as a=sendonly or a=recvonly.")
@@ -177,6 +189,14 @@ def _common(offered: MediaDescription, start_bitrate: int, preferred: str) -> Se
     assert dtls is not None  # Offer.parse() has seen to it
     if ice is None or not ice.usernameFragment or not ice.password:
         raise InvalidOffer("The offer has a section without a=ice-ufrag and a=ice-pwd.")
+    if not ICE_UFRAG.fullmatch(ice.usernameFragment) or not ICE_PASSWORD.fullmatch(ice.password):
+        raise InvalidOffer(
+            "The offer's a=ice-ufrag or a=ice-pwd is not valid: 4 to 256, and 22 to 256, of A-Z, a-z, 0-9, '+' and '/'."
+        )
+    if not all(codec.payloadType in PAYLOAD_TYPES for codec in offered.rtp.codecs):
+        raise InvalidOffer("The offer has an a=rtpmap line whose payload type is not from 0 to 127.")
+    if not all(extension.id in EXTENSION_IDS for extension in offered.rtp.headerExtensions):
+        raise InvalidOffer("The offer has an a=extmap line whose id is not from 1 to 255.")
     if not offered.rtcp_mux:
         raise InvalidOffer("The offer has a section without a=rtcp-mux: RTP and RTCP share a port.")
     try:

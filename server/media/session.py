@@ -17,7 +17,7 @@ from server.exhaustion import Exhausted
 from server.media.aiortc_door import PeerTransport
 from server.media.candidates import usable
 from server.media.fragments import Fragment, InvalidFragment, restarted, write_fragment
-from server.media.ice_session import Network
+from server.media.ice_connection import Network
 from server.media.negotiation import (
     ABS_SEND_TIME,
     InvalidOffer,

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
-from aioice import Connection
 from aioice.ice import StunProtocol
 from aioice.stun import Class, Message, parse_message
 
@@ -28,8 +27,8 @@ class NoPort(OSError):
 class Sockets(Protocol):
     """Where sessions get their sockets from."""
 
-    async def open(self, address: str, connection: Connection) -> StunProtocol:
-        """What sends and receives at that local address for one ICE connection. Raises OSError."""
+    async def open(self, address: str, protocol: StunProtocol) -> None:
+        """Lets it send and receive at that local address for its ICE connection. Raises OSError."""
 
     def close(self) -> None:
         """Once every session has ended."""
@@ -41,7 +40,7 @@ class OwnPorts:
     def __init__(self, first: int = 0, last: int = 0) -> None:
         self._ports = range(first, last + 1)
 
-    async def open(self, address: str, connection: Connection) -> StunProtocol:
+    async def open(self, address: str, protocol: StunProtocol) -> None:
         """Raises NoPort where all are taken, OSError where the address cannot be bound."""
         ports, error = self._ports, OSError()
         # From a random place on: ports that were just given up are not taken again at once, when packets of the
@@ -50,7 +49,8 @@ class OwnPorts:
         for at in range(len(ports)):
             try:
                 port = ports[(begin + at) % len(ports)]
-                return await _bound(address, port, lambda: StunProtocol(connection), OWN_BUFFER)
+                await _bound(address, port, lambda: protocol, OWN_BUFFER)
+                return
             except OSError as caught:
                 error = caught
                 if caught.errno != errno.EADDRINUSE:
@@ -73,12 +73,12 @@ class SharedPort:
         self._opening = asyncio.Lock()
         self._doors: dict[str, _SharedSocket] = {}
 
-    async def open(self, address: str, connection: Connection) -> StunProtocol:
+    async def open(self, address: str, protocol: StunProtocol) -> None:
         async with self._opening:
             door = self._doors.get(address)
             if door is None or door.transport.is_closing():
                 door = self._doors[address] = await _bound(address, self._port, _SharedSocket, SHARED_BUFFER)
-        return door.enter(connection)
+        door.enter(protocol)
 
     def close(self) -> None:
         for door in self._doors.values():
@@ -100,11 +100,9 @@ class _SharedSocket(asyncio.DatagramProtocol):
         self._by_fragment: dict[str, StunProtocol] = {}
         self._by_source: dict[tuple[str, int], StunProtocol] = {}
 
-    def enter(self, connection: Connection) -> StunProtocol:
-        protocol = StunProtocol(connection)
-        self._by_fragment[connection.local_username] = protocol
+    def enter(self, protocol: StunProtocol) -> None:
+        self._by_fragment[protocol.receiver.local_username] = protocol
         protocol.connection_made(_Share(self, protocol))
-        return protocol
 
     def leave(self, protocol: StunProtocol) -> None:
         self._by_fragment.pop(protocol.receiver.local_username, None)
@@ -130,7 +128,7 @@ class _SharedSocket(asyncio.DatagramProtocol):
         """Whom a STUN message is for; None where only its source can tell, or nobody."""
         try:
             message = parse_message(data)
-        except ValueError:
+        except Exception:  # its errors are of many kinds; all of them mean that the datagram is of no use
             return None
         if message.message_class != Class.REQUEST:
             # Answers may come from a STUN server that several sessions ask, or before the source is known.

@@ -18,8 +18,8 @@ from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from server.limits import Limits
 from server.limits.admission import RETRY_AFTER, Admitted
+from server.media.ice_connection import Network
 from server.media.ice_servers import IceServers
-from server.media.ice_session import Network
 from server.media.negotiation import InvalidOffer, Offer
 from server.media.rules import SessionRules
 from server.media.send.bitrate import Bitrates

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from server.settings.quoting import quoted
+
 # A host name, or one with `*.` before it for every name below; no port, as the relay is the same at each.
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
@@ -41,5 +43,5 @@ class AccessSettings(BaseModel):
         lower = tuple(name.lower().rstrip(".") for name in names)
         for name in lower:
             if not _HOST.fullmatch(name):
-                raise ValueError(f"{name!r} is no host name: neither scheme nor port, as in call.example.org")
+                raise ValueError(f"{quoted(name)} is no host name: neither scheme nor port, as in call.example.org")
         return lower

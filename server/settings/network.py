@@ -11,6 +11,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from server.settings.quoting import quoted
+
 # RFC 7064 and RFC 7065. An IPv6 address stands in brackets; aioice resolves IPv4 and names only.
 ICE_URL = re.compile(
     r"(?:stuns?:(?P<stun>[^\s?:/\[\]]+)(?::(?P<stun_port>\d+))?)"
@@ -48,7 +50,7 @@ class IceServer(BaseModel):
             port = found and (found["stun_port"] or found["turn_port"])
             if not found or (port and not 0 < int(port) < 65536):
                 raise ValueError(
-                    f"{url!r} is not an ICE server's URL such as stun:stun.example.org:3478 or "
+                    f"{quoted(url)} is not an ICE server's URL such as stun:stun.example.org:3478 or "
                     "turns:turn.example.org:5349?transport=tcp"
                 )
         return urls
@@ -102,7 +104,7 @@ class NetworkSettings(BaseModel):
             try:
                 ip_address(address)
             except ValueError:
-                raise ValueError(f"{address!r} is not an IP address such as 203.0.113.7 or 2001:db8::7") from None
+                raise ValueError(f"{quoted(address)} is not an IP address such as 203.0.113.7 or 2001:db8::7") from None
         return addresses
 
     @cached_property
@@ -123,3 +125,5 @@ class NetworkSettings(BaseModel):
             return json.loads(value)
         except json.JSONDecodeError as error:
             raise ValueError(f"not JSON ({error})") from None
+        except RecursionError:
+            raise ValueError("not a list of ICE servers: it is nested too deeply") from None

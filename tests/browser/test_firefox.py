@@ -55,6 +55,8 @@ async def test_a_call_in_firefox(server: Server) -> None:
         try:
             await ben.publish(f"/whip/{ROOM}/ben", video, Tone())
             await page.goto(f"{server.url}/?room={ROOM}&name=ann&autojoin=1")
+            await page.until(SHOWN, "#join")
+            await page.evaluate(CLICK, f"Join {ROOM} as ann")
             await page.until(SHOWN, "#call")
             await page.until(PRESENT, ROOM, "ann")
             await watcher.watch(f"/whep/{ROOM}/ann?view=original&layout=native")

@@ -1,5 +1,5 @@
-"""What `server/media/aiortc_door.py` and `ice_session.py` rely on in aiortc and aioice beside what those document, one
-attribute a test.
+"""What `aiortc_door.py`, `ice_session.py` and `ice_connection.py` of `server/media` rely on in aiortc and aioice beside
+what those document, one attribute a test.
 
 A failure here means: the library has changed, and what the test's message says does not work until the door follows.
 """
@@ -14,6 +14,7 @@ import pylibsrtp
 import pytest
 from aioice.ice import CandidatePair, StunProtocol
 from aioice.stun import Class, Message, Method
+from aioice.turn import TurnClientUdpProtocol, TurnTransport
 from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceServer, RTCIceTransport
 from aiortc.rtcdtlstransport import SRTP_PROFILES
 from aiortc.rtcicetransport import connection_kwargs
@@ -78,6 +79,29 @@ async def test_connection_request_received(connection: Listening) -> None:
     assert [one.transaction_id for one in connection.requests] == [request.transaction_id], message
 
 
+async def test_connection_remote_candidates(connection: Listening) -> None:
+    message = "aioice.Connection._remote_candidates: strangers cannot be told from the peer, no handshake comes about"
+    assert getattr(connection, "_remote_candidates", None) == [], message
+    assert not getattr(connection, "_early_checks", [None]), message
+    own = connection.local_candidates[0]
+    await connection.add_remote_candidate(own)
+    (known,) = connection._remote_candidates
+    assert (getattr(known, "_network_host", None), known.port) == (own.host, own.port), message
+
+
+async def test_connection_queue(connection: Listening) -> None:
+    aioice.Connection.data_received(connection, b"DTLS", 1)
+    message = "aioice.Connection._queue: what a stranger sends before the handshake is kept without end"
+    assert connection._queue.qsize() == 1, message
+
+
+async def test_turn_transport_inner_protocol() -> None:
+    inner = TurnClientUdpProtocol(("127.0.0.1", 3478), "name", "word", 600, 300)
+    found = getattr(TurnTransport(inner), "_TurnTransport__inner_protocol", None)
+    message = "TurnTransport.__inner_protocol: what comes over TURN is not guarded"
+    assert found is inner and hasattr(found, "receiver"), message
+
+
 async def test_connection_build_request(connection: Listening) -> None:
     own = connection.local_candidates[0]
     connection.remote_username = "them"
@@ -86,14 +110,7 @@ async def test_connection_build_request(connection: Listening) -> None:
     assert request.message_class == Class.REQUEST and "USERNAME" in request.attributes, message
 
 
-async def test_connection_queue(connection: Listening) -> None:
-    message = "aioice.Connection._queue: strangers' datagrams pile up before there is a connection"
-    assert getattr(connection, "_queue", None) is not None, message
-    aioice.Connection.data_received(connection, b"\x16", 1)
-    assert connection._queue.qsize() == 1, message
-
-
-async def test_connection_remote_candidates(connection: Listening) -> None:
+async def test_connection_check_incoming(connection: Listening) -> None:
     message = "aioice.Connection.check_incoming: a peer is learned of without end, under every port that it sends from"
     protocol = connection._protocols[0]
     request = Message(Method.BINDING, Class.REQUEST)

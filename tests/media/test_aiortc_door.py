@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from aioice import Candidate
+from aioice.ice import StunProtocol
+from aioice.turn import TurnClientUdpProtocol, TurnTransport
 from aiortc import RTCCertificate, RTCConfiguration, RTCDtlsTransport, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtcdtlstransport import generate_certificate
 from aiortc.rtp import RtpPacket
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from benchmarks.shared.peers import until
-from server.media import aiortc_door, sockets
+from server.media import aiortc_door, ice_connection, sockets
 from server.media.aiortc_door import PeerTransport
-from server.media.ice_session import Network
+from server.media.ice_connection import Network
 from server.media.negotiation import Offer, common_sections, write_answer
 
 REPORT = b"\x80\xc9\x00\x01\x00\x00\x00\x07"  # a receiver report of nothing
@@ -35,6 +39,12 @@ class Ends:
 
     def receive(self, datagram: bytes) -> None:
         self.ours._ice.connection._protocols[0].datagram_received(datagram, ("127.0.0.1", 9))
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where everybody can send to."""
+        candidate = next(one for one in self.ours.candidates if ":" not in one.ip)
+        return candidate.ip, candidate.port
 
 
 @pytest.fixture
@@ -129,6 +139,67 @@ async def test_forged_repeated_and_oversized_packets_are_left_out(ends: Ends) ->
     ends.receive(real)
     ends.receive(real)
     assert ends.rtp == [rtp(5)] and ends.ours.last_heard >= heard
+
+
+BAD_STUN = (
+    b"\x00\x01\x00\x04\x21\x12\xa4\x42" + bytes(12) + b"\x00\x24\x00\x00",  # a priority without a value
+    b"\x00\x01\x00\x08\x21\x12\xa4\x42" + bytes(12) + b"\x80\x28\x00\x02\x00\x00\x00\x00",
+    b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12),  # nobody's
+)
+ALERT = b"\x15\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x05\x00\x02\x02\x28"  # DTLS: the handshake has failed
+
+
+async def test_no_stranger_ends_a_connection_or_keeps_it_alive(ends: Ends) -> None:
+    failed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    queue = ends.ours._ice.connection._queue
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for datagram in (b"", *BAD_STUN, ALERT, b"\x16" * 40, b"\x05" * 40, b"\x50" * 40, b"\xff", bytes(20)):
+            stranger.sendto(datagram, ends.address)
+            await asyncio.sleep(0.02)
+    assert not failed and queue.empty() and not ends.over
+    await ends.theirs._send_rtp(rtp(9))
+    await until(lambda: ends.rtp == [rtp(9)])
+
+
+async def test_a_strangers_check_is_no_sign_of_life() -> None:
+    ours = PeerTransport(Network(), lambda data: None, lambda data: None, lambda: None)
+    await ours.gather()
+    candidate = next(one for one in ours.candidates if ":" not in one.ip)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for datagram in (*BAD_STUN, ALERT):
+            stranger.sendto(datagram, (candidate.ip, candidate.port))
+            await asyncio.sleep(0.02)
+    assert ours.last_heard is None
+    await ours.close()
+
+
+async def test_a_flood_of_handshakes_waits_in_a_bounded_queue() -> None:
+    refused: list[str] = []
+    ours = PeerTransport(Network(), lambda data: None, lambda data: None, lambda: None, refused=refused.append)
+    for _ in range(5 * ice_connection.MAX_WAITING):
+        ours._ice.connection.data_received(ALERT, 1)
+    assert ours._ice.connection._queue.qsize() == ice_connection.MAX_WAITING
+    assert refused == ["datagrams"] * 4 * ice_connection.MAX_WAITING
+    await ours.close()
+
+
+async def test_what_a_turn_server_relays_is_guarded_too() -> None:
+    ours = PeerTransport(Network(), lambda data: None, lambda data: None, lambda: None)
+    connection = ours._ice.connection
+    client = TurnClientUdpProtocol(("127.0.0.1", 3478), "name", "word", 600, 300)
+    made = StunProtocol(connection)
+    made.local_candidate = Candidate("1", 1, "udp", 1, "192.0.2.1", 9, "relay")
+    client.receiver = made
+    made.connection_made(TurnTransport(client))
+    guarded = ice_connection._guarded(made)
+    assert guarded.local_candidate is made.local_candidate and guarded.transport is made.transport
+    media: list[bytes] = []
+    connection.on_media = media.append
+    for datagram in (b"", ALERT, *BAD_STUN, b"\x80 media"):
+        client.receiver.datagram_received(datagram, ("192.0.2.7", 7))
+    assert media == [b"\x80 media"] and connection._queue.empty()
+    await ours.close()
 
 
 async def test_a_way_that_does_not_drain_is_congested(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from aioice.stun import Class, Message, Method
 
 from benchmarks.shared.peers import MovingVideo, Tone, serving, until
 from server.media.aiortc_door import PeerTransport
-from server.media.ice_session import MAX_LEARNED, MAX_SOCKETS, MAX_WAITING, Network
+from server.media.ice_connection import MAX_LEARNED, MAX_SOCKETS, MAX_WAITING, Network
 
 Events = list[tuple[float, str, dict[str, Any]]]
 
@@ -138,8 +138,8 @@ async def test_datagrams_of_strangers_do_not_pile_up(transport: Any) -> None:
     protocol = transport._ice.connection._protocols[0]
     for _ in range(10 * MAX_WAITING):
         protocol.datagram_received(b"\x16 as if it were DTLS" + bytes(1000), ("192.0.2.9", 9))
-    assert transport._ice.connection._queue.qsize() == MAX_WAITING
-    assert transport.counted == ["datagrams"] * 9 * MAX_WAITING
+    assert transport._ice.connection._queue.empty()
+    assert transport.counted == []
 
 
 async def test_sockets_are_bounded(transport: Any) -> None:

@@ -12,7 +12,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from benchmarks.shared.peers import MovingVideo, serving, until
 from server.media import session as sessions
 from server.media.aiortc_door import PeerTransport
-from server.media.ice_session import Network
+from server.media.ice_connection import Network
 from server.media.negotiation import InvalidOffer, Offer
 from server.media.receive.capture import CaptureClock
 from server.media.send.bitrate import Bitrates

@@ -12,7 +12,7 @@ from aioice.stun import Class, Message, Method
 from aiortc import RTCIceServer
 
 from server.media.aiortc_door import PeerTransport
-from server.media.ice_session import Network
+from server.media.ice_connection import Network
 from server.media.sockets import NoPort, OwnPorts, SharedPort, sockets_for
 
 PORTS = itertools.count(39000 + (hash("sockets") % 1000))
@@ -113,7 +113,7 @@ async def test_all_sessions_share_one_port_and_connect_over_it(peers) -> None:
     await asyncio.gather(*(end.connect() for pair in clients for end in pair))
     heard = []
     for number, (_, connection) in enumerate(clients):
-        connection._on_media = lambda data, number=number: heard.append((number, data))
+        connection.on_media = lambda data, number=number: heard.append((number, data))
     for number, (client, _) in enumerate(clients):
         await client.send(b"\x80 from %d" % number)
     for _ in range(100):
@@ -130,7 +130,7 @@ async def test_a_source_belongs_to_who_knows_the_password(peers) -> None:
     ann, bob = [await _gathered(peers(Network(shared))) for _ in range(2)]
     door = next(iter(shared._doors.values()))
     heard: dict[str, list[bytes]] = {"ann": [], "bob": []}
-    ann._ice.connection._on_media, bob._ice.connection._on_media = heard["ann"].append, heard["bob"].append
+    ann._ice.connection.on_media, bob._ice.connection.on_media = heard["ann"].append, heard["bob"].append
     address = ("192.0.2.9", 9)
     names = {peer: f"{peer.ice_parameters.usernameFragment}:them" for peer in (ann, bob)}
 

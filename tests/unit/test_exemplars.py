@@ -12,9 +12,11 @@ from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 from skimage.data import astronaut
 
+from benchmarks.hostile.pictures import scans
 from server.exemplars.files import Files
 from server.exemplars.service import DAY, MAX_WAITING
 from server.exemplars.store import PhotoStore
+from server.exemplars.upload import MAX_SCANS
 from server.problems import Problem
 from tests.unit.exemplar_world import URL, World, register, upload
 from tests.unit.relay_fakes import FACE, bomb, encoded, plain, portrait
@@ -101,8 +103,20 @@ async def test_without_consent_nothing_is_kept(client, world, consent):
         (bomb(10_000), 413),
         (bomb(60_000), 413),
         (os.urandom(10_000_001), 413),
+        (scans(MAX_SCANS + 1), 415),
     ],
-    ids=["text", "empty", "cut", "gif", "bad png", "bad jpeg", "100 megapixels", "3600 megapixels", "too many bytes"],
+    ids=[
+        "text",
+        "empty",
+        "cut",
+        "gif",
+        "bad png",
+        "bad jpeg",
+        "100 megapixels",
+        "3600 megapixels",
+        "too many bytes",
+        "too many scans",
+    ],
 )
 async def test_what_is_not_a_photo_is_refused_before_anything_is_done(client, world, photo, status):
     answer = await register(client, portrait(), photo)
@@ -110,6 +124,16 @@ async def test_what_is_not_a_photo_is_refused_before_anything_is_done(client, wo
     assert answer.headers["content-type"] == "application/problem+json"
     assert "Photo 2" in answer.json()["detail"]
     assert world.files() == [] and world.detector.seen == []
+
+
+def test_a_jpeg_of_many_scans_is_told_from_one_that_only_holds_their_bytes():
+    from server.exemplars.upload import read_photo
+
+    assert read_photo(scans(MAX_SCANS - 10), 1, 10**7, 10**7).rgb.shape == (64, 64, 3)
+    whole = portrait()
+    comment = b"\xff\xfe" + (2 + 400).to_bytes(2, "big") + b"\xff\xda" * 200
+    assert read_photo(whole[:2] + comment + whole[2:], 1, 10**7, 10**7).rgb.shape == (512, 512, 3)
+    assert read_photo(portrait(progressive=True), 1, 10**7, 10**7).rgb.shape == (512, 512, 3)
 
 
 async def test_no_usable_face_is_422_with_each_photos_reason(client, world):

@@ -169,3 +169,16 @@ def test_an_engine_that_fails_on_every_tenth_face() -> None:
         assert one.outcome("enhanced") > 2 * failures
     assert one.count("hime_bypass_total", "error") <= failures  # an answer past its frame's deadline counts as late
     assert failures >= 3
+
+
+def test_a_frame_that_cannot_even_be_shown_is_dropped_and_the_next_ones_go_on() -> None:
+    def fail(*args: object) -> None:
+        raise AssertionError("a frame such as no decoder should give")
+
+    with stream(lambda faces: None) as one:
+        views = one.pipeline.views
+        show, views.show_originals = views.show_originals, fail
+        one.send_until(lambda: one.outcome("dropped") >= 3)
+        views.show_originals = show
+        shown = one.pipeline.outcomes["enhanced"] + one.pipeline.outcomes["carried"]
+        one.send_until(lambda: one.pipeline.outcomes["enhanced"] + one.pipeline.outcomes["carried"] > shown + 5)

@@ -193,6 +193,22 @@ def test_it_holds_no_more_than_its_capacity() -> None:
     assert len(buffer.add(packet(5000, key=True), packet(5001))) == 2
 
 
+def test_a_frame_that_begins_again_with_each_packet_costs_no_more_for_each() -> None:
+    """A keyframe's packets that all say that it begins, and never that it ends: each once walked through all."""
+    buffer, walked = Buffer(), Counter[int]()
+    between, end = buffer.jitter._between, buffer.jitter._end_of_frame
+    buffer.jitter._between = lambda before, after: bool(walked.update([0])) or between(before, after)
+    buffer.jitter._end_of_frame = lambda start: [walked.update([0]), end(start)][1]
+    for number in range(CAPACITY - 100):
+        assert not buffer.add(packet(number, 0, key=True, last=False))
+    assert walked[0] < 10 * CAPACITY
+    # In another order, each is looked through once.
+    buffer.add(packet(CAPACITY - 50, 0, key=True, last=False))
+    before = walked[0]
+    assert buffer.jitter._start_of_whole_keyframe() is None
+    assert walked[0] - before < 2 * CAPACITY
+
+
 def test_a_sender_that_starts_anew_is_followed() -> None:
     buffer = Buffer()
     assert buffer.add(packet(0, key=True), packet(1)) == [0, 1]

@@ -220,6 +220,8 @@ async def test_offers_of_one_address_are_limited() -> None:
     [
         ({"max_sdp_bytes": 5000}, offer(section()) + "a=x:" + "x" * 5000, "at most 5000 bytes"),
         ({"max_sdp_lines": 60}, offer(section()) + "a=x\r\n" * 60, "at most 60 lines"),
+        ({"max_sdp_lines": 60}, offer(section()) + "a=x\u2028" * 60, "at most 60 lines"),
+        ({}, offer(section() + "a=rtpmap:97 VP8/90000\r\n" * 128), "at most 128"),
         ({"max_sdp_sections": 2}, offer(*(section(mid=str(n)) for n in range(3))), "at most 2"),
     ],
 )

@@ -12,7 +12,7 @@ from aiortc.sdp import SessionDescription
 
 from server.media.aiortc_door import PeerTransport
 from server.media.fragments import Fragment, InvalidFragment
-from server.media.ice_session import Network
+from server.media.ice_connection import Network
 from server.media.negotiation import (
     InvalidOffer,
     Offer,
@@ -77,11 +77,29 @@ def test_candidates_that_cannot_be_are_left_out_or_refused(place: str) -> None:
         (offer(section()).replace("a=sendonly", "a=sendmany"), "direction"),
         (offer(section()).replace("a=mid:0\r\n", ""), "a=mid"),
         (offer(section("video"), section("audio")), "a=mid"),
+        (offer(section("video", mid="m" * 65)), "longer than 64"),
     ],
 )
 def test_what_is_not_an_offer_is_named(text: str, message: str) -> None:
     with pytest.raises(InvalidOffer, match=message):
         Offer.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("a=rtpmap:96 VP8/90000", "a=rtpmap:96 VP8/90000\r\na=rtpmap:300 rtx/90000\r\na=fmtp:300 apt=96"), "0 to 127"),
+        (("a=rtcp-mux", "a=rtcp-mux\r\na=extmap:256 urn:ietf:params:rtp-hdrext:sdes:mid"), "1 to 255"),
+        (("a=rtcp-mux", "a=rtcp-mux\r\na=extmap:0 urn:ietf:params:rtp-hdrext:sdes:mid"), "1 to 255"),
+        (("a=ice-ufrag:abcd", "a=ice-ufrag:" + "a" * 257), "not valid: 4 to 256"),
+        (("a=ice-ufrag:abcd", "a=ice-ufrag:äbcd"), "not valid: 4 to 256"),
+        (("a=ice-pwd:", "a=ice-pwd:p p"), "not valid: 4 to 256"),
+    ],
+)
+def test_what_packets_could_not_carry_is_named(change: tuple[str, str], message: str) -> None:
+    """It would only be found once they are made: in the call."""
+    with pytest.raises(InvalidOffer, match=message):
+        common_sections(Offer.parse(offer(section()).replace(*change)), 1_000_000)
 
 
 def test_a_fragment_gives_its_candidates() -> None:

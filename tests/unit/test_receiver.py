@@ -13,6 +13,7 @@ from aiortc.rtp import (
     RTCP_PSFB_PLI,
     RtcpByePacket,
     RtcpPsfbPacket,
+    RtcpRrPacket,
     RtcpRtpfbPacket,
     RtcpSenderInfo,
     RtcpSrPacket,
@@ -21,11 +22,12 @@ from aiortc.rtp import (
 )
 
 from benchmarks.shared.peers import numbered_frame as frame
-from hime_core.video.coding import Coding
+from hime_core.video.coding import Coding, CodingDecoder
 from server.media.receive.capture import CaptureClock
 from server.media.receive.decode import BACKLOG, Decoder, make_decoder
 from server.media.receive.jitter import ReceivedData
 from server.media.receive.receiver import AudioReceiver, VideoReceiver
+from server.media.receive.reports import MOST_STREAMS
 from server.media.receive.rtp import Packet
 from tests.unit.sections import OPUS, RTX, VP8, NotingPeer, section
 
@@ -126,6 +128,25 @@ def test_a_frame_that_cannot_be_decoded_is_told_and_the_next_ones_are_tried() ->
     decoder = Decoder(sink, lambda: None, lambda: failures.append(True), Clock())
     payloads, _ = get_encoder(VP8).encode(frame(1))
     for number, data in enumerate([b"\x00broken", b"".join(map(vp8_depayload, payloads))]):
+        decoder.put("VP8", encoded(number, data, 0.0))
+    decoder._queue.put(None)
+    decoder.run()
+    assert failures and len(sink.frames) == 1
+
+
+def test_no_error_of_a_decoder_ends_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, failures = Sink(), []
+    decoder = Decoder(sink, lambda: None, lambda: failures.append(True), Clock())
+    real = CodingDecoder.decode
+
+    def decode(self: CodingDecoder, sent: av.Packet) -> object:
+        if bytes(sent) == b"odd":
+            raise MemoryError("of another kind than FFmpeg's")
+        return real(self, sent)
+
+    monkeypatch.setattr(CodingDecoder, "decode", decode)
+    payloads, _ = get_encoder(VP8).encode(frame(1))
+    for number, data in enumerate([b"odd", b"".join(map(vp8_depayload, payloads))]):
         decoder.put("VP8", encoded(number, data, 0.0))
     decoder._queue.put(None)
     decoder.run()
@@ -246,6 +267,35 @@ async def test_a_publisher_that_sends_much_is_told_what_it_is_granted() -> None:
     assert told
     bitrate, ssrcs = unpack_remb_fci(told[-1].fci)
     assert bitrate == pytest.approx(300_000, rel=0.01) and ssrcs == [5]
+    await to.receiver.close()
+
+
+async def test_streams_without_end_are_neither_counted_nor_named_without_end() -> None:
+    """Each packet of another stream, and a report about each."""
+    to = Receiving()
+    for number in range(400):
+        sent = packet(number, key=True)
+        sent.ssrc, sent.arrived = 1000 + number, 100 + 0.01 * number
+        sent.abs_send_time = int(0.01 * number * (1 << 18)) & 0xFFFFFF
+        sent.marker = 1
+        to.take(sent)
+        to.receiver.receive_rtcp(RtcpSrPacket(ssrc=sent.ssrc, sender_info=RtcpSenderInfo(7 << 32, 1, 2, 2)))
+    told = [one for one in to.peer.rtcp if isinstance(one, RtcpPsfbPacket) and one.fmt == RTCP_PSFB_APP]
+    assert told and all(len(unpack_remb_fci(one.fci)[1]) <= MOST_STREAMS for one in told)
+    reports = to.receiver._reports
+    assert len(reports.streams) == len(reports._sender_reports) == MOST_STREAMS
+    await to.receiver.close()
+
+
+async def test_a_report_can_be_made_whatever_the_timestamps_were() -> None:
+    to = Receiving()
+    for number in range(300):
+        sent = packet(number, key=True)
+        sent.timestamp = 0 if number % 2 else 0xFFFFFFFF
+        to.take(sent)
+    to.receiver._reports.streams[5]._jitter_q4 = 1 << 40
+    (info,) = RtcpRrPacket.parse(bytes(to.receiver._reports.report())[4:], 1).reports
+    assert info.jitter == 0xFFFFFFFF
     await to.receiver.close()
 
 

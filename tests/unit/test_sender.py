@@ -12,6 +12,7 @@ from aiortc.rtp import (
     RTCP_PSFB_FIR,
     RTCP_PSFB_PLI,
     RTCP_RTPFB_NACK,
+    RTP_HISTORY_SIZE,
     RtcpByePacket,
     RtcpPacket,
     RtcpPsfbPacket,
@@ -102,6 +103,24 @@ async def test_lost_packets_are_sent_again_to_who_asks() -> None:
     for ssrc in (to.ssrc ^ 1, to.ssrc):
         to.sender.receive_rtcp(RtcpRtpfbPacket(fmt=RTCP_RTPFB_NACK, ssrc=1, media_ssrc=ssrc, lost=[*lost, 40000]))
     assert to.payloads == [b"0", b"2"]
+    await to.sender.close()
+
+
+async def test_nobody_gets_more_sent_again_than_was_sent() -> None:
+    """A request of a kilobyte can name all that is remembered dozens of times."""
+    to = Sending()
+    for number in range(RTP_HISTORY_SIZE):
+        to.track.put(frame(b"%d" % number, number))
+    lost = [RtpPacket.parse(one).sequence_number for one in to.peer.rtp]
+    to.peer.rtp.clear()
+    nack = RtcpRtpfbPacket(RTCP_RTPFB_NACK, ssrc=1, media_ssrc=to.ssrc, lost=lost * 30)
+    to.sender.receive_rtcp(nack)
+    assert len(to.peer.rtp) == RTP_HISTORY_SIZE
+    to.sender.receive_rtcp(nack)
+    assert len(to.peer.rtp) == RTP_HISTORY_SIZE
+    to.track.put(frame(b"next", 1000))
+    to.sender.receive_rtcp(nack)
+    assert len(to.peer.rtp) == RTP_HISTORY_SIZE + 2  # the frame, and as much again
     await to.sender.close()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from server.media import session as sessions
-from server.media.ice_session import Network
+from server.media.ice_connection import Network
 from server.media.rules import SessionRules
 from server.media.send.encoder import Encoding
 from server.media.session import Session

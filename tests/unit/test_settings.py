@@ -43,6 +43,8 @@ def test_ice_servers_as_json_or_as_plain_urls(monkeypatch):
         ("HIME_UDP_PORTS", "80", "from 1024"),
         ("HIME_UDP_PORTS", "all", "50000-50100"),
         ("HIME_ANNOUNCED_ADDRESS", "relay.example", "HIME_ANNOUNCED_ADDRESS: "),
+        ("HIME_ICE_SERVERS", "[" * 100_000, "nested too deeply"),
+        ("HIME_ALLOWED_HOSTS", "9" * 10_000, "9...9"),
         ("HIME_REMEMBER_S", "-1", "HIME_REMEMBER_S: "),
         ("HIME_REMEMBER_S", "a while", "HIME_REMEMBER_S: "),
         ("HIME_MAX_ROOMS", "0", "HIME_MAX_ROOMS: "),

@@ -115,7 +115,7 @@ class VideoJitterBuffer:
         if self._newest - self._next >= CAPACITY:
             self._give_up(self._newest + 1)
             self.await_keyframe("gap")
-        if self.calm and self._goes_on(number):
+        if number >= self._next and (self.calm or number == self._newest) and self._goes_on(number):
             return []
         return self.release()
 
@@ -209,11 +209,18 @@ class VideoJitterBuffer:
         return None
 
     def _start_of_whole_keyframe(self) -> int | None:
-        """Of the newest one behind the gap."""
-        for intra in reversed(self._intra):
-            start = intra
-            while (before := self._packets.get(start - 1)) and not self._between(before, self._packets[start]):
+        """Of the newest one behind the gap. Each frame is looked at once, however many of its packets may start one."""
+        seen: set[int] = set()
+        for start in reversed(self._intra):
+            before = None
+            while start not in seen:
+                seen.add(start)
+                before = self._packets.get(start - 1)
+                if before is None or self._between(before, self._packets[start]):
+                    break
                 start -= 1
+            else:
+                continue
             begins = self._packets[start].info.begins or before is not None
             if begins and self._end_of_frame(start) is not None:
                 return start

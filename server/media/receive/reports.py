@@ -15,6 +15,7 @@ from server.media.receive.rtp import Packet
 
 INTERVAL = 0.5, 1.5  # seconds between reports: the least and the most
 MOST_STREAMS = 31  # that one report tells of
+MOST_JITTER = 0xFFFFFFFF  # in the stream's timestamps, which a receiver report can tell
 LONGEST_DELAY = 65536  # seconds since a sender report, which a receiver report can tell
 
 
@@ -73,7 +74,7 @@ class Reports:
             fraction_lost=stream.fraction_lost,
             packets_lost=stream.packets_lost,
             highest_sequence=stream.max_seq or 0,
-            jitter=stream.jitter,
+            jitter=min(stream.jitter, MOST_JITTER),
             lsr=last,
             dlsr=int(since * 65536) if last and since < LONGEST_DELAY else 0,
         )

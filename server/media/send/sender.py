@@ -14,6 +14,7 @@ from aiortc.rtp import (
     RTCP_PSFB_FIR,
     RTCP_PSFB_PLI,
     RTCP_RTPFB_NACK,
+    RTP_HISTORY_SIZE,
     AnyRtcpPacket,
     RtcpByePacket,
     RtcpPsfbPacket,
@@ -33,6 +34,7 @@ from server.media.send.tracks import AudioTrack, EncodedFrame, VideoTrack
 from server.supervision import Tasks, supervised
 
 REPORT_INTERVAL = 0.5, 1.5  # seconds between sender reports: the least and the most
+REPEAT_SHARE = 1.0  # packets that may be sent again, per packet that was sent
 CNAME_ITEM = 1
 
 log = logging.getLogger(__name__)
@@ -127,6 +129,7 @@ class VideoSender(_TrackSender):
     def __init__(self, section: Section, peer: Peer, track: VideoTrack, name: str) -> None:
         super().__init__(section, peer, track, name)
         self._track = track
+        self._repeats = float(RTP_HISTORY_SIZE)  # packets that may be sent again now
         track.codec = "H264" if section.codecs[0].name.upper() == "H264" else "VP8"
 
     def start(self) -> None:
@@ -141,6 +144,7 @@ class VideoSender(_TrackSender):
         """Whoever puts frames is not concerned by the errors of one watcher: they end its track."""
         try:
             self._peer.send_rtp(self._stream.pack(frame.payloads, frame.timestamp))
+            self._repeats = min(self._repeats + REPEAT_SHARE * len(frame.payloads), RTP_HISTORY_SIZE)
         except ConnectionError:
             self._track.stop()
         except Exception:
@@ -162,7 +166,14 @@ class VideoSender(_TrackSender):
                 self._estimate(fci)
 
     def _repeat(self, numbers: Iterable[int]) -> None:
-        packets = [packet for number in numbers if (packet := self._stream.repeat(number & 0xFFFF)) is not None]
+        """Each once per request, and no more than a share of what was sent: one packet can ask for thousands."""
+        packets = []
+        for number in dict.fromkeys(number & 0xFFFF for number in numbers):
+            if self._repeats < 1:
+                break
+            if (packet := self._stream.repeat(number)) is not None:
+                packets.append(packet)
+                self._repeats -= 1
         try:
             self._peer.send_rtp(packets)
         except ConnectionError:
