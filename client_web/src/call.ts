@@ -108,7 +108,7 @@ export class Call {
     this.aside = stream && new PhotosAside(room, name, (names) => this.photosAside(names));
     this.resize.observe(this.stage);
     if (!stream) this.count(0);
-    addEventListener("online", () => this.hurry(), { signal: this.abort.signal });
+    addEventListener("online", () => this.moved(), { signal: this.abort.signal });
     addEventListener("pagehide", () => this.end(true), { signal: this.abort.signal });
   }
 
@@ -135,6 +135,11 @@ export class Call {
   private hurry(): void {
     this.publication?.hurry();
     for (const tile of this.tiles.values()) tile.hurry();
+  }
+
+  private moved(): void {
+    this.publication?.moved();
+    for (const tile of this.tiles.values()) tile.moved();
   }
 
   private leave(words?: string): void {

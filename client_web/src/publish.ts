@@ -19,6 +19,11 @@ const LOST_MS = 2500;
 const RESTART_MS = 4000;
 /** Browsers tell of a lost network no sooner than this after the last sign of life. */
 const UNNOTICED_MS = 2000;
+/**
+ * For so long after a loss, whoever has the name is taken for this stream itself: without tokens, the relay knows its
+ * publishers by their addresses, and those change with the network.
+ */
+const OWN_MS = 15000;
 /** The relay ends a session that another one has followed as soon as that one's media come; at the latest, we do. */
 const FOLLOWED_MS = 10000;
 
@@ -33,6 +38,7 @@ export class Publication {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private waiting = false;
   private attempt = 0;
+  private lostAt = -Infinity;
   private stopped = false;
 
   /** `takenOver` tells whether frames of this name reach the room though this connection was lost at that time. */
@@ -60,6 +66,7 @@ export class Publication {
         if (client !== this.client) return;
         if (health === "connected") {
           this.attempt = 0;
+          this.lostAt = Infinity;
           this.clear();
           this.onState({ kind: "live" });
         }
@@ -72,8 +79,8 @@ export class Publication {
     client.start().catch((error: unknown) => {
       if (client !== this.client || this.stopped) return;
       const status = error instanceof HttpError ? error.status : 0;
-      const refused = status >= 400 && status < 500 && status !== 429;
-      const nameTaken = status === 409;
+      const nameTaken = status === 409 && performance.now() > this.lostAt + OWN_MS;
+      const refused = nameTaken || (status >= 400 && status < 500 && status !== 429 && status !== 409);
       const words = nameTaken ? "Somebody else in this room has this name." : inWords(error);
       if (refused) this.onState({ kind: "refused", words, nameTaken });
       else this.retry(words, error instanceof HttpError ? error.retryAfter : null);
@@ -83,13 +90,20 @@ export class Publication {
   /** The room no longer lists this stream, or has lost it: whatever the connection says, it leads nowhere. */
   forgotten(): void {
     if (this.stopped || this.client?.pc.connectionState !== "connected") return;
+    this.noteLoss();
     this.onState({ kind: "lost", words: "The server ended the connection." });
     this.connect();
   }
 
-  /** The server answers again, or the network is back: an attempt that waits for its time is made now. */
+  /** The server answers again: an attempt that waits for its time is made now. */
   hurry(): void {
     if (this.waiting) this.connect();
+  }
+
+  /** This machine has another network: another way is looked for before the one in use is known to be lost. */
+  moved(): void {
+    if (this.waiting) this.connect();
+    else if (this.client?.pc.connectionState === "connected") void this.client.restart();
   }
 
   async replace(stream: MediaStream): Promise<void> {
@@ -115,6 +129,7 @@ export class Publication {
   private lost(): void {
     if (this.stopped) return;
     this.clear();
+    this.noteLoss();
     this.onState({ kind: "lost", words: "The connection is lost." });
     const lostAt = performance.now();
     this.timer = setTimeout(() => this.again(lostAt), LOST_MS);
@@ -124,6 +139,7 @@ export class Publication {
   private async recover(client: WhipClient): Promise<void> {
     if (this.stopped) return;
     this.clear();
+    this.noteLoss();
     this.onState({ kind: "lost", words: "The connection is lost." });
     const lostAt = performance.now() - UNNOTICED_MS;
     const restarted = await client.restart();
@@ -139,6 +155,10 @@ export class Publication {
     void this.client?.close();
     this.client = null;
     this.onState({ kind: "refused", words: `Another window or device joined as ${this.name}.` });
+  }
+
+  private noteLoss(): void {
+    this.lostAt = Math.min(this.lostAt, performance.now());
   }
 
   private follow(client: WhipClient): void {

@@ -118,6 +118,11 @@ export class Tile {
     this.watch.hurry();
   }
 
+  /** As `Watch.moved`. */
+  moved(): void {
+    this.watch.moved();
+  }
+
   /** After a click anywhere, sound may play. */
   unblockSound(): void {
     if (this.video) this.play(this.video);

@@ -44,6 +44,12 @@ export class Watch {
     this.connect();
   }
 
+  /** As `Publication.moved`. */
+  moved(): void {
+    if (this.shown) void this.shown.restart();
+    else this.hurry();
+  }
+
   /** The server answers again, or who is watched is there again: an attempt that waits for its time is made now. */
   hurry(): void {
     if (this.wanted && !this.pending && !this.shown && !this.stopped && !this.refused) this.connect();

@@ -153,6 +153,33 @@ describe("Publication", () => {
     expect(FakePeerConnection.made.length).toBeLessThan(10);
   });
 
+  it("looks for another way when the machine has another network", async () => {
+    const methods: string[] = [];
+    fakeFetch(({ method }) => {
+      methods.push(method);
+      return method === "POST" ? created("/whip/den/ann/s1") : new Response("a=ice-ufrag:new\r\n", { headers: { ETag: '"2"' } });
+    });
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    peer().become("connected");
+    publication.moved();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(methods).toEqual(["POST", "PATCH"]);
+    expect(states.map(({ kind }) => kind)).toEqual(["connecting", "live"]);
+  });
+
+  it("takes who has its name for itself, a while after a loss", async () => {
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    peer().become("connected");
+    fakeFetch(() => problem(409, "The name belongs to somebody else."));
+    peer().become("disconnected");
+    await vi.advanceTimersByTimeAsync(14_000);
+    expect(last().kind).toBe("lost");
+    await vi.advanceTimersByTimeAsync(8_000);
+    expect(last()).toMatchObject({ kind: "refused", nameTaken: true });
+  });
+
   it("does not repeat what the server refuses", async () => {
     fakeFetch(() => problem(409, "The name belongs to somebody else."));
     publish();
