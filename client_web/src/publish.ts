@@ -106,6 +106,14 @@ export class Publication {
     else if (this.client?.pc.connectionState === "connected") void this.client.restart();
   }
 
+  /** The relay has ended the stream because of what came of it: what it said once, it would say again. */
+  refuse(words: string): void {
+    this.clear();
+    void this.client?.close();
+    this.client = null;
+    this.onState({ kind: "refused", words });
+  }
+
   async replace(stream: MediaStream): Promise<void> {
     this.stream = stream;
     await Promise.all(stream.getTracks().map((track) => this.client?.replace(track)));
@@ -152,9 +160,7 @@ export class Publication {
 
   private again(lostAt: number): void {
     if (!this.takenOver(lostAt)) return this.connect();
-    void this.client?.close();
-    this.client = null;
-    this.onState({ kind: "refused", words: `Another window or device joined as ${this.name}.` });
+    this.refuse(`Another window or device joined as ${this.name}.`);
   }
 
   private noteLoss(): void {
