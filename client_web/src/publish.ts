@@ -81,6 +81,8 @@ export class Publication {
       const status = error instanceof HttpError ? error.status : 0;
       const nameTaken = status === 409 && performance.now() > this.lostAt + OWN_MS;
       const refused = nameTaken || (status >= 400 && status < 500 && status !== 429 && status !== 409);
+      // The relay takes this for a stranger: nobody will go over to it, and the name is to be free soon.
+      if (status === 409) for (const each of this.followed) this.drop(each);
       const words = nameTaken ? "Somebody else in this room has this name." : inWords(error);
       if (refused) this.onState({ kind: "refused", words, nameTaken });
       else this.retry(words, error instanceof HttpError ? error.retryAfter : null);

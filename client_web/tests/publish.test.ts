@@ -187,8 +187,11 @@ describe("Publication", () => {
     await vi.advanceTimersByTimeAsync(0);
     peer().become("connected");
     fakeFetch(() => problem(409, "The name belongs to somebody else."));
-    peer().become("disconnected");
-    await vi.advanceTimersByTimeAsync(14_000);
+    const first = peer();
+    first.become("disconnected");
+    await vi.advanceTimersByTimeAsync(100);
+    expect(first.connectionState).toBe("closed"); // the name is to be free soon
+    await vi.advanceTimersByTimeAsync(13_900);
     expect(last().kind).toBe("lost");
     await vi.advanceTimersByTimeAsync(8_000);
     expect(last()).toMatchObject({ kind: "refused", nameTaken: true });
