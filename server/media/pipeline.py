@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 class _InFlight:
     received: Received
     picture: Picture
-    job: Job | None  # None where begin() failed
+    job: Job | None  # None where begin() failed, or nothing is to be done
 
 
 class VideoPipeline:
@@ -66,14 +66,17 @@ class VideoPipeline:
         encoding: Encoding = Encoding(),  # noqa: B008  # frozen
         renderer: Callable[[View, Layout, int | None], Renderer] = Renderer,
         clock: Callable[[], float] = time.monotonic,
+        untouched: bool = False,
     ) -> None:
-        """The enhancer is closed with the pipeline. on_first_frame: called once, in the decoder's thread."""
+        """The enhancer is closed with the pipeline. on_first_frame: called once, in the decoder's thread. untouched: no
+        face is looked for, and none enhanced, whatever is watched."""
         self.outcomes: Counter[str] = Counter()
         self.rate_in = RateMeter(clock=clock)
         self.rate_out = RateMeter(clock=clock)
         self.capture = CaptureClock(VIDEO_CLOCK)
         self.frames = 0  # begun so far, which is the number of the newest
         self._enhancer = enhancer
+        self._untouched = untouched
         self._metrics = metrics
         self._on_first_frame: Callable[[], None] | None = on_first_frame
         self._clock = clock
@@ -204,13 +207,14 @@ class VideoPipeline:
         self.frames += 1
         self.views.frame_size = picture.width, picture.height
         self.views.show_originals(picture, (), received, ("native", "upscale"))
-        watched = self.views.any(lambda view, layout: view != "original")
+        watched = not self._untouched and self.views.any(lambda view, layout: view != "original")
         followed = self.views.any(lambda view, layout: layout == "zoom")
+        job = None
         try:
-            job = self._enhancer.begin(picture, received.time, watched, followed, received.coding)
+            if not self._untouched:
+                job = self._enhancer.begin(picture, received.time, watched, followed, received.coding)
         except Exception:
             self._error("begin")
-            job = None
         self.views.show_originals(picture, job.headshots if job else (), received, ("zoom",))
         with self._flow:
             waits = watched or self._in_flight > 0

@@ -33,9 +33,22 @@ STALLED = 0.5  # frames per second, below which a stream that was live is stalle
 SILENT = 2.0  # seconds without a packet, after which a stream of sound alone is
 
 
+# What a picture is of. A screen is passed on untouched: no face is looked for in it.
+Content = Literal["camera", "screen"]
+
+
+class FaceStats(TypedDict):
+    """What becomes of a face in the picture. exemplars: those that it is enhanced with; reason: why it is not
+    enhanced, as `hime_bypass_total` has it, None where it is."""
+
+    exemplars: int
+    reason: str | None
+
+
 class ParticipantStats(TypedDict):
     """Rates in frames per second; outcomes: frames since the start; latency_ms: smoothed, None while unwatched;
-    refused: why frames are left out now (pixels, size_changes, frame_rate), left out where none are."""
+    refused: why frames are left out now (pixels, size_changes, frame_rate), left out where none are; face: of the
+    largest face in view, left out where none is; content: left out for a camera's picture."""
 
     fps_in: float
     fps_out: float
@@ -43,6 +56,8 @@ class ParticipantStats(TypedDict):
     outcomes: dict[str, int]
     latency_ms: float | None
     refused: NotRequired[str]
+    face: NotRequired[FaceStats]
+    content: NotRequired[Content]
 
 
 class Participant:
@@ -65,13 +80,15 @@ class Participant:
         photos_of: Callable[[str], Sequence[Exemplar]] | None = None,
         admitted: Admitted | None = None,
         most_views: int = 12,
+        content: Content = "camera",
     ) -> None:
         """enhancer: None without video. persons: whose registered photos its stream uses; photos_of: reads them, not in
         the event loop's thread. most_views: that are watched at a time, each layout and width by itself. on_media may
-        be set: called when the first frame or packet has come."""
+        be set: called when the first frame or packet has come. content: what the picture is of."""
         loop = asyncio.get_running_loop()
         self.admitted = admitted or Admitted({})
         self._most_views = most_views
+        self._content = content
         self._metrics = metrics
         self.on_media: Callable[[], None] = lambda: None
         self.name = name
@@ -92,7 +109,9 @@ class Participant:
             def first_frame_came() -> None:
                 loop.call_soon_threadsafe(self._picture_came)
 
-            self.video = VideoPipeline(enhancer, metrics, first_frame_came, encoding, clock=clock)
+            self.video = VideoPipeline(
+                enhancer, metrics, first_frame_came, encoding, clock=clock, untouched=content == "screen"
+            )
         self.audio = AudioRelay(on_first_packet=self._sound_came, clock=clock)
 
     async def watch(self, session: Session, offer: Offer, view: View, layout: Layout, shown: int | None = None) -> None:
@@ -225,6 +244,11 @@ class Participant:
         }
         if refused := video.refusals.now:
             stats["refused"] = refused
+        if self._content != "camera":
+            stats["content"] = self._content
+        seen = self.enhancer.seen if self.enhancer else ()
+        if largest := max(seen, key=lambda face: face.side, default=None):
+            stats["face"] = {"exemplars": largest.exemplars, "reason": largest.reason}
         return stats
 
     def bank(self) -> Bank:

@@ -30,7 +30,7 @@ from server.observability.metrics import Metrics
 from server.problems import Problem
 from server.rooms.checks import Checks
 from server.rooms.events import Event, Listening
-from server.rooms.participant import Participant
+from server.rooms.participant import Content, Participant
 from server.rooms.room import Room
 from server.settings import Settings
 from server.standins import FailedDetector, FailedEngine
@@ -122,11 +122,17 @@ class Rooms:
             people.forget_name(person)
 
     async def publish(
-        self, room: str, name: str, subject: str, offer: Offer, persons: Sequence[str] = ()
-    ) -> Session:  # fmt: skip
+        self,
+        room: str,
+        name: str,
+        subject: str,
+        offer: Offer,
+        persons: Sequence[str] = (),
+        content: Content = "camera",
+    ) -> Session:
         """Answers a publisher. Where the same subject has the name already, the new one takes it over as soon as its
         media comes; who watches goes on with it, as where the subject's network was lost. persons: whose registered
-        photos are used.
+        photos are used; content: what the picture is of.
 
         Raises InvalidOffer, TooMany, NameTaken where another subject has the name, and Problem 503 where there is no
         room for it.
@@ -152,6 +158,7 @@ class Rooms:
                 photos_of,
                 admitted,
                 self._most_views,
+                content,
             )
             try:
                 await session.publish(offer, participant.video, participant.audio)

@@ -18,6 +18,7 @@ from server.media.sockets import NoPort
 from server.problems import Name, Problem, check_name, problem_docs
 from server.rooms import told
 from server.rooms.links import ice_links
+from server.rooms.participant import Content
 from server.rooms.room import NameTaken
 from server.rooms.rooms import NotFound, Rooms
 
@@ -68,6 +69,10 @@ _PERSON = (
     f"Whose registered photos are used for this stream; may be given {MAX_PERSONS} times. Photos go to the face that "
     "they match, and to none where they match none."
 )
+_CONTENT = (
+    "What the picture is of. A `screen` is passed on untouched: no face is looked for in it, and every view is the "
+    "original."
+)
 
 
 @router.post(
@@ -84,6 +89,7 @@ async def publish(
     participant: Name,
     caller: Publisher,
     person: Annotated[list[str] | None, Query(description=_PERSON)] = None,
+    content: Annotated[Content, Query(description=_CONTENT)] = "camera",
 ) -> Response:
     """Answers an offer that sends audio, video or both.
 
@@ -94,7 +100,7 @@ async def publish(
     if len(persons) > MAX_PERSONS:
         raise Problem(400, f"At most {MAX_PERSONS} persons' photos are used for one stream, not {len(persons)}.")
     session = await answered(
-        request, _rooms(request).publish(room, participant, caller.subject, await offer_of(request), persons)
+        request, _rooms(request).publish(room, participant, caller.subject, await offer_of(request), persons, content)
     )
     return _created(request, f"/whip/{room}/{participant}/{session.id}", session)
 
