@@ -8,8 +8,10 @@ import {
   presenceInWords,
   type Bank,
   type BankExemplar,
+  type BankFace,
   type BankPerson,
 } from "./known";
+import { t } from "./strings";
 
 const POLL_MS = 2000;
 /** Of each person, where there are several: the newest ones. */
@@ -21,10 +23,10 @@ export function fetchBank(room: string, name: string): Promise<Bank> {
 
 /** Who is known in one participant's picture at this moment, and the exemplars that their faces are enhanced with. */
 export class BankStrip {
-  readonly element = el("section", { class: "bank", "aria-label": "Exemplar bank" });
-  private readonly list = el("ul", { class: "known" });
+  readonly element = el("section", { class: "bank", "aria-label": t.bank.label });
+  private readonly list = el("ul", { class: "known", tabindex: "0", "aria-label": t.bank.title });
   private readonly note = el("p", { class: "note" });
-  private readonly chooser = el("select", { "aria-label": "Whose exemplars" });
+  private readonly chooser = el("select", { "aria-label": t.bank.whose });
   private readonly timer: ReturnType<typeof setInterval>;
   private shown = new Map<number, Known>();
 
@@ -32,7 +34,7 @@ export class BankStrip {
     private readonly room: string,
     private readonly me: string,
   ) {
-    this.element.append(el("div", { class: "head" }, [el("h2", {}, ["Exemplars"]), this.chooser, this.note]), this.list);
+    this.element.append(el("div", { class: "head" }, [el("h2", {}, [t.bank.title]), this.chooser, this.note]), this.list);
     this.chooser.hidden = true;
     this.chooser.addEventListener("change", () => void this.poll());
     this.timer = setInterval(() => void this.poll(), POLL_MS);
@@ -46,7 +48,7 @@ export class BankStrip {
   offer(names: string[]): void {
     const chosen = this.chooser.value;
     this.chooser.replaceChildren(
-      ...names.map((name) => el("option", { value: name }, [name === this.me ? `${name} (you)` : name])),
+      ...names.map((name) => el("option", { value: name }, [name === this.me ? t.bank.you(name) : name])),
     );
     if (names.includes(chosen)) this.chooser.value = chosen;
     this.chooser.hidden = names.length < 2;
@@ -64,9 +66,7 @@ export class BankStrip {
     }
     if (name !== this.chooser.value) return;
     this.note.textContent =
-      bank.exemplars.length > 0
-        ? `${bank.exemplars.length} sharp ${bank.exemplars.length === 1 ? "view" : "views"}, each for its own face`
-        : "None yet: they come from a close, sharp face or from photos.";
+      bank.exemplars.length > 0 ? t.bank.count(bank.exemplars.length) : t.bank.none;
     this.show(bank);
   }
 
@@ -81,7 +81,7 @@ export class BankStrip {
       const face = bank.faces.find((each) => each.person === person.id);
       const exemplars = bank.exemplars.filter((each) => each.person === person.id);
       const most = people.length > 1 ? SHOWN_EACH : exemplars.length;
-      this.shown.get(person.id)!.show(names.get(person.id)!, person, face ? fateInWords(face) : "", exemplars, most);
+      this.shown.get(person.id)!.show(names.get(person.id)!, person, face, exemplars, most);
     }
     const elements = [...this.shown.values()].map(({ element }) => element);
     if (elements.some((element, at) => element !== this.list.children[at]) || elements.length !== this.list.children.length) {
@@ -103,14 +103,16 @@ class Known {
     this.element.append(el("div", { class: "who" }, [this.name, this.presence, this.fate]), this.list);
   }
 
-  show(name: string, person: BankPerson, fate: string, all: readonly BankExemplar[], most: number): void {
+  show(name: string, person: BankPerson, face: BankFace | undefined, all: readonly BankExemplar[], most: number): void {
+    const fate = face ? fateInWords(face) : "";
+    const not = face !== undefined && face.reason !== null;
     const exemplars = most > 0 ? all.slice(-most) : [];
     const more = all.length - exemplars.length;
     this.element.dataset.state = person.state;
     this.name.textContent = name;
     this.presence.textContent = `${presenceInWords(person)} · ${exemplarsInWords(person)}`;
     this.fate.textContent = fate;
-    this.fate.classList.toggle("not", fate.startsWith("Not"));
+    this.fate.classList.toggle("not", not);
     const ids = [more, ...exemplars.map(({ id }) => id)].join();
     if (ids !== this.shown) {
       this.shown = ids;
@@ -118,7 +120,7 @@ class Known {
         ...exemplars.map((exemplar) =>
           el("li", {}, [
             el("img", { src: exemplar.thumbnail, alt: "", width: "48", height: "48" }),
-            el("span", { class: "source" }, [exemplar.source === "photo" ? "Photo" : "Call"]),
+            el("span", { class: "source" }, [exemplar.source === "photo" ? t.bank.photo : t.bank.call]),
             el("span", { class: "age" }),
           ]),
         ),
@@ -128,7 +130,7 @@ class Known {
     exemplars.forEach((exemplar, index) => {
       const item = this.list.children[index] as HTMLElement;
       item.querySelector(".age")!.textContent = ageInWords(exemplar.age_seconds);
-      item.title = `${exemplar.native_px} px, turned ${Math.round(exemplar.yaw)}°, sharpness ${exemplar.sharpness.toFixed(2)}`;
+      item.title = t.bank.figures(exemplar.native_px, Math.round(exemplar.yaw), exemplar.sharpness.toFixed(2));
     });
   }
 }

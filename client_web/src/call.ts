@@ -1,33 +1,29 @@
 import { invitation, withInvitation, type Access } from "./access";
 import { PhotosAside } from "./aside";
 import { BankStrip } from "./bank";
+import { Banner } from "./banner";
 import { ControlBar } from "./controls";
 import { stopMedia } from "./devices";
 import { byId, el } from "./dom";
-import { fitGrid } from "./grid";
 import { icon } from "./icons";
 import { InviteButton } from "./invite";
 import type { Entry } from "./lobby";
-import { registeredPerson, type PhotoDialog } from "./photos";
+import { registeredPerson, type FaceDialog } from "./photos";
 import { Publication, type PublishState } from "./publish";
 import { RoomFeed, type RoomStats } from "./room";
+import { onShortcuts } from "./shortcuts";
+import { Loudest, SPEAKS } from "./speaker";
+import { Stage } from "./stage";
+import { language, t } from "./strings";
 import { Tile } from "./tile";
 
-const GAP = 12;
 /** As the server takes. */
 const MOST_PERSONS = 8;
-/** Height of a tile's name row and tools under its picture, as in call.css. */
-const TILE_BAR = 84;
-/** Below this tile width the page scrolls instead of shrinking further. */
-const MIN_TILE = 280;
 /** Statistics cover the second before them: those of the first moments after a loss still count the old frames. */
 const STATS_LAG_MS = 1200;
 
-const LEFT_OUT: Record<string, string> = {
-  pixels: "Your picture is larger than this relay takes: others do not see it. Choose a smaller one.",
-  size_changes: "Your picture changes its size too often: others see it stand still now and then.",
-  frame_rate: "Your camera sends more pictures a second than this relay takes: some are left out.",
-};
+/** How often is listened to who speaks. */
+const LISTEN_MS = 500;
 
 /** One call: the own stream, everyone else's tiles, and what the room tells. */
 export class Call {
@@ -37,21 +33,22 @@ export class Call {
   private readonly publication: Publication | null;
   private readonly bank: BankStrip;
   private readonly aside: PhotosAside | null;
-  private readonly stage = byId("tiles");
-  private readonly banner = byId("banner");
-  private readonly resize = new ResizeObserver(() => this.arrange());
+  private readonly stage = new Stage();
+  private readonly banner = new Banner();
+  private readonly loudest = new Loudest();
+  private readonly listening: ReturnType<typeof setInterval>;
   private readonly abort = new AbortController();
   private readonly joinedAs: string | null = registeredPerson();
   private stats: RoomStats = {};
   private statsAt = 0;
   private selfView = false;
   private online = true;
-  private bannerOf: "publish" | "sound" | "person" | "photos" | "feed" | "frames" | "refused" | null = null;
 
   constructor(
     private readonly entry: Entry,
     access: Access,
-    photos: PhotoDialog,
+    face: FaceDialog,
+    onCheck: () => void,
     /** With words where one left because the call could not be had. */
     private readonly onLeft: (words?: string) => void,
   ) {
@@ -61,20 +58,32 @@ export class Call {
     this.bank.element.hidden = !stream && invitation()?.admin === false; // there is nothing that one may see
     byId("call-room").textContent = room;
     const dashboard = byId<HTMLAnchorElement>("to-dashboard");
-    dashboard.replaceChildren(icon("chart"), el("span", {}, ["Dashboard"]));
+    dashboard.replaceChildren(icon("chart"), el("span", {}, [t.page.dashboardShort]));
     dashboard.href = withInvitation("/dashboard");
     const invite = new InviteButton(room, access);
     const controls = new ControlBar(entry, {
-      onMedia: async (next) => this.publication?.replace(next),
+      onMedia: async (next, content) => this.publication?.replace(next, content),
       onSelfView: (on) => {
         this.selfView = on;
         this.reconcileTiles();
       },
-      onPhotos: () => photos.open(name),
+      onFace: () => face.open(name, { room, camera: () => entry.stream }),
+      onCheck,
+      onTrouble: (words) => this.banner.say("share", words, t.call.allRight),
       onLeave: () => this.leave(),
     });
     byId("controls").replaceChildren(...controls.buttons);
-    document.body.append(controls.dialog, invite.dialog);
+    document.body.append(controls.devices.element, controls.shortcuts, invite.dialog);
+    const shortcuts = {
+      mic: () => controls.toggle("audio"),
+      camera: () => controls.toggle("video"),
+      view: () => this.stage.main?.nextView(),
+      full: () => this.stage.main?.fullScreen(),
+      speaker: () => this.stage.toggle(),
+      leave: () => this.leave(),
+      help: () => controls.shortcuts.showModal(),
+    };
+    onShortcuts(shortcuts, this.abort.signal);
     this.abort.signal.addEventListener("abort", () => {
       controls.close();
       invite.close();
@@ -92,7 +101,7 @@ export class Call {
       onStats: (stats) => {
         this.stats = stats;
         this.statsAt = performance.now();
-        for (const [each, tile] of this.tiles) void tile.update(stats[each]);
+        for (const [each, tile] of this.tiles) tile.update(stats[each]);
         this.leftOut(stats[name]?.refused);
       },
       onJoined: (each) => this.tiles.get(each)?.hurry(),
@@ -101,22 +110,21 @@ export class Call {
         if (names.has(name)) this.publication?.forgotten();
       },
       onOnline: (online) => {
-        if (!online) this.say("feed", "The server does not answer. Trying again…");
-        else this.unsay("feed");
+        if (!online) this.banner.say("feed", t.call.serverLost);
+        else this.banner.unsay("feed");
         if (online && !this.online) this.hurry();
         this.online = online;
       },
-      onRefused: (words) => this.say("refused", words, "Leave", () => this.leave(words)),
+      onRefused: (words) => this.banner.say("refused", words, t.call.leave, () => this.leave(words)),
       onEnded: (participant, words) => {
         if (participant === name) this.publication?.refuse(words);
       },
       onDraining: (seconds) => {
-        const rest = Math.max(1, Math.round(seconds));
-        this.say("feed", `The server restarts: this call breaks off in ${rest} s at most, and is then joined again.`);
+        this.banner.say("feed", t.call.draining(Math.max(1, Math.round(seconds))));
       },
     });
     this.aside = stream && new PhotosAside(room, name, (names) => this.photosAside(names));
-    this.resize.observe(this.stage);
+    this.listening = setInterval(() => void this.listen(), LISTEN_MS);
     if (!stream) this.count(0);
     addEventListener("online", () => this.moved(), { signal: this.abort.signal });
     addEventListener("pagehide", () => this.end(true), { signal: this.abort.signal });
@@ -126,7 +134,7 @@ export class Call {
   personChanged(): void {
     const person = registeredPerson();
     if (person && person !== this.joinedAs) {
-      this.say("person", "Your photos are used once you publish anew.", "Use them now", () => this.publication?.connect());
+      this.banner.say("person", t.call.facesChanged, t.call.useNow, () => this.publication?.connect());
     }
   }
 
@@ -137,16 +145,29 @@ export class Call {
 
   /** The relay leaves frames of one's own out, which others see as a picture that stands still. */
   private leftOut(reason: string | undefined): void {
-    const words = reason && LEFT_OUT[reason];
-    if (!words) return this.unsay("frames");
-    if (this.bannerOf === null) this.say("frames", words);
+    const words = reason && t.call.leftOut[reason];
+    if (words) this.banner.mention("frames", words);
+    else this.banner.unsay("frames");
   }
 
   private photosAside(names: string[]): void {
-    if (names.length === 0) return this.unsay("photos");
-    if (this.bannerOf !== null) return;
-    const whose = names.join(" and ");
-    this.say("photos", `The photos of ${whose} are not used: no face in your picture matches them.`, "All right");
+    if (names.length === 0) return this.banner.unsay("photos");
+    this.banner.mention("photos", t.call.aside(new Intl.ListFormat(language).format(names)), t.call.allRight);
+  }
+
+  /** Who speaks is shown, and large where one is. */
+  private async listen(): Promise<void> {
+    const levels = new Map<string, number>();
+    const now = performance.now();
+    await Promise.all(
+      [...this.tiles].map(async ([name, tile]) => {
+        const level = await tile.listen(now);
+        if (name !== this.entry.name) levels.set(name, level);
+      }),
+    );
+    const speaker = this.loudest.update(levels);
+    for (const [name, tile] of this.tiles) tile.speaking = name === speaker && (levels.get(name) ?? 0) > SPEAKS;
+    this.stage.hear(speaker);
   }
 
   private hurry(): void {
@@ -168,12 +189,13 @@ export class Call {
     this.abort.abort();
     this.feed.close();
     this.publication?.stop(keepalive);
-    for (const tile of this.tiles.values()) tile.close(keepalive);
+    for (const tile of this.tiles.values()) tile.close({ keepalive });
     this.tiles.clear();
     this.bank.close();
     this.aside?.close();
-    this.resize.disconnect();
-    this.unsay(this.bannerOf);
+    clearInterval(this.listening);
+    this.stage.close();
+    this.banner.unsay();
     stopMedia(this.entry.stream);
   }
 
@@ -184,74 +206,49 @@ export class Call {
     const wanted = blind ? [] : this.feed.roster.has(name) && (others.length === 0 || this.selfView) ? [...others, name] : others;
     for (const [each, tile] of this.tiles) {
       if (wanted.includes(each)) continue;
-      tile.close();
+      tile.close({ left: !this.feed.roster.has(each) });
       this.tiles.delete(each);
     }
     const added: Tile[] = [];
     for (const each of wanted) {
       if (this.tiles.has(each)) continue;
-      const tile = new Tile(room, each, each === name, { onSoundBlocked: () => this.askForSound() });
+      const tile = new Tile(room, each, each === name, {
+        onSoundBlocked: () => this.askForSound(),
+        onPin: (on) => this.stage.pin(on ? each : null),
+      });
       tile.reconnecting = this.feed.reconnecting.has(each);
       this.tiles.set(each, tile);
       added.push(tile);
-      this.stage.append(tile.element);
+      this.stage.element.append(tile.element);
     }
     // by invitation, one sees one's own only
     const all = invitation()?.admin ?? true;
     this.bank.offer([...(all ? others : []), ...(this.feed.roster.has(name) ? [name] : [])]);
     this.count(others.length);
-    this.arrange();
+    this.stage.show([...this.tiles.values()]);
     for (const tile of added) tile.begin();
   }
 
   private count(others: number): void {
-    let words = others === 0 ? "You are alone here" : `${others + 1} in the call`;
-    if (invitation()?.watch === false) words += ". You are seen and heard; watching is not in your invitation";
-    if (!this.publication) words = others === 0 ? "Nobody is here yet" : `${others} in the call, you watch`;
+    let words = others === 0 ? t.call.alone : t.call.count(others + 1);
+    if (invitation()?.watch === false) words += `. ${t.call.blind}`;
+    if (!this.publication) words = others === 0 ? t.call.nobody : t.call.watching(others);
     byId("call-count").textContent = words;
   }
 
-  private arrange(): void {
-    const { clientWidth, clientHeight } = this.stage;
-    const fit = fitGrid(this.tiles.size, clientWidth, clientHeight, GAP, TILE_BAR);
-    const tileWidth = Math.max(fit.tileWidth, Math.min(MIN_TILE, clientWidth));
-    this.stage.style.setProperty("--columns", String(fit.columns));
-    this.stage.style.setProperty("--tile", `${tileWidth}px`);
-  }
-
   private onPublish(state: PublishState): void {
-    if (state.kind === "live") this.unsay("publish");
-    if (state.kind === "lost") this.say("publish", `${state.words} Joining again…`);
+    if (state.kind === "live") this.banner.unsay("publish");
+    if (state.kind === "lost") this.banner.say("publish", t.call.joiningAgain(state.words));
     if (state.kind === "refused") {
       // an invitation is for one name; without, another can be chosen
-      if (state.nameTaken && !invitation()) return this.leave(`${state.words} Choose another.`);
-      this.say("publish", state.words, "Try again", () => this.publication?.connect());
+      if (state.nameTaken && !invitation()) return this.leave(t.call.chooseAnother(state.words));
+      this.banner.say("publish", state.words, t.call.tryAgain, () => this.publication?.connect());
     }
   }
 
   private askForSound(): void {
-    this.say("sound", "The browser holds the sound back.", "Turn sound on", () => {
+    this.banner.say("sound", t.call.soundBlocked, t.call.soundOn, () => {
       for (const tile of this.tiles.values()) tile.unblockSound();
     });
-  }
-
-  private say(from: NonNullable<Call["bannerOf"]>, words: string, action?: string, act?: () => void): void {
-    if (this.bannerOf === "refused") return; // nothing else matters any more
-    const [text, button] = [...this.banner.children] as [HTMLElement, HTMLButtonElement];
-    this.bannerOf = from;
-    text.textContent = words;
-    button.textContent = action ?? "";
-    button.hidden = !action;
-    button.onclick = () => {
-      this.unsay(from);
-      act?.();
-    };
-    this.banner.hidden = false;
-  }
-
-  private unsay(from: Call["bannerOf"]): void {
-    if (this.bannerOf !== from) return;
-    this.bannerOf = null;
-    this.banner.hidden = true;
   }
 }

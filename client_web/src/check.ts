@@ -1,14 +1,15 @@
-import { adviceOn, foundInWords, WAY } from "./advice";
+import { adviceOn, foundInWords } from "./advice";
 import { el } from "./dom";
 import { inWords } from "./http";
 import { iceServersFor } from "./ice";
 import { icon, type IconName } from "./icons";
 import { isName } from "./names";
+import { t } from "./strings";
 import { tryWay, waysBy, type Tried, type Way } from "./ways";
 
 type State = "running" | "works" | "fails";
 const ICONS: Record<State, IconName> = { running: "waiting", works: "tick", fails: "close" };
-const SPOKEN: Record<State, string> = { running: "is tried", works: "works", fails: "does not work" };
+const SPOKEN: Record<State, string> = { running: t.check.running, works: t.check.works, fails: t.check.fails };
 
 /** The dialog that tries the ways from this browser to the relay, and says what to change. */
 export class CheckDialog {
@@ -17,18 +18,18 @@ export class CheckDialog {
   private readonly rows = el("ul", { class: "ways" });
   private readonly found = el("p", { class: "hint" });
   private readonly hints = el("ul", { class: "hints" });
-  private readonly again = el("button", { type: "button", class: "primary" }, ["Test again"]);
+  private readonly again = el("button", { type: "button", class: "primary" }, [t.check.again]);
   private room = "";
   /** Counts the tests: one that was left behind shows nothing. */
   private run = 0;
 
   constructor() {
-    const close = el("button", { type: "button", class: "plain", "aria-label": "Close" }, [icon("close")]);
+    const close = el("button", { type: "button", class: "plain", "aria-label": t.close }, [icon("close")]);
     close.addEventListener("click", () => this.element.close());
     this.element.addEventListener("close", () => (this.run += 1));
     this.again.addEventListener("click", () => void this.test());
     this.element.append(
-      el("header", {}, [el("h2", { id: "check-title" }, ["Test the connection"]), close]),
+      el("header", {}, [el("h2", { id: "check-title" }, [t.check.title]), close]),
       this.verdict,
       this.hints,
       this.rows,
@@ -48,7 +49,7 @@ export class CheckDialog {
     const run = ++this.run;
     const endpoint = `/api/rooms/${this.room}/check`;
     this.again.disabled = true;
-    this.say("Trying the ways to the relay. This takes a few seconds…", "running");
+    this.say(t.check.trying, "running");
     this.hints.replaceChildren();
     this.rows.replaceChildren();
     this.found.textContent = "";
@@ -91,7 +92,7 @@ function show(row: HTMLElement, { kind, server }: Way, state: State, tried?: Tri
   row.dataset.state = state;
   row.replaceChildren(
     icon(ICONS[state]),
-    el("span", {}, [WAY[kind], ...(server ? [el("small", {}, [server])] : [])]),
+    el("span", {}, [t.check.ways[kind], ...(server ? [el("small", {}, [server])] : [])]),
     el("span", { class: "figure" }, [figure || (state === "running" ? "" : SPOKEN[state])]),
   );
 }

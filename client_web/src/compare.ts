@@ -1,5 +1,6 @@
 import { el } from "./dom";
 import { keyPosition, pointerPosition, strips } from "./slider";
+import { t } from "./strings";
 
 /**
  * Before/after slider over a live `view=compare` video. Each frame is copied once, whole, into a buffer and both
@@ -18,15 +19,15 @@ export class CompareView {
       class: "divider",
       role: "slider",
       tabindex: "0",
-      "aria-label": `Original and enhanced picture of ${name}`,
+      "aria-label": t.tile.divider(name),
       "aria-orientation": "horizontal",
       "aria-valuemin": "0",
       "aria-valuemax": "100",
     });
     this.element = el("div", { class: "compare" }, [
       this.canvas,
-      el("span", { class: "side left" }, ["Original"]),
-      el("span", { class: "side right" }, ["Enhanced"]),
+      el("span", { class: "side left" }, [t.tile.original]),
+      el("span", { class: "side right" }, [t.tile.enhanced]),
       this.handle,
     ]);
     this.element.addEventListener("pointerdown", (event) => {
@@ -92,7 +93,7 @@ export class CompareView {
     const percent = Math.round(position * 100);
     this.handle.style.left = `${position * 100}%`;
     this.handle.setAttribute("aria-valuenow", String(percent));
-    this.handle.setAttribute("aria-valuetext", `${percent} % original, ${100 - percent} % enhanced`);
+    this.handle.setAttribute("aria-valuetext", t.tile.shares(percent));
     if (this.buffer.width > 0) this.draw();
   }
 }

@@ -1,63 +1,100 @@
-import { mediaProblem, openMedia, QUALITIES, type DeviceChoice, type Quality } from "./devices";
-import { el, segmented } from "./dom";
+import { el } from "./dom";
+import { DeviceDialog } from "./hardware";
 import { icon, type IconName } from "./icons";
 import type { Entry } from "./lobby";
+import { entry, moreMenu, rename } from "./menu";
 import { mayHavePhotos } from "./photos";
+import { canShareScreen, openScreen } from "./screen";
+import { shortcutDialog } from "./shortcuts";
+import { t } from "./strings";
+import type { Content } from "./whip";
 
 export interface ControlHandlers {
-  /** The tracks of this stream are sent from now on. */
-  onMedia: (stream: MediaStream) => Promise<void>;
+  /** The tracks of this stream are sent from now on; its picture is of that. */
+  onMedia: (stream: MediaStream, content: Content) => Promise<void>;
   onSelfView: (on: boolean) => void;
-  onPhotos: () => void;
+  onFace: () => void;
+  onCheck: () => void;
+  onTrouble: (words: string) => void;
   onLeave: () => void;
 }
+type Kind = "audio" | "video";
 
-/** The buttons under the stage and the dialog that changes devices during the call. */
+/** The buttons under the stage, and what is sent: camera or screen, microphone, or neither. */
 export class ControlBar {
   readonly buttons: HTMLElement[];
-  readonly dialog = el("dialog", { class: "panel", "aria-labelledby": "devices-title" });
-  private readonly message = el("p", { class: "message bad", role: "alert" });
+  readonly devices: DeviceDialog;
+  readonly shortcuts = shortcutDialog();
   private readonly enabled = { audio: true, video: true };
+  private readonly toggles = new Map<Kind, HTMLButtonElement>();
+  private readonly share = button("screen", t.controls.share, t.controls.shareOn);
+  private screen: MediaStreamTrack | null = null;
 
   constructor(
     private readonly entry: Entry,
     private readonly handlers: ControlHandlers,
   ) {
-    const self = button("self", "Self", "Show yourself as others see you");
-    self.setAttribute("aria-pressed", "false");
-    self.addEventListener("click", () => {
-      const on = self.getAttribute("aria-pressed") !== "true";
-      self.setAttribute("aria-pressed", String(on));
-      handlers.onSelfView(on);
+    this.devices = new DeviceDialog(entry, async () => {
+      this.apply();
+      await this.send();
     });
-    const photos = button("photos", "Photos", "Photos of you");
-    photos.addEventListener("click", () => handlers.onPhotos());
-    const settings = button("settings", "Devices", "Camera, microphone and picture size");
-    settings.addEventListener("click", () => void this.openDialog());
-    const leave = button("leave", "Leave", "Leave the call");
+    const face = button("face", t.controls.face, t.face.title);
+    face.addEventListener("click", () => handlers.onFace());
+    face.hidden = !mayHavePhotos();
+    const leave = button("leave", t.controls.leave, t.controls.leaveLong);
     leave.classList.add("leave");
     leave.addEventListener("click", () => handlers.onLeave());
+    this.share.addEventListener("click", () => void (this.screen ? this.endShare() : this.beginShare()));
+    this.share.hidden = !canShareScreen();
+    this.share.setAttribute("aria-pressed", "false");
     // who only watches sends nothing that could be muted, shown or chosen
-    this.buttons = entry.stream ? [this.mute("audio"), this.mute("video"), self, photos, settings, leave] : [leave];
-    photos.hidden = !mayHavePhotos();
+    this.buttons = entry.stream
+      ? [this.mute("audio"), this.mute("video"), this.share, face, this.more(), leave]
+      : [this.more(), leave];
   }
 
   close(): void {
-    this.dialog.close();
-    this.dialog.remove();
+    this.screen?.stop();
+    this.devices.close();
+    this.shortcuts.close();
+    this.shortcuts.remove();
   }
 
-  private mute(kind: "audio" | "video"): HTMLButtonElement {
+  /** As a click on the microphone's or the camera's button. */
+  toggle(kind: Kind): void {
+    this.toggles.get(kind)?.click();
+  }
+
+  private more(): HTMLElement {
+    const more = button("dots", t.controls.more, t.controls.moreLong);
+    const entries = [
+      entry("ways", t.page.check, () => this.handlers.onCheck()),
+      entry("keys", t.controls.shortcuts, () => this.shortcuts.showModal()),
+    ];
+    if (this.entry.stream) {
+      let on = false;
+      const self = entry("self", t.controls.self, () => {
+        on = !on;
+        rename(self, on ? t.controls.selfOff : t.controls.self);
+        this.handlers.onSelfView(on);
+      });
+      entries.unshift(self, entry("settings", t.controls.devices, () => void this.devices.open()));
+    }
+    return moreMenu(more, t.controls.more, entries);
+  }
+
+  private mute(kind: Kind): HTMLButtonElement {
     const [on, off, text]: [IconName, IconName, string] =
-      kind === "audio" ? ["mic", "micOff", "Mic"] : ["camera", "cameraOff", "Camera"];
+      kind === "audio" ? ["mic", "micOff", t.controls.mic] : ["camera", "cameraOff", t.controls.camera];
+    const [turnOn, turnOff] =
+      kind === "audio" ? [t.controls.micOn, t.controls.micOff] : [t.controls.cameraOn, t.controls.cameraOff];
     const toggle = button(on, text, "");
     const show = (): void => {
       const live = this.enabled[kind];
       toggle.classList.toggle("off", !live);
       toggle.querySelector(".icon")!.replaceWith(icon(live ? on : off));
-      const words = `Turn the ${kind === "audio" ? "microphone" : "camera"} ${live ? "off" : "on"}`;
-      toggle.setAttribute("aria-label", words);
-      toggle.title = words;
+      toggle.setAttribute("aria-label", live ? turnOff : turnOn);
+      toggle.title = live ? turnOff : turnOn;
     };
     toggle.addEventListener("click", () => {
       this.enabled[kind] = !this.enabled[kind];
@@ -65,62 +102,41 @@ export class ControlBar {
       show();
     });
     show();
+    this.toggles.set(kind, toggle);
     return toggle;
   }
 
   /** A muted camera sends black, a muted microphone silence; both tracks stay alive. */
   private apply(): void {
-    for (const track of this.entry.stream?.getTracks() ?? []) track.enabled = this.enabled[track.kind as "audio" | "video"];
+    for (const track of this.entry.stream?.getTracks() ?? []) track.enabled = this.enabled[track.kind as Kind];
   }
 
-  private async openDialog(): Promise<void> {
-    const devices = await navigator.mediaDevices.enumerateDevices();
-    const { choice } = this.entry;
-    const select = (kind: MediaDeviceKind, key: "camera" | "microphone", label: string): HTMLElement[] => {
-      const used = this.entry.stream?.getTracks().find((track) => kind.startsWith(track.kind))?.getSettings().deviceId;
-      const options = devices
-        .filter((device) => device.kind === kind)
-        .map((device) => el("option", { value: device.deviceId }, [device.label || "Device"]));
-      const element = el("select", { id: `call-${key}` }, options);
-      element.value = used ?? choice[key];
-      element.addEventListener("change", () => void this.change({ [key]: element.value }));
-      return [el("label", { for: element.id }, [label]), element];
-    };
-    const qualities = Object.entries(QUALITIES).map(([value, { text, width, height }]) => ({
-      value: value as Quality,
-      text,
-      hint: `${width} × ${height}`,
-    }));
-    const close = el("button", { type: "button", class: "plain", "aria-label": "Close" }, [icon("close")]);
-    close.addEventListener("click", () => this.dialog.close());
-    this.message.textContent = "";
-    this.dialog.replaceChildren(
-      el("header", {}, [el("h2", { id: "devices-title" }, ["Devices"]), close]),
-      ...select("videoinput", "camera", "Camera"),
-      ...select("audioinput", "microphone", "Microphone"),
-      el("span", { class: "label" }, ["Picture that is sent"]),
-      segmented("Picture that is sent", qualities, choice.quality, (quality) => void this.change({ quality })),
-      this.message,
-    );
-    this.dialog.showModal();
-  }
-
-  private async change(change: Partial<DeviceChoice>): Promise<void> {
-    const before = this.entry.stream;
-    if (!before) return;
-    const choice = { ...this.entry.choice, ...change };
-    // the old camera is closed first: many cannot be opened twice, or not at another size
-    before.getTracks().forEach((track) => track.stop());
+  private async beginShare(): Promise<void> {
     try {
-      this.entry.stream = await openMedia(choice);
-      this.entry.choice = choice;
-      this.message.textContent = "";
-    } catch (error) {
-      this.message.textContent = mediaProblem(error);
-      this.entry.stream = await openMedia(this.entry.choice).catch(() => before);
+      this.screen = await openScreen();
+    } catch {
+      return this.handlers.onTrouble(t.controls.shareFailed);
     }
-    this.apply();
-    await this.handlers.onMedia(this.entry.stream);
+    // by the browser's own button, too
+    this.screen?.addEventListener("ended", () => void this.endShare());
+    if (this.screen) await this.send();
+  }
+
+  private async endShare(): Promise<void> {
+    this.screen?.stop();
+    this.screen = null;
+    await this.send();
+  }
+
+  private async send(): Promise<void> {
+    const words = this.screen ? t.controls.shareOff : t.controls.shareOn;
+    this.share.setAttribute("aria-pressed", String(this.screen !== null));
+    this.share.setAttribute("aria-label", words);
+    this.share.title = words;
+    const stream = this.entry.stream;
+    if (!stream) return;
+    if (!this.screen) return this.handlers.onMedia(stream, "camera");
+    await this.handlers.onMedia(new MediaStream([this.screen, ...stream.getAudioTracks()]), "screen");
   }
 }
 

@@ -1,3 +1,5 @@
+import { t } from "./strings";
+
 export const QUALITIES = {
   low: { width: 320, height: 180, text: "180p" },
   medium: { width: 640, height: 360, text: "360p" },
@@ -31,21 +33,21 @@ export function mediaProblem(error: unknown): string {
   const name = error instanceof Error ? error.name : "";
   switch (name) {
     case "NotAllowedError":
-      return "The browser may not use the camera and the microphone. Allow both beside the address bar, then try again.";
+      return t.media.denied;
     case "NotFoundError":
-      return "No camera or no microphone was found. Plug one in, then try again.";
+      return t.media.missing;
     case "NotReadableError":
-      return "The camera or the microphone is used by another program. Close it, then try again.";
+      return t.media.busy;
     case "OverconstrainedError":
-      return "The chosen device is gone. Choose another.";
+      return t.media.gone;
     default:
-      return `Camera and microphone cannot be opened${error instanceof Error && error.message ? `: ${error.message}` : "."}`;
+      return t.media.failed(error instanceof Error ? error.message : "");
   }
 }
 
 export async function openMedia(choice: DeviceChoice): Promise<MediaStream> {
   // browsers hide mediaDevices on pages that came over plain http from elsewhere
-  if (!navigator.mediaDevices) throw new Error("this page must come over https, or from localhost");
+  if (!navigator.mediaDevices) throw new Error(t.media.insecure);
   try {
     return await navigator.mediaDevices.getUserMedia(constraints(choice));
   } catch (error) {

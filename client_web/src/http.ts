@@ -1,5 +1,6 @@
 import { EventSource } from "eventsource";
 import { accessOf, invitation, type Access } from "./access";
+import { t } from "./strings";
 
 /** An HTTP answer that is an error; the message is the RFC 9457 problem body's detail where there is one. */
 export class HttpError extends Error {
@@ -76,7 +77,7 @@ export function eventSource(url: string, onRefused: (error: HttpError) => void):
 export function inWords(error: unknown): string {
   if (error instanceof HttpError) return refusalInWords(error);
   // fetch rejects with a TypeError when there is no answer at all
-  if (error instanceof TypeError) return "The server cannot be reached.";
+  if (error instanceof TypeError) return t.errors.noServer;
   if (error instanceof Error && error.message) return error.message;
   return String(error);
 }
@@ -85,15 +86,13 @@ function refusalInWords({ status, message, problem }: HttpError): string {
   const told = typeof problem.detail === "string" && problem.detail !== "";
   switch (status) {
     case 401:
-      return invitation()
-        ? "Your invitation has expired or does not count here any more. Ask for a new link."
-        : "This relay lets in by invitation only. Open the link that you were sent.";
+      return invitation() ? t.errors.expired : t.errors.byInvitation;
     case 403:
-      return told && !invitation() ? message : `Your invitation does not allow this.${told ? ` ${message}` : ""}`;
+      return told && !invitation() ? message : t.errors.notAllowed(told ? message : "");
     case 429:
-      return told ? message : "That was too often in a short time: wait a moment.";
+      return told ? message : t.errors.tooOften;
     case 503:
-      return told ? message : "The relay has no room for this now.";
+      return told ? message : t.errors.full;
     default:
       return message;
   }

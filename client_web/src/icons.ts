@@ -18,6 +18,14 @@ const PATHS = {
   tick: "M5 12.5l5 5L19.5 7",
   waiting: "M6 12h.01M12 12h.01M18 12h.01",
   ways: "M4 12h5l3-6h8M9 12l3 6h8M17 3l3 3-3 3M17 15l3 3-3 3",
+  screen: "M3 5h18v11H3zM9 20h6M12 16v4M12 13V8M9.5 10.5L12 8l2.5 2.5",
+  face: "M12 3a9 9 0 1 0 0 18a9 9 0 1 0 0-18M9 10h.01M15 10h.01M8.5 14.5c2 2 5 2 7 0",
+  dots: "M5 12h.01M12 12h.01M19 12h.01",
+  grid: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
+  speaker: "M4 4h16v10H4zM4 17h4v3H4zM10 17h4v3h-4zM16 17h4v3h-4z",
+  pin: "M9 4h6l-1 6 3 3H7l3-3zM12 13v7",
+  inPicture: "M3 5h18v14H3zM12 12h7v5h-7z",
+  keys: "M3 7h18v10H3zM7 11h.01M11 11h.01M15 11h.01M8 14h8",
   bin: "M5 7h14M10 7V4.5h4V7M7 7l1 13h8l1-13",
 } as const;
 export type IconName = keyof typeof PATHS;

@@ -3,6 +3,7 @@ import { byId, el } from "./dom";
 import { getJson, inWords } from "./http";
 import { icon } from "./icons";
 import { nameProblem } from "./names";
+import { language, t } from "./strings";
 
 const MINUTES = 60;
 const TOLD_MS = 1500;
@@ -27,9 +28,9 @@ export class InviteButton {
   ) {
     const free = !access.tokens && !invitation();
     const button = byId("invite");
-    this.text.textContent = free ? "Copy link" : "Invite";
+    this.text.textContent = free ? t.invite.copy : t.invite.short;
     button.replaceChildren(icon("link"), this.text);
-    button.setAttribute("aria-label", free ? "Copy the link to this room" : "Invite somebody");
+    button.setAttribute("aria-label", free ? t.invite.copyLong : t.invite.title);
     button.onclick = () => void (free ? this.copyRoom() : this.open());
   }
 
@@ -40,34 +41,32 @@ export class InviteButton {
 
   private async copyRoom(): Promise<void> {
     const link = inviteLink(this.room);
-    if (!(await copied(link))) return void prompt("The link to this room:", link);
-    this.text.textContent = "Copied";
-    setTimeout(() => (this.text.textContent = "Copy link"), TOLD_MS);
+    if (!(await copied(link))) return void prompt(t.invite.link, link);
+    this.text.textContent = t.invite.copied;
+    setTimeout(() => (this.text.textContent = t.invite.copy), TOLD_MS);
   }
 
   private open(): void {
-    const close = el("button", { type: "button", class: "plain", "aria-label": "Close" }, [icon("close")]);
+    const close = el("button", { type: "button", class: "plain", "aria-label": t.close }, [icon("close")]);
     close.addEventListener("click", () => this.dialog.close());
     this.say("");
     this.dialog.replaceChildren(
-      el("header", {}, [el("h2", { id: "invite-title" }, ["Invite somebody"]), close]),
+      el("header", {}, [el("h2", { id: "invite-title" }, [t.invite.title]), close]),
       ...(invitation()?.admin ? [this.form(), this.message] : [this.whoMay()]),
     );
     this.dialog.showModal();
   }
 
   private whoMay(): HTMLElement {
-    return el("p", { class: "hint" }, [
-      "Your invitation does not let you invite others. Ask whoever invited you, or whoever runs this relay, for another link.",
-    ]);
+    return el("p", { class: "hint" }, [t.invite.whoMay]);
   }
 
   private form(): HTMLElement {
     const name = el("input", { id: "invite-name", maxlength: "64", autocomplete: "off", spellcheck: "false" });
-    const link = el("input", { id: "invite-link", readonly: "", "aria-label": "The invitation link", hidden: "" });
-    const send = el("button", { type: "submit", class: "primary" }, ["Copy an invitation link"]);
+    const link = el("input", { id: "invite-link", readonly: "", "aria-label": t.invite.theLink, hidden: "" });
+    const send = el("button", { type: "submit", class: "primary" }, [t.invite.send]);
     const form = el("form", {}, [
-      el("label", { for: "invite-name" }, ["Whom, by the name that they will have in the call"]),
+      el("label", { for: "invite-name" }, [t.invite.whom]),
       name,
       send,
       link,
@@ -76,7 +75,7 @@ export class InviteButton {
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       const invited = name.value.trim();
-      const problem = nameProblem(invited, "The name");
+      const problem = nameProblem(invited, t.names.any);
       if (problem) return this.say(problem, true);
       send.disabled = true;
       try {
@@ -84,9 +83,9 @@ export class InviteButton {
         link.value = inviteLink(this.room, token);
         link.hidden = false;
         link.select();
-        const done = (await copied(link.value)) ? "The link is copied." : "Copy the link.";
-        const end = new Date(expires_at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-        this.say(`${done} It lets in ${invited} until ${end}; send it to nobody else.`);
+        const done = (await copied(link.value)) ? t.invite.done : t.invite.copyIt;
+        const end = new Date(expires_at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+        this.say(t.invite.letsIn(done, invited, end));
       } catch (error) {
         this.say(inWords(error), true);
       } finally {

@@ -1,4 +1,4 @@
-import { BYPASSES } from "./dashboard/stats";
+import { t } from "./strings";
 
 /** What `GET /api/rooms/{room}/{participant}/bank` tells. */
 export interface BankExemplar {
@@ -43,35 +43,30 @@ export function ageInWords(seconds: number): string {
   return `${Math.round(seconds / 3600)} h`;
 }
 
-const counted = (count: number, one: string): string => `${count} ${one}${count === 1 ? "" : "s"}`;
-
 /** Names by id; who has none is numbered in the order of becoming known. */
 export function namesOf(people: readonly BankPerson[]): Map<number, string> {
   let unnamed = 0;
-  return new Map(people.map(({ id, name }) => [id, name ?? `Person ${++unnamed}`]));
+  return new Map(people.map(({ id, name }) => [id, name ?? t.bank.person(++unnamed)]));
 }
 
 /** Whether the person is in the picture, and since when it is known. */
 export function presenceInWords(person: BankPerson): string {
-  if (person.state === "unmatched") return "not recognised here";
-  const known = `known for ${ageInWords(person.since_seconds ?? 0)}`;
-  return person.state === "here" ? `here, ${known}` : `away for ${ageInWords(person.seen_seconds_ago ?? 0)}, ${known}`;
+  if (person.state === "unmatched") return t.bank.unmatched;
+  const known = t.bank.known(ageInWords(person.since_seconds ?? 0));
+  return person.state === "here" ? t.bank.here(known) : t.bank.away(ageInWords(person.seen_seconds_ago ?? 0), known);
 }
 
 /** From what the person's face is enhanced, or would be. */
 export function exemplarsInWords(person: BankPerson): string {
-  if (person.state !== "unmatched") return person.exemplars > 0 ? counted(person.exemplars, "exemplar") : "no exemplars yet";
-  if (person.exemplars === 0) return "no photos are kept under this name";
-  return `${counted(person.exemplars, "photo")} set aside: no face matches`;
+  if (person.state !== "unmatched") return person.exemplars > 0 ? t.bank.exemplars(person.exemplars) : t.bank.noExemplars;
+  if (person.exemplars === 0) return t.bank.noPhotos;
+  return t.bank.aside(person.exemplars);
 }
 
 /** What becomes of a face, and why. */
 export function fateInWords(face: BankFace): string {
-  if (face.reason !== null) {
-    const why = BYPASSES[face.reason] ?? face.reason;
-    return `Not enhanced: ${why.charAt(0).toLowerCase()}${why.slice(1)}`;
-  }
-  return face.exemplars > 0 ? `Enhanced with ${counted(face.exemplars, "exemplar")}` : "Enhanced without exemplars";
+  if (face.reason !== null) return t.bank.not(t.bank.reasons[face.reason] ?? face.reason);
+  return face.exemplars > 0 ? t.bank.from(face.exemplars) : t.bank.alone;
 }
 
 /** Whose registered photos match no face; null while no face is there that is large enough to tell. */

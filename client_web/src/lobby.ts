@@ -4,7 +4,10 @@ import { byId, el, segmented } from "./dom";
 import { icon } from "./icons";
 import { LevelMeter } from "./level";
 import { nameProblem } from "./names";
-import { mayHavePhotos, type PhotoDialog } from "./photos";
+import { languageChoice, lookChoice } from "./looks";
+import { mayHavePhotos, type FaceDialog } from "./photos";
+import { t } from "./strings";
+import { playTone } from "./tone";
 
 export interface Entry {
   room: string;
@@ -17,7 +20,6 @@ export interface Entry {
 }
 
 const REMEMBERED = "hime.lobby";
-const OFF = "Camera and microphone are off.";
 
 /** Before the call: names, devices, a look at oneself. Camera and microphone are opened by a click alone. */
 export class Lobby {
@@ -43,7 +45,7 @@ export class Lobby {
   constructor(
     private readonly given: { room: string; name: string; persons: readonly string[] },
     access: Access,
-    photos: PhotoDialog,
+    face: FaceDialog,
     private readonly onJoin: (entry: Entry) => void,
   ) {
     const remembered = JSON.parse(localStorage.getItem(REMEMBERED) ?? "{}") as Partial<DeviceChoice & { name: string; room: string }>;
@@ -63,7 +65,7 @@ export class Lobby {
       hint: `${width} × ${height}`,
     }));
     byId("quality").append(
-      segmented("Picture that is sent", qualities, this.choice.quality, (quality) => this.choose({ quality })),
+      segmented(t.page.quality, qualities, this.choice.quality, (quality) => this.choose({ quality })),
     );
     this.camera.addEventListener("change", () => this.choose({ camera: this.camera.value }));
     this.microphone.addEventListener("change", () => this.choose({ microphone: this.microphone.value }));
@@ -78,8 +80,10 @@ export class Lobby {
       event.preventDefault();
       void this.join();
     });
-    byId("lobby-photos").hidden = !mayHavePhotos();
-    byId("lobby-photos").addEventListener("click", () => photos.open(this.name.value.trim()));
+    byId("lobby-face").hidden = !mayHavePhotos();
+    byId("lobby-face").addEventListener("click", () => face.open(this.name.value.trim(), { camera: () => this.stream }));
+    byId("speakers").addEventListener("click", () => void playTone());
+    byId("looks").append(el("div", {}, languageChoice("language")), el("div", {}, lookChoice("look")));
     byId("more").addEventListener("click", () => this.shorten(false));
     if (this.watchOnly) this.element.classList.add("watch-only");
   }
@@ -102,7 +106,7 @@ export class Lobby {
   }
 
   private problem(): string | null {
-    return nameProblem(this.room.value.trim(), "The room") ?? nameProblem(this.name.value.trim(), "Your name");
+    return nameProblem(this.room.value.trim(), t.names.room) ?? nameProblem(this.name.value.trim(), t.names.own);
   }
 
   /** Hands the camera over to the call, opened first where it is not yet; says what is missing otherwise. */
@@ -140,7 +144,7 @@ export class Lobby {
     this.stop();
     const asked = this.asked;
     this.turnOn.hidden = true;
-    this.words.textContent = "Opening camera and microphone…";
+    this.words.textContent = t.lobby.opening;
     let stream: MediaStream;
     try {
       stream = await openMedia(this.choice);
@@ -168,14 +172,14 @@ export class Lobby {
     this.meter.stop();
     this.note.hidden = this.turnOn.hidden = false;
     this.turnOff.hidden = true;
-    this.words.textContent = OFF;
+    this.words.textContent = t.lobby.off;
     byId("devices").hidden = true;
   }
 
   /** Shows one button to join with, or the whole form. */
   private shorten(short: boolean): void {
     this.element.classList.toggle("short", short);
-    this.submit.textContent = short ? `Join ${this.room.value} as ${this.name.value}` : "Join";
+    this.submit.textContent = short ? t.lobby.joinAs(this.room.value, this.name.value) : t.page.join;
   }
 
   private async listDevices(): Promise<void> {
@@ -183,7 +187,7 @@ export class Lobby {
     const fill = (select: HTMLSelectElement, kind: MediaDeviceKind, track: MediaStreamTrack | undefined): void => {
       const mine = devices.filter((device) => device.kind === kind);
       select.replaceChildren(
-        ...mine.map((device, index) => el("option", { value: device.deviceId }, [device.label || `Device ${index + 1}`])),
+        ...mine.map((device, index) => el("option", { value: device.deviceId }, [device.label || t.lobby.device(index + 1)])),
       );
       select.value = track?.getSettings().deviceId ?? select.value;
     };

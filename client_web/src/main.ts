@@ -3,11 +3,14 @@ import { Call } from "./call";
 import { CheckDialog } from "./check";
 import { byId } from "./dom";
 import { fetchAccess } from "./http";
-import { icon } from "./icons";
 import { Lobby } from "./lobby";
-import { PhotoDialog } from "./photos";
+import { applyLook } from "./looks";
+import { FaceDialog } from "./photos";
+import { fillIn, t } from "./strings";
 
 /** The page: first the lobby, then the call, then the lobby again. */
+applyLook();
+fillIn(document);
 const whole = takeInvitation();
 const query = new URLSearchParams(location.search);
 let call: Call | null = null;
@@ -17,21 +20,19 @@ addEventListener("hashchange", () => {
   if (new URLSearchParams(location.hash.slice(1)).has("token")) location.reload();
 });
 
-const photos = new PhotoDialog(() => call?.personChanged());
+const face = new FaceDialog(() => call?.personChanged());
 const check = new CheckDialog();
-document.body.append(photos.element, check.element);
+document.body.append(face.element, check.element);
 byId("lobby-check").onclick = () => check.open(byId<HTMLInputElement>("room").value.trim());
-byId("check").append(icon("ways"));
 
 const access = await fetchAccess();
 const given = { room: query.get("room") ?? "", name: query.get("name") ?? "", persons: query.getAll("person") };
-const lobby = new Lobby(given, access, photos, (entry) => {
+const lobby = new Lobby(given, access, face, (entry) => {
   byId("lobby").hidden = true;
   byId("call").hidden = false;
-  byId("check").onclick = () => check.open(entry.room);
   const persons = entry.persons.map((person) => ["person", person]);
   history.replaceState(null, "", `/?${new URLSearchParams([["room", entry.room], ["name", entry.name], ...persons])}`);
-  call = new Call(entry, access, photos, (words) => {
+  call = new Call(entry, access, face, () => check.open(entry.room), (words) => {
     call = null;
     byId("call").hidden = true;
     lobby.open(words);
@@ -39,7 +40,7 @@ const lobby = new Lobby(given, access, photos, (entry) => {
 });
 if (access.openToAll) for (const each of document.querySelectorAll<HTMLElement>(".open-to-all")) each.hidden = false;
 
-if (!whole) lobby.close("The invitation link is damaged. Copy it whole, to its last character, or ask for a new one.");
+if (!whole) lobby.close(t.lobby.damaged);
 else if (access.tokens && !invitation()) {
-  lobby.close("This relay lets in by invitation only. Open the invitation link that you were sent.");
+  lobby.close(t.lobby.byInvitation);
 } else lobby.open("", query.get("autojoin") === "1");

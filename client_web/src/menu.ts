@@ -4,50 +4,65 @@ import { icon } from "./icons";
 export interface ExplainedOption<T extends string> {
   value: T;
   text: string;
-  /** For buttons that have little room. */
-  short: string;
   hint: string;
 }
 
 const MARGIN = 8;
 
-/**
- * A button that tells the choice and opens a list of all, each with a line that explains it. The list closes by a
- * click on a choice, by Escape or by a click elsewhere.
- */
+/** A button that opens a list of what is needed less often. The list closes by Escape or a click elsewhere. */
+export function moreMenu(button: HTMLButtonElement, label: string, entries: readonly HTMLElement[]): HTMLElement {
+  const list = el("div", { class: "menu", popover: "auto", role: "group", "aria-label": label }, [...entries]);
+  button.popoverTargetElement = list;
+  list.addEventListener("beforetoggle", () => {
+    const { left, right, top, bottom } = button.getBoundingClientRect();
+    const start = left + right > innerWidth ? right - list.offsetWidth : left;
+    list.style.left = `${Math.max(MARGIN, start)}px`;
+    // on the side with more room
+    const above = top > innerHeight - bottom;
+    list.style.bottom = above ? `${innerHeight - top + MARGIN}px` : "auto";
+    list.style.top = above ? "auto" : `${bottom + MARGIN}px`;
+    list.style.maxHeight = `${(above ? top : innerHeight - bottom) - 2 * MARGIN}px`;
+  });
+  list.addEventListener("toggle", () => {
+    // its width is known only now
+    const { left, right } = button.getBoundingClientRect();
+    if (left + right > innerWidth) list.style.left = `${Math.max(MARGIN, right - list.offsetWidth)}px`;
+  });
+  return el("div", { class: "more" }, [button, list]);
+}
+
+/** An entry that does something and closes the list. `text` is asked for each time it is shown. */
+export function entry(name: Parameters<typeof icon>[0], text: string, act: () => void): HTMLButtonElement {
+  const button = el("button", { type: "button", class: "entry" }, [icon(name), el("span", {}, [text])]);
+  button.addEventListener("click", () => {
+    button.closest<HTMLElement>("[popover]")?.hidePopover();
+    act();
+  });
+  return button;
+}
+
+/** Gives an entry other words. */
+export function rename(button: HTMLButtonElement, text: string): void {
+  button.lastElementChild!.textContent = text;
+}
+
+/** Choices that exclude each other, each with a line that explains it. */
 export function explainedChoice<T extends string>(
   label: string,
   options: readonly ExplainedOption<T>[],
   value: T,
   onChange: (value: T) => void,
 ): HTMLElement {
-  const button = el("button", { type: "button", class: "choice" });
-  const choose = ({ text, short, hint }: ExplainedOption<T>): void => {
-    button.replaceChildren(el("span", { class: "long" }, [text]), el("span", { class: "short" }, [short]), icon("down"));
-    button.setAttribute("aria-label", `${label}: ${text}`);
-    button.title = hint;
-  };
   const rows = options.map((option) => {
     const radio = el("input", { type: "radio", name: "choice" });
     radio.checked = option.value === value;
-    radio.addEventListener("change", () => {
-      choose(option);
-      onChange(option.value);
-    });
+    radio.addEventListener("change", () => onChange(option.value));
     return el("label", {}, [radio, el("span", {}, [el("b", {}, [option.text]), el("small", {}, [option.hint])])]);
   });
   // a form of its own, so that its radio buttons are a group of their own
-  const list = el("form", { class: "choices", popover: "auto", role: "radiogroup", "aria-label": label }, rows);
-  button.popoverTargetElement = list;
-  list.addEventListener("beforetoggle", () => {
-    const { left, top } = button.getBoundingClientRect();
-    list.style.left = `${Math.max(MARGIN, Math.min(left, innerWidth - 320 - MARGIN))}px`;
-    list.style.bottom = `${innerHeight - top + MARGIN}px`;
-    list.style.maxHeight = `${top - 2 * MARGIN}px`;
+  const form = el("form", { class: "choices", role: "radiogroup", "aria-label": label }, rows);
+  form.addEventListener("click", (event) => {
+    if (event.detail > 0) form.closest<HTMLElement>("[popover]")?.hidePopover(); // not for arrow keys, which click as well
   });
-  list.addEventListener("click", (event) => {
-    if (event.detail > 0) list.hidePopover(); // not for arrow keys, which click as well
-  });
-  choose(options.find((option) => option.value === value)!);
-  return el("div", { class: "explained" }, [button, list]);
+  return form;
 }

@@ -1,3 +1,5 @@
+import { t } from "./strings";
+
 /** Names of rooms, participants and people, as the server accepts them. */
 const NAME = /^[A-Za-z0-9_-]{1,64}$/;
 
@@ -8,9 +10,9 @@ export function isName(text: string): boolean {
 /** What is wrong with a name, in words for the person who typed it; null when nothing is. */
 export function nameProblem(text: string, what: string): string | null {
   if (isName(text)) return null;
-  if (text === "") return `${what} is empty.`;
-  if (text.length > 64) return `${what} has ${text.length} characters; 64 is the most.`;
+  if (text === "") return t.names.empty(what);
+  if (text.length > 64) return t.names.long(what, text.length);
   const odd = [...new Set([...text].filter((character) => !isName(character)))];
-  const shown = odd.map((character) => (character === " " ? "a space" : `“${character}”`)).join(", ");
-  return `${what} may hold letters without accents, digits, - and _ only, not ${shown}.`;
+  const shown = odd.map((character) => (character === " " ? t.names.space : `“${character}”`)).join(", ");
+  return t.names.odd(what, shown);
 }

@@ -1,6 +1,7 @@
 import { backoffMs } from "./backoff";
 import { HttpError, inWords } from "./http";
-import { WhipClient } from "./whip";
+import { t } from "./strings";
+import { WhipClient, type Content } from "./whip";
 
 export type PublishState =
   | { kind: "connecting" }
@@ -40,6 +41,7 @@ export class Publication {
   private attempt = 0;
   private lostAt = -Infinity;
   private stopped = false;
+  private content: Content = "camera";
 
   /** `takenOver` tells whether frames of this name reach the room though this connection was lost at that time. */
   constructor(
@@ -61,6 +63,7 @@ export class Publication {
       room: this.room,
       name: this.name,
       persons: this.persons(),
+      content: this.content,
       onHealth: (health) => {
         if (health === "ended") this.drop(client);
         if (client !== this.client) return;
@@ -83,7 +86,7 @@ export class Publication {
       const refused = nameTaken || (status >= 400 && status < 500 && status !== 429 && status !== 409);
       // The relay takes this for a stranger: nobody will go over to it, and the name is to be free soon.
       if (status === 409) for (const each of this.followed) this.drop(each);
-      const words = nameTaken ? "Somebody else in this room has this name." : inWords(error);
+      const words = nameTaken ? t.call.nameTaken : inWords(error);
       if (refused) this.onState({ kind: "refused", words, nameTaken });
       else this.retry(words, error instanceof HttpError ? error.retryAfter : null);
     });
@@ -93,7 +96,7 @@ export class Publication {
   forgotten(): void {
     if (this.stopped || this.client?.pc.connectionState !== "connected") return;
     this.noteLoss();
-    this.onState({ kind: "lost", words: "The server ended the connection." });
+    this.onState({ kind: "lost", words: t.call.serverEnded });
     this.connect();
   }
 
@@ -116,8 +119,13 @@ export class Publication {
     this.onState({ kind: "refused", words });
   }
 
-  async replace(stream: MediaStream): Promise<void> {
+  /** Sends these tracks from now on; published anew where the picture is of something else, as the relay is to know. */
+  async replace(stream: MediaStream, content: Content = this.content): Promise<void> {
     this.stream = stream;
+    if (content !== this.content) {
+      this.content = content;
+      return this.connect();
+    }
     await Promise.all(stream.getTracks().map((track) => this.client?.replace(track)));
   }
 
@@ -140,7 +148,7 @@ export class Publication {
     if (this.stopped) return;
     this.clear();
     this.noteLoss();
-    this.onState({ kind: "lost", words: "The connection is lost." });
+    this.onState({ kind: "lost", words: t.call.connectionLost });
     const lostAt = performance.now();
     this.timer = setTimeout(() => this.again(lostAt), LOST_MS);
   }
@@ -150,7 +158,7 @@ export class Publication {
     if (this.stopped) return;
     this.clear();
     this.noteLoss();
-    this.onState({ kind: "lost", words: "The connection is lost." });
+    this.onState({ kind: "lost", words: t.call.connectionLost });
     const lostAt = performance.now() - UNNOTICED_MS;
     const restarted = await client.restart();
     if (client !== this.client || this.stopped) return;
@@ -162,7 +170,7 @@ export class Publication {
 
   private again(lostAt: number): void {
     if (!this.takenOver(lostAt)) return this.connect();
-    this.refuse(`Another window or device joined as ${this.name}.`);
+    this.refuse(t.call.takenOver(this.name));
   }
 
   private noteLoss(): void {

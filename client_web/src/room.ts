@@ -10,6 +10,10 @@ export interface ParticipantStats {
   latency_ms: number | null;
   /** Why the relay leaves frames out now: pixels, size_changes or frame_rate. */
   refused?: string;
+  /** What becomes of the largest face: from how many exemplars it is enhanced, or why it is not. */
+  face?: { exemplars: number; reason: string | null };
+  /** Left out for a camera. */
+  content?: "screen";
 }
 export type PictureState = "enhanced" | "carried" | "passed" | "waiting";
 

@@ -15,6 +15,8 @@ const RESTART_GATHERING_MS = 300;
 /** Where a network is gone without a word, a request would wait for minutes. */
 const ANSWER_MS = 15000;
 const RESTART_ANSWER_MS = 3000;
+/** How long a connection stays open for the relay to answer that the session has ended. */
+const ENDING_MS = 1000;
 
 /**
  * What WHIP (RFC 9725) and WHEP share: an offer goes out by POST, its answer comes back with the session's
@@ -111,8 +113,12 @@ export class HttpSession {
   /** Ends the session on both sides; safe to call twice. `keepalive` lets the DELETE outlive the page. */
   async close(keepalive = false): Promise<void> {
     this.closed = true;
+    if (saidGoodbye(this.pc)) this.url = null; // the server has ended the session
+    if (keepalive || !this.url) this.pc.close();
+    // asked first: a server that sees the connection close would know of no session that the request could end
+    const ending = this.release(keepalive);
+    await Promise.race([ending, new Promise((resolve) => setTimeout(resolve, ENDING_MS))]);
     this.pc.close();
-    await this.release(keepalive);
   }
 
   private async release(keepalive = false): Promise<void> {
@@ -199,6 +205,11 @@ export function preferVp8(transceiver: RTCRtpTransceiver, capabilities: RTCRtpCa
   if (vp8.length > 0) {
     transceiver.setCodecPreferences([...vp8, ...capabilities.codecs.filter((codec) => !isVp8(codec))]);
   }
+}
+
+/** Whether the other side has closed the connection. */
+function saidGoodbye(pc: RTCPeerConnection): boolean {
+  return pc.connectionState !== "closed" && pc.getTransceivers()[0]?.receiver.transport?.state === "closed";
 }
 
 export type Health = "connecting" | "connected" | "disconnected" | "ended";

@@ -1,65 +1,47 @@
+import { badgeOf, SteadyBadge } from "./badge";
+import { isBlack } from "./black";
 import { CompareView } from "./compare";
 import { el, segmented } from "./dom";
 import { icon } from "./icons";
-import { explainedChoice } from "./menu";
-import { pictureState, type ParticipantStats, type PictureState } from "./room";
+import { entry, explainedChoice, moreMenu, rename } from "./menu";
+import { pictureState, type ParticipantStats } from "./room";
+import { Silence } from "./speaker";
+import { t } from "./strings";
 import { Watch } from "./watch";
-import type { Layout, View } from "./whep";
+import { LAYOUTS, VIEWS, type Layout, type Received, type View } from "./whep";
 import { WidthFollower, askedWidth, type Width } from "./width";
-
-const VIEW_OPTIONS: { value: View; text: string; hint: string }[] = [
-  { value: "enhanced", text: "Enhanced", hint: "Faces with their details given back" },
-  { value: "original", text: "Original", hint: "The same picture, plainly enlarged" },
-  { value: "compare", text: "Compare", hint: "Both, with a divider to drag" },
-];
-const LAYOUT_OPTIONS = [
-  {
-    value: "upscale" as Layout,
-    text: "Whole picture, enlarged",
-    short: "Whole",
-    hint: "Everything the camera sees, made as large as you show it.",
-  },
-  {
-    value: "zoom" as Layout,
-    text: "Follow the face",
-    short: "Face",
-    hint: "Goes up to four times nearer to the largest face and moves with it: for somebody far from the camera.",
-  },
-  {
-    value: "native" as Layout,
-    text: "As it was sent",
-    short: "As sent",
-    hint: "The camera's own size, not enlarged here: the least to receive.",
-  },
-];
-const STATES: Record<PictureState, { text: string; hint: string }> = {
-  enhanced: { text: "Enhanced", hint: "Every small face is freshly enhanced" },
-  carried: { text: "Carried", hint: "The last details are carried along until the next enhanced frame" },
-  passed: { text: "Passed", hint: "The picture passes as it came: no face needs help, or help would come too late" },
-  waiting: { text: "Waiting", hint: "No frames arrive from the camera" },
-};
 
 export interface TileHandlers {
   /** The browser wants a click before it plays sound. */
   onSoundBlocked: () => void;
+  /** This one is to be kept large, or no longer. */
+  onPin: (on: boolean) => void;
 }
 
-/** One participant on the stage: picture, state and the choices of view, layout and sound. */
+/** One participant on the stage: picture, what happens to it, the choice of the view, and more. */
 export class Tile {
   readonly element: HTMLElement;
   private readonly stage = el("div", { class: "stage" });
   private readonly compare: CompareView;
   private readonly trouble = el("p", { class: "trouble", role: "status" });
-  private readonly badge = el("span", { class: "badge", "data-state": "waiting" }, ["Connecting"]);
-  private readonly figures = el("span", { class: "figures" });
+  private readonly cover = el("p", { class: "cover", "aria-hidden": "true" });
+  private readonly badge = el("span", { class: "badge", "data-tone": "plain" }, [t.badge.connecting]);
+  private readonly steady = new SteadyBadge();
+  private readonly silent: HTMLElement;
+  private readonly silence = new Silence();
+  private readonly figures = el("p", { class: "figures" });
+  private readonly views: HTMLElement;
+  private readonly pin: HTMLButtonElement;
   private readonly watch: Watch;
   private readonly resize = new ResizeObserver(() => this.width.measured(this.shownPixels()));
   private readonly width = new WidthFollower((width) => this.show({ width }));
   private shown: { view: View; layout: Layout; width: Width | null };
   private video: HTMLVideoElement | null = null;
   private stats: ParticipantStats | undefined;
+  private received: Received | null = null;
   private muted: boolean;
-  private words: string | null = "Connecting…";
+  private kept = false;
+  private words: string | null = t.tile.connecting;
   private away = false;
 
   constructor(
@@ -70,22 +52,24 @@ export class Tile {
   ) {
     this.muted = self;
     this.shown = { view: self ? "compare" : "enhanced", layout: "upscale", width: null };
-    this.compare = new CompareView(self ? "yourself" : name);
+    this.compare = new CompareView(self ? t.tile.yourself : name);
     this.compare.element.hidden = true;
-    this.tell();
-    this.stage.append(this.compare.element, this.trouble);
-
-    const tools = el("div", { class: "tools" }, [
-      segmented("View", VIEW_OPTIONS, this.shown.view, (view) => this.show({ view })),
-      explainedChoice("What is shown", LAYOUT_OPTIONS, this.shown.layout, (layout) => this.show({ layout })),
-      el("span", { class: "spacer" }),
+    this.cover.textContent = name.charAt(0).toUpperCase();
+    this.cover.hidden = true;
+    this.silent = el("span", { class: "silent", role: "img", "aria-label": t.tile.silent(name), title: t.tile.silent(name) }, [
+      icon("micOff"),
     ]);
-    if (!self) tools.append(this.soundButton());
-    tools.append(this.fullScreenButton());
-    this.element = el("article", { class: "tile", "data-name": name, "aria-label": self ? "You" : name }, [
+    this.silent.hidden = true;
+    this.pin = entry("pin", t.tile.pin, () => this.handlers.onPin(!this.kept));
+    this.tell();
+    this.stage.append(this.compare.element, this.cover, this.trouble);
+
+    const options = VIEWS.map((value) => ({ value, text: t.tile.views[value], hint: t.tile.viewHints[value] }));
+    this.views = segmented(t.tile.view, options, this.shown.view, (view) => this.show({ view }));
+    this.element = el("article", { class: "tile", "data-name": name, "aria-label": self ? t.you : name }, [
       this.stage,
-      el("header", {}, [el("h2", {}, [self ? "You, as others see you" : name]), this.badge, this.figures]),
-      tools,
+      el("header", {}, [el("h2", {}, [self ? t.tile.youAsSeen : name]), this.silent, this.badge]),
+      el("div", { class: "tools" }, [this.views, el("span", { class: "spacer" }), this.more()]),
     ]);
     this.watch = new Watch(room, name, !self, {
       onVideo: (video, shown) => this.onVideo(video, shown),
@@ -99,10 +83,12 @@ export class Tile {
     this.resize.observe(this.stage);
   }
 
-  close(keepalive = false): void {
+  /** `left`: who is shown is there no longer. */
+  close({ keepalive = false, left = false } = {}): void {
     this.resize.disconnect();
     this.width.stop();
-    this.watch.stop(keepalive);
+    if (left) this.watch.abandon();
+    else this.watch.stop(keepalive);
     this.compare.attach(null);
     this.element.remove();
   }
@@ -111,6 +97,15 @@ export class Tile {
   set reconnecting(away: boolean) {
     this.away = away;
     this.tell();
+  }
+
+  set speaking(on: boolean) {
+    this.element.classList.toggle("speaking", on);
+  }
+
+  set pinned(on: boolean) {
+    this.kept = on;
+    rename(this.pin, on ? t.tile.unpin : t.tile.pin);
   }
 
   /** As `Watch.hurry`. */
@@ -128,19 +123,43 @@ export class Tile {
     if (this.video) this.play(this.video);
   }
 
-  async update(stats: ParticipantStats | undefined): Promise<void> {
+  nextView(): void {
+    const buttons = [...this.views.children] as HTMLElement[];
+    const at = buttons.findIndex((button) => button.getAttribute("aria-checked") === "true");
+    buttons[(at + 1) % buttons.length]!.click();
+  }
+
+  fullScreen(): void {
+    if (document.fullscreenElement) void document.exitFullscreen();
+    else if (document.fullscreenEnabled) void this.stage.requestFullscreen();
+  }
+
+  /** How loud the participant is, and whether the microphone is off. */
+  async listen(now: number): Promise<number> {
+    this.received = await this.watch.received();
+    const level = this.received?.level ?? null;
+    this.silent.hidden = this.self || this.received === null || !this.silence.update(level, now);
+    return level ?? 0;
+  }
+
+  update(stats: ParticipantStats | undefined): void {
     this.width.measured(this.shownPixels()); // a window that moves to another screen tells nobody
     const state = pictureState(this.stats, stats);
     this.stats = stats;
-    this.badge.dataset.state = state;
-    this.badge.textContent = STATES[state].text;
-    this.badge.title = STATES[state].hint;
-    const fps = await this.watch.fps();
+    const screen = stats?.content === "screen";
+    const black = !screen && this.video !== null && isBlack(this.video);
+    this.cover.hidden = !black;
+    this.views.hidden = screen;
+    const { tone, words } = this.steady.update(
+      badgeOf(state, stats, { name: this.self ? null : this.name, view: this.shown.view, black }),
+    );
+    this.badge.dataset.tone = tone;
+    this.badge.textContent = words;
+    this.badge.title = words;
     const parts: string[] = [];
-    if (fps !== null) parts.push(`${Math.round(fps)} fps`);
-    if (stats && stats.latency_ms !== null) parts.push(`${Math.round(stats.latency_ms)} ms`);
+    if (this.received?.fps != null) parts.push(t.tile.figures(Math.round(this.received.fps)));
+    if (stats && stats.latency_ms !== null) parts.push(t.tile.latency(Math.round(stats.latency_ms)));
     this.figures.textContent = parts.join(" · ");
-    this.figures.title = "Frames per second shown here; milliseconds that the relay adds";
   }
 
   private show(change: Partial<typeof this.shown>): void {
@@ -157,7 +176,7 @@ export class Tile {
     const before = this.video;
     for (const older of this.stage.querySelectorAll("video")) if (older !== before) drop(older);
     this.video = video;
-    video.setAttribute("aria-label", this.self ? "You" : this.name);
+    video.setAttribute("aria-label", this.self ? t.you : this.name);
     this.stage.prepend(video);
     this.compare.element.hidden = view !== "compare";
     video.classList.toggle("behind", view === "compare");
@@ -186,37 +205,31 @@ export class Tile {
   }
 
   private tell(): void {
-    const words = this.away ? "Reconnecting…" : this.words;
+    const words = this.away ? t.tile.reconnecting : this.words;
     this.trouble.textContent = words ?? "";
     this.trouble.hidden = words === null;
   }
 
-  private soundButton(): HTMLButtonElement {
-    const button = el("button", { type: "button", class: "plain" });
-    const show = (): void => {
-      button.replaceChildren(icon(this.muted ? "soundOff" : "sound"));
-      button.setAttribute("aria-label", this.muted ? `Hear ${this.name}` : `Mute ${this.name} for yourself`);
-      button.title = button.getAttribute("aria-label")!;
-    };
-    button.addEventListener("click", () => {
-      this.muted = !this.muted;
-      if (this.video) this.play(this.video);
-      show();
-    });
-    show();
-    return button;
-  }
-
-  private fullScreenButton(): HTMLButtonElement {
-    const button = el("button", { type: "button", class: "plain", "aria-label": "Full screen", title: "Full screen" }, [
-      icon("full"),
-    ]);
-    button.hidden = !document.fullscreenEnabled;
-    button.addEventListener("click", () => {
-      if (document.fullscreenElement) void document.exitFullscreen();
-      else void this.stage.requestFullscreen();
-    });
-    return button;
+  /** What is needed less often than the view. */
+  private more(): HTMLElement {
+    const options = LAYOUTS.map((value) => ({ value, text: t.tile.layouts[value], hint: t.tile.layoutHints[value] }));
+    const label = t.tile.more(this.self ? t.you : this.name);
+    const button = el("button", { type: "button", class: "plain", "aria-label": label, title: label }, [icon("dots")]);
+    const entries: HTMLElement[] = [explainedChoice(t.tile.layout, options, this.shown.layout, (layout) => this.show({ layout }))];
+    if (!this.self) {
+      const sound = entry("sound", t.tile.mute(this.name), () => {
+        this.muted = !this.muted;
+        if (this.video) this.play(this.video);
+        rename(sound, this.muted ? t.tile.hear(this.name) : t.tile.mute(this.name));
+        sound.firstElementChild!.replaceWith(icon(this.muted ? "soundOff" : "sound"));
+      });
+      entries.push(sound, this.pin);
+    }
+    if (document.fullscreenEnabled) entries.push(entry("full", t.tile.full, () => this.fullScreen()));
+    if (document.pictureInPictureEnabled) {
+      entries.push(entry("inPicture", t.tile.inPicture, () => void this.video?.requestPictureInPicture().catch(() => undefined)));
+    }
+    return moreMenu(button, label, [...entries, this.figures]);
   }
 }
 

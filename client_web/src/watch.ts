@@ -1,6 +1,7 @@
 import { backoffMs } from "./backoff";
 import { HttpError, inWords } from "./http";
-import { WhepClient, type View, type WatchOptions } from "./whep";
+import { t } from "./strings";
+import { WhepClient, type Received, type View, type WatchOptions } from "./whep";
 
 export type Wanted = Pick<WatchOptions, "view" | "layout" | "width">;
 
@@ -55,15 +56,23 @@ export class Watch {
     if (this.wanted && !this.pending && !this.shown && !this.stopped && !this.refused) this.connect();
   }
 
-  async fps(): Promise<number | null> {
-    return (await this.shown?.fps()) ?? null;
+  async received(): Promise<Received | null> {
+    return (await this.shown?.received()) ?? null;
   }
 
   stop(keepalive = false): void {
+    this.end((client) => void client.close(keepalive));
+  }
+
+  /** Who is watched has left, and the relay has ended the sessions. */
+  abandon(): void {
+    this.end((client) => client.abandon());
+  }
+
+  private end(how: (client: WhepClient) => void): void {
     this.stopped = true;
     clearTimeout(this.timer);
-    void this.pending?.close(keepalive);
-    void this.shown?.close(keepalive);
+    for (const client of [this.pending, this.shown]) if (client) how(client);
     this.pending = this.shown = null;
   }
 
@@ -78,7 +87,7 @@ export class Watch {
       ...wanted,
       audio: this.audio,
       onHealth: (health) => {
-        if (health === "ended") this.lost(client, "The picture was interrupted.");
+        if (health === "ended") this.lost(client, t.tile.interrupted);
         if (health === "disconnected") void this.recover(client);
       },
     });
@@ -89,10 +98,10 @@ export class Watch {
     video.autoplay = true;
     video.srcObject = client.stream;
     video.addEventListener("loadeddata", () => this.arrived(client, video, wanted.view), { once: true });
-    this.timer = setTimeout(() => this.lost(client, "No picture arrives."), FIRST_FRAME_MS);
+    this.timer = setTimeout(() => this.lost(client, t.tile.noPicture), FIRST_FRAME_MS);
     client.start().catch((error: unknown) => {
       const refusal = error instanceof HttpError ? error : null;
-      this.lost(client, refusal?.status === 404 ? "Waiting for the picture." : inWords(error), refusal);
+      this.lost(client, refusal?.status === 404 ? t.tile.waiting : inWords(error), refusal);
     });
   }
 
@@ -113,7 +122,7 @@ export class Watch {
     const restarted = await client.restart();
     const rest = restarted ? RECOVERY_MS : RECOVERY_MS - (performance.now() - lostAt);
     setTimeout(() => {
-      if (client.pc.connectionState !== "connected") this.lost(client, "The picture was interrupted.");
+      if (client.pc.connectionState !== "connected") this.lost(client, t.tile.interrupted);
     }, rest);
   }
 

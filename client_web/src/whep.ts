@@ -5,6 +5,14 @@ export type View = (typeof VIEWS)[number];
 export const LAYOUTS = ["upscale", "zoom", "native"] as const;
 export type Layout = (typeof LAYOUTS)[number];
 
+/** What arrives now. */
+export interface Received {
+  /** Frames per second that are shown; null before the first. */
+  fps: number | null;
+  /** How loud the sound is, linear from 0 to 1; null without sound. */
+  level: number | null;
+}
+
 export interface WatchOptions {
   room: string;
   participant: string;
@@ -44,13 +52,19 @@ export class WhepClient {
     return this.session.restart();
   }
 
-  /** Frames per second that arrive and are shown; null before the first. */
-  async fps(): Promise<number | null> {
-    let fps: number | null = null;
-    (await this.pc.getStats()).forEach((report: { type: string; kind?: string; framesPerSecond?: number }) => {
-      if (report.type === "inbound-rtp" && report.kind === "video") fps = report.framesPerSecond ?? null;
+  async received(): Promise<Received> {
+    const received: Received = { fps: null, level: null };
+    (await this.pc.getStats()).forEach((report: RTCInboundRtpStreamStats) => {
+      if (report.type !== "inbound-rtp") return;
+      if (report.kind === "video") received.fps = report.framesPerSecond ?? null;
+      else received.level = report.audioLevel ?? null;
     });
-    return fps;
+    return received;
+  }
+
+  /** As `HttpSession.abandon`. */
+  abandon(): void {
+    this.session.abandon();
   }
 
   close(keepalive = false): Promise<void> {

@@ -1,10 +1,14 @@
 import { HttpSession, newPeerConnection, preferVp8, watchHealth, type Health } from "./session";
 
+/** What the picture is of: a screen is passed on untouched. */
+export type Content = "camera" | "screen";
+
 export interface PublishOptions {
   room: string;
   name: string;
   /** Whose registered photos are used. */
   persons?: readonly string[];
+  content?: Content;
   onHealth: (health: Health) => void;
 }
 
@@ -15,8 +19,9 @@ export class WhipClient {
   private readonly senders = new Map<string, RTCRtpSender>();
 
   constructor(stream: MediaStream, options: PublishOptions) {
-    const persons = new URLSearchParams((options.persons ?? []).map((person) => ["person", person]));
-    const query = persons.size > 0 ? `?${persons}` : "";
+    const asked = new URLSearchParams((options.persons ?? []).map((person) => ["person", person]));
+    if (options.content === "screen") asked.set("content", "screen");
+    const query = asked.size > 0 ? `?${asked}` : "";
     this.pc = newPeerConnection();
     this.session = new HttpSession(this.pc, `/whip/${options.room}/${options.name}${query}`);
     for (const kind of ["audio", "video"] as const) {

@@ -43,17 +43,17 @@ describe("people in words", () => {
     expect(presenceInWords(unmatched("zoe"))).toBe("not recognised here");
   });
   it("tells from how many exemplars, and which photos are set aside", () => {
-    expect(exemplarsInWords(person({ exemplars: 1 }))).toBe("1 exemplar");
-    expect(exemplarsInWords(person({ exemplars: 0 }))).toBe("no exemplars yet");
+    expect(exemplarsInWords(person({ exemplars: 1 }))).toBe("1 view");
+    expect(exemplarsInWords(person({ exemplars: 0 }))).toBe("no views yet");
     expect(exemplarsInWords(unmatched("zoe"))).toBe("2 photos set aside: no face matches");
     expect(exemplarsInWords(unmatched("zoe", 0))).toBe("no photos are kept under this name");
   });
   it("tells what becomes of a face, and why it is not enhanced", () => {
-    expect(fateInWords(face({ exemplars: 2 }))).toBe("Enhanced with 2 exemplars");
-    expect(fateInWords(face())).toBe("Enhanced without exemplars");
-    expect(fateInWords(face({ reason: "close" }))).toBe("Not enhanced: clear as it is");
-    expect(fateInWords(face({ reason: "unrecognised" }))).toBe("Not enhanced: may be someone known: not yet certain who");
-    expect(fateInWords(face({ reason: "of-tomorrow" }))).toBe("Not enhanced: of-tomorrow");
+    expect(fateInWords(face({ exemplars: 2 }))).toBe("Sharpened from 2 views");
+    expect(fateInWords(face())).toBe("Sharpened without views");
+    expect(fateInWords(face({ reason: "close" }))).toBe("Not sharpened: clear as it is");
+    expect(fateInWords(face({ reason: "unrecognised" }))).toBe("Not sharpened: may be someone known, not yet certain who");
+    expect(fateInWords(face({ reason: "of-tomorrow" }))).toBe("Not sharpened: of-tomorrow");
   });
 });
 

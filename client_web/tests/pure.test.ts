@@ -50,6 +50,11 @@ describe("grid", () => {
     expect(fitGrid(4, 1600, 900, 12, 84).columns).toBe(2);
     expect(fitGrid(3, 360, 700, 12, 84).columns).toBe(1);
   });
+  it("is never wider than the stage, and scrolls sooner than it makes tiles tiny", () => {
+    expect(fitGrid(3, 370, 500, 12, 84, 280)).toEqual({ columns: 1, tileWidth: 370 });
+    expect(fitGrid(9, 740, 500, 12, 84, 280)).toEqual({ columns: 2, tileWidth: 364 });
+    expect(fitGrid(2, 270, 500, 12, 84, 280)).toEqual({ columns: 1, tileWidth: 270 });
+  });
 });
 
 describe("words for errors", () => {

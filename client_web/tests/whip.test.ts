@@ -80,6 +80,29 @@ describe("WhipClient", () => {
     expect(peer().remoteDescription).toBeNull();
   });
 
+  it("ends the session before it closes the connection", async () => {
+    let state = "";
+    fakeFetch((call) => {
+      if (call.method === "DELETE") state = peer().connectionState;
+      return call.method === "POST" ? created("/whip/den/ann/s1") : new Response();
+    });
+    const whip = client();
+    await whip.start();
+    await whip.close();
+    expect(state).toBe("new");
+    expect(peer().connectionState).toBe("closed");
+  });
+
+  it("asks nothing of a server that has ended the session", async () => {
+    const calls = fakeFetch(() => created("/whip/den/ann/s1"));
+    const whip = client();
+    await whip.start();
+    peer().transceivers[0]!.receiver.transport.state = "closed";
+    await whip.close();
+    expect(calls.map(({ method }) => method)).toEqual(["POST"]);
+    expect(peer().connectionState).toBe("closed");
+  });
+
   it("reports the problem's detail and closes", async () => {
     fakeFetch(() => problem(400, "The room may hold letters only."));
     await expect(client().start()).rejects.toMatchObject({ status: 400, message: "The room may hold letters only." });

@@ -1,0 +1,84 @@
+import { mediaProblem, openMedia, QUALITIES, type DeviceChoice, type Quality } from "./devices";
+import { el, segmented } from "./dom";
+import { icon } from "./icons";
+import type { Entry } from "./lobby";
+import { lookChoice } from "./looks";
+import { t } from "./strings";
+
+/** The dialog that changes devices during the call, and hands over from one camera to another. */
+export class DeviceDialog {
+  readonly element = el("dialog", { class: "panel", "aria-labelledby": "devices-title" });
+  private readonly message = el("p", { class: "message bad", role: "alert" });
+
+  /** `onChange`: the entry has another stream now. */
+  constructor(
+    private readonly entry: Entry,
+    private readonly onChange: () => Promise<void>,
+  ) {
+    this.follow();
+  }
+
+  close(): void {
+    this.element.close();
+    this.element.remove();
+  }
+
+  async open(): Promise<void> {
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    const { choice } = this.entry;
+    const select = (kind: MediaDeviceKind, key: "camera" | "microphone"): HTMLElement[] => {
+      const used = this.entry.stream?.getTracks().find((track) => kind.startsWith(track.kind))?.getSettings().deviceId;
+      const options = devices
+        .filter((device) => device.kind === kind)
+        .map((device) => el("option", { value: device.deviceId }, [device.label || t.controls.device]));
+      const element = el("select", { id: `call-${key}` }, options);
+      element.value = used ?? choice[key];
+      element.addEventListener("change", () => void this.change({ [key]: element.value }));
+      return [el("label", { for: element.id }, [t.page[key]]), element];
+    };
+    const qualities = Object.entries(QUALITIES).map(([value, { text, width, height }]) => ({
+      value: value as Quality,
+      text,
+      hint: `${width} × ${height}`,
+    }));
+    const close = el("button", { type: "button", class: "plain", "aria-label": t.close }, [icon("close")]);
+    close.addEventListener("click", () => this.element.close());
+    this.message.textContent = "";
+    this.element.replaceChildren(
+      el("header", {}, [el("h2", { id: "devices-title" }, [t.controls.devicesTitle]), close]),
+      ...select("videoinput", "camera"),
+      ...select("audioinput", "microphone"),
+      el("span", { class: "label" }, [t.page.quality]),
+      segmented(t.page.quality, qualities, choice.quality, (quality) => void this.change({ quality })),
+      ...lookChoice("call-look"),
+      this.message,
+    );
+    this.element.showModal();
+  }
+
+  /** A device that is unplugged is followed by whatever there is. */
+  private follow(): void {
+    const keys = { video: "camera", audio: "microphone" } as const;
+    for (const track of this.entry.stream?.getTracks() ?? []) {
+      track.addEventListener("ended", () => void this.change({ [keys[track.kind as keyof typeof keys]]: "" }));
+    }
+  }
+
+  private async change(change: Partial<DeviceChoice>): Promise<void> {
+    const before = this.entry.stream;
+    if (!before) return;
+    const choice = { ...this.entry.choice, ...change };
+    // the old camera is closed first: many cannot be opened twice, or not at another size
+    before.getTracks().forEach((track) => track.stop());
+    try {
+      this.entry.stream = await openMedia(choice);
+      this.entry.choice = choice;
+      this.message.textContent = "";
+    } catch (error) {
+      this.message.textContent = mediaProblem(error);
+      this.entry.stream = await openMedia(this.entry.choice).catch(() => before);
+    }
+    if (this.entry.stream !== before) this.follow();
+    await this.onChange();
+  }
+}
