@@ -163,6 +163,7 @@ export class FaceDialog {
         if (photo.accepted) items[at]?.remove();
         else items[at]?.querySelector("span")?.replaceChildren(photo.reason ?? "");
       });
+      if (refused.length === 0) this.trials.clear();
       this.say([t.face.summary(photos.length - refused.length, photos.length), ...reasons].join("\n"), refused.length > 0);
       await this.refresh();
     } catch (error) {

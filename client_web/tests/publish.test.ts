@@ -62,6 +62,22 @@ describe("Publication", () => {
     expect(last().kind).toBe("live");
   });
 
+  it("publishes a screen anew, and hands over from one camera to another", async () => {
+    const urls: string[] = [];
+    fakeFetch(({ url }) => {
+      urls.push(url);
+      return created("/whip/den/ann/s1");
+    });
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    const stream = new FakeMediaStream([{ kind: "video" }]) as unknown as MediaStream;
+    await publication.replace(stream, "screen");
+    await publication.replace(stream, "screen");
+    await vi.advanceTimersByTimeAsync(0);
+    expect(urls).toEqual(["/whip/den/ann", "/whip/den/ann?content=screen"]);
+    expect(peer().transceivers[0]!.sender.replaceTrack).toHaveBeenCalledOnce();
+  });
+
   it("restarts ICE where the network is lost, and makes another session if that does not help", async () => {
     const methods: string[] = [];
     fakeFetch(({ method }) => {

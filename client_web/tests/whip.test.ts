@@ -53,6 +53,13 @@ describe("WhipClient", () => {
     expect(calls[0]!.url).toBe("/whip/den/ann?person=ann-1&person=zoe");
   });
 
+  it("tells the relay that its picture is of a screen", async () => {
+    const calls = fakeFetch(() => created("/whip/den/ann/s1"));
+    await new WhipClient(tracks(), { room: "den", name: "ann", content: "screen", onHealth: () => undefined }).start();
+    await new WhipClient(tracks(), { room: "den", name: "ann", content: "camera", onHealth: () => undefined }).start();
+    expect(calls.map(({ url }) => url)).toEqual(["/whip/den/ann?content=screen", "/whip/den/ann"]);
+  });
+
   it("deletes its session once, by keepalive when the page goes", async () => {
     const calls = fakeFetch(({ method }) => (method === "POST" ? created("/whip/den/ann/s1") : new Response(null)));
     const whip = client();

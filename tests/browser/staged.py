@@ -41,7 +41,12 @@ _ANSWERS = """
         const send = (name, data) =>
           controller.enqueue(new TextEncoder().encode(`event: ${name}\\ndata: ${JSON.stringify(data)}\\n\\n`));
         for (const participant of Object.keys(window.staged.people)) send('joined', { participant });
-        const tell = () => send('stats', { participants: window.staged.people });
+        let second = 0;
+        const told = ({ outcome, ...one }) => ({ ...one, outcomes: { [outcome]: 20 * ++second } });
+        const tell = () => {
+          const people = Object.entries(window.staged.people).map(([name, one]) => [name, told(one)]);
+          send('stats', { participants: Object.fromEntries(people) });
+        };
         tell();
         setInterval(tell, 500);
       },
@@ -62,7 +67,7 @@ def statistics(
     reason: str | None = None, exemplars: int = 3, face: bool = True, outcome: str = "enhanced", **more: object
 ) -> dict[str, object]:
     """What the relay tells of one participant each second. outcome: what every frame of the test comes to."""
-    told = {"fps_in": 20.0, "fps_out": 20.0, "state": "live", "outcomes": {outcome: 100}, "latency_ms": 45.0, **more}
+    told = {"fps_in": 20.0, "fps_out": 20.0, "state": "live", "outcome": outcome, "latency_ms": 45.0, **more}
     return told | ({"face": {"exemplars": exemplars, "reason": reason}} if face else {})
 
 

@@ -38,8 +38,8 @@ def test_the_invitation_goes_with_every_request_and_shows_nowhere(server: Server
         field = page.get_by_label(label, exact=True)
         expect(field).to_have_value(value)
         assert field.get_attribute("readonly") is not None
-    page.get_by_role("button", name="Photos of you").click()
-    name = page.get_by_role("dialog").get_by_label("Your name for photos")
+    page.get_by_role("button", name="Your face").click()
+    name = page.get_by_role("dialog").get_by_label("Photos are kept under")
     expect(name).to_have_value("ann")
     assert name.get_attribute("readonly") is not None
     page.get_by_role("dialog").get_by_role("button", name="Close", exact=True).click()

@@ -51,15 +51,13 @@ def test_photos_are_registered_shown_and_deleted(page: Page, tmp_path: Path) -> 
     nobody = tmp_path / "nobody.jpg"
     Image.fromarray(data.coffee()).save(nobody)
 
-    page.get_by_role("button", name="Photos of you").click()
+    page.get_by_role("button", name="Your face").click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_label("Your name for photos").fill("ann-of-tests")
-    dialog.get_by_label("Photos (1 to 10)").set_input_files([portrait, nobody])
-    dialog.get_by_role("button", name="Register").click()
+    dialog.get_by_label("Photos are kept under").fill("ann-of-tests")
+    dialog.get_by_label("Add photos").set_input_files([portrait, nobody])
     expect(dialog.get_by_role("status")).to_contain_text("only with your consent")
 
-    dialog.get_by_label("These photos show me").check()
-    dialog.get_by_role("button", name="Register").click()
+    dialog.get_by_label("These photos show me").check()  # and what was chosen is sent
     expect(dialog.get_by_role("status")).to_contain_text("1 of 2 photos registered", timeout=60_000)
     expect(dialog.get_by_role("status")).to_contain_text("nobody.jpg:")
     photo = dialog.get_by_role("img", name="A registered photo of you")

@@ -35,13 +35,12 @@ def test_no_camera_before_a_click_and_no_complaint_anywhere(server: Server, open
     expect(page.locator(".tile video").first).to_be_visible(timeout=60_000)
     assert watched.asked == ["getUserMedia"] * 2
 
-    page.get_by_role("button", name="Photos of you").click()
+    page.get_by_role("button", name="Your face").click()
     portrait = tmp_path / "portrait.jpg"
     Image.fromarray(data.astronaut()).save(portrait, quality=95)
     dialog = page.get_by_role("dialog")
-    dialog.get_by_label("Photos (1 to 10)").set_input_files([portrait])
+    dialog.get_by_label("Add photos").set_input_files([portrait])
     dialog.get_by_label("These photos show me").check()
-    dialog.get_by_role("button", name="Register").click()
     photo = dialog.get_by_role("img", name="A registered photo of you")
     expect(photo).to_have_count(1, timeout=60_000)
     page.wait_for_function("() => document.querySelector('.photos img')?.naturalWidth > 0")
@@ -51,7 +50,7 @@ def test_no_camera_before_a_click_and_no_complaint_anywhere(server: Server, open
     page.wait_for_function("() => window.blobs.size === 0")  # revoked
     watched.assert_clean()
 
-    page.get_by_role("button", name="Copy the link").click()
+    page.get_by_role("button", name="Copy link").click()
     page.get_by_role("button", name="Leave the call").click()
     expect(page.get_by_text("Camera and microphone are off.")).to_be_visible()
     page.wait_for_timeout(500)

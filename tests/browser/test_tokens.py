@@ -58,13 +58,12 @@ def test_the_host_invites_and_the_guest_joins(
 ) -> None:
     host = enter(contexts, plain_browser, invitation(keyed, "ann", admin=True))
     ann = host.page
-    ann.get_by_role("button", name="Photos of you").click()
+    ann.get_by_role("button", name="Your face").click()
     portrait = tmp_path / "portrait.jpg"
     Image.fromarray(data.astronaut()).save(portrait, quality=95)
     dialog = ann.get_by_role("dialog")
-    dialog.get_by_label("Photos (1 to 10)").set_input_files([portrait])
+    dialog.get_by_label("Add photos").set_input_files([portrait])
     dialog.get_by_label("These photos show me").check()
-    dialog.get_by_role("button", name="Register").click()
     expect(dialog.get_by_role("img", name="A registered photo of you")).to_have_count(1, timeout=60_000)
     ann.wait_for_function("() => document.querySelector('.photos img')?.naturalWidth > 0")
     dialog.get_by_role("button", name="Close", exact=True).click()
@@ -83,7 +82,7 @@ def test_the_host_invites_and_the_guest_joins(
     guest = enter(contexts, plain_browser, link)
     ben = guest.page
     expect(ben.get_by_label("Your name", exact=True)).to_have_value("ben")
-    expect(ben.get_by_role("button", name="Photos of you")).to_be_hidden()
+    expect(ben.get_by_role("button", name="Your face")).to_be_hidden()
     ben.get_by_role("button", name="Join", exact=True).click()
     expect(ben.locator(".tile[data-name=ann] video")).to_be_visible(timeout=60_000)
     expect(ann.locator(".tile[data-name=ben] video")).to_be_visible(timeout=60_000)

@@ -93,6 +93,7 @@ def test_the_connection_test_says_what_to_change(turn_server: Server, plain_brow
         page.goto(f"{turn_server.url}/?room=den&name=ann")
         page.get_by_role("button", name="Join", exact=True).click()
         expect(page.locator(".tile video").first).to_be_visible(timeout=60_000)
+        page.get_by_role("button", name="More: ").click()
         page.get_by_role("button", name="Test the connection").click()
         dialog = page.get_by_role("dialog")
         expect(dialog.get_by_role("status")).to_have_text(re.compile("lets no UDP through"), timeout=40_000)

@@ -1,0 +1,41 @@
+import { describe, expect, it } from "vitest";
+import html from "../index.html?raw";
+import { preferred } from "../src/strings";
+import { de } from "../src/strings/de";
+import { en } from "../src/strings/en";
+import { es } from "../src/strings/es";
+
+/** Every string, those that are made of something with stand-ins for it, by its place. */
+function words(node: object, place = ""): [string, string][] {
+  return Object.entries(node).flatMap(([key, value]: [string, unknown]) => {
+    const at = place ? `${place}.${key}` : key;
+    if (typeof value === "string") return [[at, value] as [string, string]];
+    if (typeof value === "function") return [[at, String(value(7, 5, 3))] as [string, string]];
+    return words(value as object, at);
+  });
+}
+
+describe("languages", () => {
+  it.each([
+    ["de", de],
+    ["es", es],
+  ])("%s says all that English says, with the same figures in it", (_, other) => {
+    const theirs = new Map(words(other));
+    const english = words(en);
+    expect([...theirs.keys()].sort()).toEqual(english.map(([place]) => place).sort());
+    for (const [place, text] of english) {
+      expect(theirs.get(place)?.trim(), place).toBeTruthy();
+      expect(theirs.get(place)!.match(/\d+/g)?.sort(), place).toEqual(text.match(/\d+/g)?.sort());
+    }
+  });
+  it("are chosen by the user, then by the browser", () => {
+    expect(preferred(null, ["fr-CH", "de-CH", "en"])).toBe("de");
+    expect(preferred("es", ["de"])).toBe("es");
+    expect(preferred("xx", ["fr"])).toBe("en");
+  });
+  it("have a word for each place in the page", () => {
+    const places = [...html.matchAll(/data-t(?:-label)?="(\w+)"/g)].map(([, place]) => place);
+    expect(places.length).toBeGreaterThan(15);
+    expect(places.filter((place) => !(place! in en.page))).toEqual([]);
+  });
+});
