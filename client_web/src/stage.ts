@@ -96,7 +96,7 @@ export class Stage {
     }
     const small = Math.min(SMALL, Math.floor((clientWidth - GAP) / 2));
     const rows = Math.ceil((count - 1) / Math.max(1, Math.floor((clientWidth + GAP) / (small + GAP))));
-    const below = Math.min(rows * ((small * 9) / 16 + SMALL_BAR + GAP), SMALL_SHARE * clientHeight);
+    const below = Math.min(GAP + rows * ((small * 9) / 16 + SMALL_BAR + GAP), SMALL_SHARE * clientHeight);
     style.setProperty("--tile", `${fitGrid(1, clientWidth, clientHeight - below, GAP, TILE_BAR, MIN_TILE).tileWidth}px`);
     style.setProperty("--small", `${small}px`);
   }

@@ -21,9 +21,11 @@ router = APIRouter(route_class=GuardedRoute)
 
 @router.get("/api/rooms/{room}", tags=["rooms"], summary="Who is there", responses=problem_docs(400))
 async def describe(request: Request, room: Name, caller: RoomViewer) -> dict[str, Any]:
-    """The participants by name and their state; a room that nobody is in has none. `refused`, where there is
-    any: by name, why what a publisher sends is left out: `pixels`, `size_changes`, `frame_rate` or `no_media`.
-    `reconnecting`, where there are any: the names of publishers whose network is lost, and whom watchers wait for."""
+    """The participants by name and their state; a room that nobody is in has none. `face`, where one is in view: from
+    how many `exemplars` the largest is enhanced, or the `reason` why it is not. `content`: `screen` where one is
+    shared. `refused`, where there is any: by name, why what a publisher sends is left out: `pixels`, `size_changes`,
+    `frame_rate` or `no_media`. `reconnecting`, where there are any: the names of publishers whose network is lost, and
+    whom watchers wait for."""
     found = _rooms(request).get(room)
     if found is None:
         return {"room": room, "participants": {}}

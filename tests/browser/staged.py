@@ -23,8 +23,9 @@ _ANSWERS = """
     };
     const bank = (participant) => {
       const { exemplars } = window.staged, thumbnail = face();
-      const person = (id, count) =>
-        ({ id, name: null, state: id === 1 ? 'here' : 'away', since_seconds: 60, seen_seconds_ago: 1, exemplars: count });
+      const person = (id, count) => ({
+        id, name: null, state: id === 1 ? 'here' : 'away', since_seconds: 60, seen_seconds_ago: 1, exemplars: count,
+      });
       const people = [[1, Math.min(exemplars, 13)], [2, Math.max(0, exemplars - 13)]].filter(([, count]) => count);
       return {
         participant,
@@ -72,8 +73,12 @@ def statistics(
 
 
 def staged(
-    context: BrowserContext, url: str, people: dict[str, dict[str, object]], exemplars: int = 3, open_to_all: bool = False
-) -> Page:  # fmt: skip
+    context: BrowserContext,
+    url: str,
+    people: dict[str, dict[str, object]],
+    exemplars: int = 3,
+    open_to_all: bool = False,
+) -> Page:
     """The page in the call of room `den` as ann."""
     state = {"people": people, "exemplars": exemplars, "open": open_to_all}
     context.grant_permissions(["camera", "microphone"])
@@ -83,4 +88,3 @@ def staged(
     page.get_by_role("button", name="Join den as ann").click()
     page.locator("#call").wait_for()
     return page
-

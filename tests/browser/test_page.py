@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,60 @@ def test_photos_are_registered_shown_and_deleted(page: Page, tmp_path: Path) -> 
     assert page.evaluate("() => localStorage['hime.person']") == "ann-of-tests"
     shot(page, "photos")
 
+    drop = """
+      async (bytes) => {
+        const files = new DataTransfer();
+        files.items.add(new File([new Uint8Array(bytes)], 'dropped.jpg', { type: 'image/jpeg' }));
+        document.querySelector('.drop').dispatchEvent(new DragEvent('drop', { dataTransfer: files, bubbles: true }));
+      }
+    """
+    page.evaluate(drop, list(nobody.read_bytes()))
+    trial = dialog.get_by_role("img", name="dropped.jpg")
+    expect(trial).to_be_visible()  # at once
+    expect(dialog.get_by_role("status")).to_contain_text("dropped.jpg:", timeout=60_000)
+    expect(dialog.locator("li").filter(has=trial)).not_to_contain_text("Looking at the photo")
+    expect(dialog.locator(".hint").filter(has_text="1 photo, stored until")).to_be_visible()
+    shot(page, "photos-dropped")
+
     page.on("dialog", lambda question: question.accept())
     dialog.get_by_role("button", name="Delete everything").click()
     expect(photo).to_have_count(0, timeout=20_000)
     assert page.evaluate("() => localStorage['hime.person']") is None
+
+
+def test_a_photo_is_taken_with_the_camera(portrait_browser: Browser, server: Server) -> None:
+    """The close portrait, which the relay accepts or not, but tells at once."""
+    context = open_context(portrait_browser)
+    page = context.new_page()
+    page.goto(f"{server.url}/?room=r&name=snap-of-tests")
+    page.get_by_role("button", name="Your face").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("These photos show me").check()
+    dialog.get_by_role("button", name="Take a photo").click()
+    expect(dialog.get_by_role("status")).to_contain_text("The camera is off")
+    dialog.get_by_role("button", name="Close", exact=True).click()
+    page.get_by_role("button", name="Turn on camera").click()
+    expect(page.locator("#preview-note")).to_be_hidden(timeout=30_000)
+    page.get_by_role("button", name="Your face").click()
+    consent = dialog.get_by_label("These photos show me")
+    expect(consent).not_to_be_checked()  # it is asked for each time
+    consent.check()
+    dialog.get_by_role("button", name="Take a photo").click()
+    expect(dialog.get_by_role("status")).to_contain_text("of 1 photos registered", timeout=60_000)
+    shot(page, "photo-taken")
+    context.close()
+
+
+def test_the_scripts_of_the_page_are_small(client_build: Path) -> None:
+    """Less than 100 kB as they are sent, compressed; the build prints the same."""
+    wanted = re.findall(r"/assets/[\w-]+\.js", (client_build / "index.html").read_text())
+    loaded: set[str] = set()
+    while wanted:
+        script = wanted.pop()
+        if script not in loaded:
+            loaded.add(script)
+            text = (client_build / script.lstrip("/")).read_text()
+            wanted += [f"/assets/{name}" for name in re.findall(r"\./([\w-]+\.js)", text)]
+    size = sum(len(gzip.compress((client_build / script.lstrip("/")).read_bytes())) for script in loaded)
+    print(f"{len(loaded)} scripts, {size} bytes compressed")
+    assert loaded and size < 100_000

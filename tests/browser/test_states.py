@@ -204,7 +204,9 @@ def test_less_motion_where_it_is_asked_for(call: Opened) -> None:
     assert page.evaluate("() => getComputedStyle(document.querySelector('#join')).transitionDuration") == "0s"
 
 
-@pytest.mark.parametrize(("locale", "join", "leave"), [("de-CH", "Teilnehmen", "Verlassen"), ("es-MX", "Entrar", "Salir")])
+@pytest.mark.parametrize(
+    ("locale", "join", "leave"), [("de-CH", "Teilnehmen", "Verlassen"), ("es-MX", "Entrar", "Salir")]
+)
 def test_the_page_speaks_the_users_language(call: Opened, locale: str, join: str, leave: str) -> None:
     page = call(PHONE, None, locale=locale)
     expect(page.locator("#join")).to_have_text(join)

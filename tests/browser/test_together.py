@@ -1,11 +1,11 @@
-"""Two people in a call: what one does is told to the other, and nothing is complained of when somebody comes or goes."""
+"""Two people in a call: what one does is told to the other, and nobody's coming or going is complained of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server, launch, open_context, shot, until
 from tests.browser.watched import PHONE, Watched, asks
