@@ -189,7 +189,8 @@ export class Call {
     this.abort.abort();
     this.feed.close();
     this.publication?.stop(keepalive);
-    for (const tile of this.tiles.values()) tile.close({ keepalive });
+    // whoever watches oneself is let go with one's own stream
+    for (const [each, tile] of this.tiles) tile.close({ keepalive, left: each === this.entry.name });
     this.tiles.clear();
     this.bank.close();
     this.aside?.close();

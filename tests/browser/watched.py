@@ -55,7 +55,7 @@ class Watched:
         return [one for one in self.requests if part in one.url and method in (None, one.method)]
 
     def assert_clean(self) -> None:
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
         assert self.page.evaluate("() => window.violations") == []
 
 
