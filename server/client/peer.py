@@ -69,10 +69,12 @@ class Connection:
     async def _negotiate(self, pc: RTCPeerConnection, path: str) -> None:
         await pc.setLocalDescription(await pc.createOffer())
         headers = {"Content-Type": "application/sdp", **self._link.headers}
-        answer = await _asked(self._http.post(path, content=pc.localDescription.sdp, headers=headers))
+        offering = self._http.post(path, content=pc.localDescription.sdp, headers=headers, follow_redirects=True)
+        answer = await _asked(offering)
         if answer.status_code != 201:
             raise Refused(_why(answer))
-        self._location = answer.headers["location"]
+        # Relative to where the answer came from, which another relay may be (RFC 9725, section 4.5).
+        self._location = str(answer.url.join(answer.headers["location"]))
         await pc.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
         async with asyncio.timeout(CONNECTED_WITHIN):
             while pc.connectionState != "connected":

@@ -34,6 +34,10 @@ PAYLOAD_TYPES, EXTENSION_IDS = range(128), range(1, 256)  # RFC 3550, section 5.
 ICE_UFRAG, ICE_PASSWORD = re.compile(r"[A-Za-z0-9+/]{4,256}"), re.compile(r"[A-Za-z0-9+/]{22,256}")  # RFC 8839
 
 
+# The last label holds a letter, which tells a name from a wrong IPv4 address (RFC 1123, section 2.1).
+HOST_NAME = re.compile(r"(?:[\w-]+\.)*[\w-]*[A-Za-z][\w-]*\.?", re.ASCII)
+
+
 class InvalidOffer(ValueError):
     """The body is not an SDP offer that can be answered; the message says what would be right."""
 
@@ -124,7 +128,8 @@ class Offer:
 
 @dataclass(frozen=True)
 class Fragment:
-    """Trickled candidates (RFC 8840). ufrag: whose; candidates of mDNS names are left out, and `withheld` then."""
+    """Trickled candidates (RFC 8840). ufrag: whose; names, those of mDNS among them, are not resolved: such candidates
+    are left out (RFC 9725, section 4.3.2), and `withheld` then."""
 
     ufrag: str | None
     candidates: tuple[RTCIceCandidate, ...]
@@ -142,7 +147,7 @@ class Fragment:
         if not any(values.values()):
             raise InvalidFragment("The body is not an SDP fragment: it holds no a=candidate, no a=end-of-candidates.")
         try:
-            known = [value for value in values["candidate"] if ".local " not in value]
+            known = [value for value in values["candidate"] if not _named(value)]
             if not all(map(reachable, known)):
                 raise ValueError("an address or a port that cannot be")
             candidates = tuple(map(candidate_from_sdp, known))
@@ -320,3 +325,9 @@ def reachable(line: str) -> bool:
         return 0 < int(fields[5]) < 65536
     except (IndexError, ValueError):
         return False
+
+
+def _named(line: str) -> bool:
+    """Whether an a=candidate line has a host name in place of an address."""
+    fields = line.split()
+    return len(fields) > 5 and HOST_NAME.fullmatch(fields[4]) is not None and fields[5].isdecimal()
