@@ -8,12 +8,14 @@ is asked for; where it has none, a restart must be refused with 422.
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 from aiortc import RTCSessionDescription
 
-from benchmarks.shared.peers import MovingVideo, Peer, until
+from benchmarks.shared.peers import MovingVideo, Peer, Tone, until
 from tests.conformance.conftest import Serve
 from tests.conformance.relay import (
     FRAGMENT,
@@ -42,6 +44,20 @@ def fragment(begun: Begun, *candidates: str, level: str = "media") -> str:
     media = f"{first}\r\na=mid:{lines(begun.sdp, 'mid')[0]}\r\n"
     head = group + media + credentials if level == "media" else credentials + group + media
     return head + "".join(candidates) + "a=end-of-candidates\r\n"
+
+
+@asynccontextmanager
+async def connected(http: httpx.AsyncClient, side: Side) -> AsyncIterator[Begun]:
+    """A session whose peers have found each other."""
+    peer = Peer(http)
+    peer.pc.addTransceiver(Tone() if side is WHIP else "audio", side.direction)
+    try:
+        created = await peer.offer(await endpoint(http, side))
+        await peer.pc.setRemoteDescription(RTCSessionDescription(created.text, "answer"))
+        await until(lambda: peer.pc.connectionState == "connected")
+        yield Begun(created, peer.pc.localDescription.sdp)
+    finally:
+        await peer.close()
 
 
 async def test_candidates_are_taken_without_a_word(http: httpx.AsyncClient, side: Side) -> None:
@@ -117,25 +133,24 @@ async def test_new_credentials_restart_ice(http: httpx.AsyncClient, side: Side) 
     """WHIP 4.3.3, WHEP 4.4.3: a restart comes with If-Match "*" and is answered with 200, the relay's new credentials,
     all its candidates and a new entity tag; RFC 8840, section 9.2, has the fragment's grammar. Where restarts are not
     supported, 4.3.1 and 4.4.1 ask for 422, and the session goes on."""
-    begun = await begin(http, side)
-    first = sections(begun.sdp)[0].splitlines()[0]
-    body = (
-        f"a=group:{lines(begun.sdp, 'group')[0]}\r\n{first}\r\na=mid:{lines(begun.sdp, 'mid')[0]}\r\n{NEW}{CANDIDATE}"
-    )
-    answer = await patch(http, begun.path, body, **{"If-Match": "*"})
-    if not begun.tag:
-        is_problem(answer, 422)
-        assert (await patch(http, begun.path, fragment(begun, CANDIDATE))).status_code == 204
-        return
-    assert answer.status_code == 200 and answer.headers["content-type"].partition(";")[0] == FRAGMENT
-    assert answer.headers["etag"] != begun.created.headers["etag"]
-    for name in ("ice-ufrag", "ice-pwd"):
-        (new,) = lines(answer.text, name)
-        assert new not in lines(begun.created.text, name)
-    assert lines(answer.text, "candidate") and lines(answer.text, "mid") == lines(begun.sdp, "mid")[:1]
-    is_problem(await patch(http, begun.path, fragment(begun, CANDIDATE), **begun.tag), 412)
-    later = "".join(line for line in body.splitlines(True) if not line.startswith("a=candidate")) + CANDIDATE
-    assert (await patch(http, begun.path, later, **{"If-Match": answer.headers["etag"]})).status_code == 204
+    async with connected(http, side) as begun:
+        first, mid = sections(begun.sdp)[0].splitlines()[0], lines(begun.sdp, "mid")[0]
+        head = f"a=group:{lines(begun.sdp, 'group')[0]}\r\n{first}\r\na=mid:{mid}\r\n{NEW}"
+        answer = await patch(http, begun.path, head + CANDIDATE, **{"If-Match": "*"})
+        if not begun.tag:
+            is_problem(answer, 422)
+            assert (await patch(http, begun.path, fragment(begun, CANDIDATE))).status_code == 204
+            return
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"].partition(";")[0] == FRAGMENT
+        assert answer.headers["etag"] != begun.created.headers["etag"]
+        for name in ("ice-ufrag", "ice-pwd"):
+            (new,) = lines(answer.text, name)
+            assert new not in lines(begun.created.text, name)
+        assert lines(answer.text, "candidate") and lines(answer.text, "mid") == [mid]
+        is_problem(await patch(http, begun.path, fragment(begun, CANDIDATE), **begun.tag), 412)
+        later = {"If-Match": answer.headers["etag"]}
+        assert (await patch(http, begun.path, head + CANDIDATE, **later)).status_code == 204
 
 
 async def test_a_restart_that_cannot_be_ends_no_session(http: httpx.AsyncClient) -> None:
