@@ -10,7 +10,7 @@ NPM = PATH="$$(cat $(CURDIR)/$(NODE_PATH_FILE)):$$PATH" npm --prefix client_web
 
 # What each target does: the text behind ##.
 .DEFAULT_GOAL := run
-.PHONY: help run test test-python test-client lint audit setup clean
+.PHONY: help run test test-python test-client lint audit setup settings clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -65,6 +65,10 @@ lint: $(VENV)/tested  ## ruff, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+settings: $(VENV)/installed  ## docs/settings.md and docs/hime.toml.example, from server/settings
+	$(BIN)/python -m server.settings.reference markdown > docs/settings.md
+	$(BIN)/python -m server.settings.reference toml > docs/hime.toml.example
 
 audit: $(VENV)/tested client_web/node_modules/.package-lock.json  ## known vulnerabilities of what is installed, where a registry answers
 	PATH="$$(cat $(NODE_PATH_FILE)):$$PATH" $(BIN)/python .ci/audit.py
