@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, TomlConfigSettingsSource
 
 from hime_core.errors import InputError
+from server.settings.quoting import quoted
 
 PREFIX = "HIME_"
 
@@ -23,16 +24,17 @@ class InvalidSettings(InputError):
 
 def config_source(settings: type[BaseSettings], file: Path) -> TomlConfigSettingsSource:
     """The settings of a TOML file. Raises InvalidSettings where it cannot be read, or is no TOML."""
-    if not file.is_file():  # which pydantic-settings takes for an empty one
-        raise InvalidSettings(f"the settings' file {file} is not there: give another --config or {PREFIX}CONFIG")
+    named = f"the settings' file {quoted(str(file))}"
     try:
-        return TomlConfigSettingsSource(settings, file)
+        if file.is_file():  # what is not, pydantic-settings takes for an empty one
+            return TomlConfigSettingsSource(settings, file)
     except OSError as error:
-        raise InvalidSettings(f"the settings' file {file} cannot be read: {error.strerror}") from None
+        raise InvalidSettings(f"{named} cannot be read ({error.strerror}): see --config and {PREFIX}CONFIG") from None
     except UnicodeDecodeError:
-        raise InvalidSettings(f"the settings' file {file} is not text in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidSettings(f"the settings' file {file} is no TOML: {error}") from None
+        raise InvalidSettings(f"{named} is not text in UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidSettings(f"{named} is no TOML: {error}") from None
+    raise InvalidSettings(f"{named} is not there: give another by --config or {PREFIX}CONFIG")
 
 
 def in_one_line(error: ValidationError, known: Collection[str], options: Collection[str], file: Path | None) -> str:

@@ -83,7 +83,7 @@ def test_what_is_wrong_in_a_file_is_one_line_with_file_and_name(config: Path, te
     with pytest.raises(InvalidSettings) as caught:
         load_settings(config=config)
     message = str(caught.value)
-    assert str(config) in message and says in message and "\n" not in message
+    assert config.name in message and says in message and "\n" not in message
 
 
 def test_what_is_wrong_elsewhere_is_named_as_it_was_given(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +97,10 @@ def test_what_is_wrong_elsewhere_is_named_as_it_was_given(config: Path, monkeypa
 
 def test_a_file_that_cannot_be_read_is_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for given in (config, config.parent):
-        with pytest.raises(InvalidSettings, match=f"{given} is not there"):
+        with pytest.raises(InvalidSettings, match=f"'{given}' is not there"):
             load_settings(config=given)
+    with pytest.raises(InvalidSettings, match=r"x' cannot be read .*name too long"):
+        load_settings(config=Path("x" * 10_000))
     config.write_bytes(b"host = '\xff'")
     monkeypatch.setenv("HIME_CONFIG", str(config))
     with pytest.raises(InvalidSettings, match="not text in UTF-8"):
