@@ -30,8 +30,9 @@ None is needed to try the relay. A setting is given by the first of these that h
    in no table. [hime.toml.example](hime.toml.example) has all of them
 4. the default
 
+<!-- serves -->
 ```bash
-echo 'port = 9000' > hime.toml
+echo 'max_rooms = 20' > hime.toml
 HIME_LOG_LEVEL=warning hime serve --config hime.toml
 ```
 
