@@ -12,9 +12,9 @@ from aiortc import RTCDtlsParameters, RTCIceParameters
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint
 from aiortc.rtp import RTP_HISTORY_SIZE, RtcpPacket
 
-from benchmarks.calls.soak_processes import EnlargingEngine
 from benchmarks.hostile import packets
 from benchmarks.hostile.sdp import OFFERS
+from benchmarks.shared.stand_ins import EnlargingEngine
 from hime_core.compositing.layout import LAYOUTS
 from hime_core.compositing.render import Renderer
 from hime_core.faces.detector import Detection

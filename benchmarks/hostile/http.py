@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from schemathesis.checks import load_all_checks
 from schemathesis.specs.openapi import checks
 
-from benchmarks.calls.soak_processes import EnlargingEngine
 from benchmarks.hostile import pictures, sdp
 from benchmarks.hostile.ends import AnyFace
+from benchmarks.shared.stand_ins import EnlargingEngine
 from server.app import create_app
 from server.settings import Settings
 

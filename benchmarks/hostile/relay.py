@@ -85,7 +85,7 @@ def _serve(connection: Any) -> None:
     import uvicorn
     import uvloop
 
-    from benchmarks.calls.soak_processes import EnlargingEngine, OneFarFace
+    from benchmarks.shared.stand_ins import EnlargingEngine, OneFarFace
     from server.app import create_app
     from server.memory import keep_what_is_loaded
     from server.settings import Settings

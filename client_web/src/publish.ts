@@ -71,6 +71,14 @@ export class Publication {
     if (this.client?.pc.connectionState === "connected") this.lost("The server ended the connection.");
   }
 
+  /** The relay has ended the stream because of what came of it: what it said once, it would say again. */
+  refuse(words: string): void {
+    clearTimeout(this.timer);
+    void this.client?.close();
+    this.client = null;
+    this.onState({ kind: "refused", words });
+  }
+
   async replace(stream: MediaStream): Promise<void> {
     this.stream = stream;
     await Promise.all(stream.getTracks().map((track) => this.client?.replace(track)));
@@ -96,9 +104,7 @@ export class Publication {
     const lostAt = performance.now();
     this.timer = setTimeout(() => {
       if (!this.takenOver(lostAt)) return this.connect();
-      void this.client?.close();
-      this.client = null;
-      this.onState({ kind: "refused", words: `Another window or device joined as ${this.name}.` });
+      this.refuse(`Another window or device joined as ${this.name}.`);
     }, LOST_MS);
   }
 }

@@ -73,6 +73,20 @@ describe("Publication", () => {
     expect(last()).toEqual({ kind: "refused", words: "Another window or device joined as ann." });
   });
 
+  it("does not come again by itself once its pictures were refused", async () => {
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    peer().become("connected");
+    publication.refuse("The pictures are too large.");
+    publication.forgotten();
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(FakePeerConnection.made).toHaveLength(1);
+    expect(last()).toEqual({ kind: "refused", words: "The pictures are too large." });
+    publication.connect();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(FakePeerConnection.made).toHaveLength(2);
+  });
+
   it("tries again, more and more slowly, while the server is away", async () => {
     fakeFetch(() => Promise.reject(new TypeError("fetch failed")));
     publish();

@@ -37,6 +37,7 @@ describe("RoomFeed", () => {
   const seen: RoomStats[] = [];
   const refusals: string[] = [];
   const draining: number[] = [];
+  const ended: [string, string][] = [];
 
   beforeEach(() => {
     vi.useFakeTimers();
@@ -47,6 +48,7 @@ describe("RoomFeed", () => {
       onStats: (each) => seen.push(each),
       onOnline: (each) => online.push(each),
       onRefused: (words) => refusals.push(words),
+      onEnded: (participant, words) => ended.push([participant, words]),
       onDraining: (seconds) => draining.push(seconds),
     });
   });
@@ -54,6 +56,12 @@ describe("RoomFeed", () => {
     feed.close();
     vi.useRealTimers();
     vi.unstubAllGlobals();
+  });
+
+  it("tells whose stream was ended, and why", () => {
+    FakeEventSource.last.open();
+    FakeEventSource.last.send("refused", { participant: "ann", reason: "pixels", detail: "Too large." });
+    expect(ended).toEqual([["ann", "Too large."]]);
   });
 
   it("follows joined and left", () => {
