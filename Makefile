@@ -77,7 +77,8 @@ test-client: client_web/node_modules/.package-lock.json  ## the page's tests
 	$(NPM) test
 
 # Chromium: the machine's own, else Debian's package, else Playwright's download. PostgreSQL: the machine's own, else
-# Debian's package; the tests start a server of their own. coturn: likewise, and what needs it is skipped without.
+# Debian's package; the tests start a server of their own. coturn: likewise, and what needs it is skipped without. curl
+# and jq are for the commands of docs/api.md.
 test-python: $(VENV)/tested client_web/dist/index.html  ## pytest, with a real browser, PostgreSQL and TURN server
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	  (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium) || \
@@ -88,6 +89,8 @@ test-python: $(VENV)/tested client_web/dist/index.html  ## pytest, with a real b
 	@command -v turnserver >/dev/null || \
 	  (apt-get update -qq && apt-get install -qq -y --no-install-recommends coturn) || \
 	  echo "coturn is not installed: tests that need a TURN server are skipped"
+	@command -v curl >/dev/null && command -v jq >/dev/null || \
+	  (apt-get update -qq && apt-get install -qq -y --no-install-recommends curl jq)
 	OMP_NUM_THREADS=1 $(BIN)/pytest
 
 clean:  ## remove what was installed and built
