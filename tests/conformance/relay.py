@@ -106,8 +106,8 @@ class Begun:
 
     @property
     def tag(self) -> dict[str, str]:
-        """If-Match for a PATCH; nothing where the relay gave no entity tag."""
-        return {"If-Match": self.created.headers["etag"]} if "etag" in self.created.headers else {}
+        """If-Match for a PATCH."""
+        return {"If-Match": self.created.headers["etag"]}
 
 
 async def begin(http: httpx.AsyncClient, side: Side, **headers: str) -> Begun:

@@ -125,7 +125,7 @@ async def test_the_token_opens_endpoint_and_session(closed: httpx.AsyncClient) -
     for created in (watched, published):
         assert created.status_code == 201
         session = created.headers["location"]
-        tag = {"If-Match": created.headers["etag"]} if "etag" in created.headers else {}
+        tag = {"If-Match": created.headers["etag"]}
         assert (await closed.options(session)).is_success
         candidate = "a=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host\r\n"
         assert (await patch(closed, session, candidate, **ANN, **tag)).status_code == 204

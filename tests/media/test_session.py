@@ -17,7 +17,7 @@ from server.media.negotiation import InvalidOffer, Offer
 from server.media.receive.capture import CaptureClock
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Encoding
-from server.media.send.tracks import AudioRelay, VideoTrack
+from server.media.send.tracks import AudioRelay, VideoFeed, VideoTrack
 from server.media.session import Session
 
 
@@ -36,6 +36,18 @@ class Broken:
 
     def __init__(self, *arguments: object) -> None:
         raise KeyError("the relay's own")
+
+
+@pytest.mark.parametrize("kind", ["1 tcp", "2 udp"])
+async def test_one_whose_candidates_are_of_no_use_is_answered(kind: str) -> None:
+    """aioice would then have no candidates of its own either, as if the machine could open no socket."""
+    async with offered("sendonly", "audio") as own:
+        lines = [line for line in own.sdp.splitlines() if not line.startswith(("a=candidate", "a=end-of"))]
+        of_no_use = [f"a=candidate:1 {kind} 2113937151 192.0.2.1 5000 typ host", "a=end-of-candidates"]
+        session = Session(Network(), Encoding())
+        await session.publish(Offer.parse("\r\n".join([*lines, *of_no_use, ""])), None, AudioRelay())
+        assert "a=candidate" in session.answer
+        await session.close()
 
 
 async def test_the_relays_own_error_is_no_invalid_offer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +82,7 @@ async def test_an_offer_that_cannot_be_answered_closes_the_session_and_ends_its_
 
 async def test_a_session_that_is_closed_while_it_answers_gives_no_answer_and_no_error() -> None:
     async with offered("recvonly", "audio", "video") as offer:
-        session, video = Session(Network(), Encoding()), VideoTrack(Bitrates(), CaptureClock(90000))
+        session, video = Session(Network(), Encoding()), VideoTrack(Bitrates(), VideoFeed(CaptureClock(90000)))
         answering = asyncio.create_task(session.watch(offer, video, AudioRelay().watch()))
         await asyncio.sleep(0)
         await session.close()
