@@ -1,0 +1,65 @@
+"""A watcher that reports the arrival of each packet as browsers do, which aiortc's does not by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from aiortc import RTCRtpHeaderExtensionParameters, RTCRtpParameters, RTCSessionDescription
+
+from benchmarks.shared.forwarder import payload_types
+from benchmarks.shared.impaired import ImpairedPeer
+from server.media.receive.arrivals import Arrivals
+from server.media.transport_cc import URI
+
+EXTENSION = 13  # the id that it offers
+ABS_SEND_TIME = re.compile(r"^a=extmap:\d+ \S*abs-send-time\r\n", re.M)
+
+
+class ReportingPeer(ImpairedPeer):
+    """Its offer speaks of transport-wide feedback, and not of times of sending, from which aiortc makes estimates."""
+
+    async def _negotiate(self, path: str) -> None:
+        await self.pc.setLocalDescription(await self.pc.createOffer())
+        offer = self.forwarder.offer(self.pc.localDescription.sdp)
+        self.video, self.repairs = payload_types(offer, "VP8"), payload_types(offer, "rtx")
+        response = await self.http.post(path, content=_speaking(offer), headers={"Content-Type": "application/sdp"})
+        assert response.status_code == 201, response.text
+        assert URI in response.text, "the answer does not speak of transport-wide feedback"
+        self.location = response.headers["location"]
+        answer = self.forwarder.answer(response.text)
+        await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        for transceiver in self.pc.getTransceivers():
+            if transceiver.kind == "video":
+                _report(transceiver.receiver)
+
+
+def _speaking(offer: str) -> str:
+    """The offer with the extension and its feedback in the video section."""
+    head, video = ABS_SEND_TIME.sub("", offer).split("m=video", 1)
+    video = video.replace("a=mid:", f"a=extmap:{EXTENSION} {URI}\r\na=mid:", 1)
+    return head + "m=video" + re.sub(r"^(a=rtcp-fb:\d+) nack\r\n", r"\g<0>\1 transport-cc\r\n", video, flags=re.M)
+
+
+def _report(receiver: Any) -> None:
+    transport, handle = receiver.transport, receiver._handle_rtp_packet
+    extension = RTCRtpHeaderExtensionParameters(id=EXTENSION, uri=URI)
+    transport._rtp_header_extensions_map.configure(RTCRtpParameters(headerExtensions=[extension]))
+    loop = asyncio.get_running_loop()
+    arrivals = Arrivals(1, lambda message: loop.create_task(_send(transport, message)))
+
+    async def noted(packet: Any, arrival_time_ms: int) -> None:
+        number = packet.extensions.transport_sequence_number
+        if number is not None:
+            arrivals.add(number, loop.time(), packet.ssrc)
+        await handle(packet, arrival_time_ms)
+
+    receiver._handle_rtp_packet = noted
+
+
+async def _send(transport: Any, message: bytes) -> None:
+    try:
+        await transport._send_rtp(message)
+    except ConnectionError:  # the call is over
+        pass
