@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import Any
 
 from aiortc import RTCRtpHeaderExtensionParameters, RTCRtpParameters, RTCSessionDescription
@@ -59,7 +60,5 @@ def _report(receiver: Any) -> None:
 
 
 async def _send(transport: Any, message: bytes) -> None:
-    try:
+    with suppress(ConnectionError):  # the call is over
         await transport._send_rtp(message)
-    except ConnectionError:  # the call is over
-        pass

@@ -19,14 +19,17 @@ from aiortc import (
 from aiortc.clock import current_ntp_time
 from aiortc.codecs import CODECS, HEADER_EXTENSIONS, is_rtx
 from aiortc.rtcpeerconnection import find_common_codecs, find_common_header_extensions
+from aiortc.rtcrtpparameters import RTCRtcpFeedback
 from aiortc.sdp import GroupDescription, MediaDescription, SessionDescription, SsrcDescription, candidate_from_sdp
 
+from server.media import transport_cc
 from server.media.aiortc_door import PeerTransport, Role
 
 Kind = Literal["audio", "video"]
 KINDS: tuple[Kind, ...] = ("audio", "video")
 
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+TRANSPORT_CC = RTCRtcpFeedback(type="transport-cc")
 DISCARD_HOST, DISCARD_PORT = "0.0.0.0", 9
 
 MAX_MID = 64
@@ -252,9 +255,21 @@ def _common(offered: MediaDescription, start_bitrate: int, preferred: str) -> Se
     if not codecs:
         speaks = "VP8/90000 or H264/90000" if kind == "video" else "opus/48000/2"
         raise InvalidOffer(f"The offer's {kind} has no codec that the relay speaks: offer {speaks}.")
-    extensions = find_common_header_extensions(HEADER_EXTENSIONS[kind], offered.rtp.headerExtensions)
+    spoken = HEADER_EXTENSIONS[kind]
+    if kind == "video" and any(TRANSPORT_CC in codec.rtcpFeedback for codec in offered.rtp.codecs):
+        spoken = [*spoken, RTCRtpHeaderExtensionParameters(id=0, uri=transport_cc.URI)]
+        _answer_transport_cc(codecs, offered)
+    extensions = find_common_header_extensions(spoken, offered.rtp.headerExtensions)
     ssrcs = tuple(one.ssrc for one in offered.ssrc)
     return Section(kind, offered.rtp.muxId, tuple(codecs), tuple(extensions), ssrcs, ice, dtls)
+
+
+def _answer_transport_cc(codecs: Sequence[RTCRtpCodecParameters], offered: MediaDescription) -> None:
+    """aiortc itself does not speak of transport-wide feedback."""
+    speaking = {codec.payloadType for codec in offered.rtp.codecs if TRANSPORT_CC in codec.rtcpFeedback}
+    for codec in codecs:
+        if codec.payloadType in speaking:
+            codec.rtcpFeedback.append(TRANSPORT_CC)
 
 
 def write_answer(

@@ -1,4 +1,6 @@
-"""Transport-wide congestion control feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01): when each packet came.
+"""Transport-wide feedback for congestion control: when each packet came.
+
+The format is draft-holmer-rmcat-transport-wide-cc-extensions-01's.
 
 Its sender numbers all packets of a connection in a header extension of two bytes; the receiver tells of each number
 whether it came, and when, by a clock of its own.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 URI = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
@@ -73,11 +76,13 @@ class Feedback:
                 raise ValueError("no transport-wide feedback")
             end = len(data) - (data[-1] if head & 0x20 else 0)
             ssrc, media_ssrc, base, number, time = _BODY.unpack_from(data, 4)
-            at, statuses = 4 + _BODY.size, []
+            at = 4 + _BODY.size
+            statuses: list[int] = []
             while len(statuses) < number:
                 statuses += _statuses(*_CHUNK.unpack_from(data, at))
                 at += 2
-            ticks, arrivals = (time >> 8) * REFERENCE, []
+            ticks = (time >> 8) * REFERENCE
+            arrivals: list[float | None] = []
             for status in statuses[:number]:
                 if status == MISSING:
                     arrivals.append(None)
@@ -103,10 +108,8 @@ def feedback_in(compound: bytes) -> Iterator[Feedback]:
         head, kind, words = _HEAD.unpack_from(compound, at)
         end = at + 4 + 4 * words
         if kind == RTPFB and head & 0x1F == FMT:
-            try:
+            with suppress(ValueError):
                 yield Feedback.parse(compound[at:end])
-            except ValueError:
-                pass
         at = end
 
 

@@ -18,7 +18,8 @@ from hime_core.video.picture import Picture
 from server.media.receive.capture import CaptureClock
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Encoding, VideoEncoder
-from server.media.send.fanout import MAX_UNDELIVERED, EncodedStream, Shown
+from server.media.send.fanout import MAX_UNDELIVERED, EncodedStream
+from server.media.send.layer_encoder import Shown
 from server.media.send.tracks import EncodedFrame, VideoTrack
 from server.observability.metrics import Metrics
 
@@ -166,15 +167,17 @@ async def test_a_watcher_on_too_narrow_a_path_gets_fewer_keyframes_and_is_counte
         await this.show(2)
         for _ in range(3):
             bad.track.path._sent.add(8_000_000)
-            bad.track.estimated(100_000)
+            bad.track.estimated(50_000)
         good.track.estimated(3_000_000)
+        assert this.count("hime_layer_changes_total", layer="reduced") == 1
         assert this.count("hime_narrow_paths_total") == 1
         for _ in range(70):
             bad.track.request_keyframe("request")
             await this.show()
-        keys = [number for number, frame in enumerate(good.frames) if frame.keyframe]
-        assert keys == [0, 48]
-        assert this.stream.target.value > 1_500_000
+        assert [number for number, frame in enumerate(good.frames) if frame.keyframe] == [0]
+        keys = [number for number, frame in enumerate(bad.frames) if frame.keyframe]
+        assert keys == [0, 2, 50]  # of the full layer, and two of the reduced one, three seconds apart
+        assert this.stream.full.target.value > 1_500_000
 
 
 async def test_a_new_size_is_one_keyframe() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from aiortc.rtp import (
@@ -14,7 +14,6 @@ from aiortc.rtp import (
     RTCP_PSFB_FIR,
     RTCP_PSFB_PLI,
     RTCP_RTPFB_NACK,
-    RTP_HISTORY_SIZE,
     AnyRtcpPacket,
     RtcpByePacket,
     RtcpPsfbPacket,
@@ -29,12 +28,15 @@ from aiortc.rtp import (
 
 from server.media.negotiation import Section, SentStream
 from server.media.receive.capture import CaptureClock
+from server.media.send.pacing import Pacer
 from server.media.send.packetize import RtpStream
+from server.media.send.path_measure import PathMeasure
 from server.media.send.tracks import AudioTrack, EncodedFrame, VideoTrack
+from server.media.transport_cc import URI, Feedback
 from server.supervision import Tasks, supervised
 
 REPORT_INTERVAL = 0.5, 1.5  # seconds between sender reports: the least and the most
-REPEAT_SHARE = 1.0  # packets that may be sent again, per packet that was sent
+REPEAT_SHARE, REPEAT_BURST = 1.0, 256  # packets that may be sent again: per packet that was sent, and at once
 CNAME_ITEM = 1
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,9 @@ class Sender(Protocol):
         """Once there is a connection."""
 
     def receive_rtcp(self, packet: AnyRtcpPacket) -> None: ...
+    def receive_feedback(self, feedback: Feedback) -> None:
+        """Transport-wide: of all that is numbered on the connection."""
+
     async def close(self) -> None: ...
 
 
@@ -101,11 +106,18 @@ class SenderReports:
 class _TrackSender:
     """What is the same for every track: its stream, described for the answer, and its reports."""
 
-    def __init__(self, section: Section, peer: Peer, track: VideoTrack | AudioTrack, name: str) -> None:
-        """name: the same for all streams that are played together."""
+    def __init__(
+        self,
+        section: Section,
+        peer: Peer,
+        track: VideoTrack | AudioTrack,
+        name: str,
+        number: Callable[[int, int | None], int] | None = None,
+    ) -> None:
+        """name: the same for all streams that are played together; number: as RtpStream's."""
         self.section = section
         self._peer = peer
-        self._stream = RtpStream(section)
+        self._stream = RtpStream(section, number)
         self.description = SentStream(self._stream.ssrc, self._stream.repair_ssrc, name)
         self._reports = SenderReports(self._stream, track.capture, name, peer.send_rtcp)
         self._stop = track.stop
@@ -124,12 +136,18 @@ class _TrackSender:
 
 
 class VideoSender(_TrackSender):
-    """Sends a track's frames, and packets of them again when the watcher asks for them."""
+    """Sends a track's frames, and packets of them again when the watcher asks for them.
+
+    Where the watcher reports the arrival of packets, that tells what its path carries; else it tells so itself.
+    """
 
     def __init__(self, section: Section, peer: Peer, track: VideoTrack, name: str) -> None:
-        super().__init__(section, peer, track, name)
+        measured = section.extension(URI) is not None
+        self._measure = PathMeasure(track.path, self._send_padding) if measured else None
+        super().__init__(section, peer, track, name, None if self._measure is None else self._measure.number)
         self._track = track
-        self._repeats = float(RTP_HISTORY_SIZE)  # packets that may be sent again now
+        self._pacer = Pacer(self._leave, lambda: track.path.rate)
+        self._repeats = float(REPEAT_BURST)  # packets that may be sent again now
         track.codec = "H264" if section.codecs[0].name.upper() == "H264" else "VP8"
 
     def start(self) -> None:
@@ -142,9 +160,31 @@ class VideoSender(_TrackSender):
 
     def send(self, frame: EncodedFrame) -> None:
         """Whoever puts frames is not concerned by the errors of one watcher: they end its track."""
+        self._repeats = min(self._repeats + REPEAT_SHARE * len(frame.payloads), REPEAT_BURST)
+        self._guarded(lambda: self._pacer.put(frame.payloads, frame.timestamp))
+        if self._measure is not None and not self._pacer.waiting:
+            self._guarded(self._measure.probe)
+
+    def receive_feedback(self, feedback: Feedback) -> None:
+        if self._measure is not None and self._measure.add(feedback):
+            self._track.measured()
+
+    async def close(self) -> None:
+        self._pacer.close()
+        if self._measure is not None:
+            self._measure.close()
+        await super().close()
+
+    def _leave(self, payloads: Sequence[bytes], timestamp: int, end: bool) -> None:
+        self._guarded(lambda: self._peer.send_rtp(self._stream.pack(payloads, timestamp, end)))
+
+    def _send_padding(self, count: int, cluster: int) -> None:
+        if self._stream.padded:
+            self._guarded(lambda: self._peer.send_rtp([self._stream.padding(cluster) for _ in range(count)]))
+
+    def _guarded(self, call: Callable[[], None]) -> None:
         try:
-            self._peer.send_rtp(self._stream.pack(frame.payloads, frame.timestamp))
-            self._repeats = min(self._repeats + REPEAT_SHARE * len(frame.payloads), RTP_HISTORY_SIZE)
+            call()
         except ConnectionError:
             self._track.stop()
         except Exception:
@@ -174,10 +214,8 @@ class VideoSender(_TrackSender):
             if (packet := self._stream.repeat(number)) is not None:
                 packets.append(packet)
                 self._repeats -= 1
-        try:
-            self._peer.send_rtp(packets)
-        except ConnectionError:
-            self._track.stop()
+        self._pacer.spend(sum(map(len, packets)))
+        self._guarded(lambda: self._peer.send_rtp(packets))
 
     def _estimate(self, fci: bytes) -> None:
         """What the watcher says that its path carries (REMB)."""
@@ -202,6 +240,9 @@ class AudioSender(_TrackSender):
 
     def receive_rtcp(self, packet: AnyRtcpPacket) -> None:
         """Nothing depends on it: audio is neither repaired nor encoded here."""
+
+    def receive_feedback(self, feedback: Feedback) -> None:
+        """Nor is it numbered."""
 
     async def _send_all(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Which packets left for a watcher, by the numbers that its transport-wide feedback is about, and what became of them."""
+"""Which packets left for a watcher, by the numbers of its transport-wide feedback, and what became of them."""
 
 from __future__ import annotations
 

@@ -144,6 +144,10 @@ class VideoTrack(Track):
         self.path.estimated(bitrate)
         self._path_changed()
 
+    def measured(self) -> None:
+        """The path's estimate has changed, as its watcher reports when packets arrive."""
+        self._path_changed()
+
     def lost(self, fraction: float) -> None:
         """fraction: of the packets sent since the last report, 0..1."""
         self.path.lost(fraction)
