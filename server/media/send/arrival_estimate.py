@@ -7,17 +7,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from server.media.send.bitrate import FULL_LOSS, HIGH_LOSS
 from server.media.send.sent import Outcome
 from server.media.send.trend import DelayTrend
 
 DECREASE = 0.85  # of what arrives
 RAISE = 1.08  # a second, far from where the path was last found full
 NEAR = 0.15  # share around the rate at which it was full, within which the rate rises slowly
-SLOW_RAISE = 9600  # bits, a packet: added each response time where the path was full at about this rate
-RESPONSE = 0.2  # seconds
+SLOW_RAISE, LEAST_RAISE = 1.03, 4000  # a second, where it was full at about this rate; bit/s in a second at least
 MOST_OF_ARRIVED, HEADROOM = 1.5, 10_000  # what arrives proves no more than so many times it, plus bit/s
 WINDOW = 0.5  # seconds over which arrivals are counted
 DECREASE_INTERVAL = 0.2  # seconds
+LOSS_INTERVAL, LOSS_PACKETS = 0.5, 30  # seconds and packets over which losses are counted, at least
 FORGET_FULL = 20.0  # seconds after which a path may have become wider
 
 
@@ -33,6 +34,8 @@ class ArrivalEstimate:
         self._bytes = 0
         self._full: float | None = None  # the rate that came through when the path was last found full
         self._full_at = float("-inf")
+        self._reported = self._lost = 0  # packets, since losses were last looked at
+        self._looked = clock()
         self._raised = clock()
         self._lowered = float("-inf")
 
@@ -45,12 +48,17 @@ class ArrivalEstimate:
         """What one message told."""
         overused = False
         for outcome in outcomes:
+            self._reported += not outcome.again
+            self._lost += (outcome.arrived is None) - outcome.again
             if outcome.arrived is not None:
                 self._trend.add(outcome.sent, outcome.arrived)
                 self._count(outcome.arrived, outcome.size)
                 overused |= self._trend.usage == "over"
-        if overused:
+        loss = self._loss()
+        if overused or loss > FULL_LOSS:  # a queue that is full does not grow any more
             self._lower()
+        elif loss > HIGH_LOSS:
+            self.rate = max(self.rate * (1 - 0.5 * loss), self._least)
         elif self._trend.usage == "normal":
             self._raise()
         else:
@@ -66,6 +74,15 @@ class ArrivalEstimate:
     def arriving(self) -> float:
         """Bit/s, over the last half second by the watcher's clock."""
         return 8 * self._bytes / WINDOW
+
+    def _loss(self) -> float:
+        """The share of packets, once enough have been reported; else 0."""
+        now = self._clock()
+        if now - self._looked < LOSS_INTERVAL or self._reported < LOSS_PACKETS:
+            return 0.0
+        loss = max(self._lost, 0) / self._reported
+        self._reported, self._lost, self._looked = 0, 0, now
+        return loss
 
     def _count(self, arrived: float, size: int) -> None:
         self._arrived.append((arrived, size))
@@ -90,7 +107,7 @@ class ArrivalEstimate:
         if self._full is not None and (now - self._full_at > FORGET_FULL or self.rate > (1 + NEAR) * self._full):
             self._full = None
         if self._full is not None and self.rate > (1 - NEAR) * self._full:
-            raised = self.rate + max(SLOW_RAISE * elapsed / RESPONSE, 0.02 * self.rate * elapsed)
+            raised = max(self.rate * SLOW_RAISE**elapsed, self.rate + LEAST_RAISE * elapsed)
         else:
             raised = self.rate * RAISE**elapsed
         ceiling = max(self.rate, MOST_OF_ARRIVED * self.arriving + HEADROOM)

@@ -90,7 +90,9 @@ class PathEstimate:
             self._estimate = min(estimate, self._bitrates.max)
 
     def lost(self, fraction: float) -> None:
-        """fraction: of the packets since the last receiver report, 0..1."""
+        """fraction: of the packets since the last receiver report, 0..1. Measurements know of losses sooner."""
+        if self._measures:
+            return
         if fraction > HIGH_LOSS:
             rate, sent = self.rate, self._sent.rate()
             self._by_loss = rate * (1 - 0.5 * fraction)

@@ -20,6 +20,7 @@ LEAST = 5  # packets of one
 PADDING = 255  # bytes of one packet: all that RTP's padding can say
 TICK = 0.002  # seconds between two lots
 WAIT, MOST_WAIT = 5.0, 60.0  # seconds between clusters: after one that came through, and after many that did not
+STEP, AGAIN = 1.2, 1.0  # times what was known, which is progress; seconds until the cluster after that
 CALM = 5.0  # seconds after the path was found full
 TIMEOUT = 1.0  # seconds after which a cluster is given up
 GOOD = 0.8  # share of the packets that have to come, and of the rate, for a cluster to have come through
@@ -29,7 +30,10 @@ WORTH = 0.95  # of what is wanted, from which on nothing is probed
 
 @dataclass
 class _Cluster:
+    """rate: at which it is sent; known: that the path was known to carry, both in bit/s. began: clock seconds."""
+
     rate: float
+    known: float
     packets: int
     began: float
     sent: int = 0
@@ -71,7 +75,7 @@ class Prober:
             return
         probed = min(self._share * rate, 1.05 * wanted)
         self._number += 1
-        self._cluster = _Cluster(probed, max(LEAST, round(probed * LENGTH / 8 / PADDING)), now)
+        self._cluster = _Cluster(probed, rate, max(LEAST, round(probed * LENGTH / 8 / PADDING)), now)
         self._lot()
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
@@ -107,10 +111,14 @@ class Prober:
         assert cluster is not None
         if rate is not None:
             self._proven(rate)
-        good = rate is not None and rate >= GOOD * cluster.rate
         self._share = SHARE
-        self._wait = WAIT if good else min(2 * self._wait, MOST_WAIT)
-        self._due = self._clock() + (0.0 if good else self._wait)
+        if rate is not None and rate >= GOOD * cluster.rate:
+            self._wait, wait = WAIT, 0.0
+        elif rate is not None and rate >= STEP * cluster.known:  # uneven arrivals hide the rest
+            wait = AGAIN
+        else:
+            wait = self._wait = min(2 * self._wait, MOST_WAIT)
+        self._due = self._clock() + wait
 
 
 def _rate_of(came: list[Outcome]) -> float | None:

@@ -16,19 +16,23 @@ SECONDS = 10.0
 @dataclass(frozen=True)
 class Outcome:
     """Of one packet. sent: when it left, clock seconds; arrived: by the watcher's clock, whose zero is anywhere, None
-    where it has not come. size: bytes. probe: which cluster of padding it belongs to; None for media."""
+    where it has not come. size: bytes. probe: which cluster of padding it belongs to; None for media. again: whether it
+    was told to be missing before, and had only been overtaken.
+    """
 
     sent: float
     arrived: float | None
     size: int
     probe: int | None
+    again: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Packet:
     sent: float
     size: int
     probe: int | None
+    missing: bool = False  # as a message before has told
 
 
 class SentPackets:
@@ -50,7 +54,8 @@ class SentPackets:
         return number & 0xFFFF
 
     def outcomes(self, feedback: Feedback) -> list[Outcome]:
-        """Of the packets that a message tells of, in the order they left. One that has come is told of once."""
+        """Of the packets that a message tells of, in the order they left. Each is told of once, but for one that comes
+        after it was told to be missing."""
         base = self._next - 1 - (((self._next - 1) - feedback.base) & 0xFFFF)
         shift = self._shift(feedback)
         outcomes = []
@@ -58,11 +63,15 @@ class SentPackets:
             packet = self._packets.get(number)
             if packet is None:
                 continue
+            again = packet.missing
             if arrived is not None:
                 del self._packets[number]
                 arrived += shift
                 self._arrived = arrived
-            outcomes.append(Outcome(packet.sent, arrived, packet.size, packet.probe))
+            elif again:
+                continue
+            packet.missing = True
+            outcomes.append(Outcome(packet.sent, arrived, packet.size, packet.probe, again))
         return outcomes
 
     def _shift(self, feedback: Feedback) -> float:
