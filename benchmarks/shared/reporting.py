@@ -1,4 +1,5 @@
-"""A watcher that reports the arrival of each packet as browsers do, which aiortc's does not by itself."""
+"""A watcher that reports the arrival of each packet, and asks for those that are missing until they come, as browsers
+do. aiortc's does neither by itself: it asks once, when it finds a packet missing."""
 
 from __future__ import annotations
 
@@ -14,12 +15,16 @@ from benchmarks.shared.impaired import ImpairedPeer
 from server.media.receive.arrivals import Arrivals
 from server.media.transport_cc import URI
 
+ASK = 0.1  # seconds between requests for what is missing
+PATIENCE = 1.0  # seconds without a frame after which a keyframe is asked for
 EXTENSION = 13  # the id that it offers
 ABS_SEND_TIME = re.compile(r"^a=extmap:\d+ \S*abs-send-time\r\n", re.M)
 
 
 class ReportingPeer(ImpairedPeer):
     """Its offer speaks of transport-wide feedback, and not of times of sending, from which aiortc makes estimates."""
+
+    _media: int | None = None  # the SSRC of what it sees
 
     async def _negotiate(self, path: str) -> None:
         await self.pc.setLocalDescription(await self.pc.createOffer())
@@ -33,7 +38,40 @@ class ReportingPeer(ImpairedPeer):
         await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
         for transceiver in self.pc.getTransceivers():
             if transceiver.kind == "video":
-                _report(transceiver.receiver)
+                self._report(transceiver.receiver)
+                self._readers.append(asyncio.create_task(self._ask(transceiver.receiver)))
+
+    def _report(self, receiver: Any) -> None:
+        transport, handle = receiver.transport, receiver._handle_rtp_packet
+        extension = RTCRtpHeaderExtensionParameters(id=EXTENSION, uri=URI)
+        transport._rtp_header_extensions_map.configure(RTCRtpParameters(headerExtensions=[extension]))
+        loop = asyncio.get_running_loop()
+        arrivals = Arrivals(1, lambda message: loop.create_task(_send(transport, message)))
+
+        async def noted(packet: Any, arrival_time_ms: int) -> None:
+            number = packet.extensions.transport_sequence_number
+            if number is not None:
+                arrivals.add(number, loop.time(), packet.ssrc)
+            if packet.payload_type in self.video:
+                self._media = packet.ssrc
+            await handle(packet, arrival_time_ms)
+
+        receiver._handle_rtp_packet = noted
+
+    async def _ask(self, receiver: Any) -> None:
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        while True:
+            await asyncio.sleep(ASK)
+            last = max(asked, self.frames[-1].time if self.frames else 0.0)
+            if self._media is None:
+                continue
+            with suppress(ConnectionError):
+                if missing := sorted(receiver._RTCRtpReceiver__nack_generator.missing):
+                    await receiver._send_rtcp_nack(self._media, missing)
+                if loop.time() - last > PATIENCE:
+                    asked = loop.time()
+                    await receiver._send_rtcp_pli(self._media)
 
 
 def _speaking(offer: str) -> str:
@@ -41,22 +79,6 @@ def _speaking(offer: str) -> str:
     head, video = ABS_SEND_TIME.sub("", offer).split("m=video", 1)
     video = video.replace("a=mid:", f"a=extmap:{EXTENSION} {URI}\r\na=mid:", 1)
     return head + "m=video" + re.sub(r"^(a=rtcp-fb:\d+) nack\r\n", r"\g<0>\1 transport-cc\r\n", video, flags=re.M)
-
-
-def _report(receiver: Any) -> None:
-    transport, handle = receiver.transport, receiver._handle_rtp_packet
-    extension = RTCRtpHeaderExtensionParameters(id=EXTENSION, uri=URI)
-    transport._rtp_header_extensions_map.configure(RTCRtpParameters(headerExtensions=[extension]))
-    loop = asyncio.get_running_loop()
-    arrivals = Arrivals(1, lambda message: loop.create_task(_send(transport, message)))
-
-    async def noted(packet: Any, arrival_time_ms: int) -> None:
-        number = packet.extensions.transport_sequence_number
-        if number is not None:
-            arrivals.add(number, loop.time(), packet.ssrc)
-        await handle(packet, arrival_time_ms)
-
-    receiver._handle_rtp_packet = noted
 
 
 async def _send(transport: Any, message: bytes) -> None:

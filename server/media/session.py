@@ -230,6 +230,11 @@ class Session:
             receiver.receive(packet)
 
     def _receive_rtcp(self, data: bytes) -> None:
+        if self._number_id is not None:
+            messages, data = transport_cc.take_feedback(data)
+            for message in messages:
+                for sender in self._senders:
+                    sender.receive_feedback(message)
         try:
             packets = RtcpPacket.parse(data)
         except (ValueError, struct.error):
@@ -237,10 +242,6 @@ class Session:
         for packet in packets:
             for one in self._ends():
                 one.receive_rtcp(packet)
-        if self._senders:
-            for feedback in transport_cc.feedback_in(data):
-                for sender in self._senders:
-                    sender.receive_feedback(feedback)
 
     def _ends(self) -> list[Receiver | Sender]:
         return [*self._receivers, *self._senders]

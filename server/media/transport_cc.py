@@ -101,16 +101,20 @@ class Feedback:
         return cls(ssrc, media_ssrc, base, tuple(arrivals), time & 0xFF)
 
 
-def feedback_in(compound: bytes) -> Iterator[Feedback]:
-    """Those that are in a compound RTCP packet; what cannot be read is left out."""
-    at = 0
+def take_feedback(compound: bytes) -> tuple[list[Feedback], bytes]:
+    """The messages in a compound RTCP packet, and the packet without them, as not every parser bears them. What cannot
+    be read is left out."""
+    found, rest, at = list[Feedback](), b"", 0
     while at + 4 <= len(compound):
         head, kind, words = _HEAD.unpack_from(compound, at)
-        end = at + 4 + 4 * words
-        if kind == RTPFB and head & 0x1F == FMT:
-            with suppress(ValueError):
-                yield Feedback.parse(compound[at:end])
-        at = end
+        packet = compound[at : at + 4 + 4 * words]
+        at += len(packet)
+        if kind != RTPFB or head & 0x1F != FMT:
+            rest += packet
+            continue
+        with suppress(ValueError):
+            found.append(Feedback.parse(packet))
+    return found, rest + compound[at:]
 
 
 def _chunks(statuses: Sequence[int]) -> Iterator[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -72,7 +73,7 @@ class Watcher:
         self.clock, self._chance = Clock(), random.Random(2)
         self.estimate = PathEstimate(self.bitrates, self.clock)
         self.measure = PathMeasure(self.estimate, self._pad, self.clock, self.clock.later)
-        self.pacer = Pacer(self._leave, lambda: self.estimate.rate, self.clock, self.clock.later)
+        self.pacer = Pacer(lambda: self.estimate.rate, self.clock, self.clock.later)
         self.arrivals = Arrivals(1, self._report)
         self.padding = self.lost = self.came = 0  # packets
         self.delays: list[float] = []
@@ -83,14 +84,11 @@ class Watcher:
 
     def _frame(self) -> None:
         size = int(min(self.estimate.rate, self.content) / 25 / 8 * self._chance.uniform(0.7, 1.3))
-        self.pacer.put([bytes(min(1200, size - at)) for at in range(0, size, 1200)], 0)
-        if not self.pacer.waiting:
+        sizes = deque(min(1200, size - at) for at in range(0, size, 1200))
+        self.pacer.put(sizes, lambda count: [self._send(sizes.popleft() + HEADER, None) for _ in range(count)])
+        if self.pacer.idle:
             self.measure.probe()
         self.clock.later(0.04, self._frame)
-
-    def _leave(self, payloads: list[bytes], timestamp: int, end: bool) -> None:
-        for payload in payloads:
-            self._send(len(payload) + HEADER, None)
 
     def _pad(self, count: int, cluster: int) -> None:
         self.padding += count

@@ -27,6 +27,7 @@ from aiortc.rtp import (
 from server.media.receive.capture import CaptureClock
 from server.media.receive.jitter import ReceivedData
 from server.media.send.bitrate import Bitrates
+from server.media.send.history import REPEAT_AFTER
 from server.media.send.sender import REPEAT_BURST, AudioSender, VideoSender
 from server.media.send.tracks import AudioRelay, EncodedFrame, VideoTrack
 from tests.unit.sections import H264, OPUS, VP8, NotingPeer, section
@@ -116,9 +117,20 @@ async def test_nobody_gets_more_sent_again_than_was_sent() -> None:
     assert len(to.peer.rtp) == REPEAT_BURST
     to.sender.receive_rtcp(nack)
     assert len(to.peer.rtp) == REPEAT_BURST
+    await asyncio.sleep(2 * REPEAT_AFTER)
     to.track.put(frame(b"next", 1000))
     to.sender.receive_rtcp(nack)
     assert len(to.peer.rtp) == REPEAT_BURST + 2  # the frame, and as much again
+    await to.sender.close()
+
+
+async def test_a_packet_that_is_asked_for_twice_at_once_is_sent_once() -> None:
+    to = Sending()
+    to.track.put(frame(b"one"))
+    lost = [RtpPacket.parse(to.peer.rtp[0]).sequence_number]
+    for _ in range(3):
+        to.sender.receive_rtcp(RtcpRtpfbPacket(RTCP_RTPFB_NACK, ssrc=1, media_ssrc=to.ssrc, lost=lost))
+    assert to.payloads == [b"one", b"one"]
     await to.sender.close()
 
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from server.media.receive.arrivals import FURTHEST, INTERVAL, MOST, Arrivals
-from server.media.transport_cc import PERIOD, TICK, Feedback, feedback_in
+from server.media.transport_cc import PERIOD, TICK, Feedback, take_feedback
 
 # Two packets, 10 ms apart, the one between them missing: written by hand from the draft's figures.
 BY_HAND = bytes.fromhex(
@@ -16,6 +16,8 @@ BY_HAND = bytes.fromhex(
     "a800" "0428"  # a vector of one bit each: 101; 1 ms after the reference, 10 ms after that
     "00000000"
 )  # fmt: skip
+
+REPORT = bytes.fromhex("81c9000100000001")
 
 
 def test_a_message_written_by_hand_is_read() -> None:
@@ -35,7 +37,8 @@ def test_what_is_written_is_read(seed: int) -> None:
     arrivals[0] = 100.0 * seed
     message = bytes(Feedback(5, 6, 65000, tuple(arrivals), 255))
     assert len(message) % 4 == 0
-    (read,) = feedback_in(b"\x81\xc9\0\1\0\0\0\1" + message)
+    (read,), rest = take_feedback(REPORT + message + REPORT)
+    assert rest == REPORT + REPORT
     assert (read.base, read.count, len(read.arrivals)) == (65000, 255, len(arrivals))
     for wrote, got in zip(arrivals, read.arrivals, strict=True):
         assert (got is None) == (wrote is None)
@@ -49,13 +52,13 @@ def test_what_cannot_be_told_or_read_is_refused() -> None:
     for end in range(len(BY_HAND)):
         with pytest.raises(ValueError):
             Feedback.parse(BY_HAND[:end])
-        assert not list(feedback_in(BY_HAND[:end]))
+        assert not take_feedback(BY_HAND[:end])[0]
     chance = random.Random(1)
     for _ in range(5000):
         broken = bytearray(BY_HAND)
         for _ in range(3):
             broken[chance.randrange(len(broken))] = chance.randrange(256)
-        list(feedback_in(bytes(broken)))  # whatever it is, it raises nothing
+        take_feedback(bytes(broken))  # whatever it is, it raises nothing
 
 
 class Told:

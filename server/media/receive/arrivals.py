@@ -1,4 +1,4 @@
-"""What a receiver tells the sender of the arrival of its packets: transport-wide feedback, some twenty times a second."""
+"""What a receiver tells the sender of the arrival of its packets: transport-wide feedback, twenty times a second."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 packets ─▶ depacketizer ─▶ jitter buffer ─▶ decoder's thread ─▶ sink
               │                 └─▶ retransmissions (NACK) and keyframes (PLI) are asked for
-              └─▶ receiver reports and what tells the publisher of its path: when each packet came, or (REMB) the bitrate
-                 that it is granted
+              └─▶ receiver reports, and what tells the publisher of its path: when each packet came, or a bitrate (REMB)
 """
 
 from __future__ import annotations

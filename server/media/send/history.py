@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 SECONDS = 2.0  # that a packet is kept: a receiver gives it up sooner
 MOST_BYTES = 2 << 20  # of payloads, which all watchers of an encoding share
 MOST_PACKETS = 8192
+REPEAT_AFTER = 0.04  # seconds after which a packet may be sent again, so that a request said twice is answered once
 
 
-class Sent(NamedTuple):
-    """One packet. time: when it left, clock seconds; timestamp: RTP's, as sent."""
+@dataclass
+class Sent:
+    """One packet. time: when it left, clock seconds; again: when it was last to be sent again; timestamp: RTP's, as
+    sent."""
 
     time: float
     timestamp: int
     marker: int
     payload: bytes
+    again: float = float("-inf")
 
 
 class SentHistory:
@@ -43,6 +47,14 @@ class SentHistory:
     def get(self, number: int) -> Sent | None:
         """None where it was never sent, or is forgotten."""
         return self._packets.get(number)
+
+    def ask(self, number: int) -> Sent | None:
+        """A packet that is to be sent again now; None where that was asked a moment ago, too."""
+        packet, now = self._packets.get(number), self._clock()
+        if packet is None or now - packet.again < REPEAT_AFTER:
+            return None
+        packet.again = now
+        return packet
 
     def _oldest(self) -> Sent:
         return next(iter(self._packets.values()))

@@ -79,12 +79,17 @@ class RtpStream:
         self.packets += len(packets)
         return packets
 
+    def ask(self, number: int) -> int | None:
+        """The size in bytes of a packet that was asked for again; None where it is forgotten, or on its way."""
+        kept = self._history.ask(number)
+        return None if kept is None else len(kept.payload)
+
     def repeat(self, number: int) -> bytes | None:
         """A packet that was lost, as a retransmission where the watcher speaks of them; None where it is forgotten."""
         kept = self._history.get(number)
         if kept is None:
             return None
-        _, timestamp, marker, payload = kept
+        timestamp, marker, payload = kept.timestamp, kept.marker, kept.payload
         payload_type, ssrc = self._payload_type, self.ssrc
         if self._repair_type is not None:
             payload_type, ssrc = self._repair_type, self.repair_ssrc

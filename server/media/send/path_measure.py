@@ -12,7 +12,7 @@ from server.media.send.probing import Prober
 from server.media.send.sent import SentPackets
 from server.media.transport_cc import Feedback
 
-START = 600_000  # bit/s: a poor path bears it for a moment, and on a good one the first probes show more within one
+START = 300_000  # bit/s: poor paths bear it, and on good ones the first probes show more within half a second
 WORTH = 0.02  # share by which an estimate has to change before anybody is told, if it has not become lower
 INTERVAL = 0.25  # seconds after which they are told in any case
 

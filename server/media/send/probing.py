@@ -19,7 +19,8 @@ LENGTH = 0.015  # seconds of one
 LEAST = 5  # packets of one
 PADDING = 255  # bytes of one packet: all that RTP's padding can say
 TICK = 0.002  # seconds between two lots
-WAIT, MOST_WAIT = 5.0, 60.0  # seconds between clusters: after one that came through, and after many that did not
+FIRST = 0.2  # seconds until the first one: a watcher that has just connected is busy
+WAIT, MOST_WAIT = 1.0, 60.0  # seconds to the next: after one that did not come through, and after many
 STEP, AGAIN = 1.2, 1.0  # times what was known, which is progress; seconds until the cluster after that
 CALM = 5.0  # seconds after the path was found full
 TIMEOUT = 1.0  # seconds after which a cluster is given up
@@ -60,7 +61,7 @@ class Prober:
         self._cluster: _Cluster | None = None
         self._timer: Timer | None = None
         self._wait = WAIT
-        self._due = clock()
+        self._due = clock() + FIRST
         self._share = FIRST_SHARE
 
     def consider(self, rate: float, wanted: float, full: float) -> None:
@@ -112,12 +113,10 @@ class Prober:
         if rate is not None:
             self._proven(rate)
         self._share = SHARE
-        if rate is not None and rate >= GOOD * cluster.rate:
-            self._wait, wait = WAIT, 0.0
-        elif rate is not None and rate >= STEP * cluster.known:  # uneven arrivals hide the rest
-            wait = AGAIN
-        else:
-            wait = self._wait = min(2 * self._wait, MOST_WAIT)
+        if rate is None or rate < STEP * cluster.known:
+            self._wait, wait = min(2 * self._wait, MOST_WAIT), self._wait
+        else:  # uneven arrivals may have hidden the rest
+            self._wait, wait = WAIT, 0.0 if rate >= GOOD * cluster.rate else AGAIN
         self._due = self._clock() + wait
 
 

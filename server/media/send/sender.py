@@ -6,7 +6,8 @@ import asyncio
 import logging
 import random
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from aiortc.rtp import (
@@ -146,7 +147,7 @@ class VideoSender(_TrackSender):
         self._measure = PathMeasure(track.path, self._send_padding) if measured else None
         super().__init__(section, peer, track, name, None if self._measure is None else self._measure.number)
         self._track = track
-        self._pacer = Pacer(self._leave, lambda: track.path.rate)
+        self._pacer = Pacer(lambda: track.path.rate)
         self._repeats = float(REPEAT_BURST)  # packets that may be sent again now
         track.codec = "H264" if section.codecs[0].name.upper() == "H264" else "VP8"
 
@@ -161,9 +162,15 @@ class VideoSender(_TrackSender):
     def send(self, frame: EncodedFrame) -> None:
         """Whoever puts frames is not concerned by the errors of one watcher: they end its track."""
         self._repeats = min(self._repeats + REPEAT_SHARE * len(frame.payloads), REPEAT_BURST)
-        self._guarded(lambda: self._pacer.put(frame.payloads, frame.timestamp))
-        if self._measure is not None and not self._pacer.waiting:
-            self._guarded(self._measure.probe)
+        payloads = deque(frame.payloads)
+
+        def leave(count: int) -> None:
+            lot = [payloads.popleft() for _ in range(count)]
+            self._send_packets(lambda: self._stream.pack(lot, frame.timestamp, end=not payloads))
+
+        self._pacer.put([len(payload) for payload in frame.payloads], leave)
+        if self._measure is not None and self._pacer.idle:
+            self._measure.probe()
 
     def receive_feedback(self, feedback: Feedback) -> None:
         if self._measure is not None and self._measure.add(feedback):
@@ -175,16 +182,14 @@ class VideoSender(_TrackSender):
             self._measure.close()
         await super().close()
 
-    def _leave(self, payloads: Sequence[bytes], timestamp: int, end: bool) -> None:
-        self._guarded(lambda: self._peer.send_rtp(self._stream.pack(payloads, timestamp, end)))
-
     def _send_padding(self, count: int, cluster: int) -> None:
         if self._stream.padded:
-            self._guarded(lambda: self._peer.send_rtp([self._stream.padding(cluster) for _ in range(count)]))
+            self._send_packets(lambda: [self._stream.padding(cluster) for _ in range(count)])
 
-    def _guarded(self, call: Callable[[], None]) -> None:
+    def _send_packets(self, make: Callable[[], Iterable[bytes]]) -> None:
+        """make: packets are made as they leave."""
         try:
-            call()
+            self._peer.send_rtp(make())
         except ConnectionError:
             self._track.stop()
         except Exception:
@@ -207,15 +212,21 @@ class VideoSender(_TrackSender):
 
     def _repeat(self, numbers: Iterable[int]) -> None:
         """Each once per request, and no more than a share of what was sent: one packet can ask for thousands."""
-        packets = []
+        asked, sizes = deque[int](), []
         for number in dict.fromkeys(number & 0xFFFF for number in numbers):
             if self._repeats < 1:
                 break
-            if (packet := self._stream.repeat(number)) is not None:
-                packets.append(packet)
+            if (size := self._stream.ask(number)) is not None:
+                asked.append(number)
+                sizes.append(size)
                 self._repeats -= 1
-        self._pacer.spend(sum(map(len, packets)))
-        self._guarded(lambda: self._peer.send_rtp(packets))
+
+        def leave(count: int) -> None:
+            lot = [asked.popleft() for _ in range(count)]
+            self._send_packets(lambda: [one for one in map(self._stream.repeat, lot) if one is not None])
+
+        if sizes:
+            self._pacer.repair(sizes, leave)
 
     def _estimate(self, fci: bytes) -> None:
         """What the watcher says that its path carries (REMB)."""
