@@ -24,6 +24,7 @@ from aiortc.sdp import GroupDescription, MediaDescription, SessionDescription, S
 
 from server.media import transport_cc
 from server.media.aiortc_door import PeerTransport, Role
+from server.media.simulcast import STREAM_IDS, accept, best_streams
 
 Kind = Literal["audio", "video"]
 KINDS: tuple[Kind, ...] = ("audio", "video")
@@ -167,6 +168,7 @@ class Section:
     ssrcs: tuple[int, ...]  # as the offer names them
     ice: RTCIceParameters  # the offerer's, as the other
     dtls: RTCDtlsParameters
+    stream: str | None = None  # the one that is taken, where several are offered (a=rid)
 
     @property
     def payload_type(self) -> int:
@@ -220,10 +222,11 @@ def common_sections(offer: Offer, start_bitrate: int, preferred: str = "VP8") ->
     bundled = {mid for group in offer.description.group if group.semantic == "BUNDLE" for mid in group.items}
     if len(media) > 1 and not bundled.issuperset(one.rtp.muxId for one in media):
         raise InvalidOffer("The offer's sections are not bundled: name all of them in a=group:BUNDLE (RFC 9725).")
-    return [_common(one, start_bitrate, preferred) for one in media]
+    streams = best_streams(offer.sdp)
+    return [_common(one, start_bitrate, preferred, streams.get(one.rtp.muxId)) for one in media]
 
 
-def _common(offered: MediaDescription, start_bitrate: int, preferred: str) -> Section:
+def _common(offered: MediaDescription, start_bitrate: int, preferred: str, stream: str | None) -> Section:
     kind, ice, dtls = cast(Kind, offered.kind), offered.ice, offered.dtls
     assert dtls is not None  # Offer.parse() has seen to it
     if ice is None or not ice.usernameFragment or not ice.password:
@@ -259,9 +262,11 @@ def _common(offered: MediaDescription, start_bitrate: int, preferred: str) -> Se
     if kind == "video" and any(TRANSPORT_CC in codec.rtcpFeedback for codec in offered.rtp.codecs):
         spoken = [*spoken, RTCRtpHeaderExtensionParameters(id=0, uri=transport_cc.URI)]
         _answer_transport_cc(codecs, offered)
+    if stream is not None:
+        spoken = [*spoken, *(RTCRtpHeaderExtensionParameters(id=0, uri=uri) for uri in STREAM_IDS)]
     extensions = find_common_header_extensions(spoken, offered.rtp.headerExtensions)
     ssrcs = tuple(one.ssrc for one in offered.ssrc)
-    return Section(kind, offered.rtp.muxId, tuple(codecs), tuple(extensions), ssrcs, ice, dtls)
+    return Section(kind, offered.rtp.muxId, tuple(codecs), tuple(extensions), ssrcs, ice, dtls, stream)
 
 
 def _answer_transport_cc(codecs: Sequence[RTCRtpCodecParameters], offered: MediaDescription) -> None:
@@ -292,7 +297,8 @@ def write_answer(
             answer.media.append(_refused(offered))
         else:
             answer.media.append(_answered(section, section.kind in receives, sent.get(section.kind), transport))
-    return str(answer)
+    taken = {one.mid: one.stream for one in sections if one.stream is not None and one.kind in receives}
+    return accept(str(answer), taken)
 
 
 def _answered(section: Section, receives: bool, sent: SentStream | None, transport: PeerTransport) -> MediaDescription:
