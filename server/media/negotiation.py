@@ -30,6 +30,7 @@ Kind = Literal["audio", "video"]
 KINDS: tuple[Kind, ...] = ("audio", "video")
 
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+REPORTED_START = 600_000  # bit/s
 TRANSPORT_CC = RTCRtcpFeedback(type="transport-cc")
 DISCARD_HOST, DISCARD_PORT = "0.0.0.0", 9
 
@@ -216,7 +217,8 @@ def common_sections(offer: Offer, start_bitrate: int, preferred: str = "VP8") ->
 
     start_bitrate: bit/s that a publisher of video is to begin with; preferred: VP8 or H264. Chromium begins at
     300 kbit/s and takes 20 s and more to reach 720p unless the answer's fmtp tells it where to begin
-    (`x-google-start-bitrate`, kbit/s). Raises InvalidOffer.
+    (`x-google-start-bitrate`, kbit/s). Where it learns of arrivals, it begins at REPORTED_START at most: its own probes
+    show it within a second whether more is possible, and a poor uplink bears that. Raises InvalidOffer.
     """
     media = [one for one in offer.description.media if one.kind in KINDS]
     bundled = {mid for group in offer.description.group if group.semantic == "BUNDLE" for mid in group.items}
@@ -247,10 +249,11 @@ def _common(offered: MediaDescription, start_bitrate: int, preferred: str, strea
         raise InvalidOffer("The offer has an a=fmtp line that cannot be read.") from error
     if kind == "video":
         first = {codec.payloadType for codec in codecs if codec.name.upper() == preferred}
+        start = min(start_bitrate, REPORTED_START) if _reports_arrivals(offered) else start_bitrate
         codecs.sort(key=lambda codec: codec.parameters.get("apt", codec.payloadType) not in first)
         for codec in codecs:
             if not is_rtx(codec):
-                codec.parameters["x-google-start-bitrate"] = start_bitrate // 1000
+                codec.parameters["x-google-start-bitrate"] = start // 1000
     else:
         codecs = [codec for codec in codecs if codec.mimeType.lower() == "audio/opus"]
         for codec in codecs:
@@ -259,7 +262,7 @@ def _common(offered: MediaDescription, start_bitrate: int, preferred: str, strea
         speaks = "VP8/90000 or H264/90000" if kind == "video" else "opus/48000/2"
         raise InvalidOffer(f"The offer's {kind} has no codec that the relay speaks: offer {speaks}.")
     spoken = HEADER_EXTENSIONS[kind]
-    if kind == "video" and any(TRANSPORT_CC in codec.rtcpFeedback for codec in offered.rtp.codecs):
+    if kind == "video" and _reports_arrivals(offered):
         spoken = [*spoken, RTCRtpHeaderExtensionParameters(id=0, uri=transport_cc.URI)]
         _answer_transport_cc(codecs, offered)
     if stream is not None:
@@ -267,6 +270,12 @@ def _common(offered: MediaDescription, start_bitrate: int, preferred: str, strea
     extensions = find_common_header_extensions(spoken, offered.rtp.headerExtensions)
     ssrcs = tuple(one.ssrc for one in offered.ssrc)
     return Section(kind, offered.rtp.muxId, tuple(codecs), tuple(extensions), ssrcs, ice, dtls, stream)
+
+
+def _reports_arrivals(offered: MediaDescription) -> bool:
+    """Whether the offer speaks of transport-wide feedback, and of the numbers that it is about."""
+    numbered = any(one.uri == transport_cc.URI for one in offered.rtp.headerExtensions)
+    return numbered and any(TRANSPORT_CC in codec.rtcpFeedback for codec in offered.rtp.codecs)
 
 
 def _answer_transport_cc(codecs: Sequence[RTCRtpCodecParameters], offered: MediaDescription) -> None:

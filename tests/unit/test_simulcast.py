@@ -38,7 +38,7 @@ def offered(streams: str, **restrictions: str) -> dict[str, str]:
         ("0;1;2", {}, "0"),  # the offerer's order is that of its preference
         ("a;b", {"a": "max-width=640;max-height=360", "b": "pt=96;max-width=1280;max-height=720"}, "b"),
         ("f;b", {"f": "max-br=100000", "b": "max-br=2000000"}, "b"),
-        ("a;b", {"a": "max-width=640"}, "b"),
+        ("a;b", {"a": "max-width=640;max-height=360"}, "b"),
         ("a,c;b", {"c": "max-width=99", "b": "max-width=oops"}, "a"),
         ("~f;b", {}, "b"),
     ],
