@@ -139,7 +139,7 @@ def create_app(
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE", "OPTIONS"],
             allow_headers=["Authorization", "Content-Type", "If-Match"],
-            expose_headers=["Location", "Link", "Accept-Patch"],
+            expose_headers=["Location", "Link", "Accept-Patch", "ETag"],
         )
     problems.install(app)
     install_web_rules(app, settings, lambda reason: app.state.relay.metrics.refused(reason))

@@ -56,7 +56,7 @@ async def best(work: Callable[[], Awaitable[float]]) -> float:
 async def pairing(candidates: int, sockets: int) -> float:
     """Seconds in which nothing else runs: candidates of an offer, paired as they come and again to connect."""
     transport = PeerTransport(Network(), lambda data: None, lambda data: None, lambda: None)
-    connection = transport._connection
+    connection = transport._ice.connection
     await connection.get_component_candidates(1, [f"127.0.1.{n + 1}" for n in range(sockets)])
     named = [
         RTCIceCandidate(1, "1", f"192.0.2.{1 + n % 250}", 5000 + n, 2113937151 - n, "udp", "host")

@@ -21,12 +21,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks.calls.soak import OneFarFace
 from benchmarks.shared.forwarder import forwarding
 from benchmarks.shared.impaired import ImpairedPeer
 from benchmarks.shared.lip_sync import EVERY, KeepingPeer, Offsets, Scene, offsets, publish, within
 from benchmarks.shared.peers import FakeEnhancer, serving, until
-from benchmarks.shared.stand_ins import SlowEngine
+from benchmarks.shared.stand_ins import OneFarFace, SlowEngine
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer
 

@@ -8,16 +8,15 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import cv2
 import httpx
 import numpy as np
+
+from benchmarks.shared.stand_ins import EnlargingEngine, OneFarFace, picture_of_a_face
 
 FPS, GUESTS_FPS = 20, 10
 SEATS = 2  # guests at a time
@@ -25,58 +24,6 @@ STAYS, PAUSES = (5.0, 15.0), (1.0, 4.0)  # seconds
 LOSS, DELAY, JITTER = 0.02, 0.02, 0.01  # of a guest's paths, each way
 PATIENCE = 60.0  # seconds for an answer of the relay, on a busy machine
 COUNTED = ("Session", "Participant", "VideoPipeline", "Enhancer", "EncodedStream", "PeerTransport", "People")
-SCALE = 0.17
-# In the astronaut's picture: the box as x, y, width, height, and the five points.
-FACE = 177, 66, 88, 118
-LANDMARKS = ((201, 110), (243, 108), (224, 134), (206, 154), (243, 152))
-
-
-class EnlargingEngine:
-    """Answers at once, with the face enlarged."""
-
-    scale = 4
-
-    def submit(self, requests: Sequence[Any]) -> list[Future[np.ndarray]]:
-        futures: list[Future[np.ndarray]] = []
-        for request in requests:
-            futures.append(Future())
-            futures[-1].set_result(cv2.resize(request.lr, None, fx=4, fy=4, interpolation=cv2.INTER_LANCZOS4))
-        return futures
-
-    def forget(self, exemplar_ids: Iterable[str]) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class OneFarFace:
-    """Finds the face that `picture_of_a_face` shows."""
-
-    def for_stream(self) -> OneFarFace:
-        return self
-
-    def detect(self, rgb: np.ndarray, last: Sequence[Any] = ()) -> list[Any]:
-        from hime_core.faces.detector import Detection
-        from hime_core.faces.geometry import Box
-
-        x, y = place(rgb.shape[1], rgb.shape[0])
-        box = Box(x + FACE[0] * SCALE, y + FACE[1] * SCALE, FACE[2] * SCALE, FACE[3] * SCALE)
-        return [Detection(box, (np.array(LANDMARKS) * SCALE + (x, y)).astype(np.float32), 0.99)]
-
-
-def place(width: int, height: int) -> tuple[int, int]:
-    """Where the portrait's corner is."""
-    return width // 2 - round(256 * SCALE), height // 3
-
-
-def picture_of_a_face(luma: np.ndarray) -> np.ndarray:
-    """The luma with scikit-image's portrait in it, its headshot about 34 px."""
-    from skimage.data import astronaut
-
-    small = cv2.resize(astronaut(), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_AREA)
-    shown = np.full_like(luma, 90)
-    x, y = place(luma.shape[1], luma.shape[0])
-    shown[y : y + small.shape[0], x : x + small.shape[1]] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    return shown
 
 
 def relay(ready, stop, stand_ins: bool, told) -> None:

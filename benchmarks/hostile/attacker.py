@@ -105,7 +105,7 @@ class Attacker:
 
     @property
     def ports(self) -> list[tuple[str, int]]:
-        return [pair.remote_addr for pair in self._transport._connection._check_list]
+        return [pair.remote_addr for pair in self._transport._ice.connection._check_list]
 
     def _packet(self, codec: Codec, timestamp: int, last: bool, payload: bytes) -> bytes:
         kind = VIDEO_TYPES[codec]

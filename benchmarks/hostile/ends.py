@@ -12,9 +12,9 @@ from aiortc import RTCDtlsParameters, RTCIceParameters
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint
 from aiortc.rtp import RTP_HISTORY_SIZE, RtcpPacket
 
-from benchmarks.calls.soak_processes import EnlargingEngine
 from benchmarks.hostile import packets
 from benchmarks.hostile.sdp import OFFERS
+from benchmarks.shared.stand_ins import EnlargingEngine
 from hime_core.compositing.layout import LAYOUTS
 from hime_core.compositing.render import Renderer
 from hime_core.faces.detector import Detection
@@ -33,7 +33,7 @@ from server.media.receive.receiver import AudioReceiver, VideoReceiver
 from server.media.receive.reports import MOST_STREAMS
 from server.media.send.bitrate import Bitrates
 from server.media.send.sender import VideoSender
-from server.media.send.tracks import EncodedFrame, VideoTrack
+from server.media.send.tracks import EncodedFrame, VideoFeed, VideoTrack
 from server.media.session import Session
 
 MAX_BYTES, MAX_PIXELS = 10_000_000, 40_000_000
@@ -116,7 +116,7 @@ class Receiving:
         self.video._decoder.put = lambda codec, frame: self.decoded.append(codec) is None
         self.audio = AudioReceiver(sections["audio"], self.transport, audio, clock)
         self.decoded: list[str] = []
-        track = VideoTrack(Bitrates(), self.sink.capture, clock=clock)
+        track = VideoTrack(Bitrates(), VideoFeed(self.sink.capture), clock)
         self.sender = VideoSender(sections["video"], self.transport, track, "name")
         self.sender.send(EncodedFrame([b"payload"] * RTP_HISTORY_SIZE, 0, True, self.now))
         session = Session.__new__(Session)  # without a transport of its own

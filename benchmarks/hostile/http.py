@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from schemathesis.checks import load_all_checks
 from schemathesis.specs.openapi import checks
 
-from benchmarks.calls.soak_processes import EnlargingEngine
 from benchmarks.hostile import pictures, sdp
 from benchmarks.hostile.ends import AnyFace
+from benchmarks.shared.stand_ins import EnlargingEngine
 from server.app import create_app
 from server.settings import Settings
 
@@ -141,7 +141,10 @@ def _filled(case: Any, rng: Random) -> dict[str, Any]:
             case.path_parameters = dict(zip(("room", "participant"), HERE, strict=True))
         return {"data": sdp.offer(rng).encode(errors="replace"), "headers": {"Content-Type": SDP}}
     if FRAGMENT in kinds:
-        return {"data": sdp.fragment(rng).encode(errors="replace"), "headers": {"Content-Type": FRAGMENT}}
+        return {
+            "data": sdp.fragment(rng).encode(errors="replace"),
+            "headers": {"Content-Type": FRAGMENT, "If-Match": "*"},
+        }
     return {
         "files": [("photos", (f"{n}.jpg", pictures.picture(rng), "image/jpeg")) for n in range(rng.randint(1, 3))],
         "data": {"consent": rng.choice(("true", "true", "no"))},

@@ -85,7 +85,7 @@ def _serve(connection: Any) -> None:
     import uvicorn
     import uvloop
 
-    from benchmarks.calls.soak_processes import EnlargingEngine, OneFarFace
+    from benchmarks.shared.stand_ins import EnlargingEngine, OneFarFace
     from server.app import create_app
     from server.memory import keep_what_is_loaded
     from server.settings import Settings
@@ -105,7 +105,11 @@ def _serve(connection: Any) -> None:
         longest, stall[0] = stall[0], 0.0
         told, errors.told = errors.told, []
         everyone = [one for room in relay.rooms._rooms.values() for one in room.participants.values()]
-        sessions = [session for one in everyone for session in (one.session, *one.watchers.values())]
+        sessions = [
+            session
+            for one in everyone
+            for session in (one.session, *(watcher.session for watcher in one.watchers.values()))
+        ]
         ports = [(one.ip, one.port) for session in sessions for one in session._transport.candidates]
         return Held(
             time.monotonic(),

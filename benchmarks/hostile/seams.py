@@ -22,9 +22,8 @@ from hime_core.exemplars.photos import UnusablePhoto, exemplar_from_photo
 from hime_core.faces.detector import Detector
 from hime_core.video.picture import Picture
 from server.exemplars.upload import LONGEST_SIDE, read_photo
+from server.media.fragments import Fragment, InvalidFragment, restarted
 from server.media.negotiation import (
-    Fragment,
-    InvalidFragment,
     InvalidOffer,
     Offer,
     SentStream,
@@ -71,7 +70,9 @@ def offer(text: str) -> bool:
 def fragment(text: str) -> bool:
     """It is refused as InvalidFragment, or read. Whether it was read."""
     try:
-        Fragment.parse(text)
+        read = Fragment.parse(text)
+        if read.ufrag is not None and read.password is not None:
+            restarted(read)
     except InvalidFragment as refused:
         _one_sentence(str(refused))
         return False

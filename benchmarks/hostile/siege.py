@@ -225,7 +225,7 @@ async def _join(http: httpx.AsyncClient, rng: Random, end: float, cases: Counter
         cases["offers by HTTP"] += 1
         if answer.status_code == 201 and rng.random() < 0.7:
             fragment = sdp.fragment(rng).encode(errors="replace")
-            headers = {"Content-Type": "application/trickle-ice-sdpfrag"}
+            headers = {"Content-Type": "application/trickle-ice-sdpfrag", "If-Match": "*"}
             where = answer.headers["location"]
             trickled = await http.patch(where, content=fragment, headers=headers)
             assert trickled.status_code in (204, 400, 404, 413, 422, 429), trickled.text

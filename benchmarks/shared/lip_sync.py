@@ -20,8 +20,8 @@ from aiortc import MediaStreamTrack, RTCRtpSender
 from aiortc.codecs.vpx import vp8_depayload
 from aiortc.rtp import RtcpSrPacket, RtpPacket
 
-from benchmarks.calls.soak import picture_of_a_face
 from benchmarks.shared.peers import Peer, number_of, numbered
+from benchmarks.shared.stand_ins import picture_of_a_face
 from hime_core.video.picture import Picture
 
 SOUND_LEADS, SOUND_LAGS = 0.045, 0.125  # seconds, the most of each

@@ -39,6 +39,7 @@ export class Call {
   private stats: RoomStats = {};
   private statsAt = 0;
   private selfView = false;
+  private online = true;
   private bannerOf: "publish" | "sound" | "person" | "photos" | "feed" | "refused" | null = null;
 
   constructor(
@@ -87,9 +88,16 @@ export class Call {
         this.statsAt = performance.now();
         for (const [each, tile] of this.tiles) void tile.update(stats[each]);
       },
+      onJoined: (each) => this.tiles.get(each)?.hurry(),
+      onReconnecting: (names) => {
+        for (const [each, tile] of this.tiles) tile.reconnecting = names.has(each);
+        if (names.has(name)) this.publication?.forgotten();
+      },
       onOnline: (online) => {
-        if (online) this.unsay("feed");
-        else this.say("feed", "The server does not answer. Trying again…");
+        if (!online) this.say("feed", "The server does not answer. Trying again…");
+        else this.unsay("feed");
+        if (online && !this.online) this.hurry();
+        this.online = online;
       },
       onRefused: (words) => this.say("refused", words, "Leave", () => this.leave(words)),
       onDraining: (seconds) => {
@@ -100,6 +108,7 @@ export class Call {
     this.aside = stream && new PhotosAside(room, name, (names) => this.photosAside(names));
     this.resize.observe(this.stage);
     if (!stream) this.count(0);
+    addEventListener("online", () => this.moved(), { signal: this.abort.signal });
     addEventListener("pagehide", () => this.end(true), { signal: this.abort.signal });
   }
 
@@ -121,6 +130,16 @@ export class Call {
     if (this.bannerOf !== null) return;
     const whose = names.join(" and ");
     this.say("photos", `The photos of ${whose} are not used: no face in your picture matches them.`, "All right");
+  }
+
+  private hurry(): void {
+    this.publication?.hurry();
+    for (const tile of this.tiles.values()) tile.hurry();
+  }
+
+  private moved(): void {
+    this.publication?.moved();
+    for (const tile of this.tiles.values()) tile.moved();
   }
 
   private leave(words?: string): void {
@@ -155,6 +174,7 @@ export class Call {
     for (const each of wanted) {
       if (this.tiles.has(each)) continue;
       const tile = new Tile(room, each, each === name, { onSoundBlocked: () => this.askForSound() });
+      tile.reconnecting = this.feed.reconnecting.has(each);
       this.tiles.set(each, tile);
       added.push(tile);
       this.stage.append(tile.element);

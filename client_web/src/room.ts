@@ -59,6 +59,10 @@ export class Roster {
 export interface RoomHandlers {
   onRoster: (joined: string[], left: string[]) => void;
   onStats: (stats: RoomStats) => void;
+  /** Somebody's media have come, or come again. */
+  onJoined: (name: string) => void;
+  /** The networks of these are lost, and they may come back: their pictures go on by themselves then. */
+  onReconnecting: (names: ReadonlySet<string>) => void;
   onOnline: (online: boolean) => void;
   /** The relay does not let in, and would not at another try. */
   onRefused: (words: string) => void;
@@ -68,7 +72,7 @@ export interface RoomHandlers {
 
 /** Statistics come each second; a stream silent for this long is dead, whatever the socket says. */
 const SILENCE_MS = 6000;
-const RETRY_MS = 1000;
+const RETRY_MS = 500;
 
 /**
  * Follows one room's server-sent events until closed, through restarts of the server. The server begins with a
@@ -76,6 +80,7 @@ const RETRY_MS = 1000;
  */
 export class RoomFeed {
   readonly roster: Roster;
+  reconnecting: ReadonlySet<string> = new Set();
   private source: EventSource | null = null;
   private refusal: HttpError | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -104,11 +109,25 @@ export class RoomFeed {
         this.heard();
         handle(JSON.parse(message.data as string));
       });
-    on("joined", (data) => this.roster.join((data as { participant: string }).participant));
-    on("left", (data) => this.roster.leave((data as { participant: string }).participant));
+    const named = (data: unknown): string => (data as { participant: string }).participant;
+    on("joined", (data) => {
+      const name = named(data);
+      this.roster.join(name);
+      this.miss([...this.reconnecting].filter((each) => each !== name));
+      this.handlers.onJoined(name);
+    });
+    on("reconnecting", (data) => {
+      this.roster.join(named(data));
+      this.miss([...this.reconnecting, named(data)]);
+    });
+    on("left", (data) => {
+      this.roster.leave(named(data));
+      this.miss([...this.reconnecting].filter((each) => each !== named(data)));
+    });
     on("stats", (data) => {
-      const { participants } = data as { participants: RoomStats };
-      this.roster.reconcile(Object.keys(participants));
+      const { participants, reconnecting = [] } = data as { participants: RoomStats; reconnecting?: string[] };
+      this.roster.reconcile([...Object.keys(participants), ...reconnecting]);
+      this.miss(reconnecting);
       this.handlers.onStats(participants);
     });
     on("draining", (data) => this.handlers.onDraining((data as { seconds: number }).seconds));
@@ -118,6 +137,14 @@ export class RoomFeed {
     });
     source.addEventListener("error", () => this.lost());
     this.heard();
+  }
+
+  private miss(names: Iterable<string>): void {
+    const before = this.reconnecting;
+    const now = new Set(names);
+    if (now.size === before.size && [...now].every((name) => before.has(name))) return;
+    this.reconnecting = now;
+    this.handlers.onReconnecting(now);
   }
 
   private heard(): void {

@@ -1,5 +1,7 @@
 import { errorOf, request } from "./http";
 
+const FRAGMENT = "application/trickle-ice-sdpfrag";
+
 /** As the server last told by Link headers (RFC 9725 section 4.6); the first connection goes without. */
 let iceServers: RTCIceServer[] = [];
 
@@ -9,10 +11,15 @@ export function newPeerConnection(): RTCPeerConnection {
 
 /** How long the offer waits for ICE gathering; later candidates are trickled. */
 const GATHERING_MS = 1000;
+/** Those of a restart: somebody waits for the picture. */
+const RESTART_GATHERING_MS = 300;
+/** Where a network is gone without a word, a request would wait for minutes. */
+const ANSWER_MS = 15000;
+const RESTART_ANSWER_MS = 3000;
 
 /**
  * What WHIP (RFC 9725) and WHEP share: an offer goes out by POST, its answer comes back with the session's
- * address, late candidates follow by PATCH (RFC 8840 fragments), DELETE ends the session.
+ * address, late candidates and ICE restarts follow by PATCH (RFC 8840 fragments), DELETE ends the session.
  */
 export class HttpSession {
   private url: string | null = null;
@@ -44,6 +51,7 @@ export class HttpSession {
         method: "POST",
         headers: { "Content-Type": "application/sdp" },
         body: offer.sdp,
+        signal: AbortSignal.timeout(ANSWER_MS),
       });
       if (!response.ok) throw await errorOf(response);
       const location = response.headers.get("Location");
@@ -61,6 +69,44 @@ export class HttpSession {
     }
   }
 
+  /**
+   * Looks for another way under the same session, as after a change of networks (RFC 9725 section 4.3.3). False
+   * where the server cannot do that, no longer knows the session, or does not answer soon.
+   */
+  async restart(): Promise<boolean> {
+    if (!this.url || this.closed) return false;
+    this.trickling = false;
+    try {
+      await this.pc.setLocalDescription(await this.pc.createOffer({ iceRestart: true }));
+      await gathered(this.pc, RESTART_GATHERING_MS);
+      const body = restartFragment(this.pc.localDescription?.sdp ?? "");
+      this.late = [];
+      this.etag = null; // late candidates wait for the new one
+      this.trickling = this.pc.iceGatheringState !== "complete";
+      const response = await request(this.url, {
+        method: "PATCH",
+        headers: { "Content-Type": FRAGMENT, "If-Match": "*" },
+        body,
+        signal: AbortSignal.timeout(RESTART_ANSWER_MS),
+      });
+      if (response.status !== 200) return false;
+      const fragment = await response.text();
+      const answer = restartedAnswer(this.pc.remoteDescription?.sdp ?? "", fragment);
+      await this.pc.setRemoteDescription({ type: "answer", sdp: answer });
+      this.etag = response.headers.get("ETag");
+      void this.trickle();
+      return true;
+    } catch {
+      return false; // the network is away, or the connection was closed meanwhile
+    }
+  }
+
+  /** Closes this side only: the server has ended the session, or will. */
+  abandon(): void {
+    this.url = null;
+    void this.close();
+  }
+
   /** Ends the session on both sides; safe to call twice. `keepalive` lets the DELETE outlive the page. */
   async close(keepalive = false): Promise<void> {
     this.closed = true;
@@ -76,10 +122,9 @@ export class HttpSession {
   }
 
   private async trickle(): Promise<void> {
-    if (!this.url || this.late.length === 0) return;
+    if (!this.url || !this.etag || this.late.length === 0) return;
     const candidates = this.late.splice(0);
-    const headers: Record<string, string> = { "Content-Type": "application/trickle-ice-sdpfrag" };
-    if (this.etag) headers["If-Match"] = this.etag;
+    const headers = { "Content-Type": FRAGMENT, "If-Match": this.etag };
     const body = sdpFragment(this.pc.localDescription?.sdp ?? "", candidates);
     const response = await request(this.url, { method: "PATCH", headers, body }).catch(() => null);
     // servers without trickle answer 405 or 501: the first candidates must do
@@ -116,6 +161,33 @@ export function sdpFragment(sdp: string, candidates: readonly RTCIceCandidate[])
     out.push(...mine.map((candidate) => `a=${candidate.candidate}`));
   }
   return out.join("\r\n") + "\r\n";
+}
+
+/** The body of a PATCH that restarts ICE: the offer's new ICE credentials and candidates, all bundled on one section. */
+export function restartFragment(offer: string): string {
+  const lines = offer.split(/\r?\n/);
+  const [first = 0, end = lines.length] = lines.flatMap((line, at) => (line.startsWith("m=") ? [at] : []));
+  const of = (...prefixes: string[]): string[] =>
+    lines.slice(first, end).filter((line) => prefixes.some((prefix) => line.startsWith(prefix)));
+  const credential = (prefix: string): string[] => lines.filter((line) => line.startsWith(prefix)).slice(0, 1);
+  const out = [...credential("a=ice-ufrag:"), ...credential("a=ice-pwd:"), lines[first] ?? ""];
+  return [...out, ...of("a=mid:", "a=candidate:", "a=end-of-candidates"), ""].join("\r\n");
+}
+
+/** The answer before, with the ICE credentials and candidates of the fragment that a restart was answered with. */
+export function restartedAnswer(answer: string, fragment: string): string {
+  const given = fragment.split(/\r?\n/);
+  const find = (prefix: string): string => given.find((line) => line.startsWith(prefix)) ?? "";
+  const isCandidate = (line: string): boolean => /^a=(candidate:|end-of-candidates)/.test(line);
+  return answer
+    .split(/\r?\n/)
+    .filter((line) => !isCandidate(line))
+    .flatMap((line) => {
+      if (line.startsWith("a=ice-ufrag:")) return [find("a=ice-ufrag:")];
+      if (line.startsWith("a=ice-pwd:")) return [find("a=ice-pwd:"), ...given.filter(isCandidate)];
+      return [line];
+    })
+    .join("\r\n");
 }
 
 /** The ICE servers of a Link header, as `<turn:host>; rel="ice-server"; username="u"; credential="c"`. */

@@ -59,6 +59,8 @@ export class Tile {
   private video: HTMLVideoElement | null = null;
   private stats: ParticipantStats | undefined;
   private muted: boolean;
+  private words: string | null = "Connecting…";
+  private away = false;
 
   constructor(
     room: string,
@@ -70,7 +72,7 @@ export class Tile {
     this.shown = { view: self ? "compare" : "enhanced", layout: "upscale", width: null };
     this.compare = new CompareView(self ? "yourself" : name);
     this.compare.element.hidden = true;
-    this.trouble.textContent = "Connecting…";
+    this.tell();
     this.stage.append(this.compare.element, this.trouble);
 
     const tools = el("div", { class: "tools" }, [
@@ -103,6 +105,22 @@ export class Tile {
     this.watch.stop(keepalive);
     this.compare.attach(null);
     this.element.remove();
+  }
+
+  /** Whether the network of who is shown is lost: the last picture stays until the next one comes. */
+  set reconnecting(away: boolean) {
+    this.away = away;
+    this.tell();
+  }
+
+  /** As `Watch.hurry`. */
+  hurry(): void {
+    this.watch.hurry();
+  }
+
+  /** As `Watch.moved`. */
+  moved(): void {
+    this.watch.moved();
   }
 
   /** After a click anywhere, sound may play. */
@@ -163,6 +181,12 @@ export class Tile {
   }
 
   private onTrouble(words: string | null): void {
+    this.words = words;
+    this.tell();
+  }
+
+  private tell(): void {
+    const words = this.away ? "Reconnecting…" : this.words;
     this.trouble.textContent = words ?? "";
     this.trouble.hidden = words === null;
   }

@@ -11,7 +11,7 @@ export interface WatchHandlers {
   onTrouble: (words: string | null) => void;
 }
 
-/** ICE finds a path again by itself within this time, or not at all. */
+/** ICE finds a way again within this time, by itself or by a restart, or not at all. */
 const RECOVERY_MS = 2500;
 /** No picture after this long: start over. */
 const FIRST_FRAME_MS = 10000;
@@ -27,6 +27,7 @@ export class Watch {
   private attempt = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private stopped = false;
+  private refused = false;
 
   constructor(
     private readonly room: string,
@@ -41,6 +42,17 @@ export class Watch {
     this.wanted = wanted;
     this.attempt = 0;
     this.connect();
+  }
+
+  /** As `Publication.moved`. */
+  moved(): void {
+    if (this.shown) void this.shown.restart();
+    else this.hurry();
+  }
+
+  /** The server answers again, or who is watched is there again: an attempt that waits for its time is made now. */
+  hurry(): void {
+    if (this.wanted && !this.pending && !this.shown && !this.stopped && !this.refused) this.connect();
   }
 
   async fps(): Promise<number | null> {
@@ -67,11 +79,7 @@ export class Watch {
       audio: this.audio,
       onHealth: (health) => {
         if (health === "ended") this.lost(client, "The picture was interrupted.");
-        if (health === "disconnected") {
-          setTimeout(() => {
-            if (client.pc.connectionState === "disconnected") this.lost(client, "The picture was interrupted.");
-          }, RECOVERY_MS);
-        }
+        if (health === "disconnected") void this.recover(client);
       },
     });
     this.pending = client;
@@ -100,6 +108,15 @@ export class Watch {
     void before?.close();
   }
 
+  private async recover(client: WhepClient): Promise<void> {
+    const lostAt = performance.now();
+    const restarted = await client.restart();
+    const rest = restarted ? RECOVERY_MS : RECOVERY_MS - (performance.now() - lostAt);
+    setTimeout(() => {
+      if (client.pc.connectionState !== "connected") this.lost(client, "The picture was interrupted.");
+    }, rest);
+  }
+
   private lost(client: WhepClient, words: string, refusal: HttpError | null = null): void {
     if (this.stopped || (client !== this.pending && client !== this.shown)) return;
     void client.close();
@@ -108,7 +125,8 @@ export class Watch {
     this.handlers.onTrouble(words);
     if (this.pending) return;
     clearTimeout(this.timer);
-    if (refusal?.isForGood) return;
+    this.refused = refusal?.isForGood ?? false;
+    if (this.refused) return;
     this.timer = setTimeout(() => this.connect(), Math.max(backoffMs(this.attempt++), 1000 * (refusal?.retryAfter ?? 0)));
   }
 }

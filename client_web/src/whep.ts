@@ -39,6 +39,11 @@ export class WhepClient {
     return this.session.start();
   }
 
+  /** As `HttpSession.restart`. */
+  restart(): Promise<boolean> {
+    return this.session.restart();
+  }
+
   /** Frames per second that arrive and are shown; null before the first. */
   async fps(): Promise<number | null> {
     let fps: number | null = null;

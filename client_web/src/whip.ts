@@ -33,9 +33,19 @@ export class WhipClient {
     return this.session.start();
   }
 
+  /** As `HttpSession.restart`. */
+  restart(): Promise<boolean> {
+    return this.session.restart();
+  }
+
   /** Another camera or microphone without a new negotiation. */
   async replace(track: MediaStreamTrack): Promise<void> {
     await this.senders.get(track.kind)?.replaceTrack(track);
+  }
+
+  /** As `HttpSession.abandon`. */
+  abandon(): void {
+    this.session.abandon();
   }
 
   close(keepalive = false): Promise<void> {

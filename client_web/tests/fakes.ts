@@ -25,8 +25,8 @@ export class FakePeerConnection extends EventTarget {
     return this.transceivers;
   }
 
-  async createOffer(): Promise<RTCSessionDescriptionInit> {
-    return { type: "offer", sdp: OFFER };
+  async createOffer(options: RTCOfferOptions = {}): Promise<RTCSessionDescriptionInit> {
+    return { type: "offer", sdp: options.iceRestart ? RESTARTING_OFFER : OFFER };
   }
 
   async setLocalDescription(description: RTCSessionDescriptionInit): Promise<void> {
@@ -80,6 +80,21 @@ export const OFFER = [
   "m=audio 9 UDP/TLS/RTP/SAVPF 111",
   "a=mid:0",
   "m=video 9 UDP/TLS/RTP/SAVPF 96",
+  "a=mid:1",
+  "",
+].join("\r\n");
+
+export const RESTARTING_OFFER = [
+  "v=0",
+  "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+  "a=ice-ufrag:frag2",
+  "a=ice-pwd:othersecretothersecret22",
+  "a=mid:0",
+  "a=candidate:1 1 udp 1 10.0.0.2 5000 typ host",
+  "a=end-of-candidates",
+  "m=video 9 UDP/TLS/RTP/SAVPF 96",
+  "a=ice-ufrag:frag2",
+  "a=ice-pwd:othersecretothersecret22",
   "a=mid:1",
   "",
 ].join("\r\n");

@@ -62,12 +62,81 @@ describe("Publication", () => {
     expect(last().kind).toBe("live");
   });
 
+  it("restarts ICE where the network is lost, and makes another session if that does not help", async () => {
+    const methods: string[] = [];
+    fakeFetch(({ method }) => {
+      methods.push(method);
+      return method === "POST" ? created("/whip/den/ann/s1") : new Response("a=ice-ufrag:new\r\n", { headers: { ETag: '"2"' } });
+    });
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    peer().become("connected");
+    peer().become("disconnected");
+    await vi.advanceTimersByTimeAsync(3900);
+    expect(methods).toEqual(["POST", "PATCH"]);
+    await vi.advanceTimersByTimeAsync(200);
+    expect(methods).toEqual(["POST", "PATCH", "POST"]);
+  });
+
+  it("makes another session at once where the relay knows the old one no longer, and leaves that one to it", async () => {
+    const methods: string[] = [];
+    fakeFetch(({ method }) => {
+      methods.push(method);
+      return method === "POST" ? created("/whip/den/ann/s1") : problem(404, "There is no such session.");
+    });
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    const first = peer();
+    first.become("connected");
+    first.become("disconnected");
+    await vi.advanceTimersByTimeAsync(10);
+    expect(methods).toEqual(["POST", "PATCH", "POST"]);
+    peer().become("connected");
+    expect(first.connectionState).toBe("disconnected"); // closed now, it would take its watchers along
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(first.connectionState).toBe("closed");
+    expect(methods).toEqual(["POST", "PATCH", "POST"]); // no DELETE
+    expect(last().kind).toBe("live");
+  });
+
+  it("closes the one before when the relay has ended it", async () => {
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    const first = peer();
+    first.become("connected");
+    publication.connect();
+    first.transceivers[0]!.receiver.transport.state = "closed";
+    first.transceivers[0]!.receiver.transport.dispatchEvent(new Event("statechange"));
+    expect(first.connectionState).toBe("closed");
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(FakePeerConnection.made).toHaveLength(2);
+  });
+
+  it("comes again at once when the room has lost it, and when the server answers again", async () => {
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    peer().become("connected");
+    fakeFetch(() => Promise.reject(new TypeError("fetch failed")));
+    publication.forgotten();
+    expect(FakePeerConnection.made).toHaveLength(2);
+    await vi.advanceTimersByTimeAsync(20_000);
+    const before = FakePeerConnection.made.length;
+    fakeFetch(() => created("/whip/den/ann/s2"));
+    publication.hurry();
+    expect(FakePeerConnection.made).toHaveLength(before + 1);
+    await vi.advanceTimersByTimeAsync(0);
+    peer().become("connected");
+    publication.hurry(); // there is nothing to hurry
+    expect(FakePeerConnection.made).toHaveLength(before + 1);
+  });
+
   it("does not fight another window for the name", async () => {
     publish();
     await vi.advanceTimersByTimeAsync(0);
     peer().become("connected");
     taken = true;
-    publication.forgotten();
+    peer().transceivers[0]!.receiver.transport.state = "closed";
+    peer().transceivers[0]!.receiver.transport.dispatchEvent(new Event("statechange"));
     await vi.advanceTimersByTimeAsync(10000);
     expect(FakePeerConnection.made).toHaveLength(1);
     expect(last()).toEqual({ kind: "refused", words: "Another window or device joined as ann." });
@@ -82,6 +151,33 @@ describe("Publication", () => {
     expect(FakePeerConnection.made).toHaveLength(3);
     await vi.advanceTimersByTimeAsync(20000);
     expect(FakePeerConnection.made.length).toBeLessThan(10);
+  });
+
+  it("looks for another way when the machine has another network", async () => {
+    const methods: string[] = [];
+    fakeFetch(({ method }) => {
+      methods.push(method);
+      return method === "POST" ? created("/whip/den/ann/s1") : new Response("a=ice-ufrag:new\r\n", { headers: { ETag: '"2"' } });
+    });
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    peer().become("connected");
+    publication.moved();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(methods).toEqual(["POST", "PATCH"]);
+    expect(states.map(({ kind }) => kind)).toEqual(["connecting", "live"]);
+  });
+
+  it("takes who has its name for itself, a while after a loss", async () => {
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    peer().become("connected");
+    fakeFetch(() => problem(409, "The name belongs to somebody else."));
+    peer().become("disconnected");
+    await vi.advanceTimersByTimeAsync(14_000);
+    expect(last().kind).toBe("lost");
+    await vi.advanceTimersByTimeAsync(8_000);
+    expect(last()).toMatchObject({ kind: "refused", nameTaken: true });
   });
 
   it("does not repeat what the server refuses", async () => {

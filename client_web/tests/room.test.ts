@@ -37,14 +37,18 @@ describe("RoomFeed", () => {
   const seen: RoomStats[] = [];
   const refusals: string[] = [];
   const draining: number[] = [];
+  const joined: string[] = [];
+  const away: string[][] = [];
 
   beforeEach(() => {
     vi.useFakeTimers();
     stubBrowser();
-    rosters.length = online.length = seen.length = refusals.length = 0;
+    joined.length = away.length = rosters.length = online.length = seen.length = refusals.length = 0;
     feed = new RoomFeed("den", {
       onRoster: (joined, left) => rosters.push([joined, left]),
       onStats: (each) => seen.push(each),
+      onJoined: (name) => joined.push(name),
+      onReconnecting: (names) => away.push([...names]),
       onOnline: (each) => online.push(each),
       onRefused: (words) => refusals.push(words),
       onDraining: (seconds) => draining.push(seconds),
@@ -75,6 +79,33 @@ describe("RoomFeed", () => {
     FakeEventSource.last.send("draining", { seconds: 29.5 });
     expect(draining).toEqual([29.5]);
     expect(online).toEqual([true]);
+  });
+
+  it("keeps who may come back, and tells when that is so", () => {
+    FakeEventSource.last.open();
+    FakeEventSource.last.send("joined", { participant: "ann" });
+    FakeEventSource.last.send("reconnecting", { participant: "ann" });
+    FakeEventSource.last.send("stats", { participants: {}, reconnecting: ["ann"] });
+    expect(feed.roster.list()).toEqual(["ann"]);
+    expect([...feed.reconnecting]).toEqual(["ann"]);
+    FakeEventSource.last.send("joined", { participant: "ann" });
+    FakeEventSource.last.send("stats", stats("ann"));
+    expect(away).toEqual([["ann"], []]);
+    expect(joined).toEqual(["ann", "ann"]);
+    FakeEventSource.last.send("reconnecting", { participant: "ann" });
+    FakeEventSource.last.send("left", { participant: "ann" });
+    expect(away).toEqual([["ann"], [], ["ann"], []]);
+    expect(rosters).toEqual([
+      [["ann"], []],
+      [[], ["ann"]],
+    ]);
+  });
+
+  it("knows of who was lost before one began to listen, also from the statistics alone", () => {
+    FakeEventSource.last.send("reconnecting", { participant: "ann" });
+    FakeEventSource.last.send("stats", { participants: {}, reconnecting: ["bob"] });
+    expect(feed.roster.list()).toEqual(["bob"]);
+    expect(away).toEqual([["ann"], ["bob"]]);
   });
 
   it("notices by the statistics whom an event missed", () => {

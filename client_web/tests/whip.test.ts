@@ -3,6 +3,15 @@ import { iceServersOf, sdpFragment, type Health } from "../src/session";
 import { WhipClient } from "../src/whip";
 import { FakeMediaStream, FakePeerConnection, OFFER, created, fakeFetch, problem, stubBrowser } from "./fakes";
 
+const ANSWER = [
+  "v=0",
+  "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+  "a=candidate:1 1 udp 1 10.0.0.1 1 typ host",
+  "a=end-of-candidates",
+  "a=ice-ufrag:old",
+  "a=ice-pwd:oldsecretoldsecretoldse",
+  "a=setup:active",
+].join("\r\n");
 const tracks = (): MediaStream => new FakeMediaStream([{ kind: "audio" }, { kind: "video" }]) as unknown as MediaStream;
 const client = (persons: string[] = [], onHealth: (health: Health) => void = () => undefined): WhipClient =>
   new WhipClient(tracks(), { room: "den", name: "ann", persons, onHealth });
@@ -105,7 +114,7 @@ describe("WhipClient", () => {
   it("stops trickling when the server cannot", async () => {
     vi.useFakeTimers();
     const calls = fakeFetch(({ method }) =>
-      method === "POST" ? created("/whip/den/ann/s1") : new Response(null, { status: 405 }),
+      method === "POST" ? created("/whip/den/ann/s1", { ETag: '"e1"' }) : new Response(null, { status: 405 }),
     );
     const whip = client();
     peer().iceGatheringState = "gathering";
@@ -117,6 +126,67 @@ describe("WhipClient", () => {
       await vi.advanceTimersByTimeAsync(0);
     }
     expect(calls.filter(({ method }) => method === "PATCH")).toHaveLength(1);
+  });
+
+  it("restarts ICE, and trickles for the new session from then on", async () => {
+    vi.useFakeTimers();
+    const fragment = "a=ice-ufrag:new\r\na=ice-pwd:newsecretnewsecretnewse\r\na=candidate:9 1 udp 9 10.0.0.9 9 typ host\r\n";
+    let tag = "";
+    const calls = fakeFetch(({ method, headers }) => {
+      if (method === "POST") return created("/whip/den/ann/s1", { ETag: '"e1"' });
+      tag = headers["If-Match"]!;
+      return tag === "*" ? new Response(fragment, { headers: { ETag: '"e2"' } }) : new Response(null, { status: 204 });
+    });
+    const whip = client();
+    await whip.start();
+    peer().remoteDescription = { type: "answer", sdp: ANSWER };
+    peer().iceGatheringState = "gathering";
+    const restarted = whip.restart();
+    await vi.advanceTimersByTimeAsync(400);
+    expect(await restarted).toBe(true);
+    expect(calls[1]).toMatchObject({ url: "http://relay.test/whip/den/ann/s1", method: "PATCH" });
+    expect(calls[1]!.body.split("\r\n")).toEqual([
+      "a=ice-ufrag:frag2",
+      "a=ice-pwd:othersecretothersecret22",
+      "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+      "a=mid:0",
+      "a=candidate:1 1 udp 1 10.0.0.2 5000 typ host",
+      "a=end-of-candidates",
+      "",
+    ]);
+    expect(peer().remoteDescription?.sdp?.split("\r\n")).toEqual([
+      "v=0",
+      "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+      "a=ice-ufrag:new",
+      "a=ice-pwd:newsecretnewsecretnewse",
+      "a=candidate:9 1 udp 9 10.0.0.9 9 typ host",
+      "a=setup:active",
+    ]);
+    peer().candidate({ candidate: "candidate:2 1 udp 1 10.0.0.3 5000 typ host", sdpMid: "0", sdpMLineIndex: 0 });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(calls).toHaveLength(3);
+    expect(tag).toBe('"e2"');
+  });
+
+  it.each([
+    ["that knows the session no longer", () => problem(404, "There is no such session.")],
+    ["without restarts", () => new Response(null, { status: 204 })],
+    ["that cannot be reached", () => Promise.reject(new TypeError("fetch failed"))],
+  ])("says that there is no restart with a server %s", async (_, answer) => {
+    fakeFetch(({ method }) => (method === "POST" ? created("/whip/den/ann/s1") : answer()));
+    const whip = client();
+    expect(await whip.restart()).toBe(false); // there is no session yet
+    await whip.start();
+    expect(await whip.restart()).toBe(false);
+  });
+
+  it("leaves a session to the server", async () => {
+    const calls = fakeFetch(() => created("/whip/den/ann/s1"));
+    const whip = client();
+    await whip.start();
+    whip.abandon();
+    expect(peer().connectionState).toBe("closed");
+    expect(calls).toHaveLength(1);
   });
 
   it("takes the other side's DTLS close for the end", () => {

@@ -1,34 +1,24 @@
 """The one door to aiortc: a peer's ICE, DTLS and SRTP, with its RTP and RTCP past aiortc's queues and tasks.
 
-What aiortc and aioice keep private is used here and in `ice_connection.py` only;
+What aiortc and aioice keep private is used here, in `ice_session.py` and in `ice_connection.py` only;
 `tests/media/test_aiortc_contract.py` says of each attribute what breaks without it. Nothing is patched: the ICE
 connection is a subclass, handed in as it is made.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
-from ipaddress import ip_address
 from typing import Any, Literal
 
 import pylibsrtp
-from aioice.candidate import candidate_foundation
-from aioice.ice import CandidatePair
 from aioice.stun import TransactionError
-from aiortc import (
-    RTCCertificate,
-    RTCDtlsParameters,
-    RTCDtlsTransport,
-    RTCIceCandidate,
-    RTCIceGatherer,
-    RTCIceParameters,
-    RTCIceTransport,
-)
+from aiortc import RTCCertificate, RTCDtlsParameters, RTCDtlsTransport, RTCIceCandidate, RTCIceParameters
 
-from server.media.ice_connection import ICE_COMPONENT, IceConnection, Network
+from server.media.ice_connection import Network
+from server.media.ice_session import IceSession
 
 MAX_UNSENT = 256 * 1024  # bytes that may wait in a socket's buffer: half a second at 4 Mbit/s
 # With forward secrecy (RFC 8827, section 6.5); the first is the one that all of WebRTC has.
@@ -57,36 +47,38 @@ class PeerTransport:
         """on_over: called when the connection fails, or is closed by the peer; refused: counts what is left out of what
         comes. To be made in the event loop."""
         self.state: State = "new"
-        self.last_heard: float | None = None  # when anything came from the peer, connectivity checks included
+        self.last_heard: float | None = None  # when media or a check of the peer's came, or it answered one
+        self.said_goodbye = False  # whether the peer has closed the connection
         self._on_rtp, self._on_rtcp, self._on_over, self._clock = on_rtp, on_rtcp, on_over, clock
         self._closed = False
         self._incoming: pylibsrtp.Session | None = None  # while connected, as the other
         self._outgoing: pylibsrtp.Session | None = None
-        self._network = network
-        self._connection = IceConnection(self._received_media, self._heard, network, refused)
-        self._gatherer = _Gatherer(self._connection)
-        self._ice = RTCIceTransport(self._gatherer)
-        self._dtls = RTCDtlsTransport(self._ice, [_Certificate.generateCertificate()])
-        self._ice.on("statechange", self._changed)
+        self._new_ice: Callable[[], IceSession] = lambda: IceSession(
+            network, self._received_media, self._heard, refused
+        )
+        self._ice = self._newest = self._new_ice()  # the one in use; the one that is to follow it, or that too
+        self._dtls = RTCDtlsTransport(self._ice.transport, [_Certificate.generateCertificate()])
+        self._ice.transport.on("statechange", self._changed)
         self._dtls.on("statechange", self._changed)
 
     # --- connecting
 
     async def gather(self) -> None:
         """Opens the sockets and finds the local candidates. Raises NoPort."""
-        await self._gatherer.gather()
+        ice = self._newest
+        await ice.gather()
         if self._closed:  # meanwhile
-            await self._connection.close()
+            await ice.connection.close()
 
     @property
     def candidates(self) -> list[RTCIceCandidate]:
-        """Those that are announced come first, and are preferred."""
-        own = self._gatherer.getLocalCandidates()
-        return [*_announced(own, self._network.announced), *own]
+        """The relay's, of the newest ICE session. Those that are announced come first, and are preferred."""
+        return self._newest.candidates
 
     @property
     def ice_parameters(self) -> RTCIceParameters:
-        return self._gatherer.getLocalParameters()
+        """The relay's, of the newest ICE session."""
+        return self._newest.parameters
 
     def dtls_parameters(self, role: Role) -> RTCDtlsParameters:
         parameters = self._dtls.getLocalParameters()
@@ -94,31 +86,59 @@ class PeerTransport:
         return parameters
 
     async def add_candidate(self, candidate: RTCIceCandidate | None) -> None:
-        """A remote one; None: that was all."""
-        await self._ice.addRemoteCandidate(candidate)
+        """A remote one, for the newest ICE session; None: that was all."""
+        await self._newest.transport.addRemoteCandidate(candidate)
 
     async def connect(self, ice: RTCIceParameters, dtls: RTCDtlsParameters, role: Role) -> None:
         """Once candidates are gathered; afterwards `state` tells how it went.
 
         ice, dtls: the remote ones; role: the local one.
         """
-        self._connection.ice_controlling = ice.iceLite
         self._dtls._set_role(role)
-        await self._ice.start(ice)
-        if self._ice.state == "completed":
+        if await self._ice.start(ice):
             await self._dtls.start(dtls)
+
+    async def restart(self) -> None:
+        """A new ICE session with sockets of its own, in place of one that was still to follow. Raises NoPort.
+
+        Candidates and parameters are the new one's from here on; packets go by the old one until reconnect() is done.
+        """
+        self._heard()  # whoever asks for it is there
+        replaced, self._newest = self._newest, self._new_ice()
+        self._newest.follow(self._ice)
+        if replaced is not self._ice:
+            await replaced.discard()
+        await self.gather()
+
+    async def reconnect(self, ice: RTCIceParameters, seconds: float) -> bool:
+        """Checks the pairs of the new ICE session, and goes over to it. ice: the peer's new ones.
+
+        False where no pair is found in so many seconds, or another restart has come between: the old one stays in use.
+        """
+        fresh, old, found = self._newest, self._ice, False
+        with suppress(TimeoutError):
+            found = await asyncio.wait_for(fresh.start(ice), seconds)
+        if not found or fresh is not self._newest or self.state != "connected":
+            await fresh.discard()
+            return False
+        self._ice, self._dtls._transport = fresh, fresh.transport
+        fresh.transport.on("statechange", self._changed)
+        await old.discard()
+        return True
 
     async def close(self) -> None:
         """Says goodbye to the peer and closes the sockets."""
         self._closed, self._on_over = True, lambda: None
         await self._dtls.stop()
-        await self._ice.stop()
+        if self._newest is not self._ice:
+            await self._newest.discard()
+        await self._ice.close()
 
     # --- packets
 
     def send_rtp(self, packets: Iterable[bytes]) -> None:
         """Encrypts and sends them. Raises ConnectionError where there is no connection."""
-        pair, srtp = self._selected(), self._outgoing
+        pair, srtp = self._ice.selected, self._outgoing
         if pair is None or srtp is None:
             raise ConnectionError("not connected")
         protect, send, address = srtp.protect, pair.protocol.transport.sendto, pair.remote_addr
@@ -126,20 +146,20 @@ class PeerTransport:
             send(data, address)
 
     def send_rtcp(self, packet: bytes) -> None:
-        pair, srtp = self._selected(), self._outgoing
+        pair, srtp = self._ice.selected, self._outgoing
         if pair is not None and srtp is not None:
             pair.protocol.transport.sendto(srtp.protect_rtcp(packet), pair.remote_addr)
 
     @property
     def congested(self) -> bool:
         """Whether what was sent still waits in the socket's buffer. Not known of a TURN relay's."""
-        pair = self._selected()
+        pair = self._ice.selected
         waiting = getattr(pair.protocol.transport, "get_write_buffer_size", None) if pair else None
         return waiting is not None and waiting() > MAX_UNSENT
 
     async def round_trip(self) -> float | None:
         """Seconds that the peer takes to answer a connectivity check (RFC 7675); None if it does not."""
-        pair, connection, started = self._selected(), self._connection, self._clock()
+        pair, connection, started = self._ice.selected, self._ice.connection, self._clock()
         if pair is None:
             return None
         request = connection.build_request(pair, nominate=False)
@@ -151,10 +171,6 @@ class PeerTransport:
         return None
 
     # --- inside
-
-    def _selected(self) -> CandidatePair | None:
-        """The pair of candidates over which packets go."""
-        return self._connection._nominated.get(ICE_COMPONENT)
 
     def _heard(self) -> None:
         self.last_heard = self._clock()
@@ -171,11 +187,13 @@ class PeerTransport:
         (self._on_rtcp if rtcp else self._on_rtp)(packet)
 
     def _changed(self) -> None:
-        if self._dtls.state == "connected" and self._ice.state == "completed":
+        if self._dtls.state == "connected" and self._ice.transport.state == "completed":
             self._incoming, self._outgoing = self._dtls._rx_srtp, self._dtls._tx_srtp
             self.state = "connected"
-        elif {self._dtls.state, self._ice.state} & {"failed", "closed"} and self.state != "over":
+        elif {self._dtls.state, self._ice.transport.state} & {"failed", "closed"} and self.state != "over":
             self._incoming = self._outgoing = None
+            # Where ICE has failed, DTLS is closed too, but has no way left by which that could have been asked for.
+            self.said_goodbye = self._dtls.state == "closed" and self._ice.selected is not None
             self.state = "over"
             self._on_over()
 
@@ -187,23 +205,3 @@ class _Certificate(RTCCertificate):
         context = super()._create_ssl_context(srtp_profiles)
         context.set_cipher_list(CIPHERS)
         return context
-
-
-class _Gatherer(RTCIceGatherer):
-    """Gathers for a connection of ours."""
-
-    def __init__(self, connection: IceConnection) -> None:
-        super().__init__([])
-        self._connection = connection
-
-
-def _announced(own: Iterable[RTCIceCandidate], addresses: Iterable[str]) -> list[RTCIceCandidate]:
-    """For each address one candidate a port that the relay has under addresses of the same version."""
-    hosts = [one for one in own if one.type == "host"]
-    return [
-        replace(one, ip=address, foundation=candidate_foundation("host", "udp", address), priority=one.priority + 1)
-        for address in addresses
-        for one in {
-            one.port: one for one in hosts if ip_address(one.ip).version == ip_address(address).version
-        }.values()
-    ]

@@ -76,6 +76,16 @@ def usable(candidates: Iterable[RTCIceCandidate]) -> list[RTCIceCandidate]:
     return list({(one.ip, one.port): one for one in spoken}.values())
 
 
+def reachable(line: str) -> bool:
+    """Whether an a=candidate line, with or without its name, has an IP address and a port that can be."""
+    fields = line.split()
+    try:
+        ip_address(fields[4])
+        return 0 < int(fields[5]) < 65536
+    except (IndexError, ValueError):
+        return False
+
+
 def _meant(ip: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
     """The address, and the IPv4 addresses that a gateway or the own machine may take it for."""
     if isinstance(ip, IPv4Address):

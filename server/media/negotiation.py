@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Literal, cast
 
 from aiortc import (
     RTCDtlsParameters,
-    RTCIceCandidate,
     RTCIceParameters,
     RTCRtpCodecParameters,
     RTCRtpHeaderExtensionParameters,
@@ -20,10 +18,11 @@ from aiortc.clock import current_ntp_time
 from aiortc.codecs import CODECS, HEADER_EXTENSIONS, is_rtx
 from aiortc.rtcpeerconnection import find_common_codecs, find_common_header_extensions
 from aiortc.rtcrtpparameters import RTCRtcpFeedback
-from aiortc.sdp import GroupDescription, MediaDescription, SessionDescription, SsrcDescription, candidate_from_sdp
+from aiortc.sdp import GroupDescription, MediaDescription, SessionDescription, SsrcDescription
 
 from server.media import transport_cc
 from server.media.aiortc_door import PeerTransport, Role
+from server.media.candidates import reachable
 from server.media.simulcast import STREAM_IDS, accept, best_streams
 
 Kind = Literal["audio", "video"]
@@ -67,10 +66,6 @@ class SdpLimits:
             raise TooLargeOffer(
                 f"The offer has too many sections: one audio and one video are answered, at most {self.sections} read."
             )
-
-
-class InvalidFragment(ValueError):
-    """The body is not an SDP fragment of trickled candidates."""
 
 
 @dataclass(frozen=True)
@@ -125,37 +120,6 @@ class Offer:
             len(kept) < len(lines),
             description,
         )
-
-
-@dataclass(frozen=True)
-class Fragment:
-    """Trickled candidates (RFC 8840). ufrag: whose; candidates of mDNS names are left out, and `withheld` then."""
-
-    ufrag: str | None
-    candidates: tuple[RTCIceCandidate, ...]
-    complete: bool
-    withheld: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> Fragment:
-        """Raises InvalidFragment."""
-        lines = [line.strip() for line in text.splitlines()]
-        values = {
-            name: [line.removeprefix(f"a={name}").lstrip(":") for line in lines if line.startswith(f"a={name}")]
-            for name in ("ice-ufrag", "candidate", "end-of-candidates")
-        }
-        if not any(values.values()):
-            raise InvalidFragment("The body is not an SDP fragment: it holds no a=candidate, no a=end-of-candidates.")
-        try:
-            known = [value for value in values["candidate"] if ".local " not in value]
-            if not all(map(reachable, known)):
-                raise ValueError("an address or a port that cannot be")
-            candidates = tuple(map(candidate_from_sdp, known))
-        except (AssertionError, ValueError) as error:
-            raise InvalidFragment("An a=candidate line of the body cannot be read.") from error
-        ufrag = values["ice-ufrag"][0] if values["ice-ufrag"] else None
-        withheld = len(known) < len(values["candidate"])
-        return cls(ufrag, candidates, bool(values["end-of-candidates"]), withheld)
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,13 +304,3 @@ def _refused(offered: MediaDescription) -> MediaDescription:
     media = MediaDescription(offered.kind, 0, offered.profile, offered.fmt)
     media.rtp.muxId, media.ice = offered.rtp.muxId, RTCIceParameters()
     return media
-
-
-def reachable(line: str) -> bool:
-    """Whether an a=candidate line, with or without its name, has an IP address and a port that can be."""
-    fields = line.split()
-    try:
-        ip_address(fields[4])
-        return 0 < int(fields[5]) < 65536
-    except (IndexError, ValueError):
-        return False

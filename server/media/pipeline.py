@@ -149,12 +149,11 @@ class VideoPipeline:
 
     # --- out: called in the event loop
 
-    def watch(self, view: View, layout: Layout, shown: int | None = None) -> VideoTrack:
-        """A new track of that view, which is encoded from the track's first read on; stop() on it ends the watching.
-
-        shown: pixels of the longer side that the watcher shows; None: it does not say.
-        """
-        return self.views.watch(view, layout, shown)
+    def watch(
+        self, view: View, layout: Layout, shown: int | None = None, track: VideoTrack | None = None
+    ) -> VideoTrack:  # fmt: skip
+        """As `Views.watch`."""
+        return self.views.watch(view, layout, shown, track)
 
     @property
     def latency(self) -> float | None:

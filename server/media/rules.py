@@ -17,7 +17,7 @@ class TooMany(ValueError):
 @dataclass(frozen=True)
 class SessionRules:
     """patches: requests with trickled candidates. connect_timeout: seconds from the answer to the first sign of life;
-    media_timeout: without a packet, after which a publisher is lost. refused: counts what is left out."""
+    media_timeout: without a packet or an answer, after which a publisher is lost. refused: counts what is left out."""
 
     candidates: CandidateRules = field(default_factory=CandidateRules)
     frames: FrameRules = field(default_factory=FrameRules)

@@ -17,11 +17,10 @@ from server.exhaustion import Exhausted
 from server.media import transport_cc
 from server.media.aiortc_door import PeerTransport
 from server.media.candidates import usable
+from server.media.fragments import Fragment, InvalidFragment, restarted, write_fragment
 from server.media.ice_connection import Network
 from server.media.negotiation import (
     ABS_SEND_TIME,
-    Fragment,
-    InvalidFragment,
     InvalidOffer,
     Offer,
     Section,
@@ -36,8 +35,8 @@ from server.media.send.sender import AudioSender, Sender, VideoSender
 from server.media.send.tracks import AudioTrack, VideoTrack
 from server.supervision import Tasks
 
-PEER_TIMEOUT = 5.0  # seconds without anything at all, after which a watcher's is
-SILENCE = 1.5  # seconds after which a watcher is asked for a sign of life
+PEER_TIMEOUT = 5.0  # seconds without a sign of life, after which a watcher is lost
+SILENCE = 1.5  # seconds after which a peer is asked for one
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +65,8 @@ class Session:
         self._rules = rules
         self._candidates: set[tuple[str, int]] = set()  # addresses and ports that the peer has named
         self._patches = 0
+        self._patching = asyncio.Lock()
+        self._peer_ufrag: str | None = None  # of the newest ICE session
         self._encoding = encoding
         self._clock = clock
         self._transport = PeerTransport(
@@ -114,31 +115,64 @@ class Session:
                     self._senders.append(AudioSender(section, self._transport, audio, together))
             await self._answer(offer)
 
-    async def add_candidates(self, fragment: Fragment) -> None:
-        """Raises InvalidFragment where it asks for an ICE restart, and TooMany."""
+    @property
+    def said_goodbye(self) -> bool:
+        """Whether the peer itself has closed the connection; otherwise its network is lost."""
+        return self._transport.said_goodbye
+
+    @property
+    def over(self) -> bool:
+        return self._closing is not None
+
+    @property
+    def ice_tag(self) -> str:
+        """Names the ICE session: another after each restart."""
+        return str(self._transport.ice_parameters.usernameFragment)
+
+    async def patch(self, fragment: Fragment) -> str | None:
+        """Takes the candidates of a fragment. Where it begins an ICE restart, the relay's own fragment, else None.
+
+        Raises InvalidFragment where a restart cannot be made, TooMany, and NoPort.
+        """
         if self._patches >= self._rules.patches:
             raise self._too_many(f"At most {self._rules.patches} requests with candidates are taken for one session.")
         self._patches += 1
-        ufrag = self._sections[0].ice.usernameFragment
-        if fragment.ufrag is not None and fragment.ufrag != ufrag:
-            raise InvalidFragment("ICE restarts are not supported: the fragment's ice-ufrag must be the offer's.")
+        async with self._patching:
+            if fragment.ufrag is not None and fragment.ufrag != self._peer_ufrag:
+                return await self._restart(fragment)
+            await self._take_all(fragment)
+        return None
+
+    async def _restart(self, fragment: Fragment) -> str:
+        """RFC 8445, section 9. The old ICE session is in use until the new one has found a way, or for good."""
+        ice = restarted(fragment)
+        if self._transport.state != "connected":
+            raise InvalidFragment("What is not connected cannot be restarted: make a new session.")
+        await self._transport.restart()
+        self._peer_ufrag, self._candidates, self._withheld = ice.usernameFragment, set(), False
+        await self._take_all(fragment)
+        self._tasks.run(self._transport.reconnect(ice, self._rules.connect_timeout))
+        sections = [(section.kind, section.mid) for section in self._sections]
+        return write_fragment(sections, self._transport.ice_parameters, self._transport.candidates)
+
+    async def _take_all(self, fragment: Fragment) -> None:
         self._withheld |= fragment.withheld
         await self._take(fragment.candidates)
         if fragment.complete:
             await self._end_candidates()
 
     def is_lost(self) -> bool:
-        """Whether the peer never came, or is gone without a word. Asks a silent one for a sign of life."""
-        now = self._clock()
-        if self._receivers:
-            arrivals = [one.last_arrival for one in self._receivers if one.last_arrival is not None]
-            last, patience = max(arrivals, default=None), self._rules.media_timeout
-        else:
-            last, patience = self._transport.last_heard, PEER_TIMEOUT
-            if last is not None and now - last > SILENCE and (self._asking is None or self._asking.done()):
-                self._asking = self._tasks.run(self._transport.round_trip())
+        """Whether the peer never came, or is gone without a word. Asks a silent one for a sign of life.
+
+        One who sends no media, but answers, is not lost: a phone in a pocket has stopped its camera.
+        """
+        now, last = self._clock(), self._transport.last_heard
         if last is None:
-            last, patience = self._created, self._rules.connect_timeout
+            return now - self._created > self._rules.connect_timeout
+        patience = self._rules.media_timeout if self._receivers else PEER_TIMEOUT
+        silent = now - last > min(SILENCE, patience / 3)  # early enough for a second question
+        if silent and (self._asking is None or self._asking.done()):
+            self._asking = self._tasks.run(self._transport.round_trip())
         return now - last > patience
 
     async def close(self) -> None:
@@ -186,6 +220,7 @@ class Session:
         offered = offer.description.media
         await self._take(candidate for media in offered for candidate in media.ice_candidates)
         self._withheld |= offer.withheld
+        self._peer_ufrag = self._sections[0].ice.usernameFragment
         if any(media.ice_candidates_complete for media in offered):
             await self._end_candidates()
         await self._transport.gather()

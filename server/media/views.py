@@ -24,7 +24,7 @@ from server.media.receive.capture import CaptureClock
 from server.media.send.encoder import Codec, Encoding
 from server.media.send.fanout import EncodedStream
 from server.media.send.layer_encoder import Shown
-from server.media.send.tracks import VideoTrack
+from server.media.send.tracks import VideoFeed, VideoTrack
 from server.observability.metrics import Metrics
 
 Wanted = Callable[[View, Layout], bool]
@@ -90,22 +90,27 @@ class Views:
 
     # --- in the event loop
 
-    def watch(self, view: View, layout: Layout, shown: int | None = None) -> VideoTrack:
+    def watch(
+        self, view: View, layout: Layout, shown: int | None = None, track: VideoTrack | None = None
+    ) -> VideoTrack:  # fmt: skip
         """A new track of that view, which is encoded from the track's start() on; stop() on it ends the watching.
 
-        shown: pixels of the longer side that the watcher shows; None: it does not say.
+        shown: pixels of the longer side that the watcher shows; None: it does not say. track: a released one, which
+        goes on with that view instead.
         """
-        track = VideoTrack(
-            self._encoding.bitrates,
+        feed = VideoFeed(
             self._capture,
             on_start=lambda track: self._start(track, view, layout, shown),
             on_sent=self._sent,
             on_skipped=lambda frames: self._metrics.unsent("slow_watcher", frames),
-            clock=self._clock,
         )
-        self.tracks[track] = None
-        track.on_ended(lambda: self._unwatch(track))
-        return track
+        watched = VideoTrack(self._encoding.bitrates, feed, self._clock) if track is None else track
+        if not watched.ended:
+            self.tracks[watched] = None
+            watched.on_released(lambda: self._unwatch(watched))
+        if track is not None and not track.ended:
+            track.bind(feed)
+        return watched
 
     def end_tracks(self) -> None:
         for track in list(self.tracks):

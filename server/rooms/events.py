@@ -14,7 +14,7 @@ BACKLOG = 64  # events; a listener that falls further behind is dropped, and may
 
 @dataclass(frozen=True)
 class Event:
-    """name: joined, left, refused, stats or draining; data: its JSON."""
+    """name: joined, reconnecting, left, refused, stats or draining; data: its JSON."""
 
     name: str
     data: dict[str, Any] = field(hash=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 
 from hime_core.compositing.layout import Layout, View, width_class
@@ -22,6 +22,7 @@ from server.memory import give_back_memory
 from server.observability.metrics import Metrics
 from server.problems import Problem
 from server.rooms.bank import Bank, bank_of
+from server.rooms.watcher import Watcher
 from server.supervision import off_the_loop
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 MOST_REFUSED = 3.0  # seconds in which all frames are left out, after which the session is ended
 CLOSE_SECONDS = 20.0  # that the end of a stream's threads is waited for
 STALLED = 0.5  # frames per second, below which a stream that was live is stalled
+SILENT = 2.0  # seconds without a packet, after which a stream of sound alone is
 
 
 class ParticipantStats(TypedDict):
@@ -70,14 +72,13 @@ class Participant:
         loop = asyncio.get_running_loop()
         self.admitted = admitted or Admitted({})
         self._most_views = most_views
-        self._views: dict[str, tuple[View, Layout, int | None]] = {}  # by the watchers' session
         self._metrics = metrics
         self.on_media: Callable[[], None] = lambda: None
         self.name = name
         self.people = people
         self.session = session
         self.enhancer = enhancer
-        self.watchers: dict[str, Session] = {}
+        self.watchers: dict[str, Watcher] = {}  # by their session's id
         self.joined = False
         self._heard = False  # whether anything came that can be used
         self._persons, self._photos_of = persons, photos_of
@@ -95,24 +96,38 @@ class Participant:
         self.audio = AudioRelay(on_first_packet=self._sound_came, clock=clock)
 
     async def watch(self, session: Session, offer: Offer, view: View, layout: Layout, shown: int | None = None) -> None:
-        """Answers a watcher's offer. shown: pixels of the longer side that it shows.
+        """Answers a watcher's offer, who is one of `watchers` from here on. shown: pixels of the longer side that it
+        shows.
 
         Raises InvalidOffer, and Problem 503 where too many different views are watched.
         """
-        if "video" in offer.receives:
-            self._add_view(session, (view, layout, width_class(view, layout, shown)))
-        video = self.video.watch(view, layout, shown) if self.video and "video" in offer.receives else None
+        video = None
+        if self.video is not None and "video" in offer.receives:
+            self._check_views((view, layout, width_class(view, layout, shown)))
+            video = self.video.watch(view, layout, shown)
         audio = self.audio.watch(video.audio_delay if video else lambda: 0.0) if "audio" in offer.receives else None
-        self.watchers[session.id] = session
-        try:
-            await session.watch(offer, video, audio)
-        except BaseException:
-            self.watchers.pop(session.id, None)
-            raise
+        self.watchers[session.id] = Watcher(session, view, layout, shown, video, audio)
+        await session.watch(offer, video, audio)
 
-    def _add_view(self, session: Session, wanted: tuple[View, Layout, int | None]) -> None:
-        self._views = {id: one for id, one in self._views.items() if id in self.watchers}
-        if len({*self._views.values(), wanted}) > self._most_views:
+    def hand_over(self) -> dict[str, Watcher]:
+        """Who watches, by their session's id: for another participant to take on. Their tracks are released."""
+        watchers, self.watchers = self.watchers, {}
+        for one in watchers.values():
+            one.release()
+        return watchers
+
+    def take_on(self, watchers: Mapping[str, Watcher]) -> None:
+        """Goes on for who has watched the name before, with what they were answered. However many views that makes: who
+        watched them then may watch them now."""
+        self.watchers.update(watchers)
+        for one in watchers.values():
+            if one.video is not None and self.video is not None:
+                self.video.watch(one.view, one.layout, one.shown, one.video)
+            if one.audio is not None:
+                self.audio.watch(track=one.audio)
+
+    def _check_views(self, wanted: tuple[View, Layout, int | None]) -> None:
+        if len({wanted, *(one.picture for one in self.watchers.values() if one.video is not None)}) > self._most_views:
             self._metrics.refused("views")
             raise Problem(
                 503,
@@ -121,7 +136,6 @@ class Participant:
                 {"Retry-After": str(RETRY_AFTER)},
                 limit="HIME_MAX_VIEWS_PER_PARTICIPANT",
             )
-        self._views[session.id] = wanted
 
     @property
     def subject(self) -> str:
@@ -176,7 +190,7 @@ class Participant:
     async def close(self) -> None:
         """Ends every session and thread of the participant."""
         try:
-            sessions = [self.session, *self.watchers.values()]
+            sessions = [self.session, *(one.session for one in self.watchers.values())]
             self.watchers.clear()
             await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
             self.audio.close()
@@ -197,7 +211,10 @@ class Participant:
     def stats(self) -> ParticipantStats:
         video = self.video
         if video is None:
-            return {"fps_in": 0.0, "fps_out": 0.0, "state": "live", "outcomes": {}, "latency_ms": None}
+            state: Literal["live", "stalled"] = (
+                "stalled" if self._clock() - (self.audio.last_arrival or 0.0) > SILENT else "live"
+            )
+            return {"fps_in": 0.0, "fps_out": 0.0, "state": state, "outcomes": {}, "latency_ms": None}
         fps_in = video.rate_in.rate()
         stats: ParticipantStats = {
             "fps_in": round(fps_in, 1),

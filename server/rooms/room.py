@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hime_core.people.people import People
@@ -14,18 +15,12 @@ from server.media.rules import SessionRules
 from server.media.session import Session
 from server.rooms.events import Event, Events, Listener
 from server.rooms.participant import Participant, ParticipantStats
+from server.rooms.refusals import REFUSALS, Refusals
+from server.rooms.remembered import Remembered
+from server.rooms.watcher import Absence, Absences, Watcher
 
-NEWCOMER_TIMEOUT = (
-    SessionRules.connect_timeout
-)  # seconds from the answer until the media of who is to take a name over has come
-MOST_REMEMBERED = 16  # participants of one room who have left; those who left first are forgotten first
-REFUSAL_KEPT = 60.0  # seconds that a room tells why a session was ended
-REFUSALS = {
-    "pixels": "The pictures are too large: publish smaller ones.",
-    "size_changes": "The pictures change their size too often.",
-    "frame_rate": "The pictures come too fast.",
-    "no_media": "No picture or sound has come that can be used.",
-}
+# Seconds from the answer until the media of who is to take a name over has come.
+NEWCOMER_TIMEOUT = SessionRules.connect_timeout
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +35,15 @@ class _Newcomer:
     came: float  # clock seconds
 
 
-@dataclass(frozen=True, eq=False)
-class _Remembered:
-    people: People
-    left: float  # clock seconds
-
-
 class Room:
     """Used in the event loop's thread only.
 
     Whoever comes to a name that is in use, and may have it, waits beside it until its media has come: until then the
     one who has the name goes on untouched, and nothing tells of the other.
+
+    Watchers are a name's. When its publisher's network is lost, they wait `reconnect` seconds for its subject to
+    publish under the name again, and see that as soon as its media comes, as where the name is taken over. The name is
+    free meanwhile: whoever else takes it ends their waiting, and so does the publisher, by ending its session.
 
     Who was known in a participant's picture is remembered for `remember` seconds after it left, for one who takes the
     same name again.
@@ -63,59 +56,54 @@ class Room:
         new_people: Callable[[], People] = People,
         clock: Callable[[], float] = time.monotonic,
         patience: float = 30.0,
+        reconnect: float = 30.0,
     ) -> None:
         """patience: seconds that a publisher may take until something comes that can be used."""
         self.name = name
         self.arriving = 0  # who are being answered, and will enter
         self._patience = patience
-        self._refused: dict[str, tuple[str, float]] = {}  # by name, why a session was ended, and when
+        self.remembered = Remembered(remember, clock)
         self.participants: dict[str, Participant] = {}
-        self._remember, self._new_people, self._clock = remember, new_people, clock
+        self._new_people, self._clock = new_people, clock
         self._newcomers: dict[str, _Newcomer] = {}  # by the names that they are to take over, one for each
-        self._remembered: dict[str, _Remembered] = {}  # by participants' names
+        self._refusals = Refusals(clock)
+        self._absences = Absences(reconnect, clock)
         self._events = Events()
         self._leaving: set[asyncio.Task[None]] = set()
 
     @property
     def idle(self) -> bool:
-        """Whether nobody is in it or listens to it."""
-        return not (self.participants or self._events or self._leaving)
+        """Whether nobody is in it, waits or listens there."""
+        return not (self.participants or self._events or self._leaving or self._absences.watched)
+
+    @property
+    def reconnecting(self) -> list[str]:
+        """The names whose publishers' networks are lost, until their media comes again or the time is over."""
+        return self._absences.names
 
     @property
     def forgotten(self) -> bool:
         """Whether it is idle, remembers nobody, and nobody is about to come."""
-        return self.idle and not self._remembered and not self.arriving
-
-    @property
-    def remembered(self) -> list[float]:
-        """When they left whom it remembers, clock seconds, oldest first."""
-        return [one.left for one in self._remembered.values()]
-
-    def forget_oldest(self) -> None:
-        """Of those who have left."""
-        name = next(iter(self._remembered))
-        self._remembered.pop(name).people.forget(None)
+        return self.idle and not self.remembered and not self.arriving
 
     def people_for(self, name: str) -> People:
         """Those for a participant who is about to take that name: as its last session knew them, or nobody yet."""
-        self._forget_expired()
+        self.remembered.forget_expired()
         there = self.participants.get(name)
-        if there is not None and self._remember > 0:
+        if there is not None and self.remembered.seconds > 0:
             return there.people
-        remembered = self._remembered.get(name)
-        return remembered.people if remembered else self._new_people()
+        return self.remembered[name] if name in self.remembered else self._new_people()
 
     def all_people(self) -> list[People]:
         """Of running and of remembered sessions."""
-        running = [one.people for one in self.participants.values()]
-        return running + [one.people for one in self._remembered.values()]
+        return [*(one.people for one in self.participants.values()), *self.remembered.people]
 
     def forget_photos(self, exemplar_ids: list[str]) -> None:
         """Drops photos by id, wherever they are held or still being read."""
         for participant in self.participants.values():
             participant.forget(exemplar_ids)
-        for remembered in self._remembered.values():
-            remembered.people.forget(exemplar_ids)
+        for people in self.remembered.people:
+            people.forget(exemplar_ids)
 
     def check_free(self, name: str, subject: str) -> None:
         """Raises NameTaken where another subject has the name."""
@@ -134,7 +122,7 @@ class Room:
             return True
         self._drop_newcomer(participant.name)
         self._newcomers[participant.name] = _Newcomer(participant, self._clock())
-        participant.session.on_over = lambda: self.leave(participant)
+        participant.session.on_over = lambda: self._over(participant)
         participant.on_media = lambda: self._take_over(participant)
         return False
 
@@ -146,88 +134,101 @@ class Room:
 
     def media_came(self, participant: Participant) -> None:
         """Called once per participant, with the first frame or audio packet."""
-        if not participant.joined and self.participants.get(participant.name) is participant:
+        name = participant.name
+        if not participant.joined and self.participants.get(name) is participant:
             participant.joined = True
-            self._events.send("joined", {"participant": participant.name})
+            if name in self._absences:
+                participant.take_on(self._absences.end(name).watchers)
+            self._events.send("joined", {"participant": name})
 
     def leave(self, participant: Participant) -> None:
-        """Shows at once; connections and threads end in the background. Who waits for the name takes it."""
+        """Shows at once, and for all who watch; connections and threads end in the background. Who waits for the name
+        takes it."""
         name = participant.name
-        newcomer = self._newcomers.get(name)
-        if newcomer is not None and newcomer.participant is participant:
-            self._drop_newcomer(name)
-            return
-        if self.participants.get(name) is not participant:
-            return
-        del self.participants[name]
-        participant.stop()
-        if self._remember > 0:
-            self._remembered[name] = _Remembered(participant.people, self._clock())
-            self._forget_expired()
-        if participant.joined:
-            self._events.send("left", {"participant": name})
-        if newcomer is not None:
-            del self._newcomers[name]
-            try:
-                self._take_name(newcomer.participant)
-            except RuntimeError:
-                log.error("a newcomer cannot be shown: there are too many threads")
-                self._in_background(self._closed(newcomer.participant))
-        self._in_background(self._closed(participant))
+        if self.participants.get(name) is participant:
+            if name in self._absences:
+                self.give_up(name)
+            elif participant.joined:
+                self._events.send("left", {"participant": name})
+        self._part(participant)
+
+    def lose(self, participant: Participant) -> None:
+        """Its network is gone: as leave(), but that who watches waits for it to come back, if it has ever shown
+        anything."""
+        name = participant.name
+        if self.participants.get(name) is participant and (participant.joined or name in self._absences):
+            if not self._absences.seconds:
+                return self.leave(participant)
+            self._absences.begin(name, participant.session, participant.hand_over())
+            if participant.joined:
+                self._events.send("reconnecting", {"participant": name})
+        self._part(participant)
+
+    def absence(self, name: str, session: str) -> Absence | None:
+        """That of a publisher whose last session it was."""
+        found = self._absences.get(name)
+        return found if found is not None and found.session.id == session else None
 
     def refuse(self, participant: Participant, reason: str) -> None:
         """Ends a publisher's session because of what it sends, or does not. reason: one of REFUSALS."""
-        self._refused.pop(participant.name, None)
-        self._refused[participant.name] = reason, self._clock()
-        while len(self._refused) > MOST_REMEMBERED:
-            del self._refused[next(iter(self._refused))]
+        self._refusals.add(participant.name, reason)
         self._events.send("refused", {"participant": participant.name, "reason": reason, "detail": REFUSALS[reason]})
         self.leave(participant)
 
     def refusals(self) -> dict[str, str]:
         """By name, why frames of those who are there are left out, and why sessions were ended of late."""
-        now = self._clock()
-        self._refused = {name: (why, at) for name, (why, at) in self._refused.items() if now - at < REFUSAL_KEPT}
-        ended = {name: why for name, (why, _) in self._refused.items()}
-        return ended | {name: why for name, one in self.participants.items() if (why := one.stats().get("refused"))}
+        now = {name: why for name, one in self.participants.items() if (why := one.stats().get("refused"))}
+        return self._refusals.lately() | now
 
-    def stop_watching(self, participant: Participant, session: Session) -> None:
-        if participant.watchers.pop(session.id, None) is not None:
-            self._in_background(session.close())
+    def watcher(self, name: str, session: str) -> Session | None:
+        """Who watches the name by that session, or waits for it to come back."""
+        found = next((watchers[session] for watchers in self._watchers_of(name) if session in watchers), None)
+        return found.session if found else None
+
+    def stop_watching(self, name: str, session: str) -> None:
+        for watchers in self._watchers_of(name):
+            if (watcher := watchers.pop(session, None)) is not None:
+                self._in_background(watcher.session.close())
 
     def sweep(self) -> None:
         """Those whose network is lost leave, and newcomers without media; who has been gone for long is forgotten. One
         who cannot be looked after does not keep the others from it: the error is raised in the end."""
-        self._forget_expired()
+        self.remembered.forget_expired()
         failed: Exception | None = None
-        for newcomer in list(self._newcomers.values()):
+        for look in self._looks():
             try:
-                self._sweep_newcomer(newcomer)
-            except Exception as error:
-                failed = error
-        for participant in list(self.participants.values()):
-            try:
-                self._sweep(participant)
+                look()
             except Exception as error:
                 failed = error
         if failed is not None:
             raise failed
+
+    def _looks(self) -> list[Callable[[], None]]:
+        """What there is to be looked after, each by itself."""
+        newcomers = [partial(self._sweep_newcomer, one) for one in self._newcomers.values()]
+        return [*newcomers, self._sweep_absences, *(partial(self._sweep, one) for one in self.participants.values())]
 
     def _sweep_newcomer(self, newcomer: _Newcomer) -> None:
         waited = self._clock() - newcomer.came
         if waited > NEWCOMER_TIMEOUT or newcomer.participant.session.is_lost():
             self._drop_newcomer(newcomer.participant.name)
 
+    def _sweep_absences(self) -> None:
+        for name in self._absences.over():
+            self.give_up(name)
+        for name, session in self._absences.lost_watchers():
+            self.stop_watching(name, session)
+
     def _sweep(self, participant: Participant) -> None:
         if participant.session.is_lost():
-            self.leave(participant)
+            self.lose(participant)
             return
         if reason := participant.refused_for_good(self._patience):
             self.refuse(participant, reason)
             return
-        for session in list(participant.watchers.values()):
-            if session.is_lost():
-                self.stop_watching(participant, session)
+        for watcher in list(participant.watchers.values()):
+            if watcher.session.is_lost():
+                self.stop_watching(participant.name, watcher.session.id)
 
     def stats(self) -> dict[str, ParticipantStats]:
         """By name, of those whose media has come."""
@@ -235,34 +236,41 @@ class Room:
 
     def send_stats(self) -> None:
         if self._events:
-            self._events.send("stats", {"participants": self.stats()})
+            lost = {"reconnecting": self.reconnecting} if self.reconnecting else {}
+            self._events.send("stats", {"participants": self.stats()} | lost)
 
     def tell(self, event: Event) -> None:
         self._events.send(event.name, event.data)
 
     def events(self, first: Sequence[Event] = ()) -> Listener:
-        """Begins with those of `first`, and a `joined` for everyone who is there."""
+        """Begins with those of `first`, a `joined` for everyone who is there, and a `reconnecting` for who may come
+        back."""
         there = [Event("joined", {"participant": one.name}) for one in self.participants.values() if one.joined]
-        return self._events.subscribe([*first, *there])
+        lost = [Event("reconnecting", {"participant": name}) for name in self.reconnecting]
+        return self._events.subscribe([*first, *there, *lost])
 
     async def close(self) -> None:
         for name in list(self._newcomers):
             self._drop_newcomer(name)
         for participant in list(self.participants.values()):
             self.leave(participant)
+        for name in self._absences.names:
+            self.give_up(name)
         self._events.close()
         if self._leaving:
             await asyncio.wait(self._leaving)
-        for remembered in self._remembered.values():
-            remembered.people.forget(None)
-        self._remembered.clear()
+        self.remembered.forget_all()
 
     def _take_name(self, participant: Participant) -> None:
-        remembered = self._remembered.pop(participant.name, None)
-        self.participants[participant.name] = participant
-        if remembered is not None and remembered.people is not participant.people:
-            remembered.people.forget(None)
-        participant.session.on_over = lambda: self.leave(participant)
+        name = participant.name
+        remembered = self.remembered.take(name)
+        self.participants[name] = participant
+        if remembered is not None and remembered is not participant.people:
+            remembered.forget(None)
+        absence = self._absences.get(name)
+        if absence is not None and absence.session.subject != participant.subject:
+            self.give_up(name)
+        participant.session.on_over = lambda: self._over(participant)
         participant.on_media = lambda: self.media_came(participant)
         try:
             participant.start()
@@ -272,24 +280,56 @@ class Room:
             raise
 
     def _take_over(self, participant: Participant) -> None:
-        """A newcomer's media has come: who had the name leaves."""
+        """A newcomer's media has come: it goes on for who watches, and who had the name ends."""
         newcomer, before = self._newcomers.get(participant.name), self.participants.get(participant.name)
         if newcomer is not None and newcomer.participant is participant and before is not None:
-            self.leave(before)
+            watchers = before.hand_over()
+            self._part(before)
+            participant.take_on(watchers)
             self.media_came(participant)
+
+    def _over(self, participant: Participant) -> None:
+        """Its connection is."""
+        if participant.session.said_goodbye:
+            self.leave(participant)
+        else:
+            self.lose(participant)
+
+    def _part(self, participant: Participant) -> None:
+        """It gives up its name, and ends in the background."""
+        name, newcomer = participant.name, self._newcomers.get(participant.name)
+        if newcomer is not None and newcomer.participant is participant:
+            self._drop_newcomer(name)
+            return
+        if self.participants.get(name) is not participant:
+            return
+        del self.participants[name]
+        participant.stop()
+        self.remembered.keep(name, participant.people)
+        if newcomer is not None:
+            del self._newcomers[name]
+            try:
+                self._take_name(newcomer.participant)
+            except RuntimeError:
+                log.error("a newcomer cannot be shown: there are too many threads")
+                self._in_background(self._closed(newcomer.participant))
+        self._in_background(self._closed(participant))
+
+    def give_up(self, name: str) -> None:
+        """Nobody waits for that name's publisher any longer, who is absent."""
+        for watcher in self._absences.end(name).watchers.values():
+            self._in_background(watcher.session.close())
+        self._events.send("left", {"participant": name})
+
+    def _watchers_of(self, name: str) -> list[dict[str, Watcher]]:
+        found = self.participants.get(name), self._absences.get(name)
+        return [one.watchers for one in found if one is not None]
 
     def _drop_newcomer(self, name: str) -> None:
         newcomer = self._newcomers.pop(name, None)
         if newcomer is not None:
             newcomer.participant.stop()
             self._in_background(self._closed(newcomer.participant))
-
-    def _forget_expired(self) -> None:
-        now, there = self._clock(), list(self._remembered.items())
-        for number, (name, one) in enumerate(reversed(there)):
-            if number >= MOST_REMEMBERED or now - one.left >= self._remember or not one.people.everyone():
-                del self._remembered[name]
-                one.people.forget(None)
 
     async def _closed(self, participant: Participant) -> None:
         """Ends a participant who has left; what it knew goes, unless it is remembered or in use again."""

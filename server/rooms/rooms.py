@@ -74,7 +74,7 @@ class Rooms:
         self._rules = SessionRules.of(settings, metrics.refused)
         self._most_rooms, self._most_remembered = settings.max_rooms, settings.max_remembered
         self._most_views = settings.max_views_per_participant
-        self._patience = settings.first_media_timeout_s
+        self._patience, self._reconnect = settings.first_media_timeout_s, settings.reconnect_s
         self._metrics = metrics
         self._engine: Engine = FailedEngine() if engine is None else engine
         self._detector: StreamDetector = FailedDetector() if detector is None else detector
@@ -123,7 +123,8 @@ class Rooms:
         self, room: str, name: str, subject: str, offer: Offer, persons: Sequence[str] = ()
     ) -> Session:  # fmt: skip
         """Answers a publisher. Where the same subject has the name already, the new one takes it over as soon as its
-        media comes. persons: whose registered photos are used.
+        media comes; who watches goes on with it, as where the subject's network was lost. persons: whose registered
+        photos are used.
 
         Raises InvalidOffer, TooMany, NameTaken where another subject has the name, and Problem 503 where there is no
         room for it.
@@ -173,10 +174,14 @@ class Rooms:
         place, participant = self._find(room, name)
         with self.limits.admission.watcher(room, name) as admitted:
             session = self._session(subject)
-            session.on_over = lambda: place.stop_watching(participant, session)
+            session.on_over = lambda: place.stop_watching(name, session.id)
             session.on_closed = admitted.release
-            await participant.watch(session, offer, view, layout, shown)
-        if place.participants.get(name) is not participant:  # who left while the answer was made
+            try:
+                await participant.watch(session, offer, view, layout, shown)
+            except BaseException:
+                place.stop_watching(name, session.id)
+                raise
+        if place.watcher(name, session.id) is None:  # whom it watches left while the answer was made
             await session.close()
             raise NotFound("The participant has left.")
         self._count_streams()
@@ -185,25 +190,28 @@ class Rooms:
     def publication(self, room: str, name: str, session: str) -> Session:
         """Raises NotFound."""
         place = self._rooms.get(room)
-        participant = place.publisher(name, session) if place else None
-        if participant is None:
+        found = (place.publisher(name, session) or place.absence(name, session)) if place else None
+        if found is None:
             raise NotFound("There is no such session.")
-        return participant.session
+        return found.session
 
     def subscription(self, room: str, name: str, session: str) -> Session:
         """Raises NotFound."""
-        _, participant = self._find(room, name)
-        if session not in participant.watchers:
+        place = self._rooms.get(room)
+        found = place.watcher(name, session) if place else None
+        if found is None:
             raise NotFound("There is no such session.")
-        return participant.watchers[session]
+        return found
 
     def end(self, room: str, name: str, session: Session) -> None:
         """Ends a publication or a subscription that was found before."""
-        place, there = self._find(room, name)
+        place = self._rooms[room]
         if publisher := place.publisher(name, session.id):
             place.leave(publisher)
+        elif place.absence(name, session.id):
+            place.give_up(name)
         else:
-            place.stop_watching(there, session)
+            place.stop_watching(name, session.id)
         self._count_streams()
 
     def listen(self, room: str) -> Listening:
@@ -259,14 +267,18 @@ class Rooms:
             self._sweeping = asyncio.create_task(work, name="rooms")
         if name not in self._rooms:
             self._make_place()
-            self._rooms[name] = Room(name, self._remember, self._new_people, self._clock, self._patience)
+            self._rooms[name] = Room(
+                name, self._remember, self._new_people, self._clock, self._patience, self._reconnect
+            )  # fmt: skip
         return self._rooms[name]
 
     def _make_place(self) -> None:
         """For a new room, where need be by forgetting whom an empty one remembers. Raises Problem 503."""
         if len(self._rooms) < self._most_rooms:
             return
-        empty = [(room.remembered[-1:], name) for name, room in self._rooms.items() if room.idle and not room.arriving]
+        empty = [
+            (room.remembered.left[-1:], name) for name, room in self._rooms.items() if room.idle and not room.arriving
+        ]
         if not empty:
             self.limits.refused("rooms")
             raise Problem(
@@ -276,8 +288,7 @@ class Rooms:
                 limit="HIME_MAX_ROOMS",
             )
         room = self._rooms.pop(min(empty)[1])
-        while room.remembered:
-            room.forget_oldest()
+        room.remembered.forget_all()
 
     def _find(self, room: str, name: str) -> tuple[Room, Participant]:
         place = self._rooms.get(room)
@@ -325,9 +336,9 @@ class Rooms:
 
     def _forget_oldest(self) -> None:
         """What is remembered of those who have left is large: there is so much of it in all."""
-        left = sorted((at, name) for name, room in self._rooms.items() for at in room.remembered)
+        left = sorted((at, name) for name, room in self._rooms.items() for at in room.remembered.left)
         for _, name in left[: max(0, len(left) - self._most_remembered)]:
-            self._rooms[name].forget_oldest()
+            self._rooms[name].remembered.forget_oldest()
 
     def _looked_after(self, look: Callable[[], None]) -> None:
         """One room's error does not keep the others from being looked after."""

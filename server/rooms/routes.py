@@ -1,25 +1,22 @@
-"""WHIP (RFC 9725), WHEP (draft-ietf-wish-whep) and what the API tells of rooms."""
+"""WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep)."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from hime_core.compositing.layout import MAX_COMPARED, USUAL_WIDTH, WIDTHS, Layout, View
 from server.access.caller import Caller
-from server.access.guards import BankViewer, GuardedRoute, Member, Publisher, RoomViewer, Watcher, forbidden
-from server.media.negotiation import Fragment, InvalidFragment, InvalidOffer, Offer, SdpLimits, TooLargeOffer
+from server.access.guards import GuardedRoute, Member, Publisher, Watcher, forbidden
+from server.media.fragments import Fragment, InvalidFragment
+from server.media.negotiation import InvalidOffer, Offer, SdpLimits, TooLargeOffer
 from server.media.rules import TooMany
 from server.media.session import Session
 from server.media.sockets import NoPort
-from server.observability.events import EventStream
 from server.problems import Name, Problem, check_name, problem_docs
-from server.rooms.bank import Bank
+from server.rooms import told
 from server.rooms.room import NameTaken
 from server.rooms.rooms import NotFound, Rooms
 from server.settings import IceServer
@@ -30,6 +27,7 @@ FRAGMENT = "application/trickle-ice-sdpfrag"
 MAX_PERSONS = 8  # whose photos one stream uses
 
 router = APIRouter(route_class=GuardedRoute)
+router.include_router(told.router)
 
 _SDP_IN = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
 _FRAGMENT_IN = {"requestBody": {"required": True, "content": {FRAGMENT: {"schema": {"type": "string"}}}}}
@@ -39,10 +37,19 @@ _CREATED: dict[int | str, dict[str, Any]] = {
         "content": {SDP: {"schema": {"type": "string"}}},
         "headers": {
             "Location": {"description": "The session: PATCH candidates to it, DELETE it", "schema": {"type": "string"}},
+            "ETag": {"description": "The ICE session, for If-Match of PATCH", "schema": {"type": "string"}},
             "Link": {"description": 'ICE servers, rel="ice-server"', "schema": {"type": "string"}},
         },
     }
 }
+_RESTARTED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The ICE restart's answer",
+        "content": {FRAGMENT: {"schema": {"type": "string"}}},
+        "headers": {"ETag": {"description": "The new ICE session", "schema": {"type": "string"}}},
+    }
+}
+_IF_MATCH = "The ETag of the ICE session whose candidates come, or `*` for an ICE restart (RFC 9725, section 4.3.1)."
 _VIEW = (
     "`enhanced`: faces with their details given back; `original`: the same picture, plainly enlarged; `compare`: both "
     "in one frame, original left, enhanced right."
@@ -81,7 +88,8 @@ async def publish(
 ) -> Response:
     """Answers an offer that sends audio, video or both.
 
-    A name that is in use is taken over by the same subject alone (409 otherwise), and not before its media comes.
+    A name that is in use is taken over by the same subject alone (409 otherwise), and not before its media comes. Who
+    watches goes on by the same session then, and so where the publisher's network was lost a short while ago.
     """
     persons = list(dict.fromkeys(check_name(one, "person") for one in person or []))
     if len(persons) > MAX_PERSONS:
@@ -151,11 +159,25 @@ def _add_session_routes(
         status_code=204,
         tags=["media"],
         summary=candidates,
-        responses=problem_docs(400, 404, 408, 413, 415, 422, 429),
+        responses={**_RESTARTED, **problem_docs(400, 404, 408, 412, 413, 415, 422, 428, 429, 503)},
         openapi_extra=_FRAGMENT_IN,
     )
-    async def trickle(request: Request, room: Name, participant: Name, session: str, caller: Member) -> Response:
-        return await _trickle(request, own(request, caller, room, participant, session))
+    async def trickle(
+        request: Request,
+        room: Name,
+        participant: Name,
+        session: str,
+        caller: Member,
+        if_match: Annotated[str | None, Header(description=_IF_MATCH)] = None,
+    ) -> Response:
+        """Candidates of the ICE session are answered with 204. An a=ice-ufrag and a=ice-pwd of a new one restart ICE:
+        the answer has the relay's, and media go by the old one until the new one has found a way."""
+        found = own(request, caller, room, participant, session)
+        if found.over:
+            raise Problem(404, "The session has ended.")
+        fragment = await _fragment(request)
+        _check_tag(if_match, found)
+        return await _patched(request, found, fragment)
 
     @router.delete(path, name=f"end_{noun}", tags=["media"], summary=end, responses=problem_docs(400, 404))
     async def end_session(request: Request, room: Name, participant: Name, session: str, caller: Member) -> Response:
@@ -169,58 +191,6 @@ _add_session_routes(
 _add_session_routes(
     "whep", "subscription", Rooms.subscription, "Add a watcher's candidates (trickle ICE)", "Stop watching"
 )
-
-
-@router.get("/api/rooms/{room}", tags=["rooms"], summary="Who is there", responses=problem_docs(400))
-async def describe(request: Request, room: Name, caller: RoomViewer) -> dict[str, Any]:
-    """The participants by name and their state; a room that nobody is in has none. `refused`, where there is
-    any: by name, why what a publisher sends is left out: `pixels`, `size_changes`, `frame_rate` or `no_media`."""
-    found = _rooms(request).get(room)
-    there = {"room": room, "participants": found.stats() if found else {}}
-    refused = found.refusals() if found else {}
-    return there | ({"refused": refused} if refused else {})
-
-
-@router.get(
-    "/api/rooms/{room}/events",
-    tags=["rooms"],
-    summary="Who comes and goes, and the figures of each second",
-    response_class=EventSourceResponse,
-    responses=problem_docs(400, 503),
-)
-async def events(request: Request, room: Name, caller: RoomViewer) -> EventSourceResponse:
-    """Server-sent events: `joined` for everyone who is there and who comes, `left`, `refused` where a publisher's
-    session is ended because of what it sends, and `stats` each second."""
-    listening = _rooms(request).listen(room)
-
-    async def sent() -> AsyncIterator[ServerSentEvent]:
-        async for event in listening:
-            yield ServerSentEvent(json.dumps(event.data), event=event.name)
-
-    return EventStream(sent(), listening)
-
-
-@router.get(
-    "/api/rooms/{room}/{participant}/bank",
-    tags=["rooms"],
-    summary="Who is known in a participant's picture, and from what",
-    response_model=Bank,
-    responses=problem_docs(400, 404, 503),
-)
-async def bank(request: Request, room: Name, participant: Name, caller: BankViewer) -> Bank:
-    """The exemplars that faces are enhanced with, each with a thumbnail, the people whom they show, and the faces that
-    are in the picture now."""
-    found = _rooms(request).get(room)
-    one = found.participants.get(participant) if found else None
-    if one is None:
-        raise Problem(404, "There is no such participant in the room.")
-    limits = _rooms(request).limits
-    place = limits.admission.bank()
-    try:
-        async with limits.bank_turn:
-            return await asyncio.to_thread(one.bank)
-    finally:
-        place.release()
 
 
 def _rooms(request: Request) -> Rooms:
@@ -273,15 +243,14 @@ async def _answered(request: Request, answering: Awaitable[Session]) -> Session:
     except NotFound as error:
         raise Problem(404, str(error)) from error
     except NoPort as error:
-        request.app.state.relay.metrics.refused("ports")
-        raise Problem(503, f"No connection can be opened now: {error}.", {"Retry-After": "10"}) from error
+        raise _no_port(request, error) from error
     except NameTaken as error:
         request.app.state.relay.metrics.refused("name_taken")
         raise Problem(409, "The name is in use by somebody else in this room.") from error
 
 
 def _created(request: Request, location: str, session: Session) -> Response:
-    headers = {"Location": location, "Accept-Patch": FRAGMENT}
+    headers = {"Location": location, "Accept-Patch": FRAGMENT, "ETag": f'"{session.ice_tag}"'}
     if links := [_link(server, url) for server in _rooms(request).ice_servers.issue() for url in server.urls]:
         headers["Link"] = ", ".join(links)
     return Response(session.answer, 201, headers, media_type=SDP)
@@ -301,16 +270,37 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-async def _trickle(request: Request, session: Session) -> Response:
-    """RFC 9725, section 4.3.1; a request that would restart ICE answers 422 (section 4.3.2)."""
+async def _fragment(request: Request) -> Fragment:
     try:
-        fragment = Fragment.parse(await _body(request, FRAGMENT))
+        return Fragment.parse(await _body(request, FRAGMENT))
     except InvalidFragment as error:
         raise Problem(400, str(error)) from error
+
+
+def _check_tag(if_match: str | None, session: Session) -> None:
+    """RFC 9725, section 4.3.1: requests may come out of order. Raises Problem."""
+    tag = f'"{session.ice_tag}"'
+    if if_match is None:
+        raise Problem(428, 'If-Match is missing: it names the ICE session by its ETag, or is "*" for an ICE restart.')
+    if if_match.strip() != "*" and tag not in map(str.strip, if_match.split(",")):
+        raise Problem(412, "If-Match names another ICE session: the ETag of the last answer is the current one.")
+
+
+async def _patched(request: Request, session: Session, fragment: Fragment) -> Response:
+    """RFC 9725, sections 4.3.2 and 4.3.3. Raises Problem."""
     try:
-        await session.add_candidates(fragment)
+        answer = await session.patch(fragment)
     except InvalidFragment as error:
         raise Problem(422, str(error)) from error
     except TooMany as error:
         raise Problem(429, str(error)) from error
-    return Response(status_code=204)
+    except NoPort as error:
+        raise _no_port(request, error) from error
+    if answer is None:
+        return Response(status_code=204)
+    return Response(answer, 200, {"ETag": f'"{session.ice_tag}"'}, media_type=FRAGMENT)
+
+
+def _no_port(request: Request, error: NoPort) -> Problem:
+    request.app.state.relay.metrics.refused("ports")
+    return Problem(503, f"No connection can be opened now: {error}.", {"Retry-After": "10"})

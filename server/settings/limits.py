@@ -43,7 +43,9 @@ class LimitSettings(BaseModel):
         2, gt=0, le=60, description="changes of a stream's size or codec per second; each costs a new decoder"
     )
     connect_timeout_s: float = Field(15, gt=0, le=120, description="from the answer to the first sign of life")
-    media_timeout_s: float = Field(4, ge=1, le=120, description="without a packet, after which a publisher is lost")
+    media_timeout_s: float = Field(
+        4, ge=1, le=120, description="without a packet or an answer, after which a publisher is lost"
+    )
     first_media_timeout_s: float = Field(
         30, ge=1, le=300, description="from the answer to the first frame or sound that can be used"
     )

@@ -75,6 +75,13 @@ class NetworkSettings(BaseModel):
         (), description="IP addresses under which the world reaches this machine's own, commas between (1:1 NAT)"
     )
 
+    reconnect_s: float = Field(
+        30,
+        ge=0,
+        le=300,
+        description="how long watchers wait for a publisher whose network is lost; 0: their sessions end at once",
+    )
+
     @field_validator("udp_ports")
     @classmethod
     def _are_ports(cls, value: str) -> str:

@@ -55,11 +55,11 @@ class Server:
         # What is tested here is that a call is enhanced, not how fast: slow machines get the time they need.
         self.environment = {"HIME_FRAME_DEADLINE_MS": "300", **os.environ}
         self.process: subprocess.Popen[bytes] | None = None
+        self.command = [sys.executable, "-m", "server.cli", "serve", "--port", str(self.port), "--data", str(data)]
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "server.cli", "serve", "--port", str(self.port), "--data", str(self.data)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
         until(self.ready, 120, lambda: f"the server is not ready; its log ends:\n{self.log.read_text()[-3000:]}")
 
     def stop(self) -> None:

@@ -1,4 +1,5 @@
-"""What `server/media/aiortc_door.py` relies on in aiortc and aioice beside what they document, one attribute a test.
+"""What `aiortc_door.py`, `ice_session.py` and `ice_connection.py` of `server/media` rely on in aiortc and aioice beside
+what those document, one attribute a test.
 
 A failure here means: the library has changed, and what the test's message says does not work until the door follows.
 """
@@ -156,6 +157,28 @@ async def test_dtls_set_role(role: str) -> None:
     dtls._set_role(role)
     message = "RTCDtlsTransport._set_role: both ends take the same part in DTLS, and no handshake comes about"
     assert dtls._role == role, message
+
+
+async def test_dtls_transport() -> None:
+    """It sends and receives by the ICE transport that it has at that time, and reads from the connection's queue."""
+    ices = []
+    for _ in range(2):
+        ours = Listening()
+        ours._nominated[1] = CandidatePair(object(), None)  # type: ignore[arg-type]
+        gatherer = RTCIceGatherer([])
+        gatherer._connection = ours
+        ices.append(RTCIceTransport(gatherer))
+    first, second = ices
+    second._connection._queue = first._connection._queue
+    dtls = RTCDtlsTransport(first, [RTCCertificate.generateCertificate()])
+    reading = asyncio.ensure_future(dtls.transport._recv())
+    await asyncio.sleep(0)
+    aioice.Connection.data_received(second._connection, b"\x16", 1)
+    message = "aioice.Connection._queue: after an ICE restart, the peer's goodbye is not heard"
+    assert await asyncio.wait_for(reading, 5) == b"\x16", message
+    dtls._transport = second
+    message = "RTCDtlsTransport._transport: after an ICE restart, the relay's goodbye does not reach the peer"
+    assert dtls.transport is second, message
 
 
 def test_certificate_create_ssl_context() -> None:

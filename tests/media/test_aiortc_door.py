@@ -38,7 +38,7 @@ class Ends:
     over: list[bool]
 
     def receive(self, datagram: bytes) -> None:
-        self.ours._connection._protocols[0].datagram_received(datagram, ("127.0.0.1", 9))
+        self.ours._ice.connection._protocols[0].datagram_received(datagram, ("127.0.0.1", 9))
 
     @property
     def address(self) -> tuple[str, int]:
@@ -106,7 +106,7 @@ async def test_packets_arrive_in_the_call_that_reads_them(ends: Ends) -> None:
         assert ends.rtp[-1] == sent
     ends.receive(ends.theirs._tx_srtp.protect_rtcp(REPORT))
     assert ends.rtcp == [REPORT] and len(ends.rtp) == 3
-    assert ends.ours._connection._queue.empty()
+    assert ends.ours._ice.connection._queue.empty()
 
 
 async def test_packets_come_and_go_over_the_network(ends: Ends) -> None:
@@ -152,7 +152,7 @@ ALERT = b"\x15\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x05\x00\x02\x02\x28"  # DTLS:
 async def test_no_stranger_ends_a_connection_or_keeps_it_alive(ends: Ends) -> None:
     failed: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
-    queue = ends.ours._connection._queue
+    queue = ends.ours._ice.connection._queue
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         for datagram in (b"", *BAD_STUN, ALERT, b"\x16" * 40, b"\x05" * 40, b"\x50" * 40, b"\xff", bytes(20)):
             stranger.sendto(datagram, ends.address)
@@ -178,15 +178,15 @@ async def test_a_flood_of_handshakes_waits_in_a_bounded_queue() -> None:
     refused: list[str] = []
     ours = PeerTransport(Network(), lambda data: None, lambda data: None, lambda: None, refused=refused.append)
     for _ in range(5 * ice_connection.MAX_WAITING):
-        ours._connection.data_received(ALERT, 1)
-    assert ours._connection._queue.qsize() == ice_connection.MAX_WAITING
+        ours._ice.connection.data_received(ALERT, 1)
+    assert ours._ice.connection._queue.qsize() == ice_connection.MAX_WAITING
     assert refused == ["datagrams"] * 4 * ice_connection.MAX_WAITING
     await ours.close()
 
 
 async def test_what_a_turn_server_relays_is_guarded_too() -> None:
     ours = PeerTransport(Network(), lambda data: None, lambda data: None, lambda: None)
-    connection = ours._connection
+    connection = ours._ice.connection
     client = TurnClientUdpProtocol(("127.0.0.1", 3478), "name", "word", 600, 300)
     made = StunProtocol(connection)
     made.local_candidate = Candidate("1", 1, "udp", 1, "192.0.2.1", 9, "relay")
@@ -231,7 +231,7 @@ async def test_after_closing_there_is_nobody_to_ask_and_nothing_is_told(ends: En
 
 
 async def test_asyncio_reads_into_less_memory(ends: Ends) -> None:
-    transports = [protocol.transport for protocol in ends.ours._connection._protocols]
+    transports = [protocol.transport for protocol in ends.ours._ice.connection._protocols]
     assert transports and {one.max_size for one in transports} == {sockets.LARGEST}
 
 
@@ -241,4 +241,4 @@ async def test_one_that_is_closed_while_it_gathers_leaves_no_socket_open() -> No
     await asyncio.sleep(0)
     await ours.close()
     await gathering
-    assert not ours._connection._protocols
+    assert not ours._ice.connection._protocols

@@ -20,7 +20,7 @@ from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Encoding, VideoEncoder
 from server.media.send.fanout import MAX_UNDELIVERED, EncodedStream
 from server.media.send.layer_encoder import Shown
-from server.media.send.tracks import EncodedFrame, VideoTrack
+from server.media.send.tracks import EncodedFrame, VideoFeed, VideoTrack
 from server.observability.metrics import Metrics
 
 
@@ -73,9 +73,8 @@ class Setup:
         def skipped(frames: int) -> None:
             self.skipped += frames
 
-        track = VideoTrack(
-            self.encoding.bitrates, CaptureClock(90000), self.stream.add, on_skipped=skipped, clock=self.clock
-        )
+        feed = VideoFeed(CaptureClock(90000), self.stream.add, on_skipped=skipped)
+        track = VideoTrack(self.encoding.bitrates, feed, self.clock)
         track.codec = self.codec
         return track
 

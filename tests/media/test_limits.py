@@ -84,7 +84,7 @@ async def test_one_whose_camera_is_off_but_who_is_heard_stays() -> None:
 
 
 async def test_a_connection_without_media_ends_after_the_time_that_is_set() -> None:
-    async with serving(media_timeout_s=1.0) as relay, relay.events() as events:
+    async with serving(media_timeout_s=1.0, reconnect_s=0) as relay, relay.events() as events:
         publisher = await relay.peer().publish("/whip/r/ann", MovingVideo())
         await until(lambda: named(events, "joined"))
         publisher.cut()
@@ -108,14 +108,14 @@ async def transport() -> Any:
     made = PeerTransport(Network(), lambda data: None, lambda data: None, lambda: None, refused=counted.append)
     made.counted = counted
     await made.gather()
-    made._connection.remote_username, made._connection.remote_password = "them", "p" * 22
+    made._ice.connection.remote_username, made._ice.connection.remote_password = "them", "p" * 22
     yield made
     await made.close()
 
 
 def check(transport: PeerTransport, priority: int = 1) -> bytes:
     """A connectivity check as the peer itself may make it."""
-    connection = transport._connection
+    connection = transport._ice.connection
     request = Message(Method.BINDING, Class.REQUEST)
     request.attributes |= {"USERNAME": f"{connection.local_username}:them", "PRIORITY": priority, "ICE-CONTROLLING": 1}
     request.add_message_integrity(connection.local_password.encode())
@@ -123,7 +123,7 @@ def check(transport: PeerTransport, priority: int = 1) -> bytes:
 
 
 async def test_a_peer_that_checks_from_ever_new_ports_is_learned_of_so_often_and_no_more(transport: Any) -> None:
-    connection = transport._connection
+    connection = transport._ice.connection
     connection._early_checks_done = True
     protocol, data = connection._protocols[0], check(transport)
     for port in range(5000, 5500):
@@ -135,13 +135,13 @@ async def test_a_peer_that_checks_from_ever_new_ports_is_learned_of_so_often_and
 
 
 async def test_datagrams_of_strangers_do_not_pile_up(transport: Any) -> None:
-    protocol = transport._connection._protocols[0]
+    protocol = transport._ice.connection._protocols[0]
     for _ in range(10 * MAX_WAITING):
         protocol.datagram_received(b"\x16 as if it were DTLS" + bytes(1000), ("192.0.2.9", 9))
-    assert transport._connection._queue.empty()
+    assert transport._ice.connection._queue.empty()
     assert transport.counted == []
 
 
 async def test_sockets_are_bounded(transport: Any) -> None:
-    made = await transport._connection.get_component_candidates(1, ["127.0.0.1"] * 50)
+    made = await transport._ice.connection.get_component_candidates(1, ["127.0.0.1"] * 50)
     assert len(made) == MAX_SOCKETS

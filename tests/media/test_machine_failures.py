@@ -94,7 +94,7 @@ async def test_a_loop_that_stood_still_loses_nobody(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_publisher_that_vanishes_in_the_middle_of_a_keyframe_leaves_nothing_behind() -> None:
-    async with serving() as relay, relay.events() as events:
+    async with serving(reconnect_s=1) as relay, relay.events() as events:
         await relay.peer().publish("/whip/r/bob", MovingVideo())
         await until(lambda: relay.enhancers and relay.enhancers[0].sizes)
         other = await relay.peer().watch("/whep/r/bob", ("video",))
@@ -109,11 +109,16 @@ async def test_a_publisher_that_vanishes_in_the_middle_of_a_keyframe_leaves_noth
         ann.session._receivers[0]._jitter.await_keyframe("gap")
         ann.session._receivers[0]._ask()
         await until(gone.is_set)
-        await until(lambda: any(name == "left" and data["participant"] == "ann" for _, name, data in events))
+        await until(lambda: told(events, "reconnecting") and told(events, "left"))
         await until(lambda: "video" in watcher.ended)
         await until(lambda: _media_threads() == threads and not relay.rooms.get("r")._leaving)
         shown = len(other.frames)
         await until(lambda: len(other.frames) > shown + 10)
+
+
+def told(events, event: str) -> bool:
+    """Whether that was told of ann."""
+    return any(name == event and data["participant"] == "ann" for _, name, data in events)
 
 
 def _media_threads() -> int:

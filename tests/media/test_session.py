@@ -17,7 +17,7 @@ from server.media.negotiation import InvalidOffer, Offer
 from server.media.receive.capture import CaptureClock
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Encoding
-from server.media.send.tracks import AudioRelay, VideoTrack
+from server.media.send.tracks import AudioRelay, VideoFeed, VideoTrack
 from server.media.session import Session
 
 
@@ -70,7 +70,7 @@ async def test_an_offer_that_cannot_be_answered_closes_the_session_and_ends_its_
 
 async def test_a_session_that_is_closed_while_it_answers_gives_no_answer_and_no_error() -> None:
     async with offered("recvonly", "audio", "video") as offer:
-        session, video = Session(Network(), Encoding()), VideoTrack(Bitrates(), CaptureClock(90000))
+        session, video = Session(Network(), Encoding()), VideoTrack(Bitrates(), VideoFeed(CaptureClock(90000)))
         answering = asyncio.create_task(session.watch(offer, video, AudioRelay().watch()))
         await asyncio.sleep(0)
         await session.close()

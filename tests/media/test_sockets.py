@@ -101,7 +101,7 @@ async def test_all_sessions_share_one_port_and_connect_over_it(peers) -> None:
         await client.gather_candidates()
         client.remote_username = ours.ice_parameters.usernameFragment
         client.remote_password = ours.ice_parameters.password
-        connection = ours._connection
+        connection = ours._ice.connection
         connection.remote_username, connection.remote_password = client.local_username, client.local_password
         for candidate in client.local_candidates:
             await connection.add_remote_candidate(candidate)
@@ -130,7 +130,7 @@ async def test_a_source_belongs_to_who_knows_the_password(peers) -> None:
     ann, bob = [await _gathered(peers(Network(shared))) for _ in range(2)]
     door = next(iter(shared._doors.values()))
     heard: dict[str, list[bytes]] = {"ann": [], "bob": []}
-    ann._connection.on_media, bob._connection.on_media = heard["ann"].append, heard["bob"].append
+    ann._ice.connection.on_media, bob._ice.connection.on_media = heard["ann"].append, heard["bob"].append
     address = ("192.0.2.9", 9)
     names = {peer: f"{peer.ice_parameters.usernameFragment}:them" for peer in (ann, bob)}
 

@@ -55,7 +55,9 @@ async def test_the_same_subject_takes_its_name_over_once_its_media_comes() -> No
         await watcher.watch("/whep/r/ann?layout=native", ("video",))
         await until(lambda: len(watcher.frames) > 5)
         await second.publish("/whip/r/ann", MovingVideo(240, 136))
-        await until(lambda: "video" in watcher.ended and first.pc.connectionState == "closed")
+        await until(lambda: first.pc.connectionState == "closed")
+        await until(lambda: watcher.frames[-1].size == (240, 136))
+        assert not watcher.ended
         await after.watch("/whep/r/ann?layout=native", ("video",))
         await until(lambda: len(after.frames) > 10)
         assert after.frames[-1].size == (240, 136)
@@ -128,8 +130,9 @@ async def test_who_waits_can_add_candidates_and_give_up() -> None:
         await until(lambda: incumbent.joined)
         ghost = Peer(relay.http)
         ghost.pc.addTrack(MovingVideo())
-        location = (await ghost.offer("/whip/r/ann")).headers["location"]
-        fragment = {"Content-Type": "application/trickle-ice-sdpfrag"}
+        created = (await ghost.offer("/whip/r/ann")).headers
+        location = created["location"]
+        fragment = {"Content-Type": "application/trickle-ice-sdpfrag", "If-Match": created["etag"]}
         body = "a=candidate:1 1 udp 2130706431 192.0.2.77 50000 typ host\r\na=end-of-candidates\r\n"
         answer = await relay.http.patch(location, content=f"m=video 9 RTP/AVP 0\r\na=mid:0\r\n{body}", headers=fragment)
         assert answer.status_code == 204, answer.text

@@ -26,6 +26,7 @@ from server.rooms.participant import Participant
 from server.rooms.room import NameTaken, Room
 from server.rooms.rooms import NotFound, Rooms
 from server.rooms.routes import router
+from server.rooms.watcher import Absence
 from server.settings import Settings
 from tests.unit.enhancer_stage import ANN, Clock
 from tests.unit.test_negotiation import offer, section
@@ -243,7 +244,7 @@ async def test_candidates_are_limited_offered_and_trickled_ones_together() -> No
         assert is_problem(answer, 429, "at most 20 candidates") and relay.refused("candidates") == 1
         answer = await relay.publish("r", "ann", offer(section("audio")) + candidates(10))
         assert answer.status_code == 201
-        patch = {"content-type": "application/trickle-ice-sdpfrag"}
+        patch = {"content-type": "application/trickle-ice-sdpfrag", "if-match": answer.headers["etag"]}
         at = answer.headers["location"]
 
         async def trickle(text: str) -> httpx.Response:
@@ -252,7 +253,7 @@ async def test_candidates_are_limited_offered_and_trickled_ones_together() -> No
         assert is_problem(await trickle(candidates(40, 10)), 429, "at most 20 candidates")
         assert (await trickle(candidates(15, 5))).status_code == 204  # some of which are known
         (one,) = relay.rooms._rooms["r"].participants.values()
-        assert len(one.session._transport._connection.remote_candidates) == 16
+        assert len(one.session._transport._ice.connection.remote_candidates) == 16
         assert (await trickle("a=end-of-candidates\r\n")).status_code == 204
         assert is_problem(await trickle("a=end-of-candidates\r\n"), 429, "At most 3 requests")
         assert relay.refused("candidates") == 3
@@ -264,7 +265,7 @@ async def test_candidates_that_may_not_be_checked_are_left_out_and_counted() -> 
         async with serving(host=host) as relay:
             assert (await relay.publish("r", "ann", offer(section("audio")) + local)).status_code == 201
             (one,) = relay.rooms._rooms["r"].participants.values()
-            remote = one.session._transport._connection.remote_candidates
+            remote = one.session._transport._ice.connection.remote_candidates
             assert {candidate.host for candidate in remote} == taken
             assert relay.refused("candidate_address") == 3 - len(taken)
 
@@ -376,7 +377,7 @@ class Steps:
         self.id, self.subject = f"{self.random.random()}", arguments[3]
         self.on_over = self.on_closed = lambda: None
         self.closing: asyncio.Future[None] | None = None
-        self.lost = False
+        self.lost = self.over = self.said_goodbye = False
 
     async def publish(self, offer: Offer, video: Any, audio: Any) -> None:
         await self._step()
@@ -409,6 +410,11 @@ class Steps:
         self.on_closed()
 
 
+def absences(place: Room) -> list[tuple[str, Absence]]:
+    """Whose network is lost, by name."""
+    return list(place._absences._by_name.items())
+
+
 def everyone(place: Room) -> list[Participant]:
     """Who publishes there, and who waits for a name."""
     return [*place.participants.values(), *(one.participant for one in place._newcomers.values())]
@@ -424,8 +430,11 @@ async def test_whatever_happens_the_count_is_that_of_the_living(seed: int, monke
     sends_video = Offer.parse(offer(section("video", "sendonly")))
     receives = Offer.parse(offer(section("audio", "recvonly")))
     limits = {"max_streams": 3, "max_participants": 6, "max_participants_per_room": 4, "max_watchers": 6}
-    async with serving(max_watchers_per_participant=3, max_rooms=3, **limits) as relay:
+    clock = Clock()
+    async with serving(clock, max_watchers_per_participant=3, max_rooms=3, reconnect_s=6, **limits) as relay:
         rooms, places, tasks = relay.rooms, relay.places, set()
+
+        waited: set[Any] = set()  # watchers, for a publisher whose network was lost
 
         def someone() -> tuple[str, str]:
             return chance.choice("abcd"), chance.choice(["ann", "bob", "cid", "dan", "eve"])
@@ -433,24 +442,37 @@ async def test_whatever_happens_the_count_is_that_of_the_living(seed: int, monke
         def step() -> None:
             what, (room, name) = chance.random(), someone()
             there = [(place, one) for place in rooms._rooms.values() for one in place.participants.values()]
+            absent = [(place, *one) for place in rooms._rooms.values() for one in absences(place)]
             if what < 0.4:
-                tasks.add(
-                    asyncio.ensure_future(
-                        rooms.publish(room, name, chance.choice("xy"), chance.choice([sends, sends_video]))
-                    )
-                )
-            elif what < 0.7:
+                subject = chance.choice("xy")
+                if absent and chance.random() < 0.5:
+                    room, name, subject = next((p.name, name, one.session.subject) for p, name, one in absent)
+                offered = chance.choice([sends, sends_video])
+                tasks.add(asyncio.ensure_future(rooms.publish(room, name, subject, offered)))
+            elif what < 0.6:
+                if there and chance.random() < 0.8:
+                    room, name = next((place.name, one.name) for place, one in [chance.choice(there)])
                 tasks.add(asyncio.ensure_future(rooms.watch(room, name, "they", receives, "enhanced", "native")))
-            elif what < 0.75 and tasks:
+            elif what < 0.65 and tasks:
                 chance.choice(list(tasks)).cancel()
             elif there:
                 place, one = chance.choice(there)
-                if what < 0.85:
+                if what < 0.8 and not one.joined:
+                    one.on_media()
+                elif what < 0.85:
                     one.session.lost = True
+                elif what < 0.9 and one.watchers:
+                    rooms.end(place.name, one.name, chance.choice(list(one.watchers.values())).session)
                 elif what < 0.92 and one.watchers:
-                    rooms.end(place.name, one.name, chance.choice(list(one.watchers.values())))
+                    chance.choice(list(one.watchers.values())).session.lost = True
                 else:
                     rooms.end(place.name, one.name, one.session)
+            waited.update(watcher.session for *_, one in absent for watcher in one.watchers.values())
+            if absent and chance.random() < 0.1:
+                place, name, absence = chance.choice(absent)
+                ends = [absence, *absence.watchers.values()]
+                rooms.end(place.name, name, chance.choice(ends).session)
+            clock.now += 0.2
             if chance.random() < 0.2:
                 for place in list(rooms._rooms.values()):
                     place.sweep()
@@ -470,11 +492,14 @@ async def test_whatever_happens_the_count_is_that_of_the_living(seed: int, monke
                 for slots in (places.participants, places.streams):  # who waits for a name shares its holder's place
                     held = {slot._place for one in there if (slot := one.admitted._slots.get(slots))}
                     assert slots.taken == len(held)
-                assert places.watchers.taken == sum(len(one.watchers) for one in there)
-                assert Steps.alive == {session for one in there for session in (one.session, *one.watchers.values())}
+                lost = [one for place in rooms._rooms.values() for _, one in absences(place)]
+                watching = {watcher.session for one in there + lost for watcher in one.watchers.values()}
+                assert places.watchers.taken == len(watching)
+                assert Steps.alive == {one.session for one in there} | watching
                 for place in rooms._rooms.values():
                     assert places.participants.of(place.name) <= len(everyone(place)) and not place.arriving
     assert not Steps.alive
+    assert waited, "nobody's network was lost while it was watched"
 
 
 # --- memory
@@ -519,5 +544,5 @@ async def test_what_is_remembered_is_bounded_in_all() -> None:
             clock.now += 0.1
             assert (await relay.http.delete(answer.headers["location"])).status_code == 200
         rooms._forget_oldest()
-        left = sorted(name for place in rooms._rooms.values() for name in place._remembered)
+        left = sorted(name for place in rooms._rooms.values() for name in place.remembered.names)
         assert left == ["p25", "p26", "p27", "p28", "p29"]

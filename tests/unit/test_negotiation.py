@@ -11,10 +11,9 @@ from aiortc import RTCPeerConnection
 from aiortc.sdp import SessionDescription
 
 from server.media.aiortc_door import PeerTransport
+from server.media.fragments import Fragment, InvalidFragment
 from server.media.ice_connection import Network
 from server.media.negotiation import (
-    Fragment,
-    InvalidFragment,
     InvalidOffer,
     Offer,
     SentStream,

@@ -20,7 +20,6 @@ from hime_core.people.people import People
 from server.app import create_app
 from server.exemplars.audit import AuditLog
 from server.exemplars.store import DAY
-from server.rooms.room import _Remembered
 from server.settings import Settings
 from tests.unit.enhancer_stage import ByColour
 from tests.unit.relay_fakes import LANDMARKS, FakeDetector, portrait
@@ -54,10 +53,11 @@ async def running(settings):
     engine.close()
 
 
-def remembered(relay, room: str) -> People:
-    """The people of a call that has just ended, and whose participant may come back."""
+def remembered(relay, room: str, person: str) -> People:
+    """The people of a call that has just ended, and whose participant may come back: that person was expected."""
     people = relay.rooms._new_people()
-    relay.rooms._room(room)._remembered["cam"] = _Remembered(people, relay.rooms._clock())
+    people.expect(person)
+    relay.rooms._room(room).remembered.keep("cam", people)
     return people
 
 
@@ -141,11 +141,9 @@ async def test_of_a_person_who_is_deleted_nothing_is_left(settings, caplog):
 
     planted = f"{number:016x}".encode()
     async with running(settings) as (relay, client):
-        known = remembered(relay, "a")
-        known.expect(name())
+        known = remembered(relay, "a", name())
         id, kept = await register(client, name()), await register(client, "bob")
-        later = remembered(relay, "b")  # a call that began with the photos that were stored
-        later.expect(name())  # at once: rooms forget a call in which nobody is known
+        later = remembered(relay, "b", name())  # a call that began with the photos that were stored
         await add_stored(relay, later, name())
         alive = prepare(relay, known) + prepare(relay, later)
         assert len(alive) == 2 and all(one() for one in alive) and len(relay.engine._cutter._prepared) == 2

@@ -12,12 +12,26 @@ from tests.unit.enhancer_stage import ANN, Clock
 from tests.unit.test_people import photo_of
 
 
+class Session:
+    """on_over: as where the network is lost, unless it said goodbye."""
+
+    def __init__(self, subject="someone"):
+        self.id, self.subject, self.on_over = f"session-{id(self)}", subject, None
+        self.said_goodbye, self.closed, self.lost = False, False, False
+
+    def is_lost(self):
+        return self.lost
+
+    async def close(self):
+        self.closed = True
+
+
 class Participant:
     joined = False
 
     def __init__(self, name, people, subject="someone"):
         self.name, self.people, self.subject = name, people, subject
-        self.session = SimpleNamespace(id=f"session-{id(self)}", on_over=None, is_lost=lambda: False)
+        self.session = Session(subject)
         self.watchers = {}
         self.started, self.stopped, self.may_close = False, False, asyncio.Event()
         self.may_close.set()
@@ -29,20 +43,39 @@ class Participant:
     def stop(self):
         self.stopped = True
 
+    def stats(self):
+        return {}
+
     def refused_for_good(self, patience):
         return None
+
+    def watch(self):
+        session = Session("a watcher")
+        self.watchers[session.id] = SimpleNamespace(session=session)
+        return session
+
+    def hand_over(self):
+        watchers, self.watchers = self.watchers, {}
+        return watchers
+
+    def take_on(self, watchers):
+        assert self.started and not self.stopped
+        self.watchers.update(watchers)
 
     async def close(self):
         assert self.stopped
         await self.may_close.wait()
+        for session in (self.session, *(one.session for one in self.watchers.values())):
+            await session.close()
 
 
 class Stage:
     """A room in which publishers come and go; each shows one face, with one exemplar."""
 
-    def __init__(self, remember=120.0):
+    def __init__(self, remember=120.0, reconnect=30.0):
         self.clock, self.dropped = Clock(), []
-        self.room = Room("r", remember, lambda: People(self.dropped.extend, self.clock), self.clock)
+        new_people = lambda: People(self.dropped.extend, self.clock)  # noqa: E731
+        self.room = Room("r", remember, new_people, self.clock, reconnect=reconnect)
 
     def come(self, name="ann", shows=True, media=True, subject="someone"):
         participant = Participant(name, self.room.people_for(name), subject)
@@ -129,7 +162,7 @@ async def test_other_names_know_nobody():
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch):
-    monkeypatch.setattr(rooms, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr("server.rooms.remembered.MOST_REMEMBERED", 3)
     stage = Stage()
     for number in range(5):
         await stage.leave(stage.come(f"p{number}"))
@@ -181,9 +214,9 @@ async def test_a_newcomer_waits_for_its_media_and_touches_nothing():
     assert stage.room.publisher("ann", "none") is stage.room.publisher("bob", second.session.id) is None
     second.on_media()
     assert stage.room.participants == {"ann": second} and first.stopped and second.started and second.joined
-    assert await listener.next() == ("left", "ann")
     assert await listener.next() == ("joined", "ann")
     assert stage.room.publisher("ann", first.session.id) is None
+    second.session.said_goodbye = True
     second.session.on_over()
     assert await listener.next() == ("left", "ann")
 
@@ -200,7 +233,7 @@ async def test_a_newcomer_without_media_goes_and_was_never_there(how):
         stage.clock.now += 0.2
         stage.room.sweep()
     elif how == "lost":
-        second.session.is_lost = lambda: True
+        second.session.lost = True
         stage.room.sweep()
     elif how == "over":
         second.session.on_over()

@@ -29,7 +29,7 @@ from server.media.receive.jitter import ReceivedData
 from server.media.send.bitrate import Bitrates
 from server.media.send.history import REPEAT_AFTER
 from server.media.send.sender import REPEAT_BURST, AudioSender, VideoSender
-from server.media.send.tracks import AudioRelay, EncodedFrame, VideoTrack
+from server.media.send.tracks import AudioRelay, EncodedFrame, VideoFeed, VideoTrack
 from tests.unit.sections import H264, OPUS, VP8, NotingPeer, section
 
 
@@ -50,7 +50,8 @@ class Sending:
 
     def __init__(self, codec: object = VP8) -> None:
         self.peer, self.source = NotingPeer(), Source()
-        self.track = VideoTrack(Bitrates(), CaptureClock(90000))
+        self.capture = CaptureClock(90000)
+        self.track = VideoTrack(Bitrates(), VideoFeed(self.capture))
         self.track.source = self.source
         self.sender = VideoSender(section(codec), self.peer, self.track, "name")
         self.ssrc = self.sender.description.ssrc
@@ -137,8 +138,8 @@ async def test_a_packet_that_is_asked_for_twice_at_once_is_sent_once() -> None:
 async def test_reports_tell_the_capture_of_what_was_sent_last_and_wait_until_it_is_known() -> None:
     to = Sending()
     reports = to.sender._reports
-    to.track.capture.counted(5, 100_000, 3000)
-    to.track.capture.reported(5, 9 << 32, 100_000 + 90000)
+    to.capture.counted(5, 100_000, 3000)
+    to.capture.reported(5, 9 << 32, 100_000 + 90000)
     assert reports.report() is None  # of a sender that has not sent anything
     to.track.put(frame(b"one", 1))
     got, named = RtcpPacket.parse(reports.report())
@@ -147,7 +148,7 @@ async def test_reports_tell_the_capture_of_what_was_sent_last_and_wait_until_it_
     assert (got.sender_info.ntp_timestamp, got.sender_info.rtp_timestamp) == (8 << 32, left.timestamp)
     assert (got.ssrc, got.sender_info.packet_count, got.sender_info.octet_count) == (to.ssrc, 1, 3)
     assert named.chunks[0].items == [(1, b"name")]
-    to.track.capture.counted(6, 0, 3000)  # another source, which has not reported
+    to.capture.counted(6, 0, 3000)  # another source, which has not reported
     assert reports.report() is None
     await to.sender.close()
     assert [type(one) for one in to.peer.rtcp] == [RtcpByePacket]

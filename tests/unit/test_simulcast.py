@@ -53,7 +53,9 @@ def test_what_is_no_simulcast_is_left_as_it_is() -> None:
 
 
 def test_the_answer_takes_one_stream() -> None:
-    assert accept("a=mid:0\r\na=mid:1\r\n", {"1": "f"}) == "a=mid:0\r\na=mid:1\r\na=rid:f recv\r\na=simulcast:recv f\r\n"
+    assert (
+        accept("a=mid:0\r\na=mid:1\r\n", {"1": "f"}) == "a=mid:0\r\na=mid:1\r\na=rid:f recv\r\na=simulcast:recv f\r\n"
+    )
 
 
 def test_an_offer_of_chromium_s() -> None:

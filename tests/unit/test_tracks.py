@@ -7,7 +7,7 @@ import pytest
 from server.media.receive.capture import CaptureClock
 from server.media.receive.jitter import ReceivedData
 from server.media.send.bitrate import Bitrates
-from server.media.send.tracks import MAX_AUDIO_PACKETS, AudioRelay, EncodedFrame, VideoTrack
+from server.media.send.tracks import MAX_AUDIO_PACKETS, AudioRelay, EncodedFrame, VideoFeed, VideoTrack
 
 
 def packet(number: int, arrived: float) -> ReceivedData:
@@ -84,7 +84,7 @@ async def test_the_first_packet_is_told_once_and_closing_ends_the_tracks(clock: 
 
 
 async def test_audio_waits_for_what_its_own_watcher_sees(clock: Clock) -> None:
-    quick, slow = (VideoTrack(Bitrates(), CaptureClock(90000), clock=clock) for _ in range(2))
+    quick, slow = (VideoTrack(Bitrates(), VideoFeed(CaptureClock(90000)), clock) for _ in range(2))
     assert quick.audio_delay() == 0  # before there is anything to see
     for track, latency in ((quick, 0.01), (slow, 0.2)):
         track.start(Way())
@@ -112,8 +112,8 @@ def frame(number: int, keyframe: bool = False) -> EncodedFrame:
 def test_a_watcher_gets_frames_from_its_start_and_a_keyframe_on_until_the_end(clock: Clock) -> None:
     started: list[VideoTrack] = []
     ended: list[bool] = []
-    track, way = VideoTrack(Bitrates(), CaptureClock(90000), started.append, clock=clock), Way()
-    track.on_ended(lambda: ended.append(True))
+    track, way = VideoTrack(Bitrates(), VideoFeed(CaptureClock(90000), started.append), clock), Way()
+    track.on_released(lambda: ended.append(True))
     track.put(frame(0, keyframe=True))
     track.start(way)
     track.start(way)
@@ -128,14 +128,14 @@ def test_a_watcher_gets_frames_from_its_start_and_a_keyframe_on_until_the_end(cl
 
 
 def test_a_track_that_has_ended_is_not_started(clock: Clock) -> None:
-    track = VideoTrack(Bitrates(), CaptureClock(90000), lambda track: pytest.fail("started"), clock=clock)
+    track = VideoTrack(Bitrates(), VideoFeed(CaptureClock(90000), lambda track: pytest.fail("started")), clock)
     track.stop()
     track.start(Way())
 
 
 def test_a_congested_watcher_loses_frames_and_goes_on_with_a_keyframe(clock: Clock) -> None:
     skipped: list[int] = []
-    track = VideoTrack(Bitrates(), CaptureClock(90000), on_skipped=skipped.append, clock=clock)
+    track = VideoTrack(Bitrates(), VideoFeed(CaptureClock(90000), on_skipped=skipped.append), clock)
     way, source = Way(), Source()
     track.source = source
     track.start(way)

@@ -13,7 +13,7 @@ class CaptureClock:
 
     def __init__(self, rate: int) -> None:
         """rate: timestamps per second."""
-        self._rate = rate
+        self.rate = rate
         self._ssrc: int | None = None
         self._shift = 0  # from the publisher's timestamps to the relay's
         self._report: tuple[int, int] | None = None  # NTP and RTP timestamps of one instant
@@ -35,4 +35,4 @@ class CaptureClock:
             return None
         ntp, rtp = self._report
         since = (timestamp - self._shift - rtp + (1 << 31) & 0xFFFFFFFF) - (1 << 31)
-        return ntp + (since << 32) // self._rate & (1 << 64) - 1
+        return ntp + (since << 32) // self.rate & (1 << 64) - 1

@@ -71,10 +71,6 @@ class Receiver(Protocol):
 
     section: Section
 
-    @property
-    def last_arrival(self) -> float | None:
-        """Of any packet, in clock seconds."""
-
     def start(self) -> None:
         """Once there is a connection."""
 
@@ -97,7 +93,7 @@ class VideoReceiver:
     ) -> None:
         """min_bitrate: bit/s that the publisher is granted on each path that is not too narrow (`GrantedBitrate`)."""
         self.section = section
-        self.last_arrival: float | None = None
+        self._last_arrival: float | None = None  # of any packet, clock seconds
         self._peer = peer
         self._sink = sink
         self._clock = clock
@@ -144,12 +140,12 @@ class VideoReceiver:
     # --- inside
 
     def _add(self, packet: Packet) -> None:
-        self.last_arrival, self._ssrc = self._clock(), packet.ssrc
+        self._last_arrival, self._ssrc = self._clock(), packet.ssrc
         self._decode(self._jitter.add(packet))
         if self._timer is not None or not self._jitter.calm:
             self._ask()
-        if self.last_arrival - self._probed >= PROBE_INTERVAL:
-            self._probed = self.last_arrival
+        if self._last_arrival - self._probed >= PROBE_INTERVAL:
+            self._probed = self._last_arrival
             self._tasks.run(self._probe())
             self._count_loss()
 
@@ -189,7 +185,7 @@ class VideoReceiver:
 
     def _time_is_up(self) -> None:
         self._timer = None
-        if self.last_arrival is not None and self._clock() - self.last_arrival < SILENCE:
+        if self._last_arrival is not None and self._clock() - self._last_arrival < SILENCE:
             self._decode(self._jitter.release())
             self._ask()
 
@@ -224,10 +220,6 @@ class AudioReceiver:
         codecs = section.by_payload_type
         self._depacketizer = Depacketizer(codecs, section.repair_ssrcs, self._reports.count, self._forward)
         self._tasks = Tasks("a receiver's task")
-
-    @property
-    def last_arrival(self) -> float | None:
-        return self._forwarding.last_arrival
 
     def start(self) -> None:
         self._tasks.run(supervised("reports", self._reports.run))

@@ -28,10 +28,10 @@ from aiortc.rtp import (
 )
 
 from server.media.negotiation import Section, SentStream
-from server.media.receive.capture import CaptureClock
 from server.media.send.pacing import Pacer
 from server.media.send.packetize import RtpStream
 from server.media.send.path_measure import PathMeasure
+from server.media.send.timeline import Timeline
 from server.media.send.tracks import AudioTrack, EncodedFrame, VideoTrack
 from server.media.transport_cc import URI, Feedback
 from server.supervision import Tasks, supervised
@@ -76,10 +76,10 @@ class SenderReports:
     """Say when the publisher captured what was sent last (RFC 3550, section 6.4.1), by which watchers play sound and
     picture together. None leave without that knowledge: a watcher then plays what comes as it comes."""
 
-    def __init__(self, stream: RtpStream, capture: CaptureClock, name: str, send: Callable[[bytes], None]) -> None:
+    def __init__(self, stream: RtpStream, timeline: Timeline, name: str, send: Callable[[bytes], None]) -> None:
         """name: canonical, the same for all streams that are played together (CNAME)."""
         self._stream = stream
-        self._capture = capture
+        self._timeline = timeline
         self._name = name
         self._send = send
 
@@ -93,7 +93,7 @@ class SenderReports:
     def report(self) -> bytes | None:
         """A report's RTP timestamp is the last frame's, whose packets leave without pausing."""
         stream = self._stream
-        ntp = None if stream.sent is None else self._capture.ntp(stream.sent)
+        ntp = None if stream.sent is None else self._timeline.ntp(stream.sent)
         if ntp is None:
             return None
         info = RtcpSenderInfo(ntp, stream.rtp, stream.packets & 0xFFFFFFFF, stream.octets & 0xFFFFFFFF)
@@ -120,7 +120,7 @@ class _TrackSender:
         self._peer = peer
         self._stream = RtpStream(section, number)
         self.description = SentStream(self._stream.ssrc, self._stream.repair_ssrc, name)
-        self._reports = SenderReports(self._stream, track.capture, name, peer.send_rtcp)
+        self._reports = SenderReports(self._stream, track.timeline, name, peer.send_rtcp)
         self._stop = track.stop
         self._tasks = Tasks("a sender's task")
         self._started = False

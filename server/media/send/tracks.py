@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from server.media.rates import Smoothed
@@ -14,6 +14,7 @@ from server.media.receive.capture import CaptureClock
 from server.media.receive.jitter import ReceivedData
 from server.media.send.bitrate import Bitrates, PathEstimate
 from server.media.send.encoder import Codec
+from server.media.send.timeline import Timeline
 
 AUDIO_CLOCK, VIDEO_CLOCK = 48000, 90000  # timestamps per second
 MAX_AUDIO_PACKETS = 50  # one second
@@ -40,20 +41,26 @@ class EncodedFrame:
 
 
 class Track:
-    """It ends once, and tells of it."""
+    """It ends once. Until then, it may be released from the stream that it is of, and be bound to another."""
 
     def __init__(self) -> None:
         self.ended = False
-        self._on_ended: list[Callable[[], None]] = []
+        self._on_released: list[Callable[[], None]] = []
 
-    def on_ended(self, call: Callable[[], None]) -> None:
-        self._on_ended.append(call)
+    def on_released(self, call: Callable[[], None]) -> None:
+        """call: once, when the track leaves its stream, be it at its end."""
+        self._on_released.append(call)
+
+    def release(self) -> None:
+        """From the stream, which gives it nothing more; it waits for another. May be called several times."""
+        calls, self._on_released = self._on_released, []
+        for call in calls:
+            call()
 
     def stop(self) -> None:
         if not self.ended:
             self.ended = True
-            for call in self._on_ended:
-                call()
+            self.release()
 
 
 class VideoSource(Protocol):
@@ -73,35 +80,39 @@ class FrameSender(Protocol):
     def send(self, frame: EncodedFrame) -> None: ...
 
 
+@dataclass(frozen=True, eq=False)
+class VideoFeed:
+    """What a track is of: one view of a published stream.
+
+    capture: the stream's; on_start: called once the watcher is connected, and is to set `source`; on_sent: with a
+    frame's latency as it leaves for the network; on_skipped: with the number of frames that a congested watcher loses.
+    """
+
+    capture: CaptureClock
+    on_start: Callable[[VideoTrack], None] = lambda track: None
+    on_sent: Callable[[float], None] = lambda latency: None
+    on_skipped: Callable[[int], None] = lambda frames: None
+
+
 class VideoTrack(Track):
     """One watcher's video. From start() on, the source puts encoded frames in; each is sent at once, the first being a
-    keyframe.
+    keyframe, as is the first of every stream that it is bound to afterwards.
 
     A watcher whose way is congested loses the frames that come meanwhile, and goes on with a keyframe. That is asked
     for only once the way is free: whoever has stalled for good costs the others nothing.
     """
 
     def __init__(
-        self,
-        bitrates: Bitrates,
-        capture: CaptureClock,
-        on_start: Callable[[VideoTrack], None] = lambda track: None,
-        on_sent: Callable[[float], None] = lambda latency: None,
-        on_skipped: Callable[[int], None] = lambda frames: None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """capture: the stream's; on_start: is to set `source`; on_sent: called with a frame's latency as it leaves for
-        the network; on_skipped: with the number of frames that a congested watcher loses."""
+        self, bitrates: Bitrates, feed: VideoFeed, clock: Callable[[], float] = time.monotonic
+    ) -> None:  # fmt: skip
         super().__init__()
         self.codec: Codec = "VP8"  # the watcher's; set before start()
         self.source: VideoSource | None = None
         self.path = PathEstimate(bitrates, clock)
-        self.capture = capture
+        self.timeline = Timeline(feed.capture, clock)
         self._clock = clock
         self._latency = Smoothed()
-        self._on_start = on_start
-        self._on_sent = on_sent
-        self._on_skipped = on_skipped
+        self._feed: VideoFeed | None = feed
         self._sender: FrameSender | None = None
         self._decodable = False  # whether the next frame can be decoded by whoever got all before it
         self._lost_some = False
@@ -110,26 +121,42 @@ class VideoTrack(Track):
         """Once the watcher is connected."""
         if self._sender is None and not self.ended:
             self._sender = sender
-            self._on_start(self)
+            if self._feed is not None:
+                self._feed.on_start(self)
+
+    def release(self) -> None:
+        super().release()
+        self.source = self._feed = None
+        self._decodable = self._lost_some = False
+        self._latency = Smoothed()
+
+    def bind(self, feed: VideoFeed) -> None:
+        """To another stream. The track is to be released, and not to have ended."""
+        self._feed = feed
+        self.timeline.go_on_with(feed.capture)
+        if self._sender is not None:
+            feed.on_start(self)
 
     def put(self, frame: EncodedFrame) -> None:
-        if self._sender is None or self.ended:
+        feed = self._feed
+        if self._sender is None or feed is None:
             return
         if self._sender.congested:
-            self._on_skipped(1)
+            feed.on_skipped(1)
             self._decodable, self._lost_some = False, True
             return
         if not (self._decodable or frame.keyframe):
             if self._lost_some:
-                self._on_skipped(1)
+                feed.on_skipped(1)
                 self.request_keyframe("overflow")
             return
         self._decodable, self._lost_some = True, False
         self.path.sent(frame.size)
         latency = self._clock() - frame.received
         self._latency.add(latency)
-        self._on_sent(latency)
-        self._sender.send(frame)
+        feed.on_sent(latency)
+        placed = self.timeline.place(frame.timestamp)
+        self._sender.send(frame if placed == frame.timestamp else replace(frame, timestamp=placed))
 
     def audio_delay(self) -> float:
         """How long the audio received with a frame is to wait for it, seconds."""
@@ -165,7 +192,7 @@ class AudioTrack(Track):
         self, capture: CaptureClock, delay: Callable[[], float], clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__()
-        self.capture = capture
+        self.timeline = Timeline(capture, clock)
         self._delay = delay
         self._clock = clock
         self._packets: deque[ReceivedData] = deque(maxlen=MAX_AUDIO_PACKETS)
@@ -176,17 +203,24 @@ class AudioTrack(Track):
         self._packets.append(packet)
         self._ready.set()
 
+    def bind(self, capture: CaptureClock) -> None:
+        """To another stream. The track is to be released, and not to have ended."""
+        self._packets.clear()
+        self.timeline.go_on_with(capture)
+
     async def next(self) -> ReceivedData | None:
-        """Waits for a packet, and until it is to be played out; None once the track has ended."""
+        """Waits for a packet, and until it is to be played out; None once the track has ended. Its timestamp is in the
+        watcher's count."""
         while not self.ended:
             while self._packets:
-                packet = self._packets.popleft()
+                packet, capture = self._packets.popleft(), self.timeline.capture
                 wait = packet.arrived + self._delay() - self._clock()
                 if wait < -MAX_AUDIO_LATE:
                     continue
                 if wait > 0:
                     await asyncio.sleep(wait)
-                return packet
+                if capture is self.timeline.capture:  # or it is of the stream before
+                    return replace(packet, timestamp=self.timeline.place(packet.timestamp))
             self._ready.clear()
             await self._ready.wait()
         return None
@@ -203,22 +237,32 @@ class AudioRelay:
         self, on_first_packet: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.capture = CaptureClock(AUDIO_CLOCK)
+        self.last_arrival: float | None = None  # of any packet, clock seconds
         self._on_first_packet: Callable[[], None] | None = on_first_packet
         self._clock = clock
         self._tracks: set[AudioTrack] = set()
 
     def receive(self, packet: ReceivedData) -> None:
+        self.last_arrival = packet.arrived
         for track in self._tracks:
             track.put(packet)
         if self._on_first_packet is not None:
             on_first_packet, self._on_first_packet = self._on_first_packet, None
             on_first_packet()
 
-    def watch(self, delay: Callable[[], float] = lambda: 0.0) -> AudioTrack:
-        """delay: how long the watcher's audio is to be held back, seconds: as long as what that watcher sees."""
-        track = AudioTrack(self.capture, delay, self._clock)
+    def watch(self, delay: Callable[[], float] = lambda: 0.0, track: AudioTrack | None = None) -> AudioTrack:
+        """delay: how long the watcher's audio is to be held back, seconds: as long as what that watcher sees.
+
+        track: a released one, which goes on with this stream; None for a new one.
+        """
+        if track is None:
+            track = AudioTrack(self.capture, delay, self._clock)
+        elif track.ended:
+            return track
+        else:
+            track.bind(self.capture)
         self._tracks.add(track)
-        track.on_ended(lambda: self._tracks.discard(track))
+        track.on_released(lambda: self._tracks.discard(track))
         return track
 
     def close(self) -> None:
