@@ -5,8 +5,8 @@
 Relay, publisher and watchers are processes of their own; each watcher's packets go through a UDP forwarder that lets
 that many bit/s through and holds a fifth of a second of them. The one on the wide path watches alone for half of
 --seconds, then both watch for --seconds: the first must not see a difference. Watchers are aiortc's; they report the
-arrival of each packet as browsers do (transport-wide feedback), or with --remb an estimate of their own, as aiortc
-does by itself. Freezes are W3C's, and the narrow watcher's count from when it joins.
+arrival of each packet as browsers do (transport-wide feedback), or with --remb an estimate of their own. Freezes are
+W3C's, and the narrow watcher's count from when it joins.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import httpx
 
@@ -25,7 +26,7 @@ from benchmarks.calls.impairments import answer_of
 from benchmarks.shared.forwarder import Forwarder, Path, forwarding
 from benchmarks.shared.impaired import ImpairedPeer
 from benchmarks.shared.peers import MovingVideo, Shown, TexturedVideo, serving
-from benchmarks.shared.reporting import ReportingPeer
+from benchmarks.shared.reporting import AskingPeer, ReportingPeer
 from server.media.receive.freezes import Freezes
 
 VIEW = "/whep/bench/ann?view=original&layout=native"
@@ -61,7 +62,7 @@ def seen(frames: Sequence[Shown], begin: float, end: float, size: int, queue: in
         count / seconds,
         freezes.count - before,
         60 * (freezes.count - before) / seconds,
-        1000 * max(after - before for before, after in zip(times, times[1:], strict=False)),
+        1000 * max(after - before for before, after in pairwise(times)),
         8 * size / seconds / 1000,
         {width: round(100 * shown / count, 1) for width, shown in sorted(widths.items())},
         queue,
@@ -89,7 +90,7 @@ def publish(url: str, width: int, stop) -> None:
 
 
 def watch(url: str, options: argparse.Namespace, done) -> None:
-    kind = ImpairedPeer if options.remb else ReportingPeer
+    kind = AskingPeer if options.remb else ReportingPeer
 
     async def run() -> None:
         clock = asyncio.get_running_loop().time

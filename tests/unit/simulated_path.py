@@ -50,13 +50,15 @@ class Timer:
 
 @dataclass
 class Path:
-    """rate: bit/s; queue: seconds of it; delay, jitter: seconds; loss: share."""
+    """rate: bit/s; queue: seconds of it; delay, jitter: seconds; loss: share; stall: seconds in each that the watcher
+    looks at no packet."""
 
     rate: float
     queue: float = 0.2
     delay: float = 0.02
     jitter: float = 0.0
     loss: float = 0.0
+    stall: float = 0.0
     free: float = 0.0
 
 
@@ -103,6 +105,7 @@ class Watcher:
             return
         path.free = begins + 8 * size / path.rate
         arrives = path.free + path.delay + self._chance.uniform(0, path.jitter)
+        arrives = max(arrives, int(arrives) + path.stall)
         self.delays.append(arrives - now)
         self.clock.later(arrives - now, lambda: self._arrive(number))
 

@@ -59,6 +59,12 @@ def test_loss_and_jitter_alone_are_no_narrow_path() -> None:
     assert min(rates(watcher, 30)) > 3_000_000
 
 
+def test_a_watcher_that_is_busy_now_and_then_keeps_its_picture() -> None:
+    watcher = Watcher(Path(20_000_000, stall=0.12))
+    watcher.run(5)
+    assert min(rates(watcher, 60)) > 2_500_000
+
+
 def test_a_calm_picture_leaves_the_estimate_and_probes_raise_it() -> None:
     watcher = Watcher(Path(8_000_000), content=200_000)
     watcher.run(3)

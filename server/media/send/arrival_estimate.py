@@ -17,7 +17,8 @@ NEAR = 0.15  # share around the rate at which it was full, within which the rate
 SLOW_RAISE, LEAST_RAISE = 1.03, 4000  # a second, where it was full at about this rate; bit/s in a second at least
 MOST_OF_ARRIVED, HEADROOM = 1.5, 10_000  # what arrives proves no more than so many times it, plus bit/s
 WINDOW = 0.5  # seconds over which arrivals are counted
-DECREASE_INTERVAL = 0.2  # seconds
+DECREASE_INTERVAL = 0.4  # seconds: what arrives has to show the decrease before
+STANDING = 0.02  # seconds that packets have to wait on a path for it to be full
 LOSS_INTERVAL, LOSS_PACKETS = 0.5, 30  # seconds and packets over which losses are counted, at least
 FORGET_FULL = 20.0  # seconds after which a path may have become wider
 
@@ -46,14 +47,14 @@ class ArrivalEstimate:
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """What one message told."""
-        overused = False
         for outcome in outcomes:
             self._reported += not outcome.again
             self._lost += (outcome.arrived is None) - outcome.again
             if outcome.arrived is not None:
                 self._trend.add(outcome.sent, outcome.arrived)
                 self._count(outcome.arrived, outcome.size)
-                overused |= self._trend.usage == "over"
+        # A receiver that was busy for a moment looks like a path that becomes full, until it has caught up.
+        overused = self._trend.usage == "over" and self._trend.standing > STANDING
         loss = self._loss()
         if overused or loss > FULL_LOSS:  # a queue that is full does not grow any more
             self._lower()

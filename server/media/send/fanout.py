@@ -133,6 +133,7 @@ class EncodedStream:
         paths: dict[Layer, list[VideoTrack]] = {"full": [], "reduced": []}
         for track, seat in self._seats.items():
             paths[seat.choice.layer].append(track)
+            track.reduced = seat.choice.layer == "reduced"
         for layer, tracks in paths.items():
             if tracks:
                 self._layer(layer).target.update([track.path for track in tracks])

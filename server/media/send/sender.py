@@ -28,8 +28,9 @@ from aiortc.rtp import (
 )
 
 from server.media.negotiation import Section, SentStream
+from server.media.send.filling import Filler
 from server.media.send.pacing import Pacer
-from server.media.send.packetize import RtpStream
+from server.media.send.packetize import PADDING, RtpStream
 from server.media.send.path_measure import PathMeasure
 from server.media.send.timeline import Timeline
 from server.media.send.tracks import AudioTrack, EncodedFrame, VideoTrack
@@ -91,7 +92,7 @@ class SenderReports:
                 self._send(report)
 
     def report(self) -> bytes | None:
-        """A report's RTP timestamp is the last frame's, whose packets leave without pausing."""
+        """A report's RTP timestamp is the last frame's of which packets have left."""
         stream = self._stream
         ntp = None if stream.sent is None else self._timeline.ntp(stream.sent)
         if ntp is None:
@@ -147,6 +148,7 @@ class VideoSender(_TrackSender):
         self._measure = PathMeasure(track.path, self._send_padding) if measured else None
         super().__init__(section, peer, track, name, None if self._measure is None else self._measure.number)
         self._track = track
+        self._filler = Filler()
         self._pacer = Pacer(lambda: track.path.rate)
         self._repeats = float(REPEAT_BURST)  # packets that may be sent again now
         track.codec = "H264" if section.codecs[0].name.upper() == "H264" else "VP8"
@@ -169,7 +171,9 @@ class VideoSender(_TrackSender):
             self._send_packets(lambda: self._stream.pack(lot, frame.timestamp, end=not payloads))
 
         self._pacer.put([len(payload) for payload in frame.payloads], leave)
-        if self._measure is not None and self._pacer.idle:
+        if self._measure is None:
+            self._fill(frame.size)
+        elif self._pacer.idle:
             self._measure.probe()
 
     def receive_feedback(self, feedback: Feedback) -> None:
@@ -181,6 +185,11 @@ class VideoSender(_TrackSender):
         if self._measure is not None:
             self._measure.close()
         await super().close()
+
+    def _fill(self, size: int) -> None:
+        count = self._filler.packets(size, self._track.path.rate, self._track.reduced and self._stream.padded)
+        if count:
+            self._pacer.put([PADDING] * count, lambda number: self._send_padding(number, 0))
 
     def _send_padding(self, count: int, cluster: int) -> None:
         if self._stream.padded:

@@ -108,6 +108,7 @@ class VideoTrack(Track):
         super().__init__()
         self.codec: Codec = "VP8"  # the watcher's; set before start()
         self.source: VideoSource | None = None
+        self.reduced = False  # whether the source has chosen its reduced layer, set by it
         self.path = PathEstimate(bitrates, clock)
         self.timeline = Timeline(feed.capture, clock)
         self._clock = clock

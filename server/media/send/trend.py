@@ -19,6 +19,7 @@ THRESHOLD = 12.5, 6.0, 600.0  # milliseconds of the trend: at first, the least, 
 RISE, FALL = 0.0087, 0.039  # of the threshold towards the trend, per millisecond
 OUTLIER = 15.0  # milliseconds above the threshold from which on a trend does not move it
 OVER_FOR = 0.010  # seconds that the trend has to be above it
+MEMORY, BUCKET = 20, 1.0  # buckets, and seconds of each, over which the least delay is that of an empty queue
 STALE = 3.0  # seconds without packets, after which everything begins anew
 
 
@@ -31,10 +32,15 @@ class _Group:
 
 
 class DelayTrend:
-    """Times in seconds; those of arrival are of a clock of the receiver's."""
+    """Times in seconds; those of arrival are of a clock of the receiver's.
+
+    standing: seconds that the newest packet took longer than the quickest lately.
+    """
 
     def __init__(self) -> None:
         self.usage: Usage = "normal"
+        self.standing = 0.0
+        self._least: deque[tuple[float, float]] = deque(maxlen=MEMORY)  # when each bucket began, and its least delay
         self._group: _Group | None = None
         self._before: _Group | None = None
         self._restart()
@@ -52,6 +58,7 @@ class DelayTrend:
 
     def add(self, sent: float, arrived: float) -> None:
         """One packet, in the order in which they left."""
+        self._stand(arrived, arrived - sent)
         group = self._group
         if group is None:
             self._group = _Group(sent, arrived)
@@ -69,6 +76,13 @@ class DelayTrend:
         if self._before is not None:
             self._update(group.sent - self._before.sent, group.arrived - self._before.arrived, group.arrived)
         self._before, self._group = group, _Group(sent, arrived)
+
+    def _stand(self, arrived: float, delay: float) -> None:
+        if not self._least or arrived - self._least[-1][0] >= BUCKET:
+            self._least.append((arrived, delay))
+        elif delay < self._least[-1][1]:
+            self._least[-1] = self._least[-1][0], delay
+        self.standing = delay - min(least for _, least in self._least)
 
     def _update(self, sent: float, took: float, arrived: float) -> None:
         """sent, took: between two groups, as they left and as they arrived."""
