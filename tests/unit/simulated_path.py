@@ -50,8 +50,8 @@ class Timer:
 
 @dataclass
 class Path:
-    """rate: bit/s; queue: seconds of it; delay, jitter: seconds; loss: share; stall: seconds in each that the watcher
-    looks at no packet."""
+    """rate: bit/s; queue: seconds of it; delay, jitter: seconds; loss: share; stall: seconds that the watcher is busy
+    with other things, at most, now and then."""
 
     rate: float
     queue: float = 0.2
@@ -79,6 +79,7 @@ class Watcher:
         self.arrivals = Arrivals(1, self._report)
         self.padding = self.lost = self.came = 0  # packets
         self.delays: list[float] = []
+        self._busy = 0.0
         self._frame()
 
     def run(self, seconds: float) -> None:
@@ -105,7 +106,9 @@ class Watcher:
             return
         path.free = begins + 8 * size / path.rate
         arrives = path.free + path.delay + self._chance.uniform(0, path.jitter)
-        arrives = max(arrives, int(arrives) + path.stall)
+        if path.stall and arrives > self._busy + self._chance.uniform(0.1, 0.8):
+            self._busy = arrives + self._chance.uniform(0, path.stall)
+        arrives = max(arrives, self._busy)
         self.delays.append(arrives - now)
         self.clock.later(arrives - now, lambda: self._arrive(number))
 

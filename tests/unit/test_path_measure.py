@@ -38,7 +38,7 @@ def test_a_narrow_path_is_used_and_not_overfilled(rate: int, jitter: float) -> N
     assert 0.6 * rate < sorted(found)[len(found) // 2] < 1.05 * rate
     assert watcher.lost - lost < 0.01 * (len(watcher.delays) - delays)
     late = sum(delay > 0.17 for delay in watcher.delays[delays:])
-    assert late < 0.1 * (len(watcher.delays) - delays)
+    assert late < (0.05 if rate >= 300_000 else 0.2) * (len(watcher.delays) - delays)
 
 
 def test_a_path_that_becomes_narrow_is_noticed_and_one_that_becomes_wide() -> None:
@@ -60,7 +60,7 @@ def test_loss_and_jitter_alone_are_no_narrow_path() -> None:
 
 
 def test_a_watcher_that_is_busy_now_and_then_keeps_its_picture() -> None:
-    watcher = Watcher(Path(20_000_000, stall=0.12))
+    watcher = Watcher(Path(20_000_000, stall=0.2))
     watcher.run(5)
     assert min(rates(watcher, 60)) > 2_500_000
 

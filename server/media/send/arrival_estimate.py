@@ -35,6 +35,7 @@ class ArrivalEstimate:
         self._bytes = 0
         self._full: float | None = None  # the rate that came through when the path was last found full
         self._full_at = float("-inf")
+        self._seemed_full = False  # by the message before
         self._reported = self._lost = 0  # packets, since losses were last looked at
         self._looked = clock()
         self._raised = clock()
@@ -54,7 +55,8 @@ class ArrivalEstimate:
                 self._trend.add(outcome.sent, outcome.arrived)
                 self._count(outcome.arrived, outcome.size)
         # A receiver that was busy for a moment looks like a path that becomes full, until it has caught up.
-        overused = self._trend.usage == "over" and self._trend.standing > STANDING
+        full = self._trend.usage == "over" and self._trend.standing > STANDING
+        overused, self._seemed_full = full and self._seemed_full, full
         loss = self._loss()
         if overused or loss > FULL_LOSS:  # a queue that is full does not grow any more
             self._lower()
