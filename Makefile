@@ -73,14 +73,17 @@ test-client: client_web/node_modules/.package-lock.json  ## the page's tests
 	$(NPM) test
 
 # Chromium: the machine's own, else Debian's package, else Playwright's download. PostgreSQL: the machine's own, else
-# Debian's package; the tests start a server of their own.
-test-python: $(VENV)/tested client_web/dist/index.html  ## pytest, with a real browser and a real PostgreSQL
+# Debian's package; the tests start a server of their own. coturn: likewise, and what needs it is skipped without.
+test-python: $(VENV)/tested client_web/dist/index.html  ## pytest, with a real browser, PostgreSQL and TURN server
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	  (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium) || \
 	  $(BIN)/playwright install --with-deps chromium
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	  [ "$${HIME_TEST_POSTGRESQL:-}" = 0 ] || \
 	  (apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql)
+	@command -v turnserver >/dev/null || \
+	  (apt-get update -qq && apt-get install -qq -y --no-install-recommends coturn) || \
+	  echo "coturn is not installed: tests that need a TURN server are skipped"
 	OMP_NUM_THREADS=1 $(BIN)/pytest
 
 clean:  ## remove what was installed and built

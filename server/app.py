@@ -25,6 +25,7 @@ from server.limits import Limits
 from server.limits.bodies import BodyLimit
 from server.observability.metrics import Metrics
 from server.observability.routes import router as observability_router
+from server.rooms.check_routes import router as check_router
 from server.rooms.rooms import Rooms
 from server.rooms.routes import router as rooms_router
 from server.settings import Settings
@@ -145,6 +146,7 @@ def create_app(
     install_web_rules(app, settings, lambda reason: app.state.relay.metrics.refused(reason))
     app.include_router(access_router)
     app.include_router(rooms_router)
+    app.include_router(check_router)
     app.include_router(exemplars_router)
     app.include_router(observability_router)
     pages.install(app, settings.client)

@@ -28,11 +28,17 @@ def serve(
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
-    """Check that everything the relay needs is here and works; exit code 1 where something is missing."""
+def doctor(
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Check a running relay from here: its address, or an invitation for a guest."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check that all the relay needs is here and works, its network too; exit code 1 where something is missing."""
     from server.doctor import run
 
-    raise typer.Exit(run(as_json=json))
+    raise typer.Exit(run(as_json=json, url=url))
 
 
 data_app = typer.Typer(help="The photos' keys, and the log of what was done with photos.", no_args_is_help=True)

@@ -1,4 +1,4 @@
-"""`hime doctor`: whether everything that the relay needs is here, and how fast it is."""
+"""`hime doctor`: whether everything that the relay needs is here, how fast it is, and whether media find their way."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
 from importlib.metadata import version
@@ -15,6 +15,9 @@ from typing import cast
 
 import numpy as np
 
+from server.checkup.check import Check, attempt
+from server.checkup.network import network
+from server.checkup.remote import remote
 from server.settings import Settings, load_settings
 
 PACKAGES = (
@@ -33,25 +36,16 @@ REFERENCES = 3
 REPEATS = 10
 
 
-@dataclass(frozen=True)
-class Check:
-    """required: whether the relay lacks something when this fails."""
-
-    name: str
-    ok: bool
-    detail: str
-    required: bool = True
-
-
-def run(as_json: bool = False) -> int:
-    """Prints each check's result; 0 when all that is required is there, otherwise 1."""
-    settings = load_settings()
+def run(as_json: bool = False, url: str | None = None) -> int:
+    """Prints each check's result; 0 when all that is required is there, otherwise 1. url: of a relay that runs, to be
+    looked at from here, in place of this machine. Raises InputError where it is none."""
     checks = []
-    for check in examine(settings):
+    for check in examine(load_settings()) if url is None else remote(url):
         checks.append(check)
         if not as_json:
-            mark = "ok" if check.ok else "FAIL" if check.required else "--"
-            print(f"{mark:4}  {check.name:10}  {check.detail}", flush=True)
+            print(f"{check.mark:4}  {check.name:11}  {check.detail}", flush=True)
+            if check.advice:
+                print(f"{'':19}{check.advice}", flush=True)
     healthy = all(check.ok or not check.required for check in checks)
     if as_json:
         print(json.dumps({"ok": healthy, "checks": [asdict(check) for check in checks]}, indent=2))
@@ -60,29 +54,23 @@ def run(as_json: bool = False) -> int:
 
 def examine(settings: Settings) -> Iterator[Check]:
     yield Check("python", (3, 11) <= sys.version_info[:2] <= (3, 13), f"{platform.python_version()} (3.11 to 3.13)")
-    yield _attempt("packages", _packages)
-    yield _attempt("webrtc", _webrtc)
-    yield _attempt("device", lambda: _device(settings))
-    yield _attempt("weights", lambda: _weights(settings))
-    yield _attempt("detector", _detector)
-    yield _attempt("recogniser", lambda: _recogniser(settings))
-    yield _attempt("engine", lambda: _engine(settings))
+    yield attempt("packages", _packages)
+    yield attempt("webrtc", _webrtc)
+    yield attempt("device", lambda: _device(settings))
+    yield attempt("weights", lambda: _weights(settings))
+    yield attempt("detector", _detector)
+    yield attempt("recogniser", lambda: _recogniser(settings))
+    yield attempt("engine", lambda: _engine(settings))
     for codec, encoder, required in (
         ("VP8", "libvpx", True),
         ("H264", "libx264", True),
         ("NVENC", "h264_nvenc", False),
     ):
-        yield _attempt(codec, partial(_encode, encoder), required)
-    yield _attempt("client", lambda: _client(settings))
-    yield _attempt("storage", lambda: _storage(settings))
-    yield _attempt("data key", lambda: _data_key(settings))
-
-
-def _attempt(name: str, probe: Callable[[], str], required: bool = True) -> Check:
-    try:
-        return Check(name, True, probe(), required)
-    except Exception as error:  # a doctor reports whatever is wrong
-        return Check(name, False, " ".join(str(error).split()) or type(error).__name__, required)
+        yield attempt(codec, partial(_encode, encoder), required)
+    yield attempt("client", lambda: _client(settings))
+    yield attempt("storage", lambda: _storage(settings))
+    yield attempt("data key", lambda: _data_key(settings))
+    yield from network(settings)
 
 
 def _packages() -> str:

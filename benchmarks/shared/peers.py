@@ -38,6 +38,7 @@ from server import problems
 from server.access.access import load_access
 from server.observability.metrics import Metrics
 from server.proof.numbers import number_in, numbered
+from server.rooms.check_routes import router as check_router
 from server.rooms.rooms import Rooms
 from server.rooms.routes import router
 from server.settings import Settings
@@ -320,6 +321,7 @@ async def serving(make: Callable[[], FakeEnhancer] = FakeEnhancer, **settings: A
     )  # fmt: skip
     problems.install(app)
     app.include_router(router)
+    app.include_router(check_router)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     serving = asyncio.create_task(server.serve())
     while not server.started:

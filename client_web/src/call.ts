@@ -23,6 +23,12 @@ const MIN_TILE = 280;
 /** Statistics cover the second before them: those of the first moments after a loss still count the old frames. */
 const STATS_LAG_MS = 1200;
 
+const LEFT_OUT: Record<string, string> = {
+  pixels: "Your picture is larger than this relay takes: others do not see it. Choose a smaller one.",
+  size_changes: "Your picture changes its size too often: others see it stand still now and then.",
+  frame_rate: "Your camera sends more pictures a second than this relay takes: some are left out.",
+};
+
 /** One call: the own stream, everyone else's tiles, and what the room tells. */
 export class Call {
   private readonly tiles = new Map<string, Tile>();
@@ -40,7 +46,7 @@ export class Call {
   private statsAt = 0;
   private selfView = false;
   private online = true;
-  private bannerOf: "publish" | "sound" | "person" | "photos" | "feed" | "refused" | null = null;
+  private bannerOf: "publish" | "sound" | "person" | "photos" | "feed" | "frames" | "refused" | null = null;
 
   constructor(
     private readonly entry: Entry,
@@ -87,6 +93,7 @@ export class Call {
         this.stats = stats;
         this.statsAt = performance.now();
         for (const [each, tile] of this.tiles) void tile.update(stats[each]);
+        this.leftOut(stats[name]?.refused);
       },
       onJoined: (each) => this.tiles.get(each)?.hurry(),
       onReconnecting: (names) => {
@@ -100,6 +107,9 @@ export class Call {
         this.online = online;
       },
       onRefused: (words) => this.say("refused", words, "Leave", () => this.leave(words)),
+      onEnded: (participant, words) => {
+        if (participant === name) this.publication?.refuse(words);
+      },
       onDraining: (seconds) => {
         const rest = Math.max(1, Math.round(seconds));
         this.say("feed", `The server restarts: this call breaks off in ${rest} s at most, and is then joined again.`);
@@ -123,6 +133,13 @@ export class Call {
   private persons(): string[] {
     const own = registeredPerson();
     return [...new Set([...(own ? [own] : []), ...this.entry.persons])].slice(0, MOST_PERSONS);
+  }
+
+  /** The relay leaves frames of one's own out, which others see as a picture that stands still. */
+  private leftOut(reason: string | undefined): void {
+    const words = reason && LEFT_OUT[reason];
+    if (!words) return this.unsay("frames");
+    if (this.bannerOf === null) this.say("frames", words);
   }
 
   private photosAside(names: string[]): void {

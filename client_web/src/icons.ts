@@ -15,6 +15,9 @@ const PATHS = {
   chart: "M4 20V4M4 20h16M8 16v-4M12 16V8M16 16v-6",
   close: "M6 6l12 12M18 6L6 18",
   down: "M7 10l5 5 5-5",
+  tick: "M5 12.5l5 5L19.5 7",
+  waiting: "M6 12h.01M12 12h.01M18 12h.01",
+  ways: "M4 12h5l3-6h8M9 12l3 6h8M17 3l3 3-3 3M17 15l3 3-3 3",
   bin: "M5 7h14M10 7V4.5h4V7M7 7l1 13h8l1-13",
 } as const;
 export type IconName = keyof typeof PATHS;

@@ -1,7 +1,9 @@
 import { invitation, takeInvitation } from "./access";
 import { Call } from "./call";
+import { CheckDialog } from "./check";
 import { byId } from "./dom";
 import { fetchAccess } from "./http";
+import { icon } from "./icons";
 import { Lobby } from "./lobby";
 import { PhotoDialog } from "./photos";
 
@@ -16,13 +18,17 @@ addEventListener("hashchange", () => {
 });
 
 const photos = new PhotoDialog(() => call?.personChanged());
-document.body.append(photos.element);
+const check = new CheckDialog();
+document.body.append(photos.element, check.element);
+byId("lobby-check").onclick = () => check.open(byId<HTMLInputElement>("room").value.trim());
+byId("check").append(icon("ways"));
 
 const access = await fetchAccess();
 const given = { room: query.get("room") ?? "", name: query.get("name") ?? "", persons: query.getAll("person") };
 const lobby = new Lobby(given, access, photos, (entry) => {
   byId("lobby").hidden = true;
   byId("call").hidden = false;
+  byId("check").onclick = () => check.open(entry.room);
   const persons = entry.persons.map((person) => ["person", person]);
   history.replaceState(null, "", `/?${new URLSearchParams([["room", entry.room], ["name", entry.name], ...persons])}`);
   call = new Call(entry, access, photos, (words) => {

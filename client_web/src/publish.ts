@@ -81,6 +81,8 @@ export class Publication {
       const status = error instanceof HttpError ? error.status : 0;
       const nameTaken = status === 409 && performance.now() > this.lostAt + OWN_MS;
       const refused = nameTaken || (status >= 400 && status < 500 && status !== 429 && status !== 409);
+      // The relay takes this for a stranger: nobody will go over to it, and the name is to be free soon.
+      if (status === 409) for (const each of this.followed) this.drop(each);
       const words = nameTaken ? "Somebody else in this room has this name." : inWords(error);
       if (refused) this.onState({ kind: "refused", words, nameTaken });
       else this.retry(words, error instanceof HttpError ? error.retryAfter : null);
@@ -104,6 +106,14 @@ export class Publication {
   moved(): void {
     if (this.waiting) this.connect();
     else if (this.client?.pc.connectionState === "connected") void this.client.restart();
+  }
+
+  /** The relay has ended the stream because of what came of it: what it said once, it would say again. */
+  refuse(words: string): void {
+    this.clear();
+    void this.client?.close();
+    this.client = null;
+    this.onState({ kind: "refused", words });
   }
 
   async replace(stream: MediaStream): Promise<void> {
@@ -152,9 +162,7 @@ export class Publication {
 
   private again(lostAt: number): void {
     if (!this.takenOver(lostAt)) return this.connect();
-    void this.client?.close();
-    this.client = null;
-    this.onState({ kind: "refused", words: `Another window or device joined as ${this.name}.` });
+    this.refuse(`Another window or device joined as ${this.name}.`);
   }
 
   private noteLoss(): void {

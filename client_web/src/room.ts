@@ -8,6 +8,8 @@ export interface ParticipantStats {
   /** Frames by outcome since the stream began. */
   outcomes: Record<string, number>;
   latency_ms: number | null;
+  /** Why the relay leaves frames out now: pixels, size_changes or frame_rate. */
+  refused?: string;
 }
 export type PictureState = "enhanced" | "carried" | "passed" | "waiting";
 
@@ -66,6 +68,8 @@ export interface RoomHandlers {
   onOnline: (online: boolean) => void;
   /** The relay does not let in, and would not at another try. */
   onRefused: (words: string) => void;
+  /** The relay has ended somebody's stream because of what came of it. */
+  onEnded: (participant: string, words: string) => void;
   /** The server is about to end, and the call with it, unless everyone has left before. */
   onDraining: (seconds: number) => void;
 }
@@ -129,6 +133,10 @@ export class RoomFeed {
       this.roster.reconcile([...Object.keys(participants), ...reconnecting]);
       this.miss(reconnecting);
       this.handlers.onStats(participants);
+    });
+    on("refused", (data) => {
+      const { participant, detail } = data as { participant: string; detail: string };
+      this.handlers.onEnded(participant, detail);
     });
     on("draining", (data) => this.handlers.onDraining((data as { seconds: number }).seconds));
     source.addEventListener("open", () => {

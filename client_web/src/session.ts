@@ -1,12 +1,11 @@
 import { errorOf, request } from "./http";
+import { iceServersFor, learnIceServers } from "./ice";
 
 const FRAGMENT = "application/trickle-ice-sdpfrag";
 
-/** As the server last told by Link headers (RFC 9725 section 4.6); the first connection goes without. */
-let iceServers: RTCIceServer[] = [];
-
+/** Its ICE servers come with the session's start. */
 export function newPeerConnection(): RTCPeerConnection {
-  return new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers });
+  return new RTCPeerConnection({ bundlePolicy: "max-bundle" });
 }
 
 /** How long the offer waits for ICE gathering; later candidates are trickled. */
@@ -42,6 +41,8 @@ export class HttpSession {
   /** Negotiates once. Throws HttpError when the server refuses; the peer connection is closed then. */
   async start(): Promise<void> {
     try {
+      const iceServers = await iceServersFor(this.endpoint);
+      if (iceServers.length > 0) this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers });
       await this.pc.setLocalDescription(await this.pc.createOffer());
       await gathered(this.pc, GATHERING_MS);
       const offer = this.pc.localDescription;
@@ -58,7 +59,7 @@ export class HttpSession {
       if (!location) throw new Error("The server named no session (no Location header).");
       this.url = new URL(location, new URL(this.endpoint, response.url || globalThis.location.href)).href;
       this.etag = response.headers.get("ETag");
-      iceServers = iceServersOf(response.headers.get("Link") ?? "");
+      learnIceServers(response);
       const sdp = await response.text();
       if (this.closed) return await this.release();
       await this.pc.setRemoteDescription({ type: "answer", sdp });
@@ -188,21 +189,6 @@ export function restartedAnswer(answer: string, fragment: string): string {
       return [line];
     })
     .join("\r\n");
-}
-
-/** The ICE servers of a Link header, as `<turn:host>; rel="ice-server"; username="u"; credential="c"`. */
-export function iceServersOf(header: string): RTCIceServer[] {
-  const servers: RTCIceServer[] = [];
-  for (const [, url, rest] of header.matchAll(/<([^>]+)>((?:\s*;\s*[\w-]+\s*=\s*(?:"[^"]*"|[^",;\s]+))*)/g)) {
-    const values = [...rest!.matchAll(/([\w-]+)\s*=\s*(?:"([^"]*)"|([^",;\s]+))/g)];
-    const given = new Map(values.map(([, key, quoted, bare]) => [key!.toLowerCase(), quoted ?? bare!]));
-    if (given.get("rel") !== "ice-server") continue;
-    const [username, credential] = [given.get("username"), given.get("credential")];
-    // browsers make no connection at all where a TURN server is named without credentials
-    if (username === undefined && /^turns?:/.test(url!)) continue;
-    servers.push({ urls: url!, ...(username !== undefined ? { username, credential: credential ?? "" } : {}) });
-  }
-  return servers;
 }
 
 /** VP8 first: it is decoded and encoded fastest by the relay, and every browser has it. */

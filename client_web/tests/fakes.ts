@@ -9,9 +9,17 @@ export class FakePeerConnection extends EventTarget {
   remoteDescription: RTCSessionDescriptionInit | null = null;
   transceivers: FakeTransceiver[] = [];
 
-  constructor() {
+  constructor(private configuration: RTCConfiguration = {}) {
     super();
     FakePeerConnection.made.push(this);
+  }
+
+  getConfiguration(): RTCConfiguration {
+    return this.configuration;
+  }
+
+  setConfiguration(configuration: RTCConfiguration): void {
+    this.configuration = configuration;
   }
 
   addTransceiver(trackOrKind: { kind: string } | string, init: RTCRtpTransceiverInit): FakeTransceiver {
@@ -23,6 +31,10 @@ export class FakePeerConnection extends EventTarget {
 
   getTransceivers(): FakeTransceiver[] {
     return this.transceivers;
+  }
+
+  async getStats(): Promise<Map<string, unknown>> {
+    return new Map([["pair", { type: "candidate-pair", nominated: true, currentRoundTripTime: 0.023 }]]);
   }
 
   async createOffer(options: RTCOfferOptions = {}): Promise<RTCSessionDescriptionInit> {
@@ -154,8 +166,11 @@ export interface Call {
   keepalive: boolean;
 }
 
-/** Replaces fetch; `answer` sees each call. */
-export function fakeFetch(answer: (call: Call) => Response | Promise<Response>): Call[] {
+/** Replaces fetch; `answer` sees each call, but those by OPTIONS, which no server answers unless `told` does. */
+export function fakeFetch(
+  answer: (call: Call) => Response | Promise<Response>,
+  told: (call: Call) => Response | Promise<Response> = () => new Response(null, { status: 405 }),
+): Call[] {
   const calls: Call[] = [];
   vi.stubGlobal("fetch", async (url: string, init: RequestInit = {}) => {
     const call = {
@@ -165,6 +180,7 @@ export function fakeFetch(answer: (call: Call) => Response | Promise<Response>):
       body: String(init.body ?? ""),
       keepalive: init.keepalive ?? false,
     };
+    if (call.method === "OPTIONS") return told(call);
     calls.push(call);
     return answer(call);
   });

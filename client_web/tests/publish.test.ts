@@ -142,6 +142,20 @@ describe("Publication", () => {
     expect(last()).toEqual({ kind: "refused", words: "Another window or device joined as ann." });
   });
 
+  it("does not come again by itself once its pictures were refused", async () => {
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    peer().become("connected");
+    publication.refuse("The pictures are too large.");
+    publication.forgotten();
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(FakePeerConnection.made).toHaveLength(1);
+    expect(last()).toEqual({ kind: "refused", words: "The pictures are too large." });
+    publication.connect();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(FakePeerConnection.made).toHaveLength(2);
+  });
+
   it("tries again, more and more slowly, while the server is away", async () => {
     fakeFetch(() => Promise.reject(new TypeError("fetch failed")));
     publish();
@@ -173,8 +187,11 @@ describe("Publication", () => {
     await vi.advanceTimersByTimeAsync(0);
     peer().become("connected");
     fakeFetch(() => problem(409, "The name belongs to somebody else."));
-    peer().become("disconnected");
-    await vi.advanceTimersByTimeAsync(14_000);
+    const first = peer();
+    first.become("disconnected");
+    await vi.advanceTimersByTimeAsync(100);
+    expect(first.connectionState).toBe("closed"); // the name is to be free soon
+    await vi.advanceTimersByTimeAsync(13_900);
     expect(last().kind).toBe("lost");
     await vi.advanceTimersByTimeAsync(8_000);
     expect(last()).toMatchObject({ kind: "refused", nameTaken: true });

@@ -39,6 +39,7 @@ describe("RoomFeed", () => {
   const draining: number[] = [];
   const joined: string[] = [];
   const away: string[][] = [];
+  const ended: [string, string][] = [];
 
   beforeEach(() => {
     vi.useFakeTimers();
@@ -51,6 +52,7 @@ describe("RoomFeed", () => {
       onReconnecting: (names) => away.push([...names]),
       onOnline: (each) => online.push(each),
       onRefused: (words) => refusals.push(words),
+      onEnded: (participant, words) => ended.push([participant, words]),
       onDraining: (seconds) => draining.push(seconds),
     });
   });
@@ -58,6 +60,12 @@ describe("RoomFeed", () => {
     feed.close();
     vi.useRealTimers();
     vi.unstubAllGlobals();
+  });
+
+  it("tells whose stream was ended, and why", () => {
+    FakeEventSource.last.open();
+    FakeEventSource.last.send("refused", { participant: "ann", reason: "pixels", detail: "Too large." });
+    expect(ended).toEqual([["ann", "Too large."]]);
   });
 
   it("follows joined and left", () => {

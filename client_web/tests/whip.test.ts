@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { iceServersOf, sdpFragment, type Health } from "../src/session";
+import { sdpFragment, type Health } from "../src/session";
 import { WhipClient } from "../src/whip";
 import { FakeMediaStream, FakePeerConnection, OFFER, created, fakeFetch, problem, stubBrowser } from "./fakes";
 
@@ -224,19 +224,5 @@ describe("sdpFragment", () => {
       "a=candidate:a",
       "",
     ]);
-  });
-});
-
-describe("iceServersOf", () => {
-  it("reads servers with and without credentials", () => {
-    const header =
-      '<stun:stun.test>; rel="ice-server", <https://x.test>; rel="help", ' +
-      '<turn:turn.test?transport=udp>; rel="ice-server"; username="u,1"; credential="c;2"; credential-type="password"';
-    expect(iceServersOf(header)).toEqual([
-      { urls: "stun:stun.test" },
-      { urls: "turn:turn.test?transport=udp", username: "u,1", credential: "c;2" },
-    ]);
-    expect(iceServersOf('<turn:turn.test>; rel="ice-server"')).toEqual([]); // a browser refuses it without credentials
-    expect(iceServersOf("")).toEqual([]);
   });
 });

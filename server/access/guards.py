@@ -56,12 +56,30 @@ class Guard:
         return caller
 
 
+class AskingGuard:
+    """As a Guard; but who shows nothing passes as None, as a browser asks before it sends a page's token (CORS)."""
+
+    def __init__(self, rule: Rule) -> None:
+        self._guard = Guard(rule)
+
+    async def __call__(
+        self, request: Request, token: Annotated[object, Depends(TOKEN)], key: Annotated[object, Depends(KEY)]
+    ) -> Caller | None:
+        return await self.admit(request)
+
+    async def admit(self, request: Request) -> Caller | None:
+        """Raises Refused, as a Guard does."""
+        if request.app.state.relay.access.needed and "authorization" not in request.headers:
+            return None
+        return await self._guard.admit(request)
+
+
 class GuardedRoute(APIRoute):
     """Asks the route's guards before FastAPI reads the body, which it does before it asks any dependency."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
-        guards = [one.call for one in self.dependant.dependencies if isinstance(one.call, Guard)]
+        guards = [one.call for one in self.dependant.dependencies if isinstance(one.call, Guard | AskingGuard)]
 
         async def guarded(request: Request) -> Response:
             for guard in guards:
@@ -83,6 +101,14 @@ def _publish(caller: Caller, request: Request) -> str | None:
     return lacking or next(filter(None, map(caller.lacks_use_of, persons)), None)
 
 
+def _watch(caller: Caller, request: Request) -> str | None:
+    return caller.lacks_watch(_path(request, "room"))
+
+
+def _membership(caller: Caller, request: Request) -> str | None:
+    return caller.lacks_membership(_path(request, "room"))
+
+
 def _path(request: Request, name: str) -> str:
     return str(request.path_params[name])
 
@@ -92,8 +118,11 @@ Anyone = Annotated[Caller, Depends(Guard(lambda caller, request: None))]  # with
 Observer = Annotated[Caller, Depends(Guard(lambda caller, request: caller.lacks("observe")))]
 Minter = Annotated[Caller, Depends(Guard(lambda caller, request: caller.lacks_minting()))]
 Publisher = Annotated[Caller, Depends(Guard(_publish))]
-Watcher = Annotated[Caller, Depends(Guard(lambda caller, request: caller.lacks_watch(_path(request, "room"))))]
-Member = Annotated[Caller, Depends(Guard(lambda caller, request: caller.lacks_membership(_path(request, "room"))))]
+Watcher = Annotated[Caller, Depends(Guard(_watch))]
+Member = Annotated[Caller, Depends(Guard(_membership))]
+AskingPublisher = Annotated[Caller | None, Depends(AskingGuard(_publish))]
+AskingWatcher = Annotated[Caller | None, Depends(AskingGuard(_watch))]
+AskingMember = Annotated[Caller | None, Depends(AskingGuard(_membership))]
 RoomViewer = Annotated[Caller, Depends(Guard(lambda caller, request: caller.lacks_view(_path(request, "room"))))]
 BankViewer = Annotated[
     Caller,

@@ -26,8 +26,15 @@ class Link:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
-def parse_link(url: str, room: str | None = None, name: str | None = None, token: str | None = None) -> Link:
+def parse_link(
+    url: str,
+    room: str | None = None,
+    name: str | None = None,
+    token: str | None = None,
+    otherwise: tuple[str, str] = ("", ""),
+) -> Link:
     """What is given beside the link counts before what it holds; the name is the token's subject where there is none.
+    otherwise: room and name where nothing says them.
 
     Raises InputError.
     """
@@ -37,8 +44,8 @@ def parse_link(url: str, room: str | None = None, name: str | None = None, token
     query, fragment = parse_qs(parts.query), parse_qs(parts.fragment)
     token = token or fragment.get("token", [""])[0]
     subject, granted = _told_by(token)
-    room = room or query.get("room", [granted])[0]
-    name = name or query.get("name", [subject])[0]
+    room = room or query.get("room", [granted])[0] or otherwise[0]
+    name = name or query.get("name", [subject])[0] or otherwise[1]
     for what, value in (("room", room), ("name", name)):
         if not re.fullmatch(NAME_PATTERN, value):
             raise InputError(f"which {what} to join is not said: give --{what}, {NAME_RULE}")

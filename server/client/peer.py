@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
 import httpx
-from aiortc import MediaStreamTrack, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCIceTransportPolicy,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 
 from hime_core.errors import InputError
 from server.client.link import Link
 
 CONNECTED_WITHIN = 20.0  # seconds
-ICE_LINK = re.compile(r'<([^>]+)>((?:\s*;\s*[\w-]+="?[^",;]*"?)*)')
-ATTRIBUTE = re.compile(r'([\w-]+)="?([^";]*)"?')
+ICE_LINK = re.compile(r'<([^>]+)>((?:\s*;\s*[\w-]+=(?:"[^"]*"|[^",;\s]+))*)')
+ATTRIBUTE = re.compile(r'([\w-]+)=(?:"([^"]*)"|([^",;\s]+))')
 
 
 class Refused(InputError):
@@ -25,8 +32,17 @@ class Refused(InputError):
 class Connection:
     """One WHIP or WHEP session."""
 
-    def __init__(self, http: httpx.AsyncClient, link: Link) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        link: Link,
+        servers: Sequence[RTCIceServer] | None = None,
+        relayed: bool = False,
+    ) -> None:
+        """servers: None for those that the relay names. relayed: whether it may go over a TURN server alone."""
         self._http, self._link = http, link
+        self._servers = servers
+        self._policy = RTCIceTransportPolicy.RELAY if relayed else RTCIceTransportPolicy.ALL
         self._pc: RTCPeerConnection | None = None
         self._location = ""
         self.ended = asyncio.Event()
@@ -48,6 +64,13 @@ class Connection:
             pc.addTransceiver(kind, "recvonly")
         await self._negotiate(pc, f"{path}?{query}")
 
+    async def check(self) -> None:
+        """Connects without media, and without entering the room. Raises as publish()."""
+        path = f"/api/rooms/{self._link.room}/check"
+        pc = await self._prepared(path)
+        pc.addTransceiver("audio", "recvonly")
+        await self._negotiate(pc, path)
+
     async def close(self) -> None:
         """Ends the session on both sides."""
         if self._location:
@@ -60,9 +83,12 @@ class Connection:
 
     async def _prepared(self, path: str) -> RTCPeerConnection:
         """With the ICE servers that the relay names before the first connection (RFC 9725, section 4.6)."""
-        answer = await _asked(self._http.options(path, headers=self._link.headers))
-        servers = ice_servers(answer.headers.get_list("link"))
-        pc = self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        servers = self._servers
+        if servers is None:
+            answer = await _asked(self._http.options(path, headers=self._link.headers))
+            servers = ice_servers(answer.headers.get_list("link"))
+        configuration = RTCConfiguration(iceServers=list(servers), iceTransportPolicy=self._policy)
+        pc = self._pc = RTCPeerConnection(configuration)
         pc.on("connectionstatechange", self._changed)
         return pc
 
@@ -72,7 +98,7 @@ class Connection:
         answer = await _asked(self._http.post(path, content=pc.localDescription.sdp, headers=headers))
         if answer.status_code != 201:
             raise Refused(_why(answer))
-        self._location = answer.headers["location"]
+        self._location = answer.headers.get("location", "")
         await pc.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
         async with asyncio.timeout(CONNECTED_WITHIN):
             while pc.connectionState != "connected":
@@ -95,7 +121,7 @@ def ice_servers(links: Iterable[str]) -> list[RTCIceServer]:
     """The servers that Link headers name with rel="ice-server"."""
     found = []
     for url, rest in (match for link in links for match in ICE_LINK.findall(link)):
-        given = dict(ATTRIBUTE.findall(rest))
+        given = {name: quoted or bare for name, quoted, bare in ATTRIBUTE.findall(rest)}
         if given.get("rel") == "ice-server":
             found.append(RTCIceServer(url, given.get("username"), given.get("credential")))
     return found

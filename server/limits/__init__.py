@@ -14,8 +14,9 @@ from server.settings import Settings
 class Limits:
     """The limits of one relay, but for wrong tokens', which access counts. For the event loop.
 
-    sessions: WHIP and WHEP offers by address; uploads, persons_uploads: requests with photos by address, and by person;
-    admission: places for sessions and listeners. A refusal raises Problem and is counted.
+    sessions: WHIP and WHEP offers by address; questions: requests for ICE servers, as many; uploads, persons_uploads:
+    requests with photos by address, and by person; admission: places for sessions and listeners. A refusal raises
+    Problem and is counted.
     """
 
     def __init__(
@@ -31,6 +32,9 @@ class Limits:
         wait = "Wait as long as Retry-After says."
         self.sessions = AddressLimit(
             RateLimit(settings.sessions_per_minute, clock), "sessions", "offers", wait, refused
+        )
+        self.questions = AddressLimit(
+            RateLimit(settings.sessions_per_minute, clock), "questions", "requests for ICE servers", wait, refused
         )
         self.uploads = AddressLimit(RateLimit(settings.uploads_per_minute, clock), "uploads", "uploads", wait, refused)
         self.persons_uploads = AddressLimit(

@@ -122,6 +122,8 @@ class Admission:
             self.listeners, "event stream", "room", "listeners", ("HIME_MAX_LISTENERS", "HIME_MAX_LISTENERS_PER_ROOM")
         )
 
+        self.checks = Slots(settings.max_checks)
+        self._checks = _Kind(self.checks, "connection test", "", "checks", ("HIME_MAX_CHECKS", ""))
         self.banks = Slots(settings.max_waiting_banks)
         self._banks = _Kind(self.banks, "request for the exemplars in use", "", "banks", ("HIME_MAX_WAITING_BANKS", ""))
 
@@ -137,6 +139,10 @@ class Admission:
     def listener(self, room: str | None) -> Admitted:
         """room: whose events; None: the dashboard's figures, which are limited in all only."""
         return self._all([(self._listeners, room if room is not None else object())])
+
+    def check(self) -> Admitted:
+        """For one connection of a test."""
+        return self._all([(self._checks, None)])
 
     def bank(self) -> Admitted:
         """For one who asks for the pictures of exemplars, to be released when they are there."""

@@ -28,6 +28,7 @@ from server.media.session import Session
 from server.media.sockets import sockets_for
 from server.observability.metrics import Metrics
 from server.problems import Problem
+from server.rooms.checks import Checks
 from server.rooms.events import Event, Listening
 from server.rooms.participant import Participant
 from server.rooms.room import Room
@@ -95,6 +96,7 @@ class Rooms:
         preferred: Codec = {"vp8": "VP8", "h264": "H264", "auto": "H264" if hardware else "VP8"}[settings.video_codec]
         self._encoding = Encoding(bitrates, h264, preferred)
         self.ends_in: Callable[[], float | None] = lambda: None  # seconds; None while the relay is not about to end
+        self.checks = Checks(self._session, self.limits.admission)
         self._rooms: dict[str, Room] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -235,7 +237,7 @@ class Rooms:
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
-        await asyncio.gather(*(room.close() for room in self._rooms.values()))
+        await asyncio.gather(self.checks.close(), *(room.close() for room in self._rooms.values()))
         self._rooms.clear()
         self._network.sockets.close()
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from hime_core.compositing.layout import MAX_COMPARED, USUAL_WIDTH, WIDTHS, Layout, View
 from server.access.caller import Caller
-from server.access.guards import GuardedRoute, Member, Publisher, Watcher, forbidden
+from server.access.guards import AskingPublisher, AskingWatcher, GuardedRoute, Member, Publisher, Watcher, forbidden
 from server.media.fragments import Fragment, InvalidFragment
 from server.media.negotiation import InvalidOffer, Offer, SdpLimits, TooLargeOffer
 from server.media.rules import TooMany
@@ -17,10 +17,9 @@ from server.media.session import Session
 from server.media.sockets import NoPort
 from server.problems import Name, Problem, check_name, problem_docs
 from server.rooms import told
+from server.rooms.links import ice_links
 from server.rooms.room import NameTaken
 from server.rooms.rooms import NotFound, Rooms
-from server.settings import IceServer
-from server.settings.network import is_turn
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -29,7 +28,7 @@ MAX_PERSONS = 8  # whose photos one stream uses
 router = APIRouter(route_class=GuardedRoute)
 router.include_router(told.router)
 
-_SDP_IN = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
+SDP_IN = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
 _FRAGMENT_IN = {"requestBody": {"required": True, "content": {FRAGMENT: {"schema": {"type": "string"}}}}}
 _CREATED: dict[int | str, dict[str, Any]] = {
     201: {
@@ -77,7 +76,7 @@ _PERSON = (
     tags=["media"],
     summary="Publish (WHIP)",
     responses={**_CREATED, **problem_docs(400, 408, 409, 413, 415, 429, 503)},
-    openapi_extra=_SDP_IN,
+    openapi_extra=SDP_IN,
 )
 async def publish(
     request: Request,
@@ -94,8 +93,8 @@ async def publish(
     persons = list(dict.fromkeys(check_name(one, "person") for one in person or []))
     if len(persons) > MAX_PERSONS:
         raise Problem(400, f"At most {MAX_PERSONS} persons' photos are used for one stream, not {len(persons)}.")
-    session = await _answered(
-        request, _rooms(request).publish(room, participant, caller.subject, await _offer(request), persons)
+    session = await answered(
+        request, _rooms(request).publish(room, participant, caller.subject, await offer_of(request), persons)
     )
     return _created(request, f"/whip/{room}/{participant}/{session.id}", session)
 
@@ -106,7 +105,7 @@ async def publish(
     tags=["media"],
     summary="Watch (WHEP)",
     responses={**_CREATED, **problem_docs(400, 404, 408, 413, 415, 429, 503)},
-    openapi_extra=_SDP_IN,
+    openapi_extra=SDP_IN,
 )
 async def watch(
     request: Request,
@@ -118,16 +117,29 @@ async def watch(
     width: Annotated[int | None, Query(ge=1, description=_WIDTH)] = None,
 ) -> Response:
     """Answers an offer that receives audio, video or both of a participant."""
-    answering = _rooms(request).watch(room, participant, caller.subject, await _offer(request), view, layout, width)
-    session = await _answered(request, answering)
+    answering = _rooms(request).watch(room, participant, caller.subject, await offer_of(request), view, layout, width)
+    session = await answered(request, answering)
     return _created(request, f"/whep/{room}/{participant}/{session.id}", session)
 
 
 @router.options("/whip/{room}/{participant}", status_code=204, include_in_schema=False)
+async def publish_options(request: Request, room: Name, participant: Name, caller: AskingPublisher) -> Response:
+    return endpoint_options(request, caller)
+
+
 @router.options("/whep/{room}/{participant}", status_code=204, include_in_schema=False)
-async def endpoint_options(room: Name, participant: Name) -> Response:
-    """RFC 9725, section 4.2; preflight requests of allowed origins are answered before."""
-    return Response(status_code=204, headers={"Allow": "OPTIONS, POST", "Accept-Post": SDP})
+async def watch_options(request: Request, room: Name, participant: Name, caller: AskingWatcher) -> Response:
+    return endpoint_options(request, caller)
+
+
+def endpoint_options(request: Request, caller: Caller | None) -> Response:
+    """RFC 9725, section 4.2; preflight requests of allowed origins are answered before. The ICE servers (section 4.6)
+    are for those who may join, and not more often than offers are taken. Raises Problem 429."""
+    headers = {"Allow": "OPTIONS, POST", "Accept-Post": SDP}
+    if caller is not None:
+        _rooms(request).limits.questions.take(request.client.host if request.client else "")
+        headers |= ice_links(_rooms(request).ice_servers) | {"Cache-Control": "no-store"}
+    return Response(status_code=204, headers=headers)
 
 
 @router.options("/whip/{room}/{participant}/{session}", status_code=204, include_in_schema=False)
@@ -216,7 +228,7 @@ async def _body(request: Request, media_type: str) -> str:
         raise Problem(400, "The body is not text in UTF-8.") from None
 
 
-async def _offer(request: Request) -> Offer:
+async def offer_of(request: Request) -> Offer:
     """The offer, where this address has not sent too many of late. Raises Problem."""
     limits, settings = _rooms(request).limits, request.app.state.relay.settings
     limits.sessions.take(request.client.host if request.client else "")
@@ -232,7 +244,7 @@ async def _offer(request: Request) -> Offer:
         raise Problem(413, str(error)) from error
 
 
-async def _answered(request: Request, answering: Awaitable[Session]) -> Session:
+async def answered(request: Request, answering: Awaitable[Session]) -> Session:
     """Raises Problem where the offer is wrong, the name is another's, there is nobody to watch, or no room."""
     try:
         return await answering
@@ -251,23 +263,8 @@ async def _answered(request: Request, answering: Awaitable[Session]) -> Session:
 
 def _created(request: Request, location: str, session: Session) -> Response:
     headers = {"Location": location, "Accept-Patch": FRAGMENT, "ETag": f'"{session.ice_tag}"'}
-    if links := [_link(server, url) for server in _rooms(request).ice_servers.issue() for url in server.urls]:
-        headers["Link"] = ", ".join(links)
+    headers |= ice_links(_rooms(request).ice_servers)
     return Response(session.answer, 201, headers, media_type=SDP)
-
-
-def _link(server: IceServer, url: str) -> str:
-    """RFC 9725, section 4.6; credentials are TURN's alone."""
-    link = f'<{url}>; rel="ice-server"'
-    if server.username is not None and is_turn(url):
-        username, credential = (_quoted(value or "") for value in (server.username, server.credential))
-        link += f'; username={username}; credential={credential}; credential-type="password"'
-    return link
-
-
-def _quoted(text: str) -> str:
-    """A quoted-string (RFC 9110, section 5.6.4)."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 async def _fragment(request: Request) -> Fragment:

@@ -30,6 +30,7 @@ class LimitSettings(BaseModel):
     )
     max_listeners: int = Field(256, ge=1, description="event streams in all, the rooms' and the dashboard's")
     max_listeners_per_room: int = Field(64, ge=1, description="event streams of one room")
+    max_checks: int = Field(32, ge=1, description="connections of the page's connection test in all, ten seconds each")
     max_remembered: int = Field(
         64, ge=0, description="participants in all who have left and are known should they come again"
     )

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_
 
 from tests.browser.camera import write_camera, write_sound
 from tests.browser.watched import Watched, asks
+from tests.coturn import SECRET, coturn
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "artifacts"
@@ -117,6 +118,19 @@ def server(tmp_path_factory: pytest.TempPathFactory, client_build: Path) -> Iter
         server.stop()
         ARTIFACTS.mkdir(exist_ok=True)
         shutil.copy(server.log, ARTIFACTS / "server.log")
+
+
+@pytest.fixture(scope="module")
+def turn_server(tmp_path_factory: pytest.TempPathFactory, client_build: Path) -> Iterator[Server]:
+    """A relay with a TURN server of its own, by UDP and by TCP."""
+    with coturn(tmp_path_factory.mktemp("turn"), "--allow-loopback-peers") as turn:
+        server = Server(tmp_path_factory.mktemp("ways"))
+        server.environment |= {"HIME_ICE_SERVERS": ",".join(turn.urls[:2]), "HIME_TURN_SECRET": SECRET}
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -73,3 +73,19 @@ async def test_a_call_in_firefox(server: Server) -> None:
         finally:
             await ben.close()
             await watcher.close()
+
+
+@pytest.mark.skipif(firefox_path() is None, reason="Firefox is not installed")
+async def test_the_connection_test_in_firefox(turn_server: Server) -> None:
+    ARTIFACTS.mkdir(exist_ok=True)
+    async with firefox(**{"media.peerconnection.ice.loopback": True}) as page:
+        await page.goto(f"{turn_server.url}/?room={ROOM}")
+        await page.until(SHOWN, "#lobby-check")
+        await page.evaluate(CLICK, "Test the connection")
+        await page.until("() => !!document.querySelector('.verdict')?.dataset.verdict.match(/good|fair|bad/)")
+        await page.screenshot(ARTIFACTS / "firefox-ways.png")
+        states = await page.evaluate(
+            "() => [...document.querySelectorAll('.ways li')].map((row) => row.dataset.state).join()"
+        )
+        assert states == "works,works,works"
+        assert page.complaints == []

@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 from skimage import data
 
-from tests.browser.conftest import Server, shot, until
-from tests.browser.watched import PHONE, asks
+from tests.browser.conftest import Server, open_context, shot, until
+from tests.browser.watched import PHONE, Watched, asks
 
 
 def test_no_camera_before_a_click_and_no_complaint_anywhere(server: Server, opened, tmp_path: Path) -> None:
@@ -78,14 +78,14 @@ def test_a_link_that_joins_waits_for_one_click(server: Server, opened) -> None:
     expect(page.get_by_label("Room", exact=True)).to_be_hidden()
     page.wait_for_timeout(1000)
     assert watched.asked == []
-    assert not watched.sent("/whip/")
+    assert not watched.sent("/whip/", "POST")
     shot(page, "autojoin-phone")
     page.get_by_role("button", name="Change something first").click()
     expect(page.get_by_label("Your name", exact=True)).to_have_value("zoe")
     page.reload()
     join.click()
     expect(page.locator("#call")).to_be_visible(timeout=30_000)
-    until(lambda: watched.sent("/whip/"), 30, "it does not publish")
+    until(lambda: watched.sent("/whip/", "POST"), 30, "it does not publish")
     assert watched.asked == ["getUserMedia"]
     watched.assert_clean()
 
@@ -104,3 +104,27 @@ def test_an_open_relay_says_so(server: Server, opened) -> None:
         expect(page.locator(".tile video").first).to_be_visible(timeout=60_000)
         shot(page, f"open-call-{name}")
         watched.assert_clean()
+
+
+def test_one_whose_picture_is_too_large_is_told_and_does_not_come_again(
+    tmp_path: Path, client_build: Path, plain_browser: Browser
+) -> None:
+    relay = Server(tmp_path)
+    relay.environment["HIME_MAX_FRAME_PIXELS"] = "10000"
+    relay.start()
+    context = open_context(plain_browser, quality="low")
+    try:
+        watched = Watched(context)
+        page = watched.page
+        page.goto(f"{relay.url}/?room=small&name=zoe&autojoin=1")
+        page.get_by_role("button", name="Join small as zoe").click()
+        expect(page.get_by_text("publish smaller ones")).to_be_visible(timeout=60_000)
+        sent = len(watched.sent("/whip/", "POST"))
+        page.wait_for_timeout(5000)
+        assert len(watched.sent("/whip/", "POST")) == sent
+        shot(page, "refused-picture")
+        page.get_by_role("button", name="Try again").click()
+        until(lambda: len(watched.sent("/whip/", "POST")) > sent, 30, "it does not publish again")
+    finally:
+        context.close()
+        relay.stop()

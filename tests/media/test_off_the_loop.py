@@ -20,7 +20,7 @@ from benchmarks.shared.peers import FakeEnhancer, MovingVideo, Peer, Relay, Tone
 from hime_core.video.coding import CodingDecoder
 from server.media.receive import decode, receiver
 
-HANGS = 4.0  # seconds
+HANGS = 12.0  # seconds; much more than a busy machine makes the event loop wait
 ROOT, OWN = Path(__file__).parents[2], ("server", "hime_core")
 
 

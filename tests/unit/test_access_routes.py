@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Mount
 
-from server.access.guards import Guard, GuardedRoute
+from server.access.guards import AskingGuard, Guard, GuardedRoute
 from server.access.tokens import Grant
 from server.app import create_app
 from server.settings import Settings
@@ -20,7 +20,7 @@ from tests.unit.relay_fakes import FakeDetector, FakeEngine, portrait
 PAGES = ("/", "/dashboard", "/healthz", "/readyz", "/openapi.json")
 OPEN = {
     *((method, path) for path in PAGES for method in ("GET", "HEAD")),
-    *(("OPTIONS", f"/{one}/{{room}}/{{participant}}{rest}") for one in ("whip", "whep") for rest in ("", "/{session}")),
+    *(("OPTIONS", f"/{one}/{{room}}/{{participant}}/{{session}}") for one in ("whip", "whep")),
     ("GET", "/favicon.{extension}"),
     ("GET", "/api/access"),
     ("MOUNT", "/assets"),
@@ -64,6 +64,7 @@ LET_IN = {
     },
     ("GET", "/api/rooms/{room}"): MEMBERS | {"observe"},
     ("GET", "/api/rooms/{room}/events"): MEMBERS | {"observe"},
+    ("POST", "/api/rooms/{room}/check"): MEMBERS,
     ("GET", "/api/rooms/{room}/{participant}/bank"): {"join", "publish", "watch", "guest", "admin", "people"},
     ("POST", "/api/people/{person}/exemplars"): ANN | {"people"},
     ("GET", "/api/people/{person}/exemplars"): ANN | {"people"},
@@ -74,6 +75,11 @@ LET_IN = {
     ("GET", "/api/stats/events"): set(CALLERS),
     ("GET", "/metrics"): {"observe"},
     ("POST", "/api/tokens"): {"admin", "tokens"},
+}
+# As LET_IN, but that who shows nothing is answered, too: a browser asks so before it sends a token.
+ASKED = {
+    ("OPTIONS", path): LET_IN["POST", path]
+    for path in ("/whip/{room}/{participant}", "/whep/{room}/{participant}", "/api/rooms/{room}/check")
 }
 
 
@@ -125,10 +131,11 @@ async def ask(client, method, path, headers):
 def test_every_route_is_open_on_purpose_or_has_a_guard(tmp_path):
     app = create_app(Settings(_env_file=None, data=tmp_path))
     there = {(method, path): route for method, path, route in routes_of(app)}
-    assert there.keys() == OPEN | LET_IN.keys()
+    assert there.keys() == OPEN | LET_IN.keys() | ASKED.keys()
     for where, route in there.items():
         asked = route.dependant.dependencies if isinstance(route, APIRoute) else ()
         assert sum(isinstance(one.call, Guard) for one in asked) == (where in LET_IN), where
+        assert sum(isinstance(one.call, AskingGuard) for one in asked) == (where in ASKED), where
         assert where in OPEN or isinstance(route, GuardedRoute), where
 
 
@@ -147,6 +154,37 @@ async def test_a_route_lets_in_whom_it_should(relay, method, path):
     assert 'hime_refused_total{reason="key_invalid"} 1.0' in refused
     lacking = len(CALLERS) - len(LET_IN[method, path])
     assert lacking == 0 or f'hime_refused_total{{reason="forbidden"}} {lacking}.0' in refused
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ASKED))
+async def test_ice_servers_are_told_to_those_who_may_join(tmp_path, method, path):
+    given = {"ice_servers": "turn:t.example", "turn_secret": "of the relay and the TURN server"}
+    async with running(tmp_path, api_keys_file=write_keys(tmp_path / "keys"), **given) as (_, client):
+        url = path.format(room="r", participant="ann")
+        for name, headers in {**STRANGERS, **CALLERS}.items():
+            answer = await client.request(method, url, headers=headers)
+            if name == "nobody":
+                assert answer.status_code == 204 and "link" not in answer.headers
+            elif name in STRANGERS:
+                assert answer.status_code == 401, name
+            elif name in ASKED[method, path]:
+                assert answer.status_code == 204 and 'rel="ice-server"; username="' in answer.headers["link"]
+                assert answer.headers["cache-control"] == "no-store"
+            else:
+                assert answer.status_code == 403 and "link" not in answer.headers, name
+
+
+async def test_an_allowed_sites_page_asks_for_ice_servers_after_a_preflight_without_a_token(tmp_path):
+    given = {"ice_servers": "stun:s.example", "cors_origins": "https://good.example"}
+    async with running(tmp_path, api_keys_file=write_keys(tmp_path / "keys"), **given) as (_, client):
+        origin = {"Origin": "https://good.example"}
+        asked = {"Access-Control-Request-Method": "OPTIONS", "Access-Control-Request-Headers": "authorization"}
+        preflight = await client.options("/whep/r/ann", headers=origin | asked)
+        assert preflight.status_code == 200 and "link" not in preflight.headers
+        answer = await client.options("/whep/r/ann", headers=origin | CALLERS["watch"])
+        assert answer.headers["link"] == '<stun:s.example>; rel="ice-server"'
+        assert answer.headers["access-control-allow-origin"] == "https://good.example"
+        assert "Link" in answer.headers["access-control-expose-headers"]
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(OPEN - {("MOUNT", "/assets")}))

@@ -10,7 +10,7 @@ from skimage.data import astronaut
 from hime_core.faces.watch import FaceWatch
 from server.app import create_app
 from server.exemplars.store import PhotoStore
-from server.settings import Settings
+from server.settings import IceServer, Settings
 from tests.unit.enhancer_stage import ByColour
 from tests.unit.relay_fakes import FACE, FakeDetector, FakeEngine, bomb, portrait
 
@@ -337,9 +337,18 @@ async def test_pages_of_allowed_origins_alone_may_publish(settings):
     assert "access-control-allow-origin" not in other.headers
 
 
+async def test_ice_servers_are_asked_for_as_often_as_offers_are_made(settings):
+    given = {"sessions_per_minute": 2, "ice_servers": (IceServer(urls=["stun:s.example"]),)}
+    async with running(settings.model_copy(update=given)) as (_, client):
+        answers = [await client.options("/whep/r/ann") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [204, 204, 429]
+        assert answers[0].headers["link"] == '<stun:s.example>; rel="ice-server"' and answers[2].headers["retry-after"]
+        offer = await client.post("/whep/r/ann", content=b"v=0", headers={"content-type": "application/sdp"})
+        assert offer.status_code != 429  # counts by itself
+
+
 def test_ice_servers_become_links():
-    from server.rooms.routes import _link
-    from server.settings import IceServer
+    from server.rooms.links import _link
 
     server = IceServer(urls=["turn:t.example", "stun:s.example"], username="u", credential='c"\\x')
     assert _link(server, "stun:s.example") == '<stun:s.example>; rel="ice-server"'

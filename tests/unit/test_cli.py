@@ -14,7 +14,8 @@ import pytest
 
 from server.access.access import load_access
 from server.access.tokens import Grant
-from server.doctor import Check, _recogniser, examine, speed_class
+from server.checkup.check import Check
+from server.doctor import _recogniser, examine, speed_class
 from server.serve import _announce, address, listen
 from server.settings import Settings
 from tests.unit.enhancer_stage import ByColour
@@ -193,6 +194,8 @@ def test_doctor_as_json_and_its_exit_code(tmp_path, monkeypatch, capsys):
     )
     assert doctor.run(as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["ok"] is True
-    monkeypatch.setattr(doctor, "examine", lambda settings: iter([Check("a", False, "x")]))
+    found = [Check("a", False, "x", advice="do y"), Check("b", False, "z", False), Check("c", True, "w")]
+    monkeypatch.setattr(doctor, "examine", lambda settings: iter(found))
     assert doctor.run() == 1
-    assert "FAIL" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["FAIL", "a", "x"], ["do", "y"], ["WARN", "b", "z"], ["OK", "c", "w"]]

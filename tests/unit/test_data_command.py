@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, text
 from hime_core.errors import InputError
 from server import data, doctor
 from server.app import create_app
+from server.checkup.check import attempt
 from server.exemplars.audit import AuditLog
 from server.exemplars.consent import WORDINGS
 from server.exemplars.keys import KeySource
@@ -54,7 +55,7 @@ def filled(folder):
 
 def check(settings, name):
     probe = {"storage": doctor._storage, "data key": doctor._data_key}[name]
-    return doctor._attempt(name, lambda: probe(settings))
+    return attempt(name, lambda: probe(settings))
 
 
 def test_a_key_is_printed_or_put_first_into_the_file(folder, capsys, monkeypatch):

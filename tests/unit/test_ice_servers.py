@@ -4,9 +4,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import shutil
-import socket
-import subprocess
 import time
 
 import aioice
@@ -14,9 +11,9 @@ import pytest
 from aioice import stun
 
 from server.media.ice_servers import IceServers
+from server.observability.metrics import Metrics
 from server.settings import IceServer, InvalidSettings, Settings, load_settings
-
-SECRET = "of the relay and the TURN server"
+from tests.coturn import RELAYED, SECRET, coturn
 
 
 def credential_for(username, secret=SECRET):
@@ -60,7 +57,7 @@ def test_a_join_tells_of_fresh_credentials_and_the_relay_uses_its_own(monkeypatc
     from server.rooms.routes import _created
 
     settings = Settings(ice_servers="stun:s.example,turn:t.example", turn_secret=SECRET, turn_minutes=1)
-    rooms = Rooms(settings=settings, metrics=None)
+    rooms = Rooms(settings=settings, metrics=Metrics())
     state = SimpleNamespace(relay=SimpleNamespace(rooms=rooms))
     request = SimpleNamespace(app=SimpleNamespace(state=state))
     links = [_created(request, "/whip/r/ann/s", SimpleNamespace(answer="v=0")).headers["link"] for _ in range(2)]
@@ -87,32 +84,9 @@ def test_the_secret_shows_nowhere(monkeypatch):
 
 
 @pytest.fixture
-def coturn(tmp_path):
-    """A coturn on loopback that knows the secret alone: its port."""
-    program = shutil.which("turnserver")
-    if program is None:
-        pytest.skip("coturn is not installed (apt-get install coturn)")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["-n", "--use-auth-secret", f"--static-auth-secret={SECRET}", "--realm=hime.example"]
-    options += [
-        "--listening-ip=127.0.0.1",
-        "--relay-ip=127.0.0.1",
-        f"--listening-port={port}",
-        "--allow-loopback-peers",
-    ]
-    options += ["--no-cli", "--no-tls", "--no-dtls", "--min-port=42000", "--max-port=42020", "--relay-threads=1"]
-    options += [f"--pidfile={tmp_path / 'pid'}", f"--userdb={tmp_path / 'turndb'}", "--log-file=stdout"]
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen([program, *options], stdout=log, stderr=log, cwd=tmp_path)
-    yield port
-    server.terminate()
-    try:
-        server.wait(10)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+def turn(tmp_path):
+    with coturn(tmp_path, "--allow-loopback-peers") as running:
+        yield running
 
 
 async def allocate(port, server):
@@ -125,28 +99,15 @@ async def allocate(port, server):
     return address
 
 
-async def listening(port):
-    """Waits until it answers: without credentials, that is with 401."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            await asyncio.wait_for(allocate(port, IceServer(urls=["turn:t"], username="x", credential="x")), 2)
-        except stun.TransactionFailed:
-            return
-        except (TimeoutError, stun.TransactionTimeout, OSError):
-            assert time.monotonic() < deadline, "coturn does not answer"
-
-
-async def test_a_real_coturn_takes_them_while_they_last(coturn):
-    servers = [IceServer(urls=[f"turn:127.0.0.1:{coturn}"])]
-    await listening(coturn)
-    host, port = await asyncio.wait_for(allocate(coturn, IceServers(servers, SECRET).issue()[0]), 10)
-    assert host == "127.0.0.1" and 42000 <= port <= 42020
+async def test_a_real_coturn_takes_them_while_they_last(turn):
+    servers = [IceServer(urls=[turn.urls[0]])]
+    host, port = await asyncio.wait_for(allocate(turn.port, IceServers(servers, SECRET).issue()[0]), 10)
+    assert host == "127.0.0.1" and port in RELAYED
     wrong = {
         "another secret": IceServers(servers, "not " + SECRET).issue()[0],
         "expired": IceServers(servers, SECRET, lifetime=60, wall=lambda: time.time() - 3600).issue()[0],
     }
     for what, server in wrong.items():
         with pytest.raises(stun.TransactionFailed) as failure:
-            await asyncio.wait_for(allocate(coturn, server), 10)
+            await asyncio.wait_for(allocate(turn.port, server), 10)
         assert failure.value.response.attributes["ERROR-CODE"][0] == 401, what

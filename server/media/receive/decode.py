@@ -118,9 +118,9 @@ class Decoder:
         packet.pts, packet.time_base = data.timestamp, Fraction(1, VIDEO_CLOCK)
         try:
             frames = decoder.decode(packet)
-        except Exception as error:  # not FFmpeg's only: whatever a publisher sends, its stream has one thread
+        except av.FFmpegError as error:  # the decoder's state is kept: without it, every frame would fail
             log.debug("a frame could not be decoded: %s", error)
-            self._failed()  # the decoder's state is kept: without it, every frame would fail
+            self._failed()
             return
         for frame, coding in frames:
             self._sink.stage("decode", self._clock() - started)
