@@ -55,7 +55,7 @@ def test_a_path_that_becomes_narrow_is_noticed_and_one_that_becomes_wide() -> No
 
 def test_loss_and_jitter_alone_are_no_narrow_path() -> None:
     watcher = Watcher(Path(20_000_000, delay=0.05, jitter=0.01, loss=0.05))
-    watcher.run(3)
+    watcher.run(5)
     assert min(rates(watcher, 30)) > 3_000_000
 
 

@@ -24,9 +24,9 @@ FORGET_FULL = 20.0  # seconds after which a path may have become wider
 
 
 class ArrivalEstimate:
-    """Bit/s. For one watcher."""
+    """Bit/s, headers and repairs included. For one watcher."""
 
-    def __init__(self, start: int, least: int, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, start: float, least: float, most: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate = float(start)
         self._least, self._most = least, most
         self._clock = clock

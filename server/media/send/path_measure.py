@@ -13,6 +13,7 @@ from server.media.send.sent import SentPackets
 from server.media.transport_cc import Feedback
 
 START = 300_000  # bit/s: poor paths bear it, and on good ones the first probes show more within half a second
+PAYLOAD = 0.92  # share of what is sent that is encoded pictures; the rest are headers, and room for repairs
 WORTH = 0.02  # share by which an estimate has to change before anybody is told, if it has not become lower
 INTERVAL = 0.25  # seconds after which they are told in any case
 
@@ -32,9 +33,10 @@ class PathMeasure:
         self._path = path
         self._clock = clock
         self._sent = SentPackets(clock)
-        self._estimate = ArrivalEstimate(path.rate, path.least, path.most, clock)
+        self._wanted = path.most / PAYLOAD
+        self._estimate = ArrivalEstimate(path.rate / PAYLOAD, path.least / PAYLOAD, self._wanted, clock)
         self._prober = Prober(pad, self._estimate.proven, clock, later)
-        self._told = path.rate, clock()
+        self._told = self._estimate.rate, clock()
 
     def number(self, size: int, cluster: int | None) -> int:
         """Of a packet that leaves now; size: bytes."""
@@ -46,16 +48,16 @@ class PathMeasure:
         self._prober.add(outcomes)
         self._estimate.add(outcomes)
         rate, now = self._estimate.rate, self._clock()
-        self._path.measured(rate)
+        self._path.measured(PAYLOAD * rate)
         before, at = self._told
         if abs(rate - before) < WORTH * before and now - at < INTERVAL:
             return False
-        self._told = self._path.rate, now
+        self._told = rate, now
         return True
 
     def probe(self) -> None:
         """To be called when a frame has left, and the path is free until the next one."""
-        self._prober.consider(self._estimate.rate, self._path.most, self._estimate.lowered)
+        self._prober.consider(self._estimate.rate, self._wanted, self._estimate.lowered)
 
     def close(self) -> None:
         self._prober.close()
