@@ -25,6 +25,7 @@ STEP, AGAIN = 1.2, 1.0  # times what was known, which is progress; seconds until
 CALM = 5.0  # seconds after the path was found full
 TIMEOUT = 1.0  # seconds after which a cluster is given up
 GOOD = 0.8  # share of the packets that have to come, and of the rate, for a cluster to have come through
+BUNCHED = 0.5  # of the time in which a cluster was sent: arrived in less, it was held up first, and proves nothing
 PROVEN = 0.95  # of a rate at which a cluster came through slower than it was sent
 WORTH = 0.95  # of what is wanted, from which on nothing is probed
 
@@ -113,7 +114,9 @@ class Prober:
         if rate is not None:
             self._proven(rate)
         self._share = SHARE
-        if rate is None or rate < STEP * cluster.known:
+        if cluster.came and rate is None:
+            wait = AGAIN
+        elif rate is None or rate < STEP * cluster.known:
             self._wait, wait = min(2 * self._wait, MOST_WAIT), self._wait
         else:  # uneven arrivals may have hidden the rest
             self._wait, wait = WAIT, 0.0 if rate >= GOOD * cluster.rate else AGAIN
@@ -126,6 +129,6 @@ def _rate_of(came: list[Outcome]) -> float | None:
     arrived = sorted(one.arrived for one in came if one.arrived is not None)
     size = 8 * sum(one.size for one in came[1:])
     left, took = sent[-1] - sent[0], arrived[-1] - arrived[0]
-    if left <= 0:
+    if took < BUNCHED * left or left <= 0:
         return None
     return size / left if took <= left else PROVEN * size / took
