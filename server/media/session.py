@@ -240,8 +240,8 @@ class Session:
 
     async def _end_candidates(self) -> None:
         """ICE fails once all known pairs have; not where the peer has addresses that only its own checks will show, as
-        a browser's behind mDNS names. Such a connection has until it is lost."""
-        if not self._withheld:
+        a browser's behind mDNS names, or none that is of use. Such a connection has until it is lost."""
+        if self._candidates and not self._withheld:
             await self._transport.add_candidate(None)
 
     async def _connect(self) -> None:

@@ -38,6 +38,18 @@ class Broken:
         raise KeyError("the relay's own")
 
 
+@pytest.mark.parametrize("kind", ["1 tcp", "2 udp"])
+async def test_one_whose_candidates_are_of_no_use_is_answered(kind: str) -> None:
+    """aioice would then have no candidates of its own either, as if the machine could open no socket."""
+    async with offered("sendonly", "audio") as own:
+        lines = [line for line in own.sdp.splitlines() if not line.startswith(("a=candidate", "a=end-of"))]
+        of_no_use = [f"a=candidate:1 {kind} 2113937151 192.0.2.1 5000 typ host", "a=end-of-candidates"]
+        session = Session(Network(), Encoding())
+        await session.publish(Offer.parse("\r\n".join([*lines, *of_no_use, ""])), None, AudioRelay())
+        assert "a=candidate" in session.answer
+        await session.close()
+
+
 async def test_the_relays_own_error_is_no_invalid_offer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "AudioReceiver", Broken)
     async with offered("sendonly", "audio") as offer:
