@@ -19,7 +19,8 @@ RTPFB, FMT = 205, 15
 TICK = 0.000250  # seconds, the unit of what is between two arrivals
 REFERENCE = 256  # ticks, the unit of the time that a message begins with
 PERIOD = REFERENCE << 24  # ticks, after which that time begins anew
-MOST_PACKETS = 0xFFFF  # that one message tells of
+MOST_PACKETS = 2048  # that one message tells of: its format has room for 65535, of which a few bytes say that none came
+MOST_MESSAGES = 4  # of a compound packet that are read
 LONGEST_RUN = 0x1FFF
 SMALL, LARGE = range(0x100), range(-0x8000, 0x8000)  # ticks
 MISSING, BY_SMALL, BY_LARGE = 0, 1, 2  # a packet's status
@@ -42,7 +43,7 @@ class Feedback:
         """Raises ValueError where no packet has come, or two came further apart than a message can tell."""
         first = next((arrival for arrival in self.arrivals if arrival is not None), None)
         if first is None or len(self.arrivals) > MOST_PACKETS:
-            raise ValueError("a message tells of 1 to 65535 packets, of which one has come")
+            raise ValueError(f"a message tells of 1 to {MOST_PACKETS} packets, of which one has come")
         last = round(first / TICK) // REFERENCE * REFERENCE
         time = (last % PERIOD) // REFERENCE << 8 | self.count & 0xFF
         statuses, deltas = [], bytearray()
@@ -76,6 +77,8 @@ class Feedback:
                 raise ValueError("no transport-wide feedback")
             end = len(data) - (data[-1] if head & 0x20 else 0)
             ssrc, media_ssrc, base, number, time = _BODY.unpack_from(data, 4)
+            if number > MOST_PACKETS:
+                raise ValueError(f"feedback on more than {MOST_PACKETS} packets")
             at = 4 + _BODY.size
             statuses: list[int] = []
             while len(statuses) < number:
@@ -111,6 +114,8 @@ def take_feedback(compound: bytes) -> tuple[list[Feedback], bytes]:
         at += len(packet)
         if kind != RTPFB or head & 0x1F != FMT:
             rest += packet
+            continue
+        if len(found) == MOST_MESSAGES:
             continue
         with suppress(ValueError):
             found.append(Feedback.parse(packet))

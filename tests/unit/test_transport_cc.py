@@ -7,7 +7,7 @@ import random
 import pytest
 
 from server.media.receive.arrivals import FURTHEST, INTERVAL, MOST, Arrivals
-from server.media.transport_cc import PERIOD, TICK, Feedback, take_feedback
+from server.media.transport_cc import MOST_MESSAGES, MOST_PACKETS, PERIOD, TICK, Feedback, take_feedback
 
 # Two packets, 10 ms apart, the one between them missing: written by hand from the draft's figures.
 BY_HAND = bytes.fromhex(
@@ -31,7 +31,7 @@ def test_a_message_written_by_hand_is_read() -> None:
 def test_what_is_written_is_read(seed: int) -> None:
     chance = random.Random(seed)
     time, arrivals = 100.0 * seed, []
-    for _ in range(chance.choice([1, 2, 7, 14, 15, 300, 9000])):
+    for _ in range(chance.choice([1, 2, 7, 14, 15, 300, MOST_PACKETS])):
         time += chance.choice([0.0, 0.0003, 0.02, 0.2, -0.004])
         arrivals.append(None if chance.random() < 0.05 * (seed % 4) else time)
     arrivals[0] = 100.0 * seed
@@ -59,6 +59,14 @@ def test_what_cannot_be_told_or_read_is_refused() -> None:
         for _ in range(3):
             broken[chance.randrange(len(broken))] = chance.randrange(256)
         take_feedback(bytes(broken))  # whatever it is, it raises nothing
+
+
+def test_a_few_bytes_do_not_make_much_work() -> None:
+    missing = b"\x1f\xff" * 8 + b"\x20\x01"  # 65528 that have not come, and one that has
+    huge = bytes.fromhex("8fcd000a00000001000000020001fff900001007") + missing + b"\1\0\0\0\0\0"
+    with pytest.raises(ValueError, match="more than"):
+        Feedback.parse(huge)
+    assert len(take_feedback(20 * BY_HAND)[0]) == MOST_MESSAGES
 
 
 class Told:

@@ -8,7 +8,7 @@ from server.media.transport_cc import Feedback
 
 INTERVAL = 0.05  # seconds between messages, while packets come
 MOST = 500  # packets that wait to be told of: at 50 ms, 100 Mbit/s
-FURTHEST = 2000  # numbers that one message may span
+FURTHEST = 1500  # numbers that one message may span
 LATE = 250  # numbers before those told of, of which a late one is still told
 
 

@@ -88,6 +88,9 @@ class ArrivalEstimate:
         return loss
 
     def _count(self, arrived: float, size: int) -> None:
+        if self._arrived and arrived < self._arrived[-1][0] - WINDOW:  # a clock that was set back
+            self._arrived.clear()
+            self._bytes = 0
         self._arrived.append((arrived, size))
         self._bytes += size
         while self._arrived[0][0] < arrived - WINDOW:
