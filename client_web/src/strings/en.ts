@@ -252,7 +252,7 @@ export const en = {
     summary: (accepted: number, all: number) => `${accepted} of ${all} photos registered.`,
     held: "What the relay holds of you",
     heldNothing: "Nothing: no photo is stored, and no view of this call is known.",
-    heldPhotos: (count: number) => `${counted(count, "photo")}, stored until they expire or you delete them`,
+    heldPhotos: (count: number) => `${counted(count, "photo")}, stored until the day below, or until deleted by you`,
     heldViews: (count: number) => `${counted(count, "view")} of this call, kept in memory and gone soon after it`,
     photoAlt: "A registered photo of you",
     viewAlt: "A view of this call",

@@ -108,6 +108,7 @@ class VideoTrack(Track):
         super().__init__()
         self.codec: Codec = "VP8"  # the watcher's; set before start()
         self.source: VideoSource | None = None
+        self.reduced = False  # whether the source has chosen its reduced layer, set by it
         self.path = PathEstimate(bitrates, clock)
         self.timeline = Timeline(feed.capture, clock)
         self._clock = clock
@@ -169,6 +170,10 @@ class VideoTrack(Track):
     def estimated(self, bitrate: int) -> None:
         """bitrate: what the watcher's receiver says that its path carries, bit/s."""
         self.path.estimated(bitrate)
+        self._path_changed()
+
+    def measured(self) -> None:
+        """The path's estimate has changed, as its watcher reports when packets arrive."""
         self._path_changed()
 
     def lost(self, fraction: float) -> None:
