@@ -4,8 +4,9 @@ import { CheckDialog } from "./check";
 import { byId } from "./dom";
 import { fetchAccess } from "./http";
 import { icon } from "./icons";
-import { Lobby } from "./lobby";
+import { Lobby, type Entry } from "./lobby";
 import { PhotoDialog } from "./photos";
+import { offerJustWatching, readWatchLink, watchEntry, watchUrl } from "./show/watching";
 
 /** The page: first the lobby, then the call, then the lobby again. */
 const whole = takeInvitation();
@@ -25,21 +26,28 @@ byId("check").append(icon("ways"));
 
 const access = await fetchAccess();
 const given = { room: query.get("room") ?? "", name: query.get("name") ?? "", persons: query.getAll("person") };
-const lobby = new Lobby(given, access, photos, (entry) => {
+const enter = (entry: Entry): void => {
   byId("lobby").hidden = true;
   byId("call").hidden = false;
   byId("check").onclick = () => check.open(entry.room);
   const persons = entry.persons.map((person) => ["person", person]);
-  history.replaceState(null, "", `/?${new URLSearchParams([["room", entry.room], ["name", entry.name], ...persons])}`);
+  const joined = `/?${new URLSearchParams([["room", entry.room], ["name", entry.name], ...persons])}`;
+  history.replaceState(null, "", entry.name ? joined : watchUrl(entry.room));
   call = new Call(entry, access, photos, (words) => {
     call = null;
     byId("call").hidden = true;
     lobby.open(words);
   });
-});
+};
+const lobby = new Lobby(given, access, photos, enter);
 if (access.openToAll) for (const each of document.querySelectorAll<HTMLElement>(".open-to-all")) each.hidden = false;
 
 if (!whole) lobby.close("The invitation link is damaged. Copy it whole, to its last character, or ask for a new one.");
 else if (access.tokens && !invitation()) {
   lobby.close("This relay lets in by invitation only. Open the invitation link that you were sent.");
-} else lobby.open("", query.get("autojoin") === "1");
+} else {
+  const room = access.tokens ? null : readWatchLink(query);
+  if (room) enter(watchEntry(room));
+  else lobby.open("", query.get("autojoin") === "1");
+}
+offerJustWatching(access);

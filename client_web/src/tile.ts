@@ -3,6 +3,7 @@ import { el, segmented } from "./dom";
 import { icon } from "./icons";
 import { explainedChoice } from "./menu";
 import { pictureState, type ParticipantStats, type PictureState } from "./room";
+import { linkedView } from "./show/watching";
 import { Watch } from "./watch";
 import type { Layout, View } from "./whep";
 import { WidthFollower, askedWidth, type Width } from "./width";
@@ -69,7 +70,7 @@ export class Tile {
     private readonly handlers: TileHandlers,
   ) {
     this.muted = self;
-    this.shown = { view: self ? "compare" : "enhanced", layout: "upscale", width: null };
+    this.shown = { view: self ? "compare" : linkedView(location.search), layout: "upscale", width: null };
     this.compare = new CompareView(self ? "yourself" : name);
     this.compare.element.hidden = true;
     this.tell();
