@@ -84,14 +84,19 @@ def walked(seconds: float) -> float:
     return share * share * (3 - 2 * share)
 
 
-def drawn(portrait: np.ndarray, opacity: np.ndarray, seconds: float) -> np.ndarray:
-    """The scene at a time of the clip: RGB uint8 (720, 1280, 3)."""
+def headshot(seconds: float) -> tuple[float, float, float]:
+    """Where it is in the clip, pixels: its centre and its side."""
     away, turn = walked(seconds), 2 * math.pi * seconds / LENGTH
     side = CLOSE_SIDE * (FAR_SIDE / CLOSE_SIDE) ** away
     x = WIDTH / 2 + 6 * math.sin(3 * turn) * (0.4 + side / CLOSE_SIDE)
-    y = CLOSE_Y + (FAR_Y - CLOSE_Y) * away + 1.2 * math.sin(5 * turn)
+    return x, CLOSE_Y + (FAR_Y - CLOSE_Y) * away + 1.2 * math.sin(5 * turn), side
+
+
+def drawn(portrait: np.ndarray, opacity: np.ndarray, seconds: float) -> np.ndarray:
+    """The scene at a time of the clip: RGB uint8 (720, 1280, 3)."""
+    x, y, side = headshot(seconds)
     zoom = side * OVER / HEADSHOT[2]
-    pose = cv2.getRotationMatrix2D(HEADSHOT[:2], 3.5 * math.sin(4 * turn), zoom)
+    pose = cv2.getRotationMatrix2D(HEADSHOT[:2], 3.5 * math.sin(8 * math.pi * seconds / LENGTH), zoom)
     pose[:, 2] += (x * OVER - HEADSHOT[0], y * OVER - HEADSHOT[1])
     size = (WIDTH * OVER, HEIGHT * OVER)
     layers = np.concatenate([portrait.astype(np.float32) * opacity, opacity], axis=2)

@@ -51,3 +51,5 @@ else if (access.tokens && !invitation()) {
   else lobby.open("", query.get("autojoin") === "1");
 }
 offerJustWatching(access);
+byId("show").classList.toggle("later", query.has("room") || localStorage.getItem("hime.lobby") !== null);
+if (!call) void import("./show/show").then(({ Show }) => new Show(byId("show")));

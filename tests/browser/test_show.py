@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import ROOT, Server, open_context, shot
+from tests.browser.conftest import ROOT, Server, shot
 
 PHONE = {"width": 390, "height": 844}
 LINK = re.compile(r"http://localhost:\d+/\S+")
@@ -27,8 +27,8 @@ def demo_link() -> Iterator[str]:
 
 @pytest.fixture
 def visitor(plain_browser: Browser) -> Iterator[Page]:
-    """Has neither camera nor microphone."""
-    context = open_context(plain_browser)
+    """Was never here before, and has neither camera nor microphone."""
+    context = plain_browser.new_context(viewport={"width": 1280, "height": 800})
     context.add_init_script("navigator.mediaDevices.getUserMedia = () => { throw new Error('no camera is needed') }")
     yield context.new_page()
     context.close()
@@ -55,3 +55,49 @@ def test_one_may_just_watch_a_room(visitor: Page, server: Server) -> None:
     visitor.get_by_role("button", name="Just watch").click()
     expect(visitor.locator("#call-count")).to_contain_text("Nobody is here yet")
     assert "watch=1" in visitor.url
+
+
+def test_the_start_page_shows_what_it_is_about(visitor: Page, server: Server) -> None:
+    errors: list[str] = []
+    visitor.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    elsewhere: list[str] = []
+    visitor.on("request", lambda request: None if request.url.startswith(server.url) else elsewhere.append(request.url))
+    visitor.goto(server.url)
+    show = visitor.locator("#show")
+    slider = show.get_by_role("slider")
+    expect(slider).to_be_in_viewport(timeout=20_000)
+    visitor.wait_for_function("() => document.querySelector('#show video').currentTime > 5", timeout=60_000)
+    loupe = "() => [...document.querySelectorAll('#show .loupe canvas')].map((each) => each.toDataURL())"
+    original, enhanced = visitor.evaluate(loupe)
+    assert original != enhanced
+    shot(visitor, "show-desktop")
+    slider.press("Home")
+    expect(slider).to_have_attribute("aria-valuenow", "0")
+    show.get_by_role("button", name="Pause the video").click()
+    assert visitor.evaluate("() => document.querySelector('#show video').paused")
+    box = show.locator(".picture").bounding_box()
+    assert box is not None
+    visitor.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.3 * box["height"])
+    visitor.wait_for_function(f"(before) => ({loupe})()[0] !== before", arg=visitor.evaluate(loupe)[0] and original)
+    expect(visitor.get_by_role("button", name="Join", exact=True)).to_be_visible()
+    assert errors == [] and elsewhere == []
+
+
+def test_who_wants_nothing_to_move_sees_a_still_picture(plain_browser: Browser, server: Server) -> None:
+    context = plain_browser.new_context(viewport=PHONE, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(server.url)
+    expect(page.get_by_role("button", name="Play the video")).to_be_visible(timeout=20_000)
+    expect(page.locator("#show").get_by_role("slider")).to_be_visible()
+    assert page.evaluate("() => document.querySelector('#show video').currentTime") == 7
+    assert page.evaluate("() => document.querySelector('#show video').paused")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    shot(page, "show-phone", full_page=True)
+    context.close()
+
+
+def test_who_comes_by_a_link_joins_first(visitor: Page, server: Server) -> None:
+    visitor.goto(f"{server.url}/?room=r")
+    expect(visitor.locator("#show.later img")).to_be_visible(timeout=20_000)
+    form, show = visitor.locator("#join-form").bounding_box(), visitor.locator("#show").bounding_box()
+    assert form is not None and show is not None and form["y"] < show["y"]
