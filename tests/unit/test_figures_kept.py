@@ -147,6 +147,16 @@ def test_a_streams_minute(clock: Clock, metrics: Metrics) -> None:
     assert keeper.rows() == []
 
 
+def test_what_is_kept_holds_no_names(tmp_path: Path, clock: Clock, metrics: Metrics) -> None:
+    named = stream(1).model_copy(update={"room": "room-of-the-test", "name": "name-of-the-test"})
+    keeper = Keeper(metrics, None, lambda: [named])
+    clock.now = 60.0
+    kept = KeptMinutes(tmp_path / "figures.db")
+    kept.add(keeper.rows())
+    kept.close()
+    assert b"of-the-test" not in (tmp_path / "figures.db").read_bytes()
+
+
 def test_a_table_has_a_column_for_each_figure() -> None:
     text = as_csv([{"t": 1.0, "stages": {"decode": {"p50": 2.0}}}, {"t": 2.0, "stages": {}, "gap": None}])
     assert list(csv.DictReader(io.StringIO(text))) == [
