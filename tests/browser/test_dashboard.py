@@ -26,7 +26,7 @@ SHIFTS = """
     for (const each of list.getEntries()) {
       if (each.hadRecentInput) continue;
       window.shifted += each.value;
-      window.movers.push(...each.sources.map(({ node }) => `${each.value} ${node?.id || node?.className || node?.nodeName}`));
+      for (const { node } of each.sources) window.movers.push(node?.id || node?.className || node?.nodeName);
     }
   }).observe({ type: "layout-shift", buffered: true });
 """
