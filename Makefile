@@ -10,7 +10,7 @@ NPM = PATH="$$(cat $(CURDIR)/$(NODE_PATH_FILE)):$$PATH" npm --prefix client_web
 
 # What each target does: the text behind ##.
 .DEFAULT_GOAL := run
-.PHONY: help run test test-python test-client lint audit setup clean
+.PHONY: help run test test-python test-client lint audit setup settings clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -66,6 +66,10 @@ lint: $(VENV)/tested  ## ruff, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+settings: $(VENV)/installed  ## docs/settings.md and docs/hime.toml.example, from server/settings
+	$(BIN)/python -m server.settings.reference markdown > docs/settings.md
+	$(BIN)/python -m server.settings.reference toml > docs/hime.toml.example
+
 audit: $(VENV)/tested client_web/node_modules/.package-lock.json  ## known vulnerabilities of what is installed, where a registry answers
 	PATH="$$(cat $(NODE_PATH_FILE)):$$PATH" $(BIN)/python .ci/audit.py
 
@@ -73,7 +77,8 @@ test-client: client_web/node_modules/.package-lock.json  ## the page's tests
 	$(NPM) test
 
 # Chromium: the machine's own, else Debian's package, else Playwright's download. PostgreSQL: the machine's own, else
-# Debian's package; the tests start a server of their own. coturn: likewise, and what needs it is skipped without.
+# Debian's package; the tests start a server of their own. coturn: likewise, and what needs it is skipped without. curl
+# and jq are for the commands of docs/api.md.
 test-python: $(VENV)/tested client_web/dist/index.html  ## pytest, with a real browser, PostgreSQL and TURN server
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	  (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium) || \
@@ -84,6 +89,8 @@ test-python: $(VENV)/tested client_web/dist/index.html  ## pytest, with a real b
 	@command -v turnserver >/dev/null || \
 	  (apt-get update -qq && apt-get install -qq -y --no-install-recommends coturn) || \
 	  echo "coturn is not installed: tests that need a TURN server are skipped"
+	@command -v curl >/dev/null && command -v jq >/dev/null || \
+	  (apt-get update -qq && apt-get install -qq -y --no-install-recommends curl jq)
 	OMP_NUM_THREADS=1 $(BIN)/pytest
 
 clean:  ## remove what was installed and built

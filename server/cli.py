@@ -20,11 +20,14 @@ def serve(
     weights: Annotated[str | None, typer.Option(help="A bundled checkpoint's name, or a .safetensors file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [default: auto].")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info].")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file with settings (docs/settings.md).")
+    ] = None,
 ) -> None:
-    """Start the relay. Every setting can also be given as an environment variable, such as HIME_PORT."""
+    """Start the relay. Every setting can also be given as an environment variable, such as HIME_PORT, or in a file."""
     from server.serve import run
 
-    run(host=host, port=port, data=data, weights=weights, device=device, log_level=log_level)
+    run(host=host, port=port, data=data, weights=weights, device=device, log_level=log_level, config=config)
 
 
 @app.command()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from random import Random
 from types import SimpleNamespace
 
 import av
 import numpy as np
-from aiortc import RTCDtlsParameters, RTCIceParameters
+from aiortc import RTCDtlsParameters, RTCIceParameters, RTCRtpHeaderExtensionParameters
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint
 from aiortc.rtp import RTP_HISTORY_SIZE, RtcpPacket
 
@@ -23,6 +24,7 @@ from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
+from server.media import transport_cc
 from server.media.negotiation import (
     Offer,
     common_sections,
@@ -36,6 +38,7 @@ from server.media.send.sender import VideoSender
 from server.media.send.tracks import EncodedFrame, VideoFeed, VideoTrack
 from server.media.session import Session
 
+NUMBER_ID = 3  # of the extension that numbers packets
 MAX_BYTES, MAX_PIXELS = 10_000_000, 40_000_000
 
 
@@ -112,6 +115,9 @@ class Receiving:
         clock = lambda: self.now  # noqa: E731
         read = Offer.parse(next(text for text in OFFERS if "sendrecv" in text and "m=audio" in text))
         sections = {section.kind: section for section in common_sections(read, 2_000_000)}
+        numbered = RTCRtpHeaderExtensionParameters(id=NUMBER_ID, uri=transport_cc.URI)
+        video = sections["video"]
+        sections["video"] = replace(video, extensions=(*video.extensions, numbered))
         self.video = VideoReceiver(sections["video"], self.transport, self.sink, 300_000, clock)
         self.video._decoder.put = lambda codec, frame: self.decoded.append(codec) is None
         self.audio = AudioReceiver(sections["audio"], self.transport, audio, clock)
@@ -120,7 +126,7 @@ class Receiving:
         self.sender = VideoSender(sections["video"], self.transport, track, "name")
         self.sender.send(EncodedFrame([b"payload"] * RTP_HISTORY_SIZE, 0, True, self.now))
         session = Session.__new__(Session)  # without a transport of its own
-        session._clock, session._send_time_id = clock, 2
+        session._clock, session._send_time_id, session._number_id = clock, 2, NUMBER_ID
         session._receivers, session._senders = [self.video, self.audio], [self.sender]
         session._by_payload_type = {number: one for one in session._receivers for number in one.section.by_payload_type}
         self.session = session

@@ -128,7 +128,12 @@ def rtcp(rng: Random, to: Target) -> bytes:
 def _rtcp_part(rng: Random, to: Target) -> bytes:
     ssrc = struct.pack("!L", rng.choice(to.ssrcs))
     any32 = struct.pack("!L", rng.choice((*EDGES[:-1], rng.getrandbits(32))))
-    match rng.randrange(11):
+    match rng.randrange(12):
+        case 10:  # transport-wide feedback on what was sent, or on anything
+            count = rng.choice((1, 20, 300, 2048, 65535))
+            head = struct.pack("!HHL", rng.choice((0, 1, 60000)), count, rng.getrandbits(32))
+            chunks = struct.pack("!H", rng.choice((0, 1, 2, 3)) << 13 | min(count, 0x1FFF)) * rng.randint(1, 9)
+            return _part(rng, 205, 15, any32 + ssrc + head + chunks + noise(rng, rng.choice((0, 20, 600))))
         case 0:  # a sender report of any time
             return _part(rng, 200, 0, ssrc + noise(rng, 8) + any32 + noise(rng, 8))
         case 1:  # with reports, in any number

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
+import cv2
 import httpx
 import numpy as np
 import uvicorn
@@ -107,11 +108,30 @@ class MovingVideo(MediaStreamTrack):
         number = len(self.sent)
         self._start = self._start or time.monotonic()
         await asyncio.sleep(max(0.0, self._start + number / self.fps - time.monotonic()))
-        picture = Picture(numbered(self.width, self.height, number), *(_grey(self.width, self.height),) * 2)
+        picture = Picture(self.luma(number), *(_grey(self.width, self.height),) * 2)
         frame = picture.to_frame()
         frame.pts, frame.time_base = round(number * PORT_RATE / self.fps), Fraction(1, PORT_RATE)
         self.sent[number] = time.monotonic()
         return frame
+
+    def luma(self, number: int) -> np.ndarray:
+        return numbered(self.width, self.height, number)
+
+
+class TexturedVideo(MovingVideo):
+    """One that takes as many bits as it can get: a rough texture moves behind the number."""
+
+    def __init__(self, width: int = 640, height: int = 360, fps: float = 20) -> None:
+        super().__init__(width, height, fps)
+        self._texture = np.random.default_rng(5).integers(60, 200, (height, 3 * width), np.uint8)
+        self._texture = cv2.GaussianBlur(self._texture, (0, 0), 1.5)
+
+    def luma(self, number: int) -> np.ndarray:
+        luma = numbered(self.width, self.height, number)
+        top, offset = self.height // 4, 2.7 * number % (2 * self.width)
+        shift = np.float32([[1, 0, -offset], [0, 1, 0]])
+        luma[top:] = cv2.warpAffine(self._texture, shift, (self.width, self.height))[top:]
+        return luma
 
 
 def numbered_frame(number: int, width: int = 160, height: int = 90) -> av.VideoFrame:

@@ -57,7 +57,8 @@ export class HttpSession {
       if (!response.ok) throw await errorOf(response);
       const location = response.headers.get("Location");
       if (!location) throw new Error("The server named no session (no Location header).");
-      this.url = new URL(location, new URL(this.endpoint, response.url || globalThis.location.href)).href;
+      // relative to where the answer came from, which after a redirect is not the endpoint (RFC 9725 section 4.5)
+      this.url = new URL(location, response.url || new URL(this.endpoint, globalThis.location.href)).href;
       this.etag = response.headers.get("ETag");
       learnIceServers(response);
       const sdp = await response.text();

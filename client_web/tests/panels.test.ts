@@ -59,7 +59,8 @@ test("streams are told by room, and those without names by number, last", () => 
 });
 
 test("what a watcher gets is said in words", () => {
-  const watcher = { number: 1, view: "enhanced", layout: "upscale", kbps: 812.4, path_kbps: 4000, loss: 0.004 };
+  const watcher = { number: 1, view: "enhanced", layout: "upscale", kbps: 812.4, path_kbps: 4000, loss: 0.004, reduced: false };
   expect(watcherInWords(watcher)).toBe("1: enhanced, upscale · 812 kbit/s, path 4000 · 0.4 % lost");
+  expect(watcherInWords({ ...watcher, reduced: true })).toContain("upscale, reduced ·");
   expect(watcherInWords({ ...watcher, kbps: null })).toBe("1: sound only");
 });

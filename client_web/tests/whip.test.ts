@@ -65,6 +65,17 @@ describe("WhipClient", () => {
     expect(peer().connectionState).toBe("closed");
   });
 
+  // RFC 9725, section 4.5; the browser itself POSTs the offer again, as tests/browser/test_redirect.py shows
+  it("finds its session relative to where a redirect has led", async () => {
+    const redirected = created("session/s1", { ETag: '"e1"' });
+    Object.defineProperty(redirected, "url", { value: "http://relay.test/nodes/2/whip/den/ann" });
+    const calls = fakeFetch(({ method }) => (method === "POST" ? redirected : new Response(null)));
+    const whip = client();
+    await whip.start();
+    await whip.close();
+    expect(calls[1]).toMatchObject({ url: "http://relay.test/nodes/2/whip/den/session/s1", method: "DELETE" });
+  });
+
   it("deletes a session that is answered only after the call was left", async () => {
     let answer: (response: Response) => void = () => undefined;
     const calls = fakeFetch(({ method }) =>

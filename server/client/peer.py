@@ -74,8 +74,10 @@ class Connection:
     async def close(self) -> None:
         """Ends the session on both sides."""
         if self._location:
-            with suppress(httpx.HTTPError):
-                await self._http.delete(self._location, headers=self._link.headers)
+            there, base = httpx.URL(self._location), self._http.base_url
+            ours = (there.scheme, there.host, there.port) == (base.scheme, base.host, base.port)
+            with suppress(httpx.HTTPError):  # the token is for nobody else, as httpx has it for redirects
+                await self._http.delete(there, headers=self._link.headers if ours else {})
             self._location = ""
         if self._pc is not None:
             await self._pc.close()
@@ -95,10 +97,13 @@ class Connection:
     async def _negotiate(self, pc: RTCPeerConnection, path: str) -> None:
         await pc.setLocalDescription(await pc.createOffer())
         headers = {"Content-Type": "application/sdp", **self._link.headers}
-        answer = await _asked(self._http.post(path, content=pc.localDescription.sdp, headers=headers))
+        offering = self._http.post(path, content=pc.localDescription.sdp, headers=headers, follow_redirects=True)
+        answer = await _asked(offering)
         if answer.status_code != 201:
             raise Refused(_why(answer))
-        self._location = answer.headers.get("location", "")
+        # Relative to where the answer came from, which another relay may be (RFC 9725, section 4.5).
+        location = answer.headers.get("location", "")
+        self._location = str(answer.url.join(location)) if location else ""
         await pc.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
         async with asyncio.timeout(CONNECTED_WITHIN):
             while pc.connectionState != "connected":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -9,6 +10,8 @@ from typing import Literal
 
 from aiortc import RTCIceCandidate
 
+# The last label holds a letter, which tells a name from a wrong IPv4 address (RFC 1123, section 2.1).
+HOST_NAME = re.compile(r"(?:[\w-]+\.)*[\w-]*[A-Za-z][\w-]*\.?", re.ASCII)
 COMPONENT = 1  # RTP and RTCP share it
 
 # What a cloud's machines ask for their credentials and settings, and no peer is behind.
@@ -84,6 +87,12 @@ def reachable(line: str) -> bool:
         return 0 < int(fields[5]) < 65536
     except (IndexError, ValueError):
         return False
+
+
+def named(line: str) -> bool:
+    """Whether an a=candidate line has a host name in place of an address."""
+    fields = line.split()
+    return len(fields) > 5 and HOST_NAME.fullmatch(fields[4]) is not None and fields[5].isdecimal()
 
 
 def _meant(ip: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from aiortc import RTCIceCandidate, RTCIceParameters
 from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
 
-from server.media.candidates import reachable
+from server.media.candidates import named, reachable
 from server.media.negotiation import ICE_PASSWORD, ICE_UFRAG
 
 
@@ -18,8 +18,9 @@ class InvalidFragment(ValueError):
 
 @dataclass(frozen=True)
 class Fragment:
-    """Trickled candidates, or the beginning of an ICE restart. ufrag: whose ICE session's; candidates of mDNS names are
-    left out, and `withheld` then; password: of that session, with which a restart begins."""
+    """Trickled candidates, or the beginning of an ICE restart. ufrag: whose ICE session's; candidates of names, which
+    are not resolved, are left out (RFC 9725, section 4.3.2), and `withheld` then; password: of that session, with which
+    a restart begins."""
 
     ufrag: str | None
     candidates: tuple[RTCIceCandidate, ...]
@@ -40,7 +41,7 @@ class Fragment:
                 "The body is not an SDP fragment: it holds no a=candidate, no a=end-of-candidates, no a=ice-ufrag."
             )
         try:
-            known = [value for value in values["candidate"] if ".local " not in value]
+            known = [value for value in values["candidate"] if not named(value)]
             if not all(map(reachable, known)):
                 raise ValueError("an address or a port that cannot be")
             candidates = tuple(map(candidate_from_sdp, known))

@@ -17,15 +17,20 @@ from aiortc import (
 from aiortc.clock import current_ntp_time
 from aiortc.codecs import CODECS, HEADER_EXTENSIONS, is_rtx
 from aiortc.rtcpeerconnection import find_common_codecs, find_common_header_extensions
+from aiortc.rtcrtpparameters import RTCRtcpFeedback
 from aiortc.sdp import GroupDescription, MediaDescription, SessionDescription, SsrcDescription
 
+from server.media import transport_cc
 from server.media.aiortc_door import PeerTransport, Role
 from server.media.candidates import reachable
+from server.media.simulcast import STREAM_IDS, accept, best_streams
 
 Kind = Literal["audio", "video"]
 KINDS: tuple[Kind, ...] = ("audio", "video")
 
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+REPORTED_START = 600_000  # bit/s
+TRANSPORT_CC = RTCRtcpFeedback(type="transport-cc")
 DISCARD_HOST, DISCARD_PORT = "0.0.0.0", 9
 
 MAX_MID = 64
@@ -128,6 +133,7 @@ class Section:
     ssrcs: tuple[int, ...]  # as the offer names them
     ice: RTCIceParameters  # the offerer's, as the other
     dtls: RTCDtlsParameters
+    stream: str | None = None  # the one that is taken, where several are offered (a=rid)
 
     @property
     def payload_type(self) -> int:
@@ -175,16 +181,18 @@ def common_sections(offer: Offer, start_bitrate: int, preferred: str = "VP8") ->
 
     start_bitrate: bit/s that a publisher of video is to begin with; preferred: VP8 or H264. Chromium begins at
     300 kbit/s and takes 20 s and more to reach 720p unless the answer's fmtp tells it where to begin
-    (`x-google-start-bitrate`, kbit/s). Raises InvalidOffer.
+    (`x-google-start-bitrate`, kbit/s). Where it learns of arrivals, it begins at REPORTED_START at most: its own probes
+    show it within a second whether more is possible, and a poor uplink bears that. Raises InvalidOffer.
     """
     media = [one for one in offer.description.media if one.kind in KINDS]
     bundled = {mid for group in offer.description.group if group.semantic == "BUNDLE" for mid in group.items}
     if len(media) > 1 and not bundled.issuperset(one.rtp.muxId for one in media):
         raise InvalidOffer("The offer's sections are not bundled: name all of them in a=group:BUNDLE (RFC 9725).")
-    return [_common(one, start_bitrate, preferred) for one in media]
+    streams = best_streams(offer.sdp)
+    return [_common(one, start_bitrate, preferred, streams.get(one.rtp.muxId)) for one in media]
 
 
-def _common(offered: MediaDescription, start_bitrate: int, preferred: str) -> Section:
+def _common(offered: MediaDescription, start_bitrate: int, preferred: str, stream: str | None) -> Section:
     kind, ice, dtls = cast(Kind, offered.kind), offered.ice, offered.dtls
     assert dtls is not None  # Offer.parse() has seen to it
     if ice is None or not ice.usernameFragment or not ice.password:
@@ -205,10 +213,11 @@ def _common(offered: MediaDescription, start_bitrate: int, preferred: str) -> Se
         raise InvalidOffer("The offer has an a=fmtp line that cannot be read.") from error
     if kind == "video":
         first = {codec.payloadType for codec in codecs if codec.name.upper() == preferred}
+        start = min(start_bitrate, REPORTED_START) if _reports_arrivals(offered) else start_bitrate
         codecs.sort(key=lambda codec: codec.parameters.get("apt", codec.payloadType) not in first)
         for codec in codecs:
             if not is_rtx(codec):
-                codec.parameters["x-google-start-bitrate"] = start_bitrate // 1000
+                codec.parameters["x-google-start-bitrate"] = start // 1000
     else:
         codecs = [codec for codec in codecs if codec.mimeType.lower() == "audio/opus"]
         for codec in codecs:
@@ -216,9 +225,29 @@ def _common(offered: MediaDescription, start_bitrate: int, preferred: str) -> Se
     if not codecs:
         speaks = "VP8/90000 or H264/90000" if kind == "video" else "opus/48000/2"
         raise InvalidOffer(f"The offer's {kind} has no codec that the relay speaks: offer {speaks}.")
-    extensions = find_common_header_extensions(HEADER_EXTENSIONS[kind], offered.rtp.headerExtensions)
+    spoken = HEADER_EXTENSIONS[kind]
+    if kind == "video" and _reports_arrivals(offered):
+        spoken = [*spoken, RTCRtpHeaderExtensionParameters(id=0, uri=transport_cc.URI)]
+        _answer_transport_cc(codecs, offered)
+    if stream is not None:
+        spoken = [*spoken, *(RTCRtpHeaderExtensionParameters(id=0, uri=uri) for uri in STREAM_IDS)]
+    extensions = find_common_header_extensions(spoken, offered.rtp.headerExtensions)
     ssrcs = tuple(one.ssrc for one in offered.ssrc)
-    return Section(kind, offered.rtp.muxId, tuple(codecs), tuple(extensions), ssrcs, ice, dtls)
+    return Section(kind, offered.rtp.muxId, tuple(codecs), tuple(extensions), ssrcs, ice, dtls, stream)
+
+
+def _reports_arrivals(offered: MediaDescription) -> bool:
+    """Whether the offer speaks of transport-wide feedback, and of the numbers that it is about."""
+    numbered = any(one.uri == transport_cc.URI for one in offered.rtp.headerExtensions)
+    return numbered and any(TRANSPORT_CC in codec.rtcpFeedback for codec in offered.rtp.codecs)
+
+
+def _answer_transport_cc(codecs: Sequence[RTCRtpCodecParameters], offered: MediaDescription) -> None:
+    """aiortc itself does not speak of transport-wide feedback."""
+    speaking = {codec.payloadType for codec in offered.rtp.codecs if TRANSPORT_CC in codec.rtcpFeedback}
+    for codec in codecs:
+        if codec.payloadType in speaking:
+            codec.rtcpFeedback.append(TRANSPORT_CC)
 
 
 def write_answer(
@@ -241,7 +270,8 @@ def write_answer(
             answer.media.append(_refused(offered))
         else:
             answer.media.append(_answered(section, section.kind in receives, sent.get(section.kind), transport))
-    return str(answer)
+    taken = {one.mid: one.stream for one in sections if one.stream is not None and one.kind in receives}
+    return accept(str(answer), taken)
 
 
 def _answered(section: Section, receives: bool, sent: SentStream | None, transport: PeerTransport) -> MediaDescription:

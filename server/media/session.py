@@ -14,6 +14,7 @@ from aiortc import RTCIceCandidate
 from aiortc.rtp import RtcpPacket
 
 from server.exhaustion import Exhausted
+from server.media import transport_cc
 from server.media.aiortc_door import PeerTransport
 from server.media.candidates import usable
 from server.media.fragments import Fragment, InvalidFragment, restarted, write_fragment
@@ -79,6 +80,7 @@ class Session:
         self._senders: list[Sender] = []
         self._tracks: list[VideoTrack | AudioTrack] = []
         self._send_time_id: int | None = None
+        self._number_id: int | None = None
         self._tasks = Tasks("a connection's task")
         self._connecting: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[float | None] | None = None
@@ -214,8 +216,7 @@ class Session:
     async def _answer(self, offer: Offer) -> None:
         if not self._sections:
             raise InvalidOffer("The offer has no media: one audio and one video section at most are answered.")
-        ids = (section.extension(ABS_SEND_TIME) for section in self._sections)
-        self._send_time_id = next((number for number in ids if number is not None), None)
+        self._send_time_id, self._number_id = map(self._extension, (ABS_SEND_TIME, transport_cc.URI))
         offered = offer.description.media
         await self._take(candidate for media in offered for candidate in media.ice_candidates)
         self._withheld |= offer.withheld
@@ -231,6 +232,11 @@ class Session:
         sent = {sender.section.kind: sender.description for sender in self._senders}
         self.answer = write_answer(offer, self._sections, received, sent, self._transport)
         self._connecting = asyncio.create_task(self._connect())
+
+    def _extension(self, uri: str) -> int | None:
+        """The id that a header extension has in all bundled sections."""
+        ids = (section.extension(uri) for section in self._sections)
+        return next((number for number in ids if number is not None), None)
 
     async def _end_candidates(self) -> None:
         """ICE fails once all known pairs have; not where the peer has addresses that only its own checks will show, as
@@ -251,7 +257,7 @@ class Session:
 
     def _receive_rtp(self, data: bytes) -> None:
         try:
-            packet = Packet(data, self._clock(), self._send_time_id)
+            packet = Packet(data, self._clock(), self._send_time_id, self._number_id)
         except ValueError:
             return
         receiver = self._by_payload_type.get(packet.payload_type)
@@ -259,6 +265,11 @@ class Session:
             receiver.receive(packet)
 
     def _receive_rtcp(self, data: bytes) -> None:
+        if self._number_id is not None:
+            messages, data = transport_cc.take_feedback(data)
+            for message in messages:
+                for sender in self._senders:
+                    sender.receive_feedback(message)
         try:
             packets = RtcpPacket.parse(data)
         except (ValueError, struct.error):

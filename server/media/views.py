@@ -22,7 +22,8 @@ from hime_core.video.picture import Picture
 from server.media.rates import Smoothed
 from server.media.receive.capture import CaptureClock
 from server.media.send.encoder import Codec, Encoding
-from server.media.send.fanout import EncodedStream, Shown
+from server.media.send.fanout import EncodedStream
+from server.media.send.layer_encoder import Shown
 from server.media.send.tracks import VideoFeed, VideoTrack
 from server.observability.metrics import Metrics
 

@@ -130,6 +130,9 @@ class Metrics:
         unsent = make(Counter, "unsent_frames", "Rendered frames that did not reach a watcher", labelnames=["reason"])
         self._unsent = {name: unsent.labels(name) for name in UNSENT}
         self._narrow = make(Counter, "narrow_paths", "Watchers whose path fell below the lowest bitrate")
+        self._layers = make(
+            Counter, "layer_changes", "Watchers given another layer of a view, by which", labelnames=["layer"]
+        )
         self._refused = make(
             Counter, "refused", "Requests and packets refused by a rule or a limit, by which", labelnames=["reason"]
         )
@@ -203,6 +206,10 @@ class Metrics:
 
     def narrow_path(self) -> None:
         self._narrow.inc()
+
+    def layer(self, layer: str) -> None:
+        """A watcher's path has changed, and with it the layer that it gets: full or reduced."""
+        self._layers.labels(layer).inc()
 
     def refused(self, reason: str) -> None:
         """Something was refused. reason: a short fixed word, never anything that the caller sent."""

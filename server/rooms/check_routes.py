@@ -36,4 +36,4 @@ async def check(request: Request, room: Name, caller: Member) -> Response:
 
 @router.options("/api/rooms/{room}/check", status_code=204, include_in_schema=False)
 async def check_options(request: Request, room: Name, caller: AskingMember) -> Response:
-    return endpoint_options(request, caller)
+    return endpoint_options(request, caller, "OPTIONS, POST")

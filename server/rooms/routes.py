@@ -132,28 +132,35 @@ async def watch_options(request: Request, room: Name, participant: Name, caller:
     return endpoint_options(request, caller)
 
 
-def endpoint_options(request: Request, caller: Caller | None) -> Response:
+def endpoint_options(request: Request, caller: Caller | None, allowed: str = "GET, HEAD, OPTIONS, POST") -> Response:
     """RFC 9725, section 4.2; preflight requests of allowed origins are answered before. The ICE servers (section 4.6)
     are for those who may join, and not more often than offers are taken. Raises Problem 429."""
-    headers = {"Allow": "OPTIONS, POST", "Accept-Post": SDP}
+    headers = {"Allow": allowed, "Accept-Post": SDP}
     if caller is not None:
         _rooms(request).limits.questions.take(request.client.host if request.client else "")
         headers |= ice_links(_rooms(request).ice_servers) | {"Cache-Control": "no-store"}
     return Response(status_code=204, headers=headers)
 
 
+@router.api_route("/whip/{room}/{participant}", methods=["GET", "HEAD"], status_code=204, include_in_schema=False)
+@router.api_route("/whep/{room}/{participant}", methods=["GET", "HEAD"], status_code=204, include_in_schema=False)
+async def endpoint_without_content(room: Name, participant: Name) -> Response:
+    """RFC 9725, section 4.1: there is nothing to look at, and no error either."""
+    return Response(status_code=204)
+
+
 @router.options("/whip/{room}/{participant}/{session}", status_code=204, include_in_schema=False)
 @router.options("/whep/{room}/{participant}/{session}", status_code=204, include_in_schema=False)
 async def session_options(room: Name, participant: Name, session: str) -> Response:
-    return Response(status_code=204, headers={"Allow": "OPTIONS, PATCH, DELETE", "Accept-Patch": FRAGMENT})
+    return Response(status_code=204, headers={"Allow": "DELETE, GET, HEAD, OPTIONS, PATCH", "Accept-Patch": FRAGMENT})
 
 
 def _add_session_routes(
     endpoint: str, noun: str, find: Callable[[Rooms, str, str, str], Session], candidates: str, end: str
 ) -> None:
-    """PATCH and DELETE of one kind of session, for whoever made it: others get 403, and only members of the room learn
-    whether there is one. noun: of the operations' names; find: gives the session of a room, a participant and an id, or
-    raises NotFound; candidates, end: the summaries."""
+    """GET, PATCH and DELETE of one kind of session, for whoever made it: others get 403, and only members of the room
+    learn whether there is one. noun: of the operations' names; find: gives the session of a room, a participant and an
+    id, or raises NotFound; candidates, end: the summaries."""
     path = f"/{endpoint}/{{room}}/{{participant}}/{{session}}"
 
     def own(request: Request, caller: Caller, room: str, participant: str, session: str) -> Session:
@@ -191,6 +198,12 @@ def _add_session_routes(
         _check_tag(if_match, found)
         return await _patched(request, found, fragment)
 
+    @router.api_route(path, name=f"look_at_{noun}", methods=["GET", "HEAD"], status_code=204, include_in_schema=False)
+    async def look(request: Request, room: Name, participant: Name, session: str, caller: Member) -> Response:
+        """RFC 9725, section 4.1, as for the endpoint."""
+        own(request, caller, room, participant, session)
+        return Response(status_code=204)
+
     @router.delete(path, name=f"end_{noun}", tags=["media"], summary=end, responses=problem_docs(400, 404))
     async def end_session(request: Request, room: Name, participant: Name, session: str, caller: Member) -> Response:
         _rooms(request).end(room, participant, own(request, caller, room, participant, session))
@@ -214,7 +227,9 @@ async def _body(request: Request, media_type: str) -> str:
     """The body as text. Raises Problem where it is of another type, too large, or not UTF-8."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != media_type:
-        raise Problem(415, f"The body must be {media_type}.", {"Accept": media_type})
+        # RFC 9110, section 15.5.16, and of PATCH RFC 5789, section 2.2
+        taken = "Accept-Patch" if request.method == "PATCH" else "Accept"
+        raise Problem(415, f"The body must be {media_type}.", {taken: media_type})
     most = request.app.state.relay.settings.max_sdp_bytes
     body = bytearray()
     async for chunk in request.stream():
@@ -275,11 +290,12 @@ async def _fragment(request: Request) -> Fragment:
 
 
 def _check_tag(if_match: str | None, session: Session) -> None:
-    """RFC 9725, section 4.3.1: requests may come out of order. Raises Problem."""
+    """RFC 9725, section 4.3.1: requests may come out of order. Its examples have `*` in quotation marks, too. Raises
+    Problem."""
     tag = f'"{session.ice_tag}"'
     if if_match is None:
         raise Problem(428, 'If-Match is missing: it names the ICE session by its ETag, or is "*" for an ICE restart.')
-    if if_match.strip() != "*" and tag not in map(str.strip, if_match.split(",")):
+    if if_match.strip() not in ("*", '"*"') and tag not in map(str.strip, if_match.split(",")):
         raise Problem(412, "If-Match names another ICE session: the ETag of the last answer is the current one.")
 
 

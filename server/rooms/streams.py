@@ -14,7 +14,8 @@ from server.rooms.watcher import Watcher
 
 class WatcherTold(BaseModel):
     """number: of those who watch the stream now. kbps: sent to it in the last second; path_kbps: what its path is taken
-    to carry; loss: of packets, as it reported last, 0..1. All null without video."""
+    to carry; loss: of packets, as it reported last, 0..1; null without video. reduced: whether it gets the
+    smaller layer of its view."""
 
     number: int
     view: View
@@ -22,6 +23,7 @@ class WatcherTold(BaseModel):
     kbps: float | None
     path_kbps: float | None
     loss: float | None
+    reduced: bool
 
 
 class StreamTold(BaseModel):
@@ -71,4 +73,5 @@ def _watcher(number: int, watcher: Watcher) -> WatcherTold:
         kbps=None if video is None else round(video.path.sending / 1000, 1),
         path_kbps=None if video is None else round(video.path.rate / 1000, 1),
         loss=None if video is None else round(video.loss, 4),
+        reduced=video is not None and video.reduced,
     )

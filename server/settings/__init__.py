@@ -1,4 +1,4 @@
-"""What can be set about the relay: `HIME_*` environment variables, or the options of `hime serve`."""
+"""What can be set about the relay: the options of `hime serve`, `HIME_*` environment variables, or a TOML file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from hime_core.errors import InputError
 from server.settings.access import AccessSettings
+from server.settings.invalid import PREFIX, InvalidSettings, config_source, in_one_line
 from server.settings.lifecycle import LifecycleSettings
 from server.settings.limits import LimitSettings
 from server.settings.media import MediaSettings
@@ -22,21 +28,25 @@ __all__ = ["IceServer", "InvalidSettings", "Settings", "load_settings"]
 CLIENT_BUILD = Path(__file__).resolve().parents[2] / "client_web" / "dist"
 
 
-class InvalidSettings(InputError):
-    """A setting is wrong; the message is one line that names it."""
-
-
 class Settings(
     StorageSettings, MediaSettings, NetworkSettings, AccessSettings, LimitSettings, LifecycleSettings, BaseSettings
 ):
-    """The relay's settings. Rates are in bit/s, sizes in bytes or pixels, the rest as the names say."""
+    """Where the relay listens. Rates are in bit/s, sizes in bytes or pixels, the rest as the names say."""
 
-    model_config = SettingsConfigDict(env_prefix="HIME_", frozen=True, validate_default=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, validate_default=True)
 
-    host: str = Field("127.0.0.1", min_length=1)
+    config: Path | None = Field(None, description="TOML file with settings; what is given elsewhere comes first")
+    host: str = Field("127.0.0.1", min_length=1, description="name or address to listen on; 0.0.0.0 for all of IPv4's")
     port: int = Field(8080, ge=0, le=65535, description="0 takes any free port")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least that is logged, to standard error"
+    )
     client: Path = Field(CLIENT_BUILD, description="the built web client")
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return value or None
 
     @property
     def loopback_only(self) -> bool:
@@ -46,9 +56,24 @@ class Settings(
         except ValueError:
             return self.host == "localhost"
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first that has a setting counts. Raises InvalidSettings where the file cannot be read."""
+        assert isinstance(init_settings, InitSettingsSource) and isinstance(env_settings, EnvSettingsSource)
+        file = init_settings.init_kwargs.get("config") or env_settings.env_vars.get("hime_config")
+        given = (init_settings, env_settings)
+        return (*given, config_source(settings_cls, Path(file))) if file else given
+
 
 def load_settings(**options: Any) -> Settings:
-    """Settings from the environment; options that are not None come first.
+    """Settings from options that are not None, then from the environment, then from the file that `config` names.
 
     Raises InvalidSettings with one line that names the setting and what would be right.
     """
@@ -56,8 +81,6 @@ def load_settings(**options: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
-        field = str(first["loc"][0]) if first["loc"] else ""
-        name = f"--{field.replace('_', '-')}" if field in given else f"HIME_{field.upper()}"
-        raise InvalidSettings(f"{name}: {message}" if field else message) from None
+        file = given.get("config") or EnvSettingsSource(Settings).env_vars.get("hime_config")
+        known = Settings.model_fields
+        raise InvalidSettings(in_one_line(error, known, given, Path(file) if file else None)) from None

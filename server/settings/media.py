@@ -15,7 +15,9 @@ class MediaSettings(BaseModel):
         min_length=1,
         description="a bundled checkpoint's name, or a file; auto: tiny-x4-call on a CPU, else small-x4-call",
     )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="what faces are enhanced on; auto: a graphics card where there is one"
+    )
     identity_weights: str = Field(
         "",
         description="recognises faces: a .safetensors file of ours, a state dict of InceptionResnetV1, 'casia' or an "
@@ -29,9 +31,13 @@ class MediaSettings(BaseModel):
         le=3600,
         description="how long the people of a stream are known after it has ended; 0: not at all",
     )
-    video_min_bitrate: int = Field(300_000, ge=50_000)
-    video_start_bitrate: int = Field(2_000_000, ge=50_000)
-    video_max_bitrate: int = Field(4_000_000, le=50_000_000)
+    video_min_bitrate: int = Field(
+        300_000, ge=50_000, description="of a watched picture; a path with less lowers it no more"
+    )
+    video_start_bitrate: int = Field(
+        2_000_000, ge=50_000, description="of a picture before its path is known, sent or watched"
+    )
+    video_max_bitrate: int = Field(4_000_000, le=50_000_000, description="of a watched picture, however good the path")
     video_codec: Literal["auto", "vp8", "h264"] = Field(
         "auto", description="for watchers who take both; auto: H264 where a graphics card encodes it, else VP8"
     )

@@ -1,4 +1,4 @@
-"""STUN and TURN servers."""
+"""Ports, addresses, STUN and TURN servers."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ class NetworkSettings(BaseModel):
     @field_validator("ice_servers", mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        """Takes JSON as RTCIceServer has it, or URLs with commas between."""
+        """Takes JSON as RTCIceServer has it, or URLs with commas between; of a file, a list of either."""
+        if isinstance(value, list):
+            return [{"urls": [one]} if isinstance(one, str) else one for one in value]
         if not isinstance(value, str):
             return value
         if not value.lstrip().startswith("["):

@@ -30,8 +30,10 @@ class StorageSettings(BaseModel):
         None, description="file with such keys; without either, a key is made once in the data directory"
     )
     audit_days: int = Field(1095, ge=1, description="how long the audit log keeps an entry")
-    exemplar_expires_days: int = Field(365, ge=1, le=3650)
-    purge_interval_s: float = Field(300, gt=0)
+    exemplar_expires_days: int = Field(
+        365, ge=1, le=3650, description="how long a photo is kept whose registration does not say"
+    )
+    purge_interval_s: float = Field(300, gt=0, description="between two looks for photos that have expired")
 
     @field_validator("database_url")
     @classmethod

@@ -18,7 +18,8 @@ from hime_core.video.picture import Picture
 from server.media.receive.capture import CaptureClock
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Encoding, VideoEncoder
-from server.media.send.fanout import MAX_UNDELIVERED, EncodedStream, Shown
+from server.media.send.fanout import MAX_UNDELIVERED, EncodedStream
+from server.media.send.layer_encoder import Shown
 from server.media.send.tracks import EncodedFrame, VideoFeed, VideoTrack
 from server.observability.metrics import Metrics
 
@@ -34,12 +35,14 @@ class Encoder(VideoEncoder):
     """Counts, and fails or waits when told to."""
 
     made: list[str]
+    sizes: list[tuple[int, int]]
     frames: int
     failing: int
     gate: threading.Event
 
     def __init__(self, name: str, width: int, height: int, bitrates: Bitrates) -> None:
         type(self).made.append(name)
+        type(self).sizes.append((width, height))
         super().__init__("libx264" if name == "h264_nvenc" else name, width, height, bitrates)
 
     def encode(self, frame: av.VideoFrame, bitrate: int, keyframe: bool = False) -> av.Packet | None:
@@ -60,7 +63,7 @@ class Setup:
         self.metrics = Metrics()
         gate = threading.Event()
         gate.set()
-        self.encoder = type("Counted", (Encoder,), {"made": [], "frames": 0, "failing": 0, "gate": gate})
+        self.encoder = type("Counted", (Encoder,), {"made": [], "sizes": [], "frames": 0, "failing": 0, "gate": gate})
         loop = asyncio.get_running_loop()
         self.encoding = Encoding(h264=h264)
         self.stream = EncodedStream(codec, self.encoding, self.metrics, loop, self.clock, self.encoder)
@@ -83,10 +86,15 @@ class Setup:
         self.stream.put(Shown(picture, 3000 * self.number, Fraction(1, 90000), self.clock.now))
         self.number += 1
 
-    async def show(self, frames: int = 1, width: int = 160) -> None:
-        """Puts frames in, each once the one before is encoded, 1/16 s apart."""
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Those of the encoders that were made."""
+        return self.encoder.sizes
+
+    async def show(self, frames: int = 1, width: int = 160, encodes: int = 1) -> None:
+        """Puts frames in, each once the one before is encoded, 1/16 s apart. encodes: layers of each, at least."""
         for _ in range(frames):
-            done = self.encoder.frames + 1
+            done = self.encoder.frames + encodes
             self.put(width)
             await until(lambda done=done: self.encoder.frames >= done)
             await asyncio.sleep(0.01)  # to be handed out
@@ -165,15 +173,70 @@ async def test_a_watcher_on_too_narrow_a_path_gets_fewer_keyframes_and_is_counte
         await this.show(2)
         for _ in range(3):
             bad.track.path._sent.add(8_000_000)
-            bad.track.estimated(100_000)
+            bad.track.estimated(50_000)
         good.track.estimated(3_000_000)
+        assert this.count("hime_layer_changes_total", layer="reduced") == 1
         assert this.count("hime_narrow_paths_total") == 1
         for _ in range(70):
             bad.track.request_keyframe("request")
             await this.show()
-        keys = [number for number, frame in enumerate(good.frames) if frame.keyframe]
-        assert keys == [0, 48]
-        assert this.stream.target.value > 1_500_000
+        assert [number for number, frame in enumerate(good.frames) if frame.keyframe] == [0]
+        keys = [number for number, frame in enumerate(bad.frames) if frame.keyframe]
+        assert keys == [0, 2, 50]  # of the full layer, and two of the reduced one, three seconds apart
+        assert this.stream.full.target.value > 1_500_000
+
+
+def narrow(watcher: Watcher, rate: int) -> None:
+    """Lets its path be found to carry so many bit/s only."""
+    watcher.track.path.begin(rate)
+    watcher.track.measured()
+
+
+async def test_a_poor_watcher_gets_a_smaller_picture_and_lowers_nobody_else_s() -> None:
+    async with setup() as this:
+        good, poor = Watcher(this.track()), Watcher(this.track())
+        for watcher in (good, poor):
+            narrow(watcher, 4_000_000)
+        await this.show(4, width=640)
+        assert this.encoder.frames == 4  # the reduced layer costs nothing while nobody needs it
+        narrow(poor, 300_000)
+        assert this.stream.full.target.value >= 2_000_000 and this.stream.reduced.target.value == 300_000
+        await this.show(6, width=640, encodes=2)
+        assert len(good.frames) == 10
+        assert [frame.keyframe for frame in good.frames] == [True] + [False] * 9
+        assert poor.frames[:4] == good.frames[:4]
+        assert [frame.keyframe for frame in poor.frames[4:]] == [True] + [False] * 5
+        assert this.sizes == [(640, 90), (320, 44)]
+        timestamps = [frame.timestamp for frame in poor.frames]
+        assert timestamps == [frame.timestamp for frame in good.frames]  # none twice, and none missing
+        assert this.count("hime_layer_changes_total", layer="reduced") == 1
+
+
+async def test_a_path_that_was_poor_gets_the_full_picture_after_a_while_at_a_keyframe() -> None:
+    async with setup() as this:
+        good, poor = Watcher(this.track()), Watcher(this.track())
+        narrow(good, 4_000_000)
+        narrow(poor, 300_000)
+        await this.show(4, width=640, encodes=2)
+        for _ in range(80):  # five seconds
+            narrow(poor, 4_000_000)
+            await this.show(width=640)
+        assert this.count("hime_layer_changes_total", layer="full") == 1
+        assert poor.frames[-1] is good.frames[-1] and len(poor.frames) == len(good.frames) == 84
+        first = next(n for n, (one, other) in enumerate(zip(poor.frames, good.frames, strict=True)) if one is other)
+        assert first > 60 and poor.frames[first].keyframe
+        encoded = this.encoder.frames
+        await this.show(3, width=640)
+        assert this.encoder.frames == encoded + 3  # the reduced layer is not encoded any more
+
+
+async def test_a_watcher_alone_on_a_path_too_poor_for_the_full_picture_gets_the_reduced_one() -> None:
+    async with setup() as this:
+        poor = Watcher(this.track())
+        narrow(poor, 200_000)
+        await this.show(3, width=640, encodes=2)
+        assert len(poor.frames) == 3 and (320, 44) in this.sizes
+        assert this.stream.reduced.target.value == 200_000
 
 
 async def test_a_new_size_is_one_keyframe() -> None:

@@ -105,7 +105,7 @@ async def _use(url: str, tokens: dict[str, str], problems: list[str]) -> str:
                 data={"consent": "true"},
             ),
             ann.post("/api/tokens", json={"room": ROOM, "name": BOB, "minutes": "PlantedNonsense"}),
-            ann.get(f"/whep/{ROOM}/{ANN}?view=PlantedNonsense"),
+            ann.post(f"/whep/{ROOM}/{ANN}?view=PlantedNonsense", content=ANN),
         ]
         for answer in await asyncio.gather(*nonsense):
             assert 400 <= answer.status_code < 500, (answer.request.url, answer.status_code)

@@ -37,7 +37,7 @@ def test_a_narrow_path_does() -> None:
     path.estimated(900_000)
     assert path.rate == 900_000 and not path.too_narrow
     sending(path, clock, 900_000)
-    path.estimated(100_000)
+    path.estimated(70_000)  # not even the reduced layer
     assert path.too_narrow
     path.estimated(350_000)  # higher estimates count at once
     assert path.rate == 350_000 and not path.too_narrow
@@ -55,6 +55,29 @@ def test_heavy_loss_lowers_it_and_light_loss_brings_it_back() -> None:
     for _ in range(30):
         path.lost(0.0)
     assert path.rate == 2_000_000  # not above what the receiver estimates
+
+
+def test_a_path_that_is_full_falls_to_what_came_through() -> None:
+    clock = Clock()
+    path = PathEstimate(LIMITS, clock)
+    sending(path, clock, 2_000_000)
+    path.lost(0.85)
+    assert path.rate == pytest.approx(300_000, rel=0.1)
+    calm = PathEstimate(LIMITS, clock)
+    sending(calm, clock, 200_000)
+    calm.lost(0.85)  # of so little it proves less
+    assert calm.rate == pytest.approx(2_000_000 * (1 - 0.5 * 0.85))
+
+
+def test_where_arrivals_are_reported_they_alone_tell() -> None:
+    clock = Clock()
+    path = PathEstimate(LIMITS, clock)
+    path.begin(600_000)
+    sending(path, clock, 600_000)
+    path.estimated(100_000)
+    assert path.rate == 600_000
+    path.measured(5_000_000)
+    assert path.rate == 4_000_000
 
 
 def paths(clock: Clock, *rates: int) -> list[PathEstimate]:

@@ -116,7 +116,9 @@ def test_without_a_place_nothing_is_kept_and_it_is_counted(tmp_path: Path) -> No
 def stream(enhanced: int) -> StreamTold:
     outcomes = {"enhanced": enhanced, "carried": 0, "passed": 0, "dropped": 0}
     watchers = [
-        WatcherTold(number=number, view="enhanced", layout="upscale", kbps=800.0, path_kbps=4000.0, loss=loss)
+        WatcherTold(
+            number=number, view="enhanced", layout="upscale", kbps=800.0, path_kbps=4000.0, loss=loss, reduced=False
+        )
         for number, loss in ((1, 0.01), (2, 0.2))
     ]
     return StreamTold(

@@ -55,12 +55,19 @@ def test_candidates_behind_mdns_names_are_left_out() -> None:
     assert ".local" not in sdp and "192.0.2.5" in sdp
 
 
-@pytest.mark.parametrize("place", ["192.0.2.9 99999999", "192.0.2.9 0", "nowhere 51000", "192.0.2.9 port"])
+@pytest.mark.parametrize("place", ["192.0.2.9 99999999", "192.0.2.9 0", "192.0.2.999 51000", "192.0.2.9 port"])
 def test_candidates_that_cannot_be_are_left_out_or_refused(place: str) -> None:
     line = f"a=candidate:7 1 udp 1 {place} typ host\r\n"
     assert place not in Offer.parse(offer(section() + line)).sdp
     with pytest.raises(InvalidFragment, match="cannot be read"):
         Fragment.parse(line)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a.example", "a1.example.", "5fe6f8a6-9a5c-4c2b.local", "3com.example"])
+def test_candidates_of_names_are_left_out(name: str) -> None:
+    line = f"a=candidate:7 1 udp 1 {name} 51000 typ host\r\n"
+    assert name not in Offer.parse(offer(section() + line)).sdp
+    assert Fragment.parse(line) == Fragment(None, (), False, withheld=True)
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
 import av
 import pytest
+from aiortc import RTCRtpHeaderExtensionParameters
 from aiortc.clock import current_ntp_time
 from aiortc.codecs import HEADER_EXTENSIONS
 from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import vp8_depayload
-from aiortc.rtp import RTP_HISTORY_SIZE, HeaderExtensionsMap, RtpPacket, unwrap_rtx
+from aiortc.rtp import HeaderExtensionsMap, RtpPacket, unwrap_rtx
 
 from benchmarks.shared.peers import numbered_frame
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Codec, VideoEncoder
-from server.media.send.packetize import RtpStream, packetizer
+from server.media.send.packetize import HEADER, PADDING, RtpStream, packetizer
+from server.media.transport_cc import URI
 from tests.unit.sections import RTX, VP8, section
 
 EXTENSIONS = HeaderExtensionsMap()
-EXTENSIONS.configure(SimpleNamespace(headerExtensions=HEADER_EXTENSIONS["video"]))
+NUMBERED = RTCRtpHeaderExtensionParameters(id=5, uri=URI)
+EXTENSIONS.configure(SimpleNamespace(headerExtensions=[*HEADER_EXTENSIONS["video"], NUMBERED]))
 
 
 def read(packets: list[bytes]) -> list[RtpPacket]:
@@ -59,8 +63,8 @@ def test_a_frame_leaves_as_packets_of_one_time() -> None:
 @pytest.mark.parametrize("repairs", [False, True])
 def test_lost_packets_are_sent_again(repairs: bool) -> None:
     stream = RtpStream(section(VP8, RTX) if repairs else section(VP8))
-    sent = [read(stream.pack([b"%d" % number], 3000 * number))[0] for number in range(RTP_HISTORY_SIZE + 1)]
-    assert stream.repeat(sent[0].sequence_number) is None  # the oldest is forgotten
+    sent = [read(stream.pack([b"%d" % number], 3000 * number))[0] for number in range(200)]
+    assert stream.repeat((sent[0].sequence_number - 1) & 0xFFFF) is None  # never sent
     again = read([stream.repeat(sent[number].sequence_number) for number in (5, 6)])
     if repairs:
         assert {(packet.payload_type, packet.ssrc) for packet in again} == {(RTX.payloadType, stream.repair_ssrc)}
@@ -71,4 +75,25 @@ def test_lost_packets_are_sent_again(repairs: bool) -> None:
         (one.payload, one.timestamp) for one in sent[5:7]
     ]
     assert {(packet.payload_type, packet.ssrc) for packet in again} == {(VP8.payloadType, stream.ssrc)}
-    assert stream.packets == RTP_HISTORY_SIZE + 1
+    assert stream.packets == 200
+
+
+def test_every_packet_has_a_number_on_the_connection_where_the_watcher_speaks_of_them() -> None:
+    given: list[tuple[int, int | None]] = []
+
+    def number(size: int, cluster: int | None) -> int:
+        given.append((size, cluster))
+        return len(given)
+
+    spoken = section(VP8, RTX)
+    spoken = replace(spoken, extensions=(*spoken.extensions, NUMBERED))
+    stream = RtpStream(spoken, number)
+    first = stream.pack([b"one", b"two"], 3000, end=False)
+    packets = read([*first, *stream.pack([b"three"], 3000), stream.repeat(1 + read(first)[0].sequence_number)])
+    padding = RtpPacket.parse(stream.padding(7), EXTENSIONS)
+    assert [one.extensions.transport_sequence_number for one in (*packets, padding)] == [1, 2, 3, 4, 5]
+    assert [one.marker for one in packets] == [0, 0, 1, 0]
+    assert (padding.payload, padding.padding_size, padding.payload_type) == (b"", PADDING, RTX.payloadType)
+    assert padding.sequence_number == packets[-1].sequence_number + 1 and padding.ssrc == stream.repair_ssrc
+    assert given[-1] == (HEADER + PADDING, 7) and {cluster for _, cluster in given[:-1]} == {None}
+    assert stream.packets == 3  # of media

@@ -12,7 +12,6 @@ from aiortc.rtp import (
     RTCP_PSFB_FIR,
     RTCP_PSFB_PLI,
     RTCP_RTPFB_NACK,
-    RTP_HISTORY_SIZE,
     RtcpByePacket,
     RtcpPacket,
     RtcpPsfbPacket,
@@ -28,7 +27,8 @@ from aiortc.rtp import (
 from server.media.receive.capture import CaptureClock
 from server.media.receive.jitter import ReceivedData
 from server.media.send.bitrate import Bitrates
-from server.media.send.sender import AudioSender, VideoSender
+from server.media.send.history import REPEAT_AFTER
+from server.media.send.sender import REPEAT_BURST, AudioSender, VideoSender
 from server.media.send.tracks import AudioRelay, EncodedFrame, VideoFeed, VideoTrack
 from tests.unit.sections import H264, OPUS, VP8, NotingPeer, section
 
@@ -109,18 +109,29 @@ async def test_lost_packets_are_sent_again_to_who_asks() -> None:
 async def test_nobody_gets_more_sent_again_than_was_sent() -> None:
     """A request of a kilobyte can name all that is remembered dozens of times."""
     to = Sending()
-    for number in range(RTP_HISTORY_SIZE):
+    for number in range(REPEAT_BURST):
         to.track.put(frame(b"%d" % number, number))
     lost = [RtpPacket.parse(one).sequence_number for one in to.peer.rtp]
     to.peer.rtp.clear()
     nack = RtcpRtpfbPacket(RTCP_RTPFB_NACK, ssrc=1, media_ssrc=to.ssrc, lost=lost * 30)
     to.sender.receive_rtcp(nack)
-    assert len(to.peer.rtp) == RTP_HISTORY_SIZE
+    assert len(to.peer.rtp) == REPEAT_BURST
     to.sender.receive_rtcp(nack)
-    assert len(to.peer.rtp) == RTP_HISTORY_SIZE
+    assert len(to.peer.rtp) == REPEAT_BURST
+    await asyncio.sleep(2 * REPEAT_AFTER)
     to.track.put(frame(b"next", 1000))
     to.sender.receive_rtcp(nack)
-    assert len(to.peer.rtp) == RTP_HISTORY_SIZE + 2  # the frame, and as much again
+    assert len(to.peer.rtp) == REPEAT_BURST + 2  # the frame, and as much again
+    await to.sender.close()
+
+
+async def test_a_packet_that_is_asked_for_twice_at_once_is_sent_once() -> None:
+    to = Sending()
+    to.track.put(frame(b"one"))
+    lost = [RtpPacket.parse(to.peer.rtp[0]).sequence_number]
+    for _ in range(3):
+        to.sender.receive_rtcp(RtcpRtpfbPacket(RTCP_RTPFB_NACK, ssrc=1, media_ssrc=to.ssrc, lost=lost))
+    assert to.payloads == [b"one", b"one"]
     await to.sender.close()
 
 

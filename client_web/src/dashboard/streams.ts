@@ -11,6 +11,8 @@ interface Watcher {
   kbps: number | null;
   path_kbps: number | null;
   loss: number | null;
+  /** Whether it gets the smaller layer of its view. */
+  reduced: boolean;
 }
 export interface Stream {
   number: number;
@@ -51,10 +53,10 @@ export function nameOf(stream: Stream): string {
 }
 
 /** What a watcher gets, in words. */
-export function watcherInWords({ number, view, layout, kbps, path_kbps, loss }: Watcher): string {
+export function watcherInWords({ number, view, layout, kbps, path_kbps, loss, reduced }: Watcher): string {
   if (kbps === null) return `${number}: sound only`;
   const lost = (100 * (loss ?? 0)).toFixed(loss && loss < 0.1 ? 1 : 0);
-  return `${number}: ${view}, ${layout} · ${figure(kbps)} kbit/s, path ${figure(path_kbps)} · ${lost} % lost`;
+  return `${number}: ${view}, ${layout}${reduced ? ", reduced" : ""} · ${figure(kbps)} kbit/s, path ${figure(path_kbps)} · ${lost} % lost`;
 }
 
 /** The running streams and who watches them, and the last hour of the one that is chosen. */

@@ -30,11 +30,13 @@ class Depacketizer:
         count: Callable[[Packet, int], None],
         deliver: Callable[[Packet], None],
     ) -> None:
-        """codecs: by payload type. repair_ssrcs: by the SSRC of retransmissions, that of what they repair. count: is
+        """codecs: by payload type. repair_ssrcs: by the SSRC of retransmissions, that of what they repair; where it is
+        empty, as in offers of simulcast, which name no SSRCs, they repair the stream that comes. count: is
         called with each packet as it came, and its clock rate. deliver: with each packet that holds media, or padding,
         its data in `data`."""
         self._kinds = {payload_type: _kind(codec) for payload_type, codec in codecs.items()}
         self._originals = repair_ssrcs
+        self._coming: int | None = None  # the SSRC of the newest packet of media
         self._count = count
         self._deliver = deliver
 
@@ -44,13 +46,16 @@ class Depacketizer:
             return
         self._count(packet, kind.codec.clockRate)
         if kind.repairs is not None:
-            original, ssrc = self._kinds.get(kind.repairs), self._originals.get(packet.ssrc)
+            original = self._kinds.get(kind.repairs)
+            ssrc = self._originals.get(packet.ssrc) if self._originals else self._coming
             if original is None or ssrc is None:
                 return
             repaired = packet.repaired(kind.repairs, ssrc)
             if repaired is None:
                 return
             packet, kind = repaired, original
+        else:
+            self._coming = packet.ssrc
         if packet.payload:  # else it is padding
             try:
                 packet.data = kind.data(packet.payload)

@@ -2,7 +2,7 @@
 
 packets ─▶ depacketizer ─▶ jitter buffer ─▶ decoder's thread ─▶ sink
               │                 └─▶ retransmissions (NACK) and keyframes (PLI) are asked for
-              └─▶ receiver reports and the bitrate that the publisher is granted (REMB)
+              └─▶ receiver reports, and what tells the publisher of its path: when each packet came, or a bitrate (REMB)
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from aiortc.rtp import (
 from aiortc.utils import random32
 
 from server.media.negotiation import Section
+from server.media.receive.arrivals import Arrivals
 from server.media.receive.capture import CaptureClock
 from server.media.receive.congestion import BurstEstimate, GrantedBitrate
 from server.media.receive.decode import Decoder, DecoderSink
@@ -104,6 +105,7 @@ class VideoReceiver:
         self._loss_share = 0.0
         granted = GrantedBitrate(RemoteBitrateEstimator(), min_bitrate, lambda: self._loss_share)
         self._estimate = BurstEstimate(granted)
+        self._arrivals = Arrivals(self._own_ssrc, peer.send_rtcp)
         self._depacketizer = Depacketizer(codecs, section.repair_ssrcs, self._reports.count, self._add)
         self._round_trip = RoundTrip()
         self._jitter = VideoJitterBuffer(self._codecs.__getitem__, sink, self._round_trip, clock)
@@ -126,8 +128,9 @@ class VideoReceiver:
         await off_the_loop(self._decoder.close, CLOSE_SECONDS, "close-decoder")
 
     def receive(self, packet: Packet) -> None:
-        granted = self._estimate.add(packet)
-        if granted is not None:
+        if packet.transport_number is not None:
+            self._arrivals.add(packet.transport_number, packet.arrived, packet.ssrc)
+        elif (granted := self._estimate.add(packet)) is not None:
             self._send(RtcpPsfbPacket(RTCP_PSFB_APP, self._own_ssrc, 0, pack_remb_fci(*granted)))
         self._depacketizer.add(packet)
 

@@ -1,8 +1,10 @@
-"""RTP packets (RFC 3550) as the relay needs them: of their header extensions only the time of sending (RFC 8285)."""
+"""RTP packets (RFC 3550) as the relay needs them: of their header extensions (RFC 8285) only the time of sending, and
+the number on the whole connection."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 _FIXED, _EXTENSION = struct.Struct("!BBHLL"), struct.Struct("!HH")
 _ONE_BYTE, _TWO_BYTES = 0xBEDE, 0x1000  # profiles of header extensions
@@ -13,6 +15,7 @@ class Packet:
     """A received packet. Its fields are named as aiortc's, which take several times the calls to read.
 
     arrived: clock seconds. size: bytes of payload and padding. abs_send_time: 6.18 seconds, where the sender tells.
+    transport_number: among all packets of the connection, 16 bits, where the sender numbers them.
     data: the payload without its codec's descriptor, once it is known.
     """
 
@@ -27,22 +30,31 @@ class Packet:
         "size",
         "ssrc",
         "timestamp",
+        "transport_number",
     )
     sequence_number: int
     timestamp: int
     ssrc: int
 
-    def __init__(self, data: bytes, arrived: float, send_time_id: int | None) -> None:
-        """send_time_id: of the extension that tells the time of sending. Raises ValueError for what is no packet."""
+    def __init__(
+        self, data: bytes, arrived: float, send_time_id: int | None, number_id: int | None = None
+    ) -> None:  # fmt: skip
+        """send_time_id, number_id: of the extensions that tell the time of sending and the number on the connection.
+        Raises ValueError for what is no packet."""
         try:
             first, second, self.sequence_number, self.timestamp, self.ssrc = _FIXED.unpack_from(data)
             start, end = 12 + 4 * (first & 0x0F), len(data)
             self.abs_send_time: int | None = None
+            self.transport_number: int | None = None
             if first & 0x10:
                 profile, words = _EXTENSION.unpack_from(data, start)
                 values, start = start + 4, start + 4 + 4 * words
-                if send_time_id and start <= end:
-                    self.abs_send_time = _send_time(data, values, start, profile, send_time_id)
+                if start <= end:
+                    for number, value in _extensions(data, values, start, profile):
+                        if number == send_time_id and len(value) == 3:
+                            self.abs_send_time = int.from_bytes(value, "big")
+                        elif number == number_id and len(value) == 2:
+                            self.transport_number = int.from_bytes(value, "big")
         except (struct.error, IndexError) as error:
             raise ValueError("an RTP packet cut short") from error
         self.arrived, self.size = arrived, end - start
@@ -60,6 +72,7 @@ class Packet:
             return None
         original = Packet.__new__(Packet)
         original.marker, original.timestamp, original.abs_send_time = self.marker, self.timestamp, self.abs_send_time
+        original.transport_number = self.transport_number
         original.arrived, original.payload_type, original.ssrc = self.arrived, payload_type, ssrc
         original.sequence_number = int.from_bytes(self.payload[:2], "big")
         original.payload = self.payload[2:]
@@ -67,8 +80,8 @@ class Packet:
         return original
 
 
-def _send_time(data: bytes, start: int, end: int, profile: int, wanted: int) -> int | None:
-    """The value of the extension `wanted`, three bytes, among those in data[start:end]."""
+def _extensions(data: bytes, start: int, end: int, profile: int) -> Iterator[tuple[int, bytes]]:
+    """The ids and values of those in data[start:end]."""
     while start < end:
         head = data[start]
         start += 1
@@ -77,15 +90,12 @@ def _send_time(data: bytes, start: int, end: int, profile: int, wanted: int) -> 
         if profile == _ONE_BYTE:
             number, length = head >> 4, (head & 0x0F) + 1
             if number == _MIXED:
-                return None
+                return
         elif profile == _TWO_BYTES:
             number, length = head, data[start]
             start += 1
         else:
-            return None
-        if number == wanted:
-            if length != 3 or start + length > end:
-                return None
-            return int.from_bytes(data[start : start + 3], "big")
+            return
+        if start + length <= end:
+            yield number, data[start : start + length]
         start += length
-    return None

@@ -1,42 +1,39 @@
-"""One encoding of one view, in a thread of its own, for all watchers who take the same codec.
+"""A view as all watchers who take the same codec get it: encoded in a thread of its own, in full, and reduced as well
+while somebody's path needs that.
 
-renderer ─▶ slot ─▶ encoder thread ─▶ event loop ─▶ each watcher's track
+renderer ─▶ slot ─▶ encoders' thread ─▶ event loop ─▶ each watcher's track, from the layer that suits its path
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
-from hime_core.video.picture import Picture
-from server.media.send.bitrate import SharedTarget
 from server.media.send.encoder import Codec, Encoding, VideoEncoder
-from server.media.send.packetize import packetizer
+from server.media.send.layer_encoder import LayerEncoder, Shown
+from server.media.send.layers import Layer, LayerChoice, reduced
 from server.media.send.tracks import EncodedFrame, VideoTrack
 from server.media.slot import Slot
 from server.observability.metrics import Metrics
 
 KEYFRAME_INTERVAL = 0.5  # seconds between keyframes that watchers ask for
 NARROW_INTERVAL = 3.0  # where the path is too narrow for the stream, which keyframes only make worse
+REVIEW = 0.1  # seconds between two looks at everybody's path, but for one that has become narrower
 WAITING = 2  # frames before the encoder: behind one that waited for its face, the next leaves at once
 MAX_UNDELIVERED = 8  # encoded frames on their way to the event loop
 
-log = logging.getLogger(__name__)
 
+@dataclass
+class _Seat:
+    """A watcher's. layer: that it gets, None before the first keyframe; narrow: whether its path was too narrow for the
+    reduced one when last heard of."""
 
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """A rendered frame. received: when its last packet came, clock seconds."""
-
-    picture: Picture
-    pts: int
-    time_base: Fraction
-    received: float
+    choice: LayerChoice
+    layer: Layer | None = None
+    narrow: bool = False
 
 
 class EncodedStream:
@@ -52,51 +49,56 @@ class EncodedStream:
         encoder: Callable[..., VideoEncoder] = VideoEncoder,
     ) -> None:
         self.codec = codec
-        self.target = SharedTarget(encoding.bitrates, clock)
-        self._names = ["libvpx"] if codec == "VP8" else [encoding.h264, "libx264"]
-        self._encoding = encoding
+        names = ["libvpx"] if codec == "VP8" else [encoding.h264, "libx264"]
+        self.full = LayerEncoder(codec, names, encoding.bitrates, metrics, clock, encoder)
+        self.reduced = LayerEncoder(codec, names, encoding.bitrates.reduced, metrics, clock, encoder)
+        self._bitrates = encoding.bitrates
         self._metrics = metrics
         self._loop = loop
         self._clock = clock
-        self._make = encoder
-        self._pack = packetizer(codec)
-        self._tracks: dict[VideoTrack, bool] = {}  # and whether its path was too narrow when last heard of
+        self._seats: dict[VideoTrack, _Seat] = {}
+        self._reduces = False  # whether somebody needs the reduced layer
+        self._reviewed = float("-inf")
         self._slot: Slot[Shown] = Slot(WAITING)
         self._undelivered = threading.Semaphore(MAX_UNDELIVERED)
-        self._encoder: VideoEncoder | None = None
-        self._reason = "start"
-        self._due = float("-inf")  # when the next keyframe is wanted at the earliest
-        self._last_keyframe = float("-inf")
-        self._logged = False
         self._thread = threading.Thread(target=self._encode_all, name="video-encode", daemon=True)
         self._thread.start()
 
     def add(self, track: VideoTrack) -> None:
-        """The track gets frames from the next keyframe on."""
-        self._tracks[track] = False
+        """The track gets frames from the next keyframe of its layer on."""
+        seat = self._seats[track] = _Seat(LayerChoice(self._bitrates, self._clock))
         track.source = self
-        self._update_target()
+        seat.choice.begin(track.path.rate, self._best())
+        self._share_out()
         self.request_keyframe(track, "join")
 
     def remove(self, track: VideoTrack) -> bool:
         """Whether anybody is left."""
-        self._tracks.pop(track, None)
-        self._update_target()
-        return bool(self._tracks)
+        self._seats.pop(track, None)
+        self._share_out()
+        return bool(self._seats)
 
     def request_keyframe(self, track: VideoTrack, reason: str) -> None:
-        interval = NARROW_INTERVAL if track.path.too_narrow and len(self._tracks) > 1 else KEYFRAME_INTERVAL
-        due = self._last_keyframe + interval
-        if due < self._due:
-            self._due, self._reason = due, reason
+        seat = self._seats.get(track)
+        if seat is None:
+            return
+        interval = NARROW_INTERVAL if track.path.too_narrow and len(self._seats) > 1 else KEYFRAME_INTERVAL
+        self._layer(seat.choice.layer).request_keyframe(interval, reason)
 
     def path_changed(self, track: VideoTrack) -> None:
-        if track not in self._tracks:
+        seat = self._seats.get(track)
+        if seat is None:
             return
-        if track.path.too_narrow and not self._tracks[track]:
+        if track.path.too_narrow and not seat.narrow:
             self._metrics.narrow_path()
-        self._tracks[track] = track.path.too_narrow
-        self._update_target()
+        seat.narrow = track.path.too_narrow
+        best = self._best()
+        self._review(track, seat, best)
+        if self._clock() - self._reviewed >= REVIEW:
+            self._reviewed = self._clock()
+            for other, its in self._seats.items():
+                self._review(other, its, best)
+        self._share_out()
 
     def put(self, shown: Shown) -> None:
         """Never waits: the newest frame takes the place of one that the encoder has not come to."""
@@ -115,64 +117,65 @@ class EncodedStream:
         """Waits for the thread, after close()."""
         self._thread.join(timeout=5)
 
-    def _update_target(self) -> None:
-        self.target.update([track.path for track in self._tracks])
+    def _layer(self, layer: Layer) -> LayerEncoder:
+        return self.full if layer == "full" else self.reduced
 
-    # --- the encoder's thread
+    def _best(self) -> float:
+        return max((track.path.rate for track in self._seats), default=0)
+
+    def _review(self, track: VideoTrack, seat: _Seat, best: float) -> None:
+        if seat.choice.update(track.path.rate, best):
+            self._metrics.layer(seat.choice.layer)
+            self.request_keyframe(track, "layer")
+
+    def _share_out(self) -> None:
+        """Each layer's bitrate is set by those whom it is meant for."""
+        paths: dict[Layer, list[VideoTrack]] = {"full": [], "reduced": []}
+        for track, seat in self._seats.items():
+            paths[seat.choice.layer].append(track)
+            track.reduced = seat.choice.layer == "reduced"
+        for layer, tracks in paths.items():
+            if tracks:
+                self._layer(layer).target.update([track.path for track in tracks])
+        self._reduces = any("reduced" in (seat.choice.layer, seat.layer) for seat in self._seats.values())
+
+    def _deliver(self, frames: Mapping[Layer, EncodedFrame]) -> None:
+        self._undelivered.release()
+        for track, seat in list(self._seats.items()):  # as one whose connection is lost leaves
+            wanted = seat.choice.layer
+            if wanted != seat.layer and wanted in frames and frames[wanted].keyframe:
+                seat.layer = wanted
+                self._share_out()
+            if seat.layer is not None and seat.layer in frames:
+                track.put(frames[seat.layer])
+
+    # --- the encoders' thread
 
     def _encode_all(self) -> None:
         while True:
             self._undelivered.acquire()  # an event loop that has fallen behind gets nothing to queue
             shown = self._slot.get()
             if shown is None:
-                self._encoder = None  # which holds frames
+                self.full.stop()
+                self.reduced.stop()
                 return
-            try:
-                encoded = self._encode(shown)
-            except Exception:
-                self._failed()
-                encoded = None
-            if encoded is None:
+            frames = self._encode(shown)
+            if not frames:
                 self._undelivered.release()
                 continue
             try:
-                self._loop.call_soon_threadsafe(self._deliver, encoded)
+                self._loop.call_soon_threadsafe(self._deliver, frames)
             except RuntimeError:  # the loop is closed
                 return
 
-    def _encode(self, shown: Shown) -> EncodedFrame | None:
+    def _encode(self, shown: Shown) -> dict[Layer, EncodedFrame]:
+        """Both layers of a frame reach the event loop together, so that whoever changes between them misses none."""
         started = self._clock()
-        picture = shown.picture
-        reason = self._reason if started >= self._due else None
-        if self._encoder is None or self._encoder.size != (picture.width, picture.height):
-            if self._encoder is not None:
-                reason = "resize"
-            self._encoder = self._make(self._names[0], picture.width, picture.height, self._encoding.bitrates)
-        frame = picture.to_frame()
-        frame.pts, frame.time_base = shown.pts, shown.time_base
-        packet = self._encoder.encode(frame, self.target.value, keyframe=reason is not None)
+        frames: dict[Layer, EncodedFrame | None] = {}
+        if self._reduces:
+            frames["reduced"] = self.reduced.encode(shown, reduced(shown.picture))
+        else:
+            self.reduced.stop()
+        frames["full"] = self.full.encode(shown, shown.picture)
         self._metrics.stage("encode", self._clock() - started)
-        if packet is None:
-            self._metrics.unsent("slow_encoder")
-            return None
-        payloads, timestamp = self._pack(packet)
-        if packet.is_keyframe:
-            self._last_keyframe, self._due = started, float("inf")
-            self._metrics.keyframe(reason or "encoder")
-        return EncodedFrame(payloads, timestamp, packet.is_keyframe, shown.received)
-
-    def _failed(self) -> None:
-        """The next frame gets a new encoder: in software, as the failed one may have been the graphics card's."""
-        self._metrics.unsent("error")
-        self._metrics.failure("encoder")
-        if not self._logged:
-            self._logged = True
-            log.exception("a frame could not be encoded, the next one gets a new encoder")
-        self._names = self._names[-1:]
-        self._encoder = None
-        self._due, self._reason = float("-inf"), "error"
-
-    def _deliver(self, frame: EncodedFrame) -> None:
-        self._undelivered.release()
-        for track in list(self._tracks):  # as one whose connection is lost leaves
-            track.put(frame)
+        return {layer: frame for layer, frame in frames.items() if frame is not None}

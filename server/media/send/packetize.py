@@ -11,12 +11,17 @@ from aiortc import RTCRtpParameters
 from aiortc.clock import current_ntp_time
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
-from aiortc.rtp import RTP_HISTORY_SIZE, HeaderExtensions, HeaderExtensionsMap
+from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap
 from aiortc.utils import random16, random32, uint16_add, uint32_add
 
 from server.media.negotiation import Section
 from server.media.send.encoder import Codec
+from server.media.send.history import SentHistory
 
+HEADER = 40  # bytes that a packet has before its payload, about: RTP's own and its extensions
+PADDING = 255  # bytes of a packet that holds nothing else: the most that RTP can say
+
+_PADDED = 0x20
 _FIXED, _EXTENSION, _NUMBER = struct.Struct("!BBHLL"), struct.Struct("!HH"), struct.Struct("!H")
 
 
@@ -29,11 +34,13 @@ def packetizer(codec: Codec) -> Callable[[av.Packet[Any]], tuple[list[bytes], in
 class RtpStream:
     """The RTP packets of one stream to one watcher, and those of it that are sent again (RFC 4588).
 
-    ntp, rtp: when the last frame was packed, NTP time, and its RTP timestamp. sent: its timestamp in the relay's count,
-    None before the first.
+    rtp: the last frame's RTP timestamp. sent: its timestamp in the relay's count, None before the first. A packet is
+    made as it leaves: its header says when that is.
     """
 
-    def __init__(self, section: Section) -> None:
+    def __init__(self, section: Section, number: Callable[[int, int | None], int] | None = None) -> None:
+        """number: gives a packet that leaves now its number on the whole connection, for transport-wide feedback, by
+        its size in bytes and the cluster of padding that it belongs to; None where the watcher does not speak of it."""
         self.ssrc, self.repair_ssrc = random32(), random32()
         self.sent: int | None = None
         self.rtp = 0
@@ -46,39 +53,63 @@ class RtpStream:
         self._mid = section.mid
         self._extensions = HeaderExtensionsMap()
         self._extensions.configure(RTCRtpParameters(headerExtensions=list(section.extensions)))
-        self._history: dict[int, tuple[int, int, int, bytes]] = {}  # number, timestamp, marker, payload
+        self._numbered = number
+        self._history = SentHistory()
 
-    def pack(self, payloads: Sequence[bytes], timestamp: int) -> list[bytes]:
-        """The packets of one frame. timestamp: in the relay's count."""
+    @property
+    def padded(self) -> bool:
+        """Whether padding can be sent: as retransmissions that hold nothing, by which no number of media is used up."""
+        return self._repair_type is not None
+
+    def pack(self, payloads: Sequence[bytes], timestamp: int, end: bool = True) -> list[bytes]:
+        """The packets of one frame, or of a part of it. timestamp: in the relay's count; end: whether it is the last
+        part."""
         self.sent, self.rtp = timestamp, uint32_add(self._origin, timestamp)
-        first, extensions = self._header()
         packets, last = [], len(payloads) - 1
+        first, extensions = 0, b""
         for index, payload in enumerate(payloads):
-            number, marker = self._number, int(index == last)
+            if not index or self._numbered is not None:
+                first, extensions = self._header(len(payload))
+            number, marker = self._number, int(end and index == last)
             fixed = _FIXED.pack(first, marker << 7 | self._payload_type, number, self.rtp, self.ssrc)
             packets.append(fixed + extensions + payload)
-            self._history[number % RTP_HISTORY_SIZE] = number, self.rtp, marker, payload
+            self._history.add(number, self.rtp, marker, payload)
             self._number = uint16_add(number, 1)
             self.octets += len(payload)
         self.packets += len(packets)
         return packets
 
+    def ask(self, number: int) -> int | None:
+        """The size in bytes of a packet that was asked for again; None where it is forgotten, or on its way."""
+        kept = self._history.ask(number)
+        return None if kept is None else len(kept.payload)
+
     def repeat(self, number: int) -> bytes | None:
         """A packet that was lost, as a retransmission where the watcher speaks of them; None where it is forgotten."""
-        kept = self._history.get(number % RTP_HISTORY_SIZE)
-        if kept is None or kept[0] != number:
+        kept = self._history.get(number)
+        if kept is None:
             return None
-        _, timestamp, marker, payload = kept
+        timestamp, marker, payload = kept.timestamp, kept.marker, kept.payload
         payload_type, ssrc = self._payload_type, self.ssrc
         if self._repair_type is not None:
             payload_type, ssrc = self._repair_type, self.repair_ssrc
             payload = _NUMBER.pack(number) + payload
             number, self._repair_number = self._repair_number, uint16_add(self._repair_number, 1)
-        first, extensions = self._header()
+        first, extensions = self._header(len(payload))
         return _FIXED.pack(first, marker << 7 | payload_type, number, timestamp, ssrc) + extensions + payload
 
-    def _header(self) -> tuple[int, bytes]:
-        """The first byte of a packet that is sent now, and its header extensions."""
+    def padding(self, cluster: int) -> bytes:
+        """A packet that holds nothing, of a cluster of that number."""
+        assert self._repair_type is not None
+        number, self._repair_number = self._repair_number, uint16_add(self._repair_number, 1)
+        first, extensions = self._header(PADDING, cluster)
+        fixed = _FIXED.pack(first | _PADDED, self._repair_type, number, self.rtp, self.repair_ssrc)
+        return fixed + extensions + bytes(PADDING - 1) + bytes((PADDING,))
+
+    def _header(self, size: int, cluster: int | None = None) -> tuple[int, bytes]:
+        """The first byte of a packet that is sent now, and its header extensions. size: of its payload."""
         values = HeaderExtensions(abs_send_time=current_ntp_time() >> 14 & 0xFFFFFF, mid=self._mid)
+        if self._numbered is not None:
+            values.transport_sequence_number = self._numbered(size + HEADER, cluster)
         profile, data = self._extensions.set(values)
         return (0x90, _EXTENSION.pack(profile, len(data) >> 2) + data) if data else (0x80, b"")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import struct
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -14,7 +15,6 @@ from aiortc.rtp import (
     RTCP_PSFB_FIR,
     RTCP_PSFB_PLI,
     RTCP_RTPFB_NACK,
-    RTP_HISTORY_SIZE,
     AnyRtcpPacket,
     RtcpByePacket,
     RtcpPsfbPacket,
@@ -28,13 +28,17 @@ from aiortc.rtp import (
 )
 
 from server.media.negotiation import Section, SentStream
-from server.media.send.packetize import RtpStream
+from server.media.send.filling import Filler
+from server.media.send.pacing import Pacer
+from server.media.send.packetize import PADDING, RtpStream
+from server.media.send.path_measure import PathMeasure
 from server.media.send.timeline import Timeline
 from server.media.send.tracks import AudioTrack, EncodedFrame, VideoTrack
+from server.media.transport_cc import URI, Feedback
 from server.supervision import Tasks, supervised
 
 REPORT_INTERVAL = 0.5, 1.5  # seconds between sender reports: the least and the most
-REPEAT_SHARE = 1.0  # packets that may be sent again, per packet that was sent
+REPEAT_SHARE, REPEAT_BURST = 1.0, 256  # packets that may be sent again: per packet that was sent, and at once
 CNAME_ITEM = 1
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,9 @@ class Sender(Protocol):
         """Once there is a connection."""
 
     def receive_rtcp(self, packet: AnyRtcpPacket) -> None: ...
+    def receive_feedback(self, feedback: Feedback) -> None:
+        """Transport-wide: of all that is numbered on the connection."""
+
     async def close(self) -> None: ...
 
 
@@ -85,7 +92,7 @@ class SenderReports:
                 self._send(report)
 
     def report(self) -> bytes | None:
-        """A report's RTP timestamp is the last frame's, whose packets leave without pausing."""
+        """A report's RTP timestamp is the last frame's of which packets have left."""
         stream = self._stream
         ntp = None if stream.sent is None else self._timeline.ntp(stream.sent)
         if ntp is None:
@@ -101,11 +108,18 @@ class SenderReports:
 class _TrackSender:
     """What is the same for every track: its stream, described for the answer, and its reports."""
 
-    def __init__(self, section: Section, peer: Peer, track: VideoTrack | AudioTrack, name: str) -> None:
-        """name: the same for all streams that are played together."""
+    def __init__(
+        self,
+        section: Section,
+        peer: Peer,
+        track: VideoTrack | AudioTrack,
+        name: str,
+        number: Callable[[int, int | None], int] | None = None,
+    ) -> None:
+        """name: the same for all streams that are played together; number: as RtpStream's."""
         self.section = section
         self._peer = peer
-        self._stream = RtpStream(section)
+        self._stream = RtpStream(section, number)
         self.description = SentStream(self._stream.ssrc, self._stream.repair_ssrc, name)
         self._reports = SenderReports(self._stream, track.timeline, name, peer.send_rtcp)
         self._stop = track.stop
@@ -124,12 +138,19 @@ class _TrackSender:
 
 
 class VideoSender(_TrackSender):
-    """Sends a track's frames, and packets of them again when the watcher asks for them."""
+    """Sends a track's frames, and packets of them again when the watcher asks for them.
+
+    Where the watcher reports the arrival of packets, that tells what its path carries; else it tells so itself.
+    """
 
     def __init__(self, section: Section, peer: Peer, track: VideoTrack, name: str) -> None:
-        super().__init__(section, peer, track, name)
+        measured = section.extension(URI) is not None
+        self._measure = PathMeasure(track.path, self._send_padding) if measured else None
+        super().__init__(section, peer, track, name, None if self._measure is None else self._measure.number)
         self._track = track
-        self._repeats = float(RTP_HISTORY_SIZE)  # packets that may be sent again now
+        self._filler = Filler()
+        self._pacer = Pacer(lambda: track.path.rate)
+        self._repeats = float(REPEAT_BURST)  # packets that may be sent again now
         track.codec = "H264" if section.codecs[0].name.upper() == "H264" else "VP8"
 
     def start(self) -> None:
@@ -142,9 +163,42 @@ class VideoSender(_TrackSender):
 
     def send(self, frame: EncodedFrame) -> None:
         """Whoever puts frames is not concerned by the errors of one watcher: they end its track."""
+        self._repeats = min(self._repeats + REPEAT_SHARE * len(frame.payloads), REPEAT_BURST)
+        payloads = deque(frame.payloads)
+
+        def leave(count: int) -> None:
+            lot = [payloads.popleft() for _ in range(count)]
+            self._send_packets(lambda: self._stream.pack(lot, frame.timestamp, end=not payloads))
+
+        self._pacer.put([len(payload) for payload in frame.payloads], leave)
+        if self._measure is None:
+            self._fill(frame.size)
+        elif self._pacer.idle:
+            self._measure.probe()
+
+    def receive_feedback(self, feedback: Feedback) -> None:
+        if self._measure is not None and self._measure.add(feedback):
+            self._track.measured()
+
+    async def close(self) -> None:
+        self._pacer.close()
+        if self._measure is not None:
+            self._measure.close()
+        await super().close()
+
+    def _fill(self, size: int) -> None:
+        count = self._filler.packets(size, self._track.path.rate, self._track.reduced and self._stream.padded)
+        if count:
+            self._pacer.put([PADDING] * count, lambda number: self._send_padding(number, 0))
+
+    def _send_padding(self, count: int, cluster: int) -> None:
+        if self._stream.padded:
+            self._send_packets(lambda: [self._stream.padding(cluster) for _ in range(count)])
+
+    def _send_packets(self, make: Callable[[], Iterable[bytes]]) -> None:
+        """make: packets are made as they leave."""
         try:
-            self._peer.send_rtp(self._stream.pack(frame.payloads, frame.timestamp))
-            self._repeats = min(self._repeats + REPEAT_SHARE * len(frame.payloads), RTP_HISTORY_SIZE)
+            self._peer.send_rtp(make())
         except ConnectionError:
             self._track.stop()
         except Exception:
@@ -167,17 +221,21 @@ class VideoSender(_TrackSender):
 
     def _repeat(self, numbers: Iterable[int]) -> None:
         """Each once per request, and no more than a share of what was sent: one packet can ask for thousands."""
-        packets = []
+        asked, sizes = deque[int](), []
         for number in dict.fromkeys(number & 0xFFFF for number in numbers):
             if self._repeats < 1:
                 break
-            if (packet := self._stream.repeat(number)) is not None:
-                packets.append(packet)
+            if (size := self._stream.ask(number)) is not None:
+                asked.append(number)
+                sizes.append(size)
                 self._repeats -= 1
-        try:
-            self._peer.send_rtp(packets)
-        except ConnectionError:
-            self._track.stop()
+
+        def leave(count: int) -> None:
+            lot = [asked.popleft() for _ in range(count)]
+            self._send_packets(lambda: [one for one in map(self._stream.repeat, lot) if one is not None])
+
+        if sizes:
+            self._pacer.repair(sizes, leave)
 
     def _estimate(self, fci: bytes) -> None:
         """What the watcher says that its path carries (REMB)."""
@@ -202,6 +260,9 @@ class AudioSender(_TrackSender):
 
     def receive_rtcp(self, packet: AnyRtcpPacket) -> None:
         """Nothing depends on it: audio is neither repaired nor encoded here."""
+
+    def receive_feedback(self, feedback: Feedback) -> None:
+        """Nor is it numbered."""
 
     async def _send_all(self) -> None:
         try:

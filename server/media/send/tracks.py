@@ -109,6 +109,7 @@ class VideoTrack(Track):
         self.codec: Codec = "VP8"  # the watcher's; set before start()
         self.source: VideoSource | None = None
         self.loss = 0.0  # of packets, as the watcher reported last: 0..1
+        self.reduced = False  # whether the source has chosen its reduced layer, set by it
         self.path = PathEstimate(bitrates, clock)
         self.timeline = Timeline(feed.capture, clock)
         self._clock = clock
@@ -170,6 +171,10 @@ class VideoTrack(Track):
     def estimated(self, bitrate: int) -> None:
         """bitrate: what the watcher's receiver says that its path carries, bit/s."""
         self.path.estimated(bitrate)
+        self._path_changed()
+
+    def measured(self) -> None:
+        """The path's estimate has changed, as its watcher reports when packets arrive."""
         self._path_changed()
 
     def lost(self, fraction: float) -> None:

@@ -1,0 +1,113 @@
+"""When packets leave for a watcher: those of a usual frame at once, those of a large one, or of many repairs, spread.
+
+A keyframe is several frames' worth. Sent at once it fills the buffers of the path, and a narrow one loses what does not
+fit. Nothing is left out here, and no frame waits for longer than MAX_DELAY: what has gathered leaves faster then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+PACE = 2.5  # times the path's rate at which packets leave, as in libwebrtc
+USUAL = 0.06  # seconds of the path's rate that may leave at once: a frame and a half at 25 frames/s
+LEAST_BURST = 3600  # bytes that may, however narrow the path is: three packets
+TICK = 0.005  # seconds between two lots
+MAX_DELAY = 0.25  # seconds that the last packet waits at most
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+Later = Callable[[float, Callable[[], None]], Timer]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """Packets that leave in one piece, as far as there is room. sizes: theirs, bytes; leave: sends so many of them."""
+
+    sizes: deque[int]
+    leave: Callable[[int], None]
+
+
+class Pacer:
+    """Of one watcher's video. For the event loop's thread."""
+
+    def __init__(
+        self, rate: Callable[[], float], clock: Callable[[], float] = time.monotonic, later: Later | None = None
+    ) -> None:
+        """rate: the path's, bit/s; later: calls after that many seconds, the running loop's by default."""
+        self._rate = rate
+        self._clock = clock
+        self._later = asyncio.get_running_loop().call_later if later is None else later
+        self._frames: deque[_Waiting] = deque()
+        self._repairs: deque[_Waiting] = deque()  # which go first
+        self._bytes = 0  # of frames that wait
+        self._least = 0.0  # bytes per second at which they leave in time
+        self._budget = float("inf")  # bytes that may leave now
+        self._budgeted = clock()
+        self._timer: Timer | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not (self._frames or self._repairs)
+
+    def put(self, sizes: Sequence[int], leave: Callable[[int], None]) -> None:
+        """A frame's packets, of that many bytes. leave: sends so many of those that have not left."""
+        self._frames.append(_Waiting(deque(sizes), leave))
+        self._bytes += sum(sizes)
+        self._least = max(self._least, self._bytes / MAX_DELAY)
+        self._wake()
+
+    def repair(self, sizes: Sequence[int], leave: Callable[[int], None]) -> None:
+        """Packets that are sent again, as put(): before frames that wait, but without haste. A path that has just lost
+        many would lose them again."""
+        self._repairs.append(_Waiting(deque(sizes), leave))
+        self._wake()
+
+    def close(self) -> None:
+        """What has not left stays."""
+        self._frames.clear()
+        self._repairs.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- inside
+
+    def _wake(self) -> None:
+        if self._timer is None:
+            self._send()
+
+    def _refill(self) -> float:
+        """Bytes per second at which packets leave now."""
+        now, rate = self._clock(), self._rate() / 8
+        pace = max(PACE * rate, self._least) if self._frames else rate
+        self._budget = min(self._budget + pace * (now - self._budgeted), max(USUAL * rate, LEAST_BURST))
+        self._budgeted = now
+        return pace
+
+    def _send(self) -> None:
+        self._timer = None
+        pace = self._refill()
+        while self._budget > 0 and (queue := self._repairs or self._frames):
+            waiting, count, size = queue[0], 0, 0
+            while waiting.sizes and self._budget > size:
+                size += waiting.sizes.popleft()
+                count += 1
+            self._budget -= size
+            if queue is self._frames:
+                self._bytes -= size
+            if not waiting.sizes:
+                queue.popleft()
+            waiting.leave(count)
+        if not self._frames:
+            self._least, self._bytes = 0.0, 0
+        if not self.idle and self._timer is None:
+            self._timer = self._later(max(TICK, -self._budget / pace), self._send)

@@ -1,0 +1,1 @@
+"""The documents' commands are run, and their links followed."""
