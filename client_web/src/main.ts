@@ -6,12 +6,14 @@ import { fetchAccess } from "./http";
 import { icon } from "./icons";
 import { Lobby, type Entry } from "./lobby";
 import { PhotoDialog } from "./photos";
+import type { Show } from "./show/show";
 import { offerJustWatching, readWatchLink, watchEntry, watchUrl } from "./show/watching";
 
 /** The page: first the lobby, then the call, then the lobby again. */
 const whole = takeInvitation();
 const query = new URLSearchParams(location.search);
 let call: Call | null = null;
+let show: Show | null = null;
 
 // a link that differs in its token alone loads no page by itself
 addEventListener("hashchange", () => {
@@ -26,7 +28,15 @@ byId("check").append(icon("ways"));
 
 const access = await fetchAccess();
 const given = { room: query.get("room") ?? "", name: query.get("name") ?? "", persons: query.getAll("person") };
+/** Shows what the relay does, as long as nobody is in a call; its script comes after the lobby's. */
+const present = async (): Promise<void> => {
+  if (call) return;
+  const { Show } = await import("./show/show");
+  if (!call) show ??= new Show(byId("show"));
+};
 const enter = (entry: Entry): void => {
+  show?.close();
+  show = null;
   byId("lobby").hidden = true;
   byId("call").hidden = false;
   byId("check").onclick = () => check.open(entry.room);
@@ -37,6 +47,7 @@ const enter = (entry: Entry): void => {
     call = null;
     byId("call").hidden = true;
     lobby.open(words);
+    void present();
   });
 };
 const lobby = new Lobby(given, access, photos, enter);
@@ -52,4 +63,4 @@ else if (access.tokens && !invitation()) {
 }
 offerJustWatching(access);
 byId("show").classList.toggle("later", query.has("room") || localStorage.getItem("hime.lobby") !== null);
-if (!call) void import("./show/show").then(({ Show }) => new Show(byId("show")));
+void present();

@@ -55,6 +55,9 @@ def test_one_may_just_watch_a_room(visitor: Page, server: Server) -> None:
     visitor.get_by_role("button", name="Just watch").click()
     expect(visitor.locator("#call-count")).to_contain_text("Nobody is here yet")
     assert "watch=1" in visitor.url
+    expect(visitor.locator("#show *")).to_have_count(0)
+    visitor.get_by_role("button", name="Leave the call").click()
+    expect(visitor.locator("#show").get_by_role("slider")).to_be_visible(timeout=20_000)
 
 
 def test_the_start_page_shows_what_it_is_about(visitor: Page, server: Server) -> None:

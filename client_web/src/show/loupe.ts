@@ -23,6 +23,10 @@ export class Loupe {
     this.next(video);
   }
 
+  detach(): void {
+    this.video = null;
+  }
+
   /** Looks at where the pointer is over the picture. */
   point(event: PointerEvent, picture: HTMLElement): void {
     const { left, top, width } = picture.getBoundingClientRect();
@@ -37,6 +41,7 @@ export class Loupe {
   }
 
   private next(video: HTMLVideoElement): void {
+    if (video !== this.video) return;
     this.draw();
     if ("requestVideoFrameCallback" in video) video.requestVideoFrameCallback(() => this.next(video));
     else requestAnimationFrame(() => this.next(video));

@@ -23,8 +23,10 @@ export class Show {
   /** Whether it is to play whenever it is seen. */
   private playing = !this.still.matches;
   private seen = false;
+  private readonly abort = new AbortController();
+  private readonly observer: IntersectionObserver;
 
-  constructor(host: HTMLElement) {
+  constructor(private readonly host: HTMLElement) {
     const poster = el("img", { src: posterUrl, width: "960", height: "540", alt: "" });
     this.video.muted = true;
     this.video.setAttribute("aria-hidden", "true");
@@ -40,21 +42,33 @@ export class Show {
       ]),
       this.figures(),
     );
-    this.video.addEventListener("loadeddata", () => this.begin(), { once: true });
+    this.video.addEventListener("loadeddata", () => this.begin(), { once: true, signal: this.abort.signal });
     this.toggle.addEventListener("click", () => this.play(!this.playing));
-    this.still.addEventListener("change", () => this.play(!this.still.matches));
+    this.still.addEventListener("change", () => this.play(!this.still.matches), { signal: this.abort.signal });
     picture.addEventListener("pointermove", (event) => this.loupe.point(event, picture));
     picture.addEventListener("pointerleave", () => this.loupe.follow());
-    new IntersectionObserver(([entry]) => {
+    this.observer = new IntersectionObserver(([entry]) => {
       this.seen = entry?.isIntersecting ?? false;
       this.apply();
-    }).observe(picture);
+    });
+    this.observer.observe(picture);
     this.tell();
+  }
+
+  /** A call has the page, and the processor, for itself. */
+  close(): void {
+    this.abort.abort();
+    this.observer.disconnect();
+    this.compare.attach(null);
+    this.loupe.detach();
+    this.video.removeAttribute("src");
+    this.video.load();
+    this.host.replaceChildren();
   }
 
   private begin(): void {
     if (this.playing) return this.attach();
-    this.video.addEventListener("seeked", () => this.attach(), { once: true });
+    this.video.addEventListener("seeked", () => this.attach(), { once: true, signal: this.abort.signal });
     this.video.currentTime = STILL;
   }
 
@@ -84,7 +98,7 @@ export class Show {
     this.apply();
   }
 
-  /** Neither during a call nor out of sight does it cost anything. */
+  /** Out of sight it costs nothing. */
   private apply(): void {
     if (this.playing && this.seen) void this.video.play().catch(() => this.play(false));
     else this.video.pause();
