@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -23,11 +24,14 @@ from server.exemplars.store import PhotoStore, StorageError
 from server.lifecycle import Drain, RefuseWhileDraining
 from server.limits import Limits
 from server.limits.bodies import BodyLimit
+from server.observability.kept import KeptMinutes, open_kept
 from server.observability.metrics import Metrics
 from server.observability.routes import router as observability_router
 from server.rooms.check_routes import router as check_router
+from server.rooms.keeper import Keeper
 from server.rooms.rooms import Rooms
 from server.rooms.routes import router as rooms_router
+from server.rooms.stream_routes import router as streams_router
 from server.settings import Settings
 from server.standins import FailedDetector, FailedEngine
 from server.supervision import off_the_loop, supervised
@@ -58,7 +62,7 @@ class Given:
 @dataclass
 class Relay:
     """All that a running relay is made of. recogniser: None where it could not be loaded; failures: what could not be
-    loaded, by part."""
+    loaded, by part; kept: None where earlier minutes' figures cannot be kept."""
 
     settings: Settings
     access: Access
@@ -71,6 +75,7 @@ class Relay:
     exemplars: ExemplarService
     limits: Limits
     drain: Drain
+    kept: KeptMinutes | None
     failures: dict[str, str] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -148,6 +153,7 @@ def create_app(
     app.include_router(rooms_router)
     app.include_router(check_router)
     app.include_router(exemplars_router)
+    app.include_router(streams_router)
     app.include_router(observability_router)
     pages.install(app, settings.client)
     return app
@@ -199,9 +205,16 @@ async def _build(settings: Settings, access: Access, given: Given, stack: AsyncE
     purging = supervised("purge", exemplars.purge_forever, metrics.failure)
     purge = asyncio.create_task(purging, name="purge expired exemplars")
     stack.push_async_callback(_cancelled, purge)
+    kept = await asyncio.to_thread(open_kept, settings.data / "figures.db", lambda: metrics.failure("figures"))
+    if kept is not None:
+        rooms.numbers = itertools.count(1 + kept.last_stream)
+        stack.push_async_callback(off_the_loop, kept.close, CLOSE_SECONDS, "close-figures")
+    keeper = Keeper(metrics, kept, rooms.streams)
+    keeping = asyncio.create_task(supervised("figures", keeper.run, metrics.failure), name="keep figures")
+    stack.push_async_callback(_cancelled, keeping)
     drain = Drain(rooms, settings.drain_s)
     return Relay(
-        settings, access, metrics, engine, detector, recogniser, photos, rooms, exemplars, limits, drain, failures
+        settings, access, metrics, engine, detector, recogniser, photos, rooms, exemplars, limits, drain, kept, failures
     )
 
 

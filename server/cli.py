@@ -110,6 +110,20 @@ def join(
 
 
 @app.command()
+def demo(
+    clip: Annotated[
+        Path | None, typer.Option(metavar="CLIP", help="Video to show [default: a portrait that moves away].")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the relay; 0 takes a free one.")] = 8080,
+    weights: Annotated[str, typer.Option(help=f"{WEIGHTS_HELP} auto: the relay's choice.")] = "auto",
+) -> None:
+    """Start a relay, send it a clip, and print the link to watch it by; no camera is needed. Ctrl-C ends it."""
+    from server.demo.command import demo as run
+
+    run(clip, port, weights)
+
+
+@app.command()
 def key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the key is called.")],
     rights: Annotated[str, typer.Option(help="tokens, people, observe, by commas [default: all].")] = "",

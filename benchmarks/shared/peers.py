@@ -41,6 +41,7 @@ from server.proof.numbers import number_in, numbered
 from server.rooms.check_routes import router as check_router
 from server.rooms.rooms import Rooms
 from server.rooms.routes import router
+from server.rooms.stream_routes import router as streams_router
 from server.settings import Settings
 
 PORT_RATE = 90000
@@ -322,6 +323,7 @@ async def serving(make: Callable[[], FakeEnhancer] = FakeEnhancer, **settings: A
     problems.install(app)
     app.include_router(router)
     app.include_router(check_router)
+    app.include_router(streams_router)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     serving = asyncio.create_task(server.serve())
     while not server.started:

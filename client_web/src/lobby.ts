@@ -95,7 +95,7 @@ export class Lobby {
     this.stop();
     this.shorten(ready && this.problem() === null);
     const first = this.room.value ? (this.name.value && !words ? this.submit : this.name) : this.room;
-    first.focus();
+    first.focus({ preventScroll: true }); // what is above it is to be seen first
   }
 
   /** Nobody is let in here; the words say why. */

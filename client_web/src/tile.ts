@@ -5,6 +5,7 @@ import { el, segmented } from "./dom";
 import { icon } from "./icons";
 import { entry, explainedChoice, moreMenu, rename } from "./menu";
 import { pictureState, type ParticipantStats } from "./room";
+import { linkedView } from "./show/watching";
 import { Silence } from "./speaker";
 import { t } from "./strings";
 import { Watch } from "./watch";
@@ -51,7 +52,7 @@ export class Tile {
     private readonly handlers: TileHandlers,
   ) {
     this.muted = self;
-    this.shown = { view: self ? "compare" : "enhanced", layout: "upscale", width: null };
+    this.shown = { view: self ? "compare" : linkedView(location.search), layout: "upscale", width: null };
     this.compare = new CompareView(self ? t.tile.yourself : name);
     this.compare.element.hidden = true;
     this.cover.textContent = name.charAt(0).toUpperCase();

@@ -1,18 +1,18 @@
-"""The last ten minutes, one point per second, for the dashboard."""
+"""The last ten minutes, one point per second, and the minutes that have just ended, for the dashboard."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+from server.observability.window import Names, Window
 
 SECONDS = 600
-MAX_SAMPLES = 5000  # per series and second: 200 faces at 25 fps
+MINUTES = 60  # that wait to be kept elsewhere
 MAX_EVENTS = 256  # samples and counts that wait to be sorted
 
 
@@ -25,24 +25,19 @@ class History:
     """
 
     def __init__(
-        self,
-        outcomes: Sequence[str],
-        bypasses: Sequence[str],
-        levels: Sequence[str],
-        recognitions: Sequence[str],
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        self, names: Names, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
     ) -> None:
-        self._outcomes, self._bypasses, self._levels = outcomes, bypasses, levels
-        self._recognitions = recognitions
+        self._names = names
         self._clock = clock
         self._offset = wall() - clock()
         self._lock = threading.Lock()
         self._points: deque[tuple[float, str]] = deque(maxlen=SECONDS)  # as JSON: a fifth of what dicts take
+        self._minutes: deque[tuple[float, str]] = deque(maxlen=MINUTES)
         self._events: deque[tuple[float, str, float | None]] = deque()  # time, name, and a sample's value
         self._streams = {"in": 0, "out": 0}
         self.bank_exemplars = 0
-        self._begin(int(self._now()))
+        self._second = int(self._now())
+        self._window, self._minute = Window(), Window()
 
     def sample(self, series: str, value: float) -> None:
         self._note(series, value)
@@ -57,14 +52,26 @@ class History:
 
     def points(self, after: float = 0.0) -> list[dict[str, Any]]:
         """The points of whole seconds that began later than `after` (Unix seconds), oldest first."""
+        return self._later(self._points, after)
+
+    def minutes(self, after: float = 0.0) -> list[dict[str, Any]]:
+        """As points(), of whole minutes: the last hour's at most."""
+        return self._later(self._minutes, after)
+
+    @property
+    def now(self) -> float:
+        """Unix seconds, by the clock that the points are counted by."""
+        return self._now()
+
+    def until_next(self, seconds: int = 1) -> float:
+        """Seconds until the running second is over, or a longer stretch."""
+        return seconds - self._now() % seconds
+
+    def _later(self, points: deque[tuple[float, str]], after: float) -> list[dict[str, Any]]:
         with self._lock:
             self._advance()
-            wanted = [point for second, point in self._points if second > after]
+            wanted = [point for began, point in points if began > after]
         return [json.loads(point) for point in wanted]
-
-    def until_next(self) -> float:
-        """Seconds until the running second is over."""
-        return 1.0 - self._now() % 1.0
 
     def _note(self, name: str, value: float | None) -> None:
         self._events.append((self._now(), name, value))
@@ -75,66 +82,35 @@ class History:
     def _now(self) -> float:
         return self._clock() + self._offset
 
-    def _begin(self, second: int) -> None:
-        self._second = second
-        self._samples: dict[str, list[float]] = defaultdict(list)
-        self._seen: Counter[str] = Counter()
-        self._counts: Counter[str] = Counter()
-
     def _advance(self) -> None:
         """Sorts what has come, and ends the seconds that are over."""
         while self._events:
             time, name, value = self._events.popleft()
             self._go_to(int(time))
             if value is None:
-                self._counts[name] += 1
+                self._window.counts[name] += 1
             else:
-                self._add(self._samples[name], self._seen[name], value)
-                self._seen[name] += 1
+                self._window.sample(name, value)
         self._go_to(int(self._now()))
-
-    def _add(self, samples: list[float], seen: int, value: float) -> None:
-        if len(samples) < MAX_SAMPLES:
-            samples.append(value)
-        else:
-            samples[seen % MAX_SAMPLES] = value
 
     def _go_to(self, second: int) -> None:
         if second > self._second + SECONDS:  # asleep for longer than is kept
             self._points.clear()
-            self._begin(second - SECONDS)
+            self._minutes.clear()
+            self._second, self._window, self._minute = second - SECONDS, Window(), Window()
         while self._second < second:
-            self._points.append((float(self._second), json.dumps(self._point())))
-            self._begin(self._second + 1)
+            self._end_second()
 
-    def _point(self) -> dict[str, Any]:
-        samples = dict(self._samples)
-        named = "frame_latency", "batch_size", "reference_gap", "quantizer_step"
-        latency, batches, gaps, steps = (samples.pop(name, []) for name in named)
-        return {
-            "t": float(self._second),
-            "stages": {name: self._percentiles(name, values) for name, values in samples.items()},
-            "frame_latency": self._percentiles("frame_latency", latency),
-            "fps_in": float(self._counts["fps_in"]),
-            "fps_out": float(self._counts["fps_out"]),
-            "outcomes": {name: self._counts[name] for name in self._outcomes},
-            "bypass": {name: self._counts[name] for name in self._bypasses},
-            "demand": {name: self._counts[name] for name in self._levels},
-            "recognition": {name: self._counts[f"recognition {name}"] for name in self._recognitions},
-            "batch_size": _mean(batches),
-            "bank_exemplars": self.bank_exemplars,
-            "reference_gap_s": _mean(gaps),
-            "quantizer_step": _mean(steps),
-            "streams": dict(self._streams),
-        }
+    def _end_second(self) -> None:
+        self._points.append((float(self._second), self._told(self._window, self._second, 1)))
+        self._minute.add(self._window)
+        self._window = Window()
+        self._second += 1
+        if self._second % 60 == 0:
+            began = self._second - 60
+            self._minutes.append((float(began), self._told(self._minute, began, 60)))
+            self._minute = Window()
 
-    def _percentiles(self, series: str, seconds: list[float]) -> dict[str, Any]:
-        """Milliseconds; null without samples."""
-        if not seconds:
-            return {"p50": None, "p95": None, "p99": None, "count": 0}
-        p50, p95, p99 = (round(float(value) * 1000, 3) for value in np.percentile(seconds, (50, 95, 99)))
-        return {"p50": p50, "p95": p95, "p99": p99, "count": self._seen[series]}
-
-
-def _mean(values: list[float]) -> float | None:
-    return round(float(np.mean(values)), 3) if values else None
+    def _told(self, window: Window, began: int, seconds: int) -> str:
+        now = {"bank_exemplars": self.bank_exemplars, "streams": dict(self._streams)}
+        return json.dumps({"t": float(began), **window.point(self._names, seconds, now)})

@@ -22,6 +22,8 @@ from prometheus_client.registry import Collector
 
 from hime_core.stream.demand import REFERENCES, levels
 from server.observability.history import History
+from server.observability.machine import Usage
+from server.observability.window import Names
 
 STAGES = (
     "receive",
@@ -64,7 +66,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._durations = _Durations()
         self.registry.register(self._durations)  # first, as the registry collects in this order
-        self.history = History(OUTCOMES, BYPASSES, LEVELS, RECOGNITIONS, clock, wall)
+        self.history = History(Names(OUTCOMES, BYPASSES, LEVELS, RECOGNITIONS), clock, wall)
         ProcessCollector(registry=self.registry)
 
         def make(kind: type[Kind], name: str, text: str, **options: Any) -> Kind:
@@ -110,6 +112,7 @@ class Metrics:
         )
         self._bank = make(Gauge, "bank_exemplars", "Exemplars of all streams, and of those that may come back")
         self._streams = make(Gauge, "streams", "Media streams by direction", labelnames=["direction"])
+        self._gpu = make(Gauge, "gpu_share", "Share of the time that the first graphics card is busy, 0 to 1")
         self._ready = make(Gauge, "ready", "Whether the relay has all that it needs, as /readyz tells it: 1 or 0")
         self._keyframes = make(Counter, "keyframes", "Keyframes encoded, by reason", labelnames=["reason"])
         self._keyframe_requests = make(
@@ -231,6 +234,14 @@ class Metrics:
         """exemplars: those of all streams together, remembered ones included."""
         self._bank.set(exemplars)
         self.history.bank_exemplars = exemplars
+
+    def usage(self, usage: Usage) -> None:
+        """What the machine has to do. The processor's and the memory's are Prometheus' own `process_…` as well."""
+        for series, value in usage._asdict().items():
+            if value is not None:
+                self.history.sample(series, value)
+        if usage.gpu_share is not None:
+            self._gpu.set(usage.gpu_share)
 
     def set_ready(self, ready: bool) -> None:
         self._ready.set(ready)

@@ -6,21 +6,25 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
 from sse_starlette import EventSourceResponse
 
 from server.access.guards import Anyone, GuardedRoute, Observer
 from server.observability.events import EventStream
 from server.observability.history import History
-from server.problems import problem_docs
+from server.observability.kept import DAY, EVERYTHING, KeptMinutes
+from server.observability.table import as_csv
+from server.problems import Problem, problem_docs
 
 router = APIRouter(tags=["observability"], route_class=GuardedRoute)
 
+SPANS = {"hour": 60 * 60, "day": DAY}  # seconds
 EVENTS: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
@@ -47,8 +51,20 @@ class Percentiles(BaseModel):
     count: int
 
 
+class Machine(BaseModel):
+    """Means over the stretch; null where it cannot be told. cpu_cores: that the relay kept busy; cpu_share,
+    gpu_share: of the whole machine and of the first graphics card, 0 to 1."""
+
+    cpu_cores: float | None
+    cpu_share: float | None
+    memory_mib: float | None
+    gpu_share: float | None
+    gpu_memory_mib: float | None
+
+
 class Point(BaseModel):
-    """One second. t: when it began (Unix seconds); a stage without samples is absent."""
+    """One second, or one minute. t: when it began (Unix seconds); a stage without samples is absent. Counts are those
+    of the whole stretch, `fps_…` a second's."""
 
     t: float
     stages: dict[str, Percentiles]
@@ -63,12 +79,40 @@ class Point(BaseModel):
     bank_exemplars: int
     reference_gap_s: float | None
     quantizer_step: float | None
+    machine: Machine
     streams: dict[str, int]
 
 
 class Stats(BaseModel):
     interval_s: int
     points: list[Point]
+
+
+class StreamPoint(BaseModel):
+    """One minute of one stream: rates as they were at its end, outcomes over it. kbps: to all its watchers together;
+    loss: the worst watcher's, 0 to 1."""
+
+    t: float
+    fps_in: float
+    fps_out: float
+    latency_ms: float | None
+    outcomes: dict[str, int]
+    exemplars: int
+    watchers: int
+    kbps: float
+    loss: float
+
+
+class StreamStats(BaseModel):
+    interval_s: int
+    points: list[StreamPoint]
+
+
+Range = Literal["minutes", "hour", "day"]
+RANGE = "minutes: the last ten, second by second; hour, day: minute by minute, kept across restarts."
+AskedRange = Annotated[Range, Query(alias="range", description=RANGE)]
+KeptRange = Annotated[Literal["hour", "day"], Query(alias="range")]
+StreamNumber = Annotated[int, Path(ge=1, le=2**31)]
 
 
 @router.head("/healthz", include_in_schema=False)
@@ -107,9 +151,60 @@ async def metrics(request: Request, caller: Observer) -> Response:
     return Response(relay.metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-@router.get("/api/stats", summary="The last ten minutes, second by second, oldest first", response_model=Stats)
-async def stats(request: Request, caller: Anyone) -> JSONResponse:
-    return JSONResponse({"interval_s": 1, "points": request.app.state.relay.metrics.history.points()})
+@router.get(
+    "/api/stats",
+    summary="Figures of all streams together, oldest first",
+    response_model=Stats,
+    responses=problem_docs(503),
+)
+async def stats(request: Request, caller: Anyone, span: AskedRange = "minutes") -> JSONResponse:
+    points = await _figures(request.app.state.relay, span)
+    return JSONResponse({"interval_s": 1 if span == "minutes" else 60, "points": points})
+
+
+@router.get(
+    "/api/stats/streams/{number}",
+    summary="Figures of one stream, minute by minute, oldest first",
+    response_model=StreamStats,
+    responses=problem_docs(503),
+)
+async def stream_stats(
+    request: Request, caller: Anyone, number: StreamNumber, span: KeptRange = "hour"
+) -> JSONResponse:  # fmt: skip
+    return JSONResponse({"interval_s": 60, "points": await _figures(request.app.state.relay, span, number)})
+
+
+@router.get(
+    "/api/stats.csv",
+    summary="The same figures as a table, of all streams or of one",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **problem_docs(400, 503)},
+)
+async def stats_csv(
+    request: Request,
+    caller: Anyone,
+    span: AskedRange = "minutes",
+    stream: Annotated[int, Query(ge=0, le=2**31, description="A stream's number; 0: all together.")] = EVERYTHING,
+) -> Response:
+    if stream != EVERYTHING and span == "minutes":
+        raise Problem(400, "A single stream's figures are kept minute by minute: ask for range=hour or range=day.")
+    text = as_csv(await _figures(request.app.state.relay, span, stream))
+    headers = {"Content-Disposition": f'attachment; filename="hime-{span}.csv"'}
+    return Response(text, media_type="text/csv; charset=utf-8; header=present", headers=headers)
+
+
+async def _figures(relay: Any, span: Range, stream: int = EVERYTHING) -> list[dict[str, Any]]:
+    """Raises Problem 503 where what is kept cannot be read."""
+    history: History = relay.metrics.history
+    if span == "minutes":
+        return history.points()
+    kept: KeptMinutes | None = relay.kept
+    try:
+        if kept is not None:
+            return await asyncio.to_thread(kept.read, history.now - SPANS[span], stream)
+    except SQLAlchemyError:
+        pass
+    raise Problem(503, "The figures of earlier minutes cannot be read now; range=minutes can.", {"Retry-After": "60"})
 
 
 @router.get(

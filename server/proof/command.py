@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # these bring packages that may be absent
     from server.proof.scene import Clip
 
 PACKAGES = ("httpx", "matplotlib", "scipy")
+# What the relay sends on is to cost no quality, so that the uplink is what is measured.
+SENT_ON = {f"HIME_VIDEO_{which}_BITRATE": "4000000" for which in ("MIN", "START", "MAX")}
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,8 @@ class _Run:
         from hime_core.engine import best_device, weights_for
         from hime_core.evaluation.metrics import Meter
         from hime_core.model.hime import Hime
+        from server.child import RelayFailed, RelayProcess
         from server.proof.measure import Bench
-        from server.proof.relay import RelayFailed, RelayProcess
 
         o = self._options
         meter = Meter(Lpips(o.critics), Identity(o.critics)) if o.critics else Meter()
@@ -188,10 +190,13 @@ class _Run:
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
         try:
-            relays = {count: stack.enter_context(RelayProcess(o.weights, count)) for count in o.exemplars}
+            relays = {count: stack.enter_context(RelayProcess(self._settings(count))) for count in o.exemplars}
         except RelayFailed as error:
             raise InputError(str(error)) from error
         return Bench(relays, model, meter, peers, self._timing, o.layout, o.moments, self._store.folder)
+
+    def _settings(self, references: int) -> dict[str, str]:
+        return {"HIME_WEIGHTS": self._options.weights, "HIME_REFERENCES": str(references), **SENT_ON}
 
     def _inputs(self, cell: Cell | None = None) -> Record:
         """What a cell's figures depend on beside its name."""

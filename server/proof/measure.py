@@ -20,9 +20,9 @@ from hime_core.evaluation.peers import Peer
 from hime_core.evaluation.warp import Flow, warp_error
 from hime_core.faces.geometry import LR_SIDES
 from hime_core.model.hime import Hime
+from server.child import RelayProcess
 from server.proof.call import CallFailed, Face, Watched, call
 from server.proof.plan import Cell, Timing
-from server.proof.relay import RelayProcess
 from server.proof.result import CallCounts, Result
 from server.proof.scene import SIDE, Clip, Scene, framed, stage
 from server.proof.stream import encode

@@ -92,6 +92,7 @@ class Participant:
         self._metrics = metrics
         self.on_media: Callable[[], None] = lambda: None
         self.name = name
+        self.number = 0  # of the stream, by which it is told of without its name
         self.people = people
         self.session = session
         self.enhancer = enhancer

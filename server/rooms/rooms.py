@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from aiortc import RTCIceServer
@@ -32,6 +33,7 @@ from server.rooms.checks import Checks
 from server.rooms.events import Event, Listening
 from server.rooms.participant import Content, Participant
 from server.rooms.room import Room
+from server.rooms.streams import StreamTold, streams_of
 from server.settings import Settings
 from server.standins import FailedDetector, FailedEngine
 from server.supervision import supervised, told
@@ -97,6 +99,7 @@ class Rooms:
         self._encoding = Encoding(bitrates, h264, preferred)
         self.ends_in: Callable[[], float | None] = lambda: None  # seconds; None while the relay is not about to end
         self.checks = Checks(self._session, self.limits.admission)
+        self.numbers = count(1)  # of the streams to come
         self._rooms: dict[str, Room] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -160,6 +163,7 @@ class Rooms:
                 self._most_views,
                 content,
             )
+            participant.number = next(self.numbers)
             try:
                 await session.publish(offer, participant.video, participant.audio)
                 entered = place.enter(participant)
@@ -228,6 +232,10 @@ class Rooms:
         left = self.ends_in()
         with self.limits.admission.listener(room) as place:
             return Listening(self._room(room).events([] if left is None else [_draining(left)]), place)
+
+    def streams(self, may_see: Callable[[str], bool] = lambda room: False) -> list[StreamTold]:
+        """Those that run. may_see: whether the names in a room may be told."""
+        return streams_of(self._rooms.values(), may_see)
 
     @property
     def anyone(self) -> bool:

@@ -73,6 +73,9 @@ LET_IN = {
     ("DELETE", "/api/people/{person}/exemplars/{id}"): ANN | {"people"},
     ("DELETE", "/api/people/{person}"): ANN | {"people"},
     ("GET", "/api/stats"): set(CALLERS),
+    ("GET", "/api/stats.csv"): set(CALLERS),
+    ("GET", "/api/stats/streams"): set(CALLERS),
+    ("GET", "/api/stats/streams/{number}"): set(CALLERS),
     ("GET", "/api/stats/events"): set(CALLERS),
     ("GET", "/metrics"): {"observe"},
     ("POST", "/api/tokens"): {"admin", "tokens"},
@@ -115,7 +118,7 @@ def routes_of(router):
 
 async def ask(client, method, path, headers):
     """The status, or None where the answer goes on and on."""
-    url = path.format(room="r", participant="ann", session="none", person="ann", id="none")
+    url = path.format(room="r", participant="ann", session="none", person="ann", id="none", number=1)
     json = {"room": "r", "name": "eve"} if path == "/api/tokens" else None
     try:
         answer = await asyncio.wait_for(client.request(method, url, headers=headers, json=json), 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from typing import Any
 
 import pytest
@@ -76,6 +77,12 @@ def test_panels_do_not_overlap_and_have_names_of_their_own():
         }
         assert not cells & taken and max(x for x, _ in cells) < 24
         taken |= cells
+
+
+def test_the_dashboard_is_made_of_the_relays_own_panels():
+    script = runpy.run_path(str(DOCKER / "grafana/dashboard.py"))
+    made = script["made"]()
+    assert (DOCKER / "grafana/dashboards/hime.json").read_text() == made, "run python docker/grafana/dashboard.py"
 
 
 @pytest.mark.parametrize("profile", ["cpu", "gpu"])

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from server.observability.history import MAX_SAMPLES, SECONDS
+from server.observability.history import SECONDS
 from server.observability.metrics import BYPASSES, LEVELS, OUTCOMES, RECOGNITIONS, STAGES, Metrics
+from server.observability.window import MAX_SAMPLES
 
 
 class Clock:

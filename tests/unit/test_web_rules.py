@@ -13,7 +13,15 @@ from tests.unit.enhancer_stage import ByColour
 from tests.unit.relay_fakes import FakeDetector, FakeEngine
 
 OWN = "http://localhost"
-VALUES = {"room": "r", "participant": "ann", "person": "ann", "session": "s", "id": "0" * 32, "extension": "svg"}
+VALUES = {
+    "room": "r",
+    "participant": "ann",
+    "person": "ann",
+    "session": "s",
+    "id": "0" * 32,
+    "extension": "svg",
+    "number": 1,
+}
 READS = [
     "/",
     "/dashboard",

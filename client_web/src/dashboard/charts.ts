@@ -4,6 +4,7 @@ import { stack, type Column } from "./stats";
 export interface Line {
   label: string;
   colour: string;
+  dashed?: boolean;
 }
 
 const MUTED = "#9ba7b4";
@@ -36,11 +37,12 @@ export class TimeChart {
           { ...axis, size: 46, values: (_plot, ticks) => ticks.map((tick) => `${tick}`) },
         ],
         series: [
-          { label: "Time", value: (_plot, t: number | null) => (t === null ? "–" : new Date(t * 1000).toLocaleTimeString()) },
-          ...lines.map(({ label, colour }, index) => ({
+          { label: "Time", value: (_plot, t: number | null | undefined) => (t === null || t === undefined ? "–" : new Date(t * 1000).toLocaleTimeString()) },
+          ...lines.map(({ label, colour, dashed }, index) => ({
             label,
             stroke: colour,
-            width: stacked ? 1 : 1.8,
+            width: stacked || dashed ? 1 : 1.8,
+            dash: dashed ? [6, 4] : undefined,
             fill: stacked ? `${colour}b0` : undefined,
             points: { show: false },
             value: (_plot: uPlot, _shown: number | null, _series: number, at: number | null): string => {

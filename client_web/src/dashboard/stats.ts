@@ -20,6 +20,8 @@ export interface Point {
   reference_gap_s: number | null;
   /** Mean over received frames; grey levels. */
   quantizer_step: number | null;
+  /** Null where it cannot be told. */
+  machine?: Record<string, number | null>;
   streams: Record<string, number>;
 }
 
@@ -137,14 +139,21 @@ export function mean(values: readonly (number | null)[]): number | null {
 
 export type Column = (number | null)[];
 
-/** Times and one column per reader; a missing stretch of time becomes a gap, not a straight line. */
-export function columns(points: readonly Point[], readers: readonly ((point: Point) => number | null)[]): [number[], ...Column[]] {
+/**
+ * Times and one column per reader; a missing stretch of time becomes a gap, not a straight line. interval: seconds from
+ * one point to the next.
+ */
+export function columns(
+  points: readonly Point[],
+  readers: readonly ((point: Point) => number | null)[],
+  interval = 1,
+): [number[], ...Column[]] {
   const times: number[] = [];
   const out: Column[] = readers.map(() => []);
   let before: number | null = null;
   for (const point of points) {
-    if (before !== null && point.t - before > 2.5) {
-      times.push(before + 1);
+    if (before !== null && point.t - before > 2.5 * interval) {
+      times.push(before + interval);
       for (const column of out) column.push(null);
     }
     times.push(point.t);

@@ -25,6 +25,8 @@ export const de: Strings = {
     dashboardShort: "Messwerte",
     check: "Verbindung prüfen",
     change: "Vorher etwas ändern",
+    justWatch: "Nur zusehen, ohne Kamera",
+    show: "Was HIME Relay tut",
     participants: "Teilnehmer",
     controls: "Bedienung des Gesprächs",
     language: "Sprache",

@@ -25,6 +25,8 @@ export const en = {
     dashboardShort: "Dashboard",
     check: "Test the connection",
     change: "Change something first",
+    justWatch: "Just watch, without a camera",
+    show: "What HIME Relay does",
     participants: "Participants",
     controls: "Call controls",
     language: "Language",

@@ -25,6 +25,8 @@ export const es: Strings = {
     dashboardShort: "Panel",
     check: "Probar la conexión",
     change: "Cambiar algo antes",
+    justWatch: "Solo mirar, sin cámara",
+    show: "Qué hace HIME Relay",
     participants: "Participantes",
     controls: "Controles de la llamada",
     language: "Idioma",

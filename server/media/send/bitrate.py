@@ -78,6 +78,11 @@ class PathEstimate:
         """Whether even the lowest bitrate of the reduced layer is more than the path carries."""
         return self.rate < self._bitrates.reduced.min
 
+    @property
+    def sending(self) -> int:
+        """What was sent over it in the last second, bit/s."""
+        return int(self._sent.rate())
+
     def sent(self, size: int) -> None:
         """size: bytes of one encoded frame."""
         self._sent.add(8 * size)

@@ -108,6 +108,7 @@ class VideoTrack(Track):
         super().__init__()
         self.codec: Codec = "VP8"  # the watcher's; set before start()
         self.source: VideoSource | None = None
+        self.loss = 0.0  # of packets, as the watcher reported last: 0..1
         self.reduced = False  # whether the source has chosen its reduced layer, set by it
         self.path = PathEstimate(bitrates, clock)
         self.timeline = Timeline(feed.capture, clock)
@@ -178,6 +179,7 @@ class VideoTrack(Track):
 
     def lost(self, fraction: float) -> None:
         """fraction: of the packets sent since the last report, 0..1."""
+        self.loss = fraction
         self.path.lost(fraction)
         self._path_changed()
 

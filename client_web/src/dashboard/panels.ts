@@ -1,0 +1,46 @@
+import definitions from "./panels.json";
+import { BYPASSES, LEVELS, OUTCOMES, RECOGNITIONS, type Point } from "./stats";
+
+/** One panel of this page and of Grafana's dashboard, which docker/grafana/dashboard.py makes of the same file. */
+export interface Panel {
+  id: string;
+  title: string;
+  draw: string;
+  unit: string;
+  /** Whose budget is drawn as a line. */
+  budget?: string;
+  series: { label: string; figures?: string }[];
+}
+
+export interface Reader {
+  label: string;
+  read: (point: Point) => number | null;
+}
+
+export const BUDGET_MS: Readonly<Record<string, number>> = definitions.budget_ms;
+const PANELS = definitions.panels as Panel[];
+
+/** What is counted under each name, in the order in which it is drawn, and in words. */
+const COUNTED: Record<string, [string, string][]> = {
+  outcomes: OUTCOMES.map((name) => [name, name]),
+  demand: Object.entries(LEVELS),
+  bypass: Object.entries(BYPASSES),
+  recognition: Object.entries(RECOGNITIONS),
+};
+
+export function panelOf(id: string): Panel {
+  const found = PANELS.find((panel) => panel.id === id);
+  if (!found) throw new Error(`There is no panel ${id}.`);
+  return found;
+}
+
+/** What a panel's lines show of a point that covers `interval` seconds: counts become rates. */
+export function readersOf(panel: Panel, interval: () => number): Reader[] {
+  return panel.series.flatMap(({ label, figures }): Reader[] => {
+    if (figures === undefined) return [];
+    const [group, name] = figures.split(".") as [keyof Point, string];
+    const of = (point: Point): Record<string, number | null> => (point[group] ?? {}) as unknown as Record<string, number | null>;
+    if (name !== "*") return [{ label, read: (point) => of(point)[name] ?? null }];
+    return COUNTED[group]!.map(([key, words]) => ({ label: words, read: (point) => (of(point)[key] ?? 0) / interval() }));
+  });
+}

@@ -1,0 +1,82 @@
+"""How busy the processor and the graphics card are, from /proc and NVML; what cannot be told is None."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MIB = 2**20
+
+
+class Usage(NamedTuple):
+    """Since the look before. cpu_cores: that the relay kept busy; cpu_share, gpu_share: of the whole machine, 0..1."""
+
+    cpu_cores: float | None
+    cpu_share: float | None
+    memory_mib: float | None
+    gpu_share: float | None
+    gpu_memory_mib: float | None
+
+
+class Machine:
+    def __init__(
+        self,
+        proc: Path = Path("/proc"),
+        clock: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.process_time,
+    ) -> None:
+        """proc: where the kernel tells; cpu: seconds of processor time that this process has had."""
+        self._proc, self._clock, self._cpu = proc, clock, cpu
+        self._gpu = _first_gpu()
+        self._before = self._clock(), self._cpu(), self._jiffies()
+
+    def look(self) -> Usage:
+        """Reads some small files of the kernel's: less than a millisecond."""
+        (then, used_then, all_then), now = self._before, (self._clock(), self._cpu(), self._jiffies())
+        self._before = now
+        cores = (now[1] - used_then) / (now[0] - then) if now[0] > then else None
+        share = None
+        if all_then is not None and now[2] is not None and now[2][1] > all_then[1]:
+            share = (now[2][0] - all_then[0]) / (now[2][1] - all_then[1])
+        return Usage(cores, share, self._memory(), *self._card())
+
+    def _jiffies(self) -> tuple[int, int] | None:
+        """Busy and all, of all cores since the machine's start."""
+        try:
+            fields = [int(each) for each in (self._proc / "stat").read_text().split("\n", 1)[0].split()[1:9]]
+        except (OSError, ValueError):
+            return None
+        idle = sum(fields[3:5])  # idle, and waiting for a disk
+        return sum(fields) - idle, sum(fields)
+
+    def _memory(self) -> float | None:
+        try:
+            pages = int((self._proc / "self/statm").read_text().split()[1])
+        except (OSError, ValueError, IndexError):
+            return None
+        return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+    def _card(self) -> tuple[float | None, float | None]:
+        if self._gpu is None:
+            return None, None
+        nvml, handle = self._gpu
+        with suppress(nvml.NVMLError):
+            return nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100, nvml.nvmlDeviceGetMemoryInfo(handle).used / MIB
+        return None, None
+
+
+def _first_gpu() -> tuple[Any, Any] | None:
+    """NVML and its handle of the first card, where `nvidia-ml-py` is installed and there is one."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        return pynvml, pynvml.nvmlDeviceGetHandleByIndex(0)
+    except pynvml.NVMLError:
+        return None

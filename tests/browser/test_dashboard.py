@@ -1,0 +1,106 @@
+"""The dashboard beside a running stream: now, the last day, single streams, and the table of it."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from server.demo.command import CLIP
+from server.observability.kept import KeptMinutes, Row
+from tests.browser.conftest import ROOT, Server, shot
+
+PAINTED = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
+# What web.dev calls good is 0.1.
+SHIFTS = """
+  window.shifted = 0;
+  window.movers = [];
+  new PerformanceObserver((list) => {
+    for (const each of list.getEntries()) {
+      if (each.hadRecentInput) continue;
+      window.shifted += each.value;
+      for (const { node } of each.sources) window.movers.push(node?.id || node?.className || node?.nodeName);
+    }
+  }).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+@pytest.fixture(scope="module")
+def streaming(server: Server) -> Iterator[Server]:
+    """Somebody sends and watches oneself; and there are figures of three hours, from before a restart."""
+    kept = KeptMinutes(server.data / "figures.db")
+    now = int(time.time()) // 60 * 60
+    quantiles = {"p50": 40.0, "p95": 70.0, "p99": 90.0, "count": 1200}
+    counts = {"outcomes": {"enhanced": 900, "carried": 300}, "bypass": {"late": 60}, "demand": {}, "recognition": {}}
+    point = {"stages": {"decode": quantiles}, "frame_latency": quantiles, "fps_in": 20.0, "fps_out": 20.0, **counts}
+    rest = {"batch_size": 1.0, "bank_exemplars": 3, "reference_gap_s": 4.0, "quantizer_step": 9.0}
+    point |= {**rest, "machine": {"cpu_cores": 1.5}, "streams": {"in": 1, "out": 1}}
+    kept.add([Row(now - 60 * ago, 0, point) for ago in range(180, 0, -1)])
+    kept.close()
+    command = [sys.executable, "-m", "server.cli", "join", f"{server.url}/?room=team&name=ann", "--loop"]
+    with subprocess.Popen([*command, "--publish", str(CLIP), "--watch", "ann"], cwd=ROOT) as process:
+        yield server
+        process.terminate()
+
+
+@pytest.fixture
+def page(plain_browser: Browser) -> Iterator[Page]:
+    context = plain_browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.add_init_script(SHIFTS)
+    yield context.new_page()
+    context.close()
+
+
+def test_the_dashboard_beside_a_stream(page: Page, streaming: Server) -> None:
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(f"{streaming.url}/dashboard")
+    streams = page.locator("#streams tbody")
+    expect(streams.get_by_role("button", name="ann")).to_be_visible(timeout=60_000)
+    expect(streams).to_contain_text("Room team")
+    expect(streams).to_contain_text(
+        re.compile(r"1: enhanced, upscale · [\d.]+ kbit/s, path [\d.]+ · \d"), timeout=30_000
+    )
+    expect(page.locator("#latency-chart")).to_contain_text("budget of p95")
+    expect(page.locator("#figures")).to_contain_text(re.compile(r"Processor\s*[\d.]+ cores"), timeout=15_000)
+    streams.get_by_role("button", name="ann").click()
+    expect(page.locator("#stream-note")).to_contain_text("ann")
+    expect(streams.get_by_role("button", name="ann")).to_have_attribute("aria-pressed", "true")
+    for chart in ("latency-chart", "bypass-chart", "processor-chart", "memory-chart"):
+        assert page.locator(f"#{chart} canvas").evaluate(PAINTED), chart
+    assert page.evaluate("() => window.shifted") < 0.05, page.evaluate("() => window.movers")
+    shot(page, "dashboard-streams", full_page=True)
+    assert errors == []
+
+
+def test_earlier_hours_and_a_table_of_them(page: Page, streaming: Server, tmp_path: Path) -> None:
+    page.goto(f"{streaming.url}/dashboard")
+    page.get_by_role("radio", name="Day").click()
+    expect(page.locator("#bypass-note")).to_have_text("Faces in the last day", timeout=15_000)
+    expect(page.locator("#bypass")).to_contain_text("10800")  # 60 a minute for three hours
+    shot(page, "dashboard-day")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as CSV").click()
+    download.value.save_as(tmp_path / "day.csv")
+    rows = list(csv.DictReader((tmp_path / "day.csv").open()))
+    assert len(rows) >= 180 and rows[0]["frame_latency.p95"] == "70.0"
+    page.get_by_role("radio", name="Hour").click()
+    expect(page.locator("#bypass-note")).to_have_text("Faces in the last hour", timeout=15_000)
+
+
+def test_the_dashboard_on_a_phone(plain_browser: Browser, streaming: Server) -> None:
+    context = plain_browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True)
+    page = context.new_page()
+    page.goto(f"{streaming.url}/dashboard")
+    expect(page.locator("#live")).to_have_text("Live", timeout=15_000)
+    expect(page.locator("#streams tbody").get_by_role("button", name="ann")).to_be_visible(timeout=30_000)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+    shot(page, "dashboard-streams-phone", full_page=True)
+    context.close()
