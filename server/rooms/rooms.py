@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,20 +33,16 @@ from server.rooms.events import Event, Listening
 from server.rooms.participant import Content, Participant
 from server.rooms.room import Room
 from server.rooms.streams import StreamTold, streams_of
+from server.rooms.sweep import Sweep
 from server.settings import Settings
 from server.standins import FailedDetector, FailedEngine
-from server.supervision import supervised, told
+from server.supervision import supervised
 
 if TYPE_CHECKING:  # the engine brings torch with it
     from hime_core.engine import Engine
     from hime_core.faces.detector import StreamDetector
     from hime_core.faces.recognition import Recogniser
     from server.exemplars.store import PhotoStore
-
-SWEEP_INTERVAL = 0.5
-STATS_INTERVAL = 1.0
-
-log = logging.getLogger(__name__)
 
 
 class NotFound(LookupError):
@@ -75,7 +70,7 @@ class Rooms:
         None."""
         self.limits = limits or Limits(settings, metrics.refused, clock=clock)
         self._rules = SessionRules.of(settings, metrics.refused)
-        self._most_rooms, self._most_remembered = settings.max_rooms, settings.max_remembered
+        self._most_rooms = settings.max_rooms
         self._most_views = settings.max_views_per_participant
         self._patience, self._reconnect = settings.first_media_timeout_s, settings.reconnect_s
         self._metrics = metrics
@@ -101,6 +96,7 @@ class Rooms:
         self.checks = Checks(self._session, self.limits.admission)
         self.numbers = count(1)  # of the streams to come
         self._rooms: dict[str, Room] = {}
+        self._sweep = Sweep(self._rooms, metrics, settings.max_remembered, clock)
         self._sweeping: asyncio.Task[None] | None = None
 
     def get(self, room: str) -> Room | None:
@@ -172,7 +168,7 @@ class Rooms:
                 raise
         if entered:
             await participant.photos_added()
-        self._count_streams()
+        self._sweep.count_streams()
         return session
 
     async def watch(
@@ -197,7 +193,7 @@ class Rooms:
         if place.watcher(name, session.id) is None:  # whom it watches left while the answer was made
             await session.close()
             raise NotFound("The participant has left.")
-        self._count_streams()
+        self._sweep.count_streams()
         return session
 
     def publication(self, room: str, name: str, session: str) -> Session:
@@ -225,7 +221,7 @@ class Rooms:
             place.give_up(name)
         else:
             place.stop_watching(name, session.id)
-        self._count_streams()
+        self._sweep.count_streams()
 
     def listen(self, room: str) -> Listening:
         """A place among the room's listeners, to be released. Raises Problem 503 where there is none."""
@@ -280,7 +276,7 @@ class Rooms:
     def _room(self, name: str) -> Room:
         """The room, new where there is none. Raises Problem 503 where there are too many."""
         if self._sweeping is None:
-            work = supervised("sweep", self._sweep_forever, self._metrics.failure)
+            work = supervised("sweep", self._sweep.run, self._metrics.failure)
             self._sweeping = asyncio.create_task(work, name="rooms")
         if name not in self._rooms:
             self._make_place()
@@ -330,47 +326,6 @@ class Rooms:
             recogniser=self._recogniser,
             on_recognition=self._metrics.recognition,
         )
-
-    async def _sweep_forever(self) -> None:
-        """Ends lost sessions, sends the rooms' figures, and drops rooms that nobody is remembered in."""
-        last_stats = last_sweep = self._clock()
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL)
-            now = self._clock()
-            # After a stall of the loop itself, packets that have come meanwhile are still to be read.
-            stalled, last_sweep = now - last_sweep > 2 * SWEEP_INTERVAL, now
-            for name, room in list(self._rooms.items()):
-                if not stalled:
-                    self._looked_after(room.sweep)
-                if now - last_stats >= STATS_INTERVAL - 0.1:
-                    self._looked_after(room.send_stats)
-                if room.forgotten:
-                    del self._rooms[name]
-            if now - last_stats >= STATS_INTERVAL - 0.1:
-                last_stats = now
-            self._forget_oldest()
-            self._count_streams()
-
-    def _forget_oldest(self) -> None:
-        """What is remembered of those who have left is large: there is so much of it in all."""
-        left = sorted((at, name) for name, room in self._rooms.items() for at in room.remembered.left)
-        for _, name in left[: max(0, len(left) - self._most_remembered)]:
-            self._rooms[name].remembered.forget_oldest()
-
-    def _looked_after(self, look: Callable[[], None]) -> None:
-        """One room's error does not keep the others from being looked after."""
-        try:
-            look()
-        except Exception as error:
-            self._metrics.failure("room")
-            log.error("a room could not be looked after: %s", told(error))
-
-    def _count_streams(self) -> None:
-        everyone = [one for room in self._rooms.values() for one in room.participants.values()]
-        self._metrics.set_streams("in", len(everyone))
-        self._metrics.set_streams("out", sum(len(one.watchers) for one in everyone))
-        held = [people for room in self._rooms.values() for people in room.all_people()]
-        self._metrics.set_bank(sum(len(people.exemplars()) for people in held))
 
 
 def _draining(seconds: float) -> Event:

@@ -543,6 +543,6 @@ async def test_what_is_remembered_is_bounded_in_all() -> None:
             people.newcomer(people.next_sighting()).bank.add_photo(photo_of(ANN, f"of-{number}"))
             clock.now += 0.1
             assert (await relay.http.delete(answer.headers["location"])).status_code == 200
-        rooms._forget_oldest()
+        rooms._sweep.forget_oldest()
         left = sorted(name for place in rooms._rooms.values() for name in place.remembered.names)
         assert left == ["p25", "p26", "p27", "p28", "p29"]

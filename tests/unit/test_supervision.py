@@ -12,6 +12,7 @@ import pytest
 
 from server.observability.metrics import Metrics
 from server.rooms import rooms as rooms_module
+from server.rooms import sweep
 from server.rooms.rooms import Rooms
 from server.settings import Settings
 from server.supervision import CALM, FIRST_PAUSE, LONGEST_PAUSE, Tasks, off_the_loop, supervised
@@ -123,7 +124,7 @@ class Sweeping:
     """Rooms whose participants never had a network."""
 
     def __init__(self, monkeypatch):
-        monkeypatch.setattr(rooms_module, "SWEEP_INTERVAL", 0.02)
+        monkeypatch.setattr(sweep, "SWEEP_INTERVAL", 0.02)
         monkeypatch.setattr(rooms_module, "find_h264", lambda: "libx264")
         self.metrics = Metrics()
         self.rooms = Rooms(Settings(_env_file=None, remember_s=0), self.metrics)
@@ -161,7 +162,7 @@ async def test_one_participants_error_does_not_keep_the_others_from_being_swept(
 
 async def test_one_rooms_figures_do_not_keep_the_others_from_being_told(monkeypatch):
     stage = Sweeping(monkeypatch)
-    monkeypatch.setattr(rooms_module, "STATS_INTERVAL", 0.15)
+    monkeypatch.setattr(sweep, "STATS_INTERVAL", 0.15)
     ann, _ = stage.come("r", "ann", lambda: False), stage.come("s", "bob", lambda: False)
     ann.stats, ann.joined = _fails, True
     listening = stage.rooms.listen("s").events
@@ -175,8 +176,8 @@ async def test_one_rooms_figures_do_not_keep_the_others_from_being_told(monkeypa
 async def test_a_sweep_that_ends_by_an_error_begins_again(monkeypatch):
     stage = Sweeping(monkeypatch)
     errors = [RuntimeError("of the sweep itself")]
-    counting = stage.rooms._count_streams
-    monkeypatch.setattr(stage.rooms, "_count_streams", lambda: _raised(errors) or counting())
+    counting = stage.rooms._sweep.count_streams
+    monkeypatch.setattr(stage.rooms._sweep, "count_streams", lambda: _raised(errors) or counting())
     stage.come("r", "ann", lambda: not errors)
     await stage.until(lambda: not stage.rooms.get("r"))
     assert _failure_count(stage.metrics, "sweep") == 1
