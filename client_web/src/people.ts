@@ -1,4 +1,8 @@
 import { HttpError, errorOf, getJson, request } from "./http";
+import { language, type Language } from "./strings";
+
+/** What the relay calls each language's sentence of consent (server/exemplars/consent.py). */
+const WORDINGS: Record<Language, string> = { en: "page-1", de: "page-1-de", es: "page-1-es" };
 
 export interface Photo {
   id: string;
@@ -39,7 +43,7 @@ export async function registerPhotos(person: string, files: Iterable<File>, expi
   const form = new FormData();
   for (const file of files) form.append("photos", file);
   form.append("consent", "true");
-  form.append("wording", "page-1"); // the sentence of the photo dialog's box
+  form.append("wording", WORDINGS[language]); // the sentence of the photo dialog's box
   form.append("expires_days", String(expiresDays));
   try {
     return (await getJson<PhotoList>(base(person), { method: "POST", body: form })).exemplars;

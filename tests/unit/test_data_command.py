@@ -175,9 +175,11 @@ async def test_a_relay_with_the_wrong_key_says_so_and_goes_on(filled):
     store.close()
 
 
-def test_the_page_shows_the_wording_that_is_recorded():
-    page = Path(__file__).parents[2] / "client_web" / "src" / "photos.ts"
-    assert WORDINGS["page-1"] in page.read_text()
+@pytest.mark.parametrize(("language", "wording"), [("en", "page-1"), ("de", "page-1-de"), ("es", "page-1-es")])
+def test_the_page_shows_the_wording_that_is_recorded(language, wording):
+    sources = Path(__file__).parents[2] / "client_web" / "src"
+    assert WORDINGS[wording] in (sources / "strings" / f"{language}.ts").read_text()
+    assert f'{language}: "{wording}"' in (sources / "people.ts").read_text()
 
 
 async def test_who_asks_is_in_the_audit_log(folder):

@@ -60,7 +60,9 @@ def test_a_join_tells_of_fresh_credentials_and_the_relay_uses_its_own(monkeypatc
     rooms = Rooms(settings=settings, metrics=Metrics())
     state = SimpleNamespace(relay=SimpleNamespace(rooms=rooms))
     request = SimpleNamespace(app=SimpleNamespace(state=state))
-    links = [_created(request, "/whip/r/ann/s", SimpleNamespace(answer="v=0")).headers["link"] for _ in range(2)]
+    links = [
+        _created(request, "/whip/r/ann/s", SimpleNamespace(answer="v=0", ice_tag="1")).headers["link"] for _ in range(2)
+    ]
     assert links[0] != links[1]
     assert links[0].startswith('<stun:s.example>; rel="ice-server", <turn:t.example>; rel="ice-server"; username="')
     username, credential = (links[0].split(f'{name}="')[1].split('"')[0] for name in ("username", "credential"))
