@@ -30,4 +30,5 @@ async def test_a_minute_of_a_call_leaves_nothing_behind() -> None:
     assert not [what for what in got["guests"] if "failed" in what], got["guests"]
     # The one who stays and its watcher are still there, or just leaving, and so may the last guests be: who left without
     # a word is waited for.
-    assert got["objects"]["Session"] <= 2 + 2 * SEATS and got["objects"]["VideoPipeline"] <= 1 + SEATS, got["objects"]
+    objects = got["objects"]
+    assert objects["Session"] <= 2 + 2 * SEATS and objects["VideoPipeline"] <= 1 + SEATS, objects
