@@ -40,7 +40,7 @@ from benchmarks.calls.soak_processes import FPS, publish, relay, visit, watch
 __all__ = ["FPS", "soak"]
 
 START = 600.0  # seconds that a process may take to import everything on a busy machine
-LEAVE = 15.0  # seconds in which the last guests are noticed to be gone
+LEAVE = 15.0  # seconds in which the sessions of the last guests end
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,7 @@ def soak(
         if guests:
             stop_guests.set()
             did = visited.get(timeout=120)
+            wait_for(url, "/api/rooms/bench", lambda answer: _names(answer.json()) <= {"ann"})
             time.sleep(LEAVE)
     finally:
         stop_guests.set()
@@ -198,6 +199,11 @@ def soak(
         "objects": objects,
         "guests": did,
     }
+
+
+def _names(room: dict[str, Any]) -> set[str]:
+    """Of those who are there, and who are waited for as they left without a word."""
+    return {*room["participants"], *room.get("reconnecting", ())}
 
 
 def main() -> int:

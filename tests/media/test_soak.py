@@ -12,7 +12,6 @@ from statistics import median
 import pytest
 
 from benchmarks.calls.soak import FPS, soak
-from benchmarks.calls.soak_processes import SEATS
 
 
 @pytest.mark.timeout(400)
@@ -28,7 +27,5 @@ async def test_a_minute_of_a_call_leaves_nothing_behind() -> None:
     assert got["guests"]["joins"] >= 3 and got["guests"]["frames"] > 0, got["guests"]
     # The stand-in for the detector finds no face of use in their photos, which the relay says each time.
     assert not [what for what in got["guests"] if "failed" in what], got["guests"]
-    # The one who stays and its watcher are still there, or just leaving, and so may the last guests be: who left
-    # without a word is waited for.
-    objects = got["objects"]
-    assert objects["Session"] <= 2 + 2 * SEATS and objects["VideoPipeline"] <= 1 + SEATS, objects
+    # The one who stays and its watcher are still there, or just leaving.
+    assert got["objects"]["Session"] <= 2 and got["objects"]["VideoPipeline"] <= 1, got["objects"]
