@@ -107,6 +107,7 @@ export class Call {
       onJoined: (each) => this.tiles.get(each)?.hurry(),
       onReconnecting: (names) => {
         for (const [each, tile] of this.tiles) tile.reconnecting = names.has(each);
+        this.offerBanks();
         if (names.has(name)) this.publication?.forgotten();
       },
       onOnline: (online) => {
@@ -196,7 +197,7 @@ export class Call {
     this.aside?.close();
     clearInterval(this.listening);
     this.stage.close();
-    this.banner.unsay();
+    this.banner.clear();
     stopMedia(this.entry.stream);
   }
 
@@ -222,12 +223,18 @@ export class Call {
       added.push(tile);
       this.stage.element.append(tile.element);
     }
-    // by invitation, one sees one's own only
-    const all = invitation()?.admin ?? true;
-    this.bank.offer([...(all ? others : []), ...(this.feed.roster.has(name) ? [name] : [])]);
+    this.offerBanks();
     this.count(others.length);
     this.stage.show([...this.tiles.values()]);
     for (const tile of added) tile.begin();
+  }
+
+  /** Of those who are there; by invitation, one sees one's own only. */
+  private offerBanks(): void {
+    const { name } = this.entry;
+    const all = invitation()?.admin ?? true;
+    const there = this.feed.roster.list().filter((each) => !this.feed.reconnecting.has(each));
+    this.bank.offer([...(all ? there.filter((each) => each !== name) : []), ...there.filter((each) => each === name)]);
   }
 
   private count(others: number): void {

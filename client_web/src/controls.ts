@@ -28,6 +28,7 @@ export class ControlBar {
   private readonly enabled = { audio: true, video: true };
   private readonly toggles = new Map<Kind, HTMLButtonElement>();
   private readonly share = button("screen", t.controls.share, t.controls.shareOn);
+  private closed = false;
   private screen: MediaStreamTrack | null = null;
 
   constructor(
@@ -54,6 +55,7 @@ export class ControlBar {
   }
 
   close(): void {
+    this.closed = true;
     this.screen?.stop();
     this.devices.close();
     this.shortcuts.close();
@@ -117,6 +119,7 @@ export class ControlBar {
     } catch {
       return this.handlers.onTrouble(t.controls.shareFailed);
     }
+    if (this.closed) return this.screen?.stop(); // the call ended while the picker was open
     // by the browser's own button, too
     this.screen?.addEventListener("ended", () => void this.endShare());
     if (this.screen) await this.send();

@@ -1,4 +1,4 @@
-import { mediaProblem, openMedia, QUALITIES, type DeviceChoice, type Quality } from "./devices";
+import { mediaProblem, openMedia, QUALITIES, stopMedia, type DeviceChoice, type Quality } from "./devices";
 import { el, segmented } from "./dom";
 import { icon } from "./icons";
 import type { Entry } from "./lobby";
@@ -9,6 +9,8 @@ import { t } from "./strings";
 export class DeviceDialog {
   readonly element = el("dialog", { class: "panel", "aria-labelledby": "devices-title" });
   private readonly message = el("p", { class: "message bad", role: "alert" });
+  private changing: Promise<void> = Promise.resolve();
+  private closed = false;
 
   /** `onChange`: the entry has another stream now. */
   constructor(
@@ -19,6 +21,7 @@ export class DeviceDialog {
   }
 
   close(): void {
+    this.closed = true;
     this.element.close();
     this.element.remove();
   }
@@ -33,7 +36,7 @@ export class DeviceDialog {
         .map((device) => el("option", { value: device.deviceId }, [device.label || t.controls.device]));
       const element = el("select", { id: `call-${key}` }, options);
       element.value = used ?? choice[key];
-      element.addEventListener("change", () => void this.change({ [key]: element.value }));
+      element.addEventListener("change", () => this.change(() => ({ [key]: element.value })));
       return [el("label", { for: element.id }, [t.page[key]]), element];
     };
     const qualities = Object.entries(QUALITIES).map(([value, { text, width, height }]) => ({
@@ -49,24 +52,32 @@ export class DeviceDialog {
       ...select("videoinput", "camera"),
       ...select("audioinput", "microphone"),
       el("span", { class: "label" }, [t.page.quality]),
-      segmented(t.page.quality, qualities, choice.quality, (quality) => void this.change({ quality })),
+      segmented(t.page.quality, qualities, choice.quality, (quality) => this.change(() => ({ quality }))),
       ...lookChoice("call-look"),
       this.message,
     );
     this.element.showModal();
   }
 
-  /** A device that is unplugged is followed by whatever there is. */
+  /** A device that is unplugged is followed by whatever there is; a webcam takes its microphone along. */
   private follow(): void {
     const keys = { video: "camera", audio: "microphone" } as const;
-    for (const track of this.entry.stream?.getTracks() ?? []) {
-      track.addEventListener("ended", () => void this.change({ [keys[track.kind as keyof typeof keys]]: "" }));
-    }
+    const gone = (): Partial<DeviceChoice> | null => {
+      const ended = this.entry.stream?.getTracks().filter((track) => track.readyState === "ended") ?? [];
+      if (ended.length === 0) return null; // they have been followed already
+      return Object.fromEntries(ended.map((track) => [keys[track.kind as keyof typeof keys], ""]));
+    };
+    for (const track of this.entry.stream?.getTracks() ?? []) track.addEventListener("ended", () => this.change(gone));
   }
 
-  private async change(change: Partial<DeviceChoice>): Promise<void> {
+  /** One after the other: no stream is opened that nobody closes. */
+  private change(wanted: () => Partial<DeviceChoice> | null): void {
+    this.changing = this.changing.then(() => this.apply(wanted()));
+  }
+
+  private async apply(change: Partial<DeviceChoice> | null): Promise<void> {
     const before = this.entry.stream;
-    if (!before) return;
+    if (!before || !change || this.closed) return;
     const choice = { ...this.entry.choice, ...change };
     // the old camera is closed first: many cannot be opened twice, or not at another size
     before.getTracks().forEach((track) => track.stop());
@@ -78,6 +89,7 @@ export class DeviceDialog {
       this.message.textContent = mediaProblem(error);
       this.entry.stream = await openMedia(this.entry.choice).catch(() => before);
     }
+    if (this.closed) return stopMedia(this.entry.stream); // the call ended meanwhile
     if (this.entry.stream !== before) this.follow();
     await this.onChange();
   }

@@ -186,11 +186,13 @@ export class FaceDialog {
     } catch (error) {
       return this.say(inWords(error), true);
     }
+    if (!this.element.open) return; // nothing of the photos stays in the page
     this.pictures.clear();
     this.list.replaceChildren(...photos.map((photo) => this.item(person, photo)));
     this.erase.hidden = photos.length === 0;
     this.remember(photos.length > 0 ? person : null);
     const views = await this.viewsOfCall();
+    if (!this.element.open) return;
     this.views.replaceChildren(...views.map((thumbnail) => el("li", {}, [el("img", { src: thumbnail, alt: t.face.viewAlt })])));
     const held = [
       ...(photos.length > 0 ? [t.face.heldPhotos(photos.length)] : []),

@@ -57,6 +57,7 @@ export class Publication {
 
   /** Publishes anew: after a loss, or because another person's photos are to be used. */
   connect(): void {
+    if (this.stopped) return;
     this.clear();
     if (this.client) this.follow(this.client);
     const client: WhipClient = new WhipClient(this.stream, {

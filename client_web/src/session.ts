@@ -28,6 +28,7 @@ export class HttpSession {
   private closed = false;
   private late: RTCIceCandidate[] = [];
   private trickling = false;
+  private restarting: Promise<boolean> | null = null;
 
   constructor(
     readonly pc: RTCPeerConnection,
@@ -47,6 +48,7 @@ export class HttpSession {
       if (iceServers.length > 0) this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers });
       await this.pc.setLocalDescription(await this.pc.createOffer());
       await gathered(this.pc, GATHERING_MS);
+      if (this.closed) return;
       const offer = this.pc.localDescription;
       if (!offer) throw new Error("The connection was closed.");
       this.trickling = this.pc.iceGatheringState !== "complete";
@@ -75,9 +77,14 @@ export class HttpSession {
 
   /**
    * Looks for another way under the same session, as after a change of networks (RFC 9725 section 4.3.3). False
-   * where the server cannot do that, no longer knows the session, or does not answer soon.
+   * where the server cannot do that, no longer knows the session, or does not answer soon. One at a time: whoever
+   * asks meanwhile is answered as the first.
    */
-  async restart(): Promise<boolean> {
+  restart(): Promise<boolean> {
+    return (this.restarting ??= this.restartOnce().finally(() => (this.restarting = null)));
+  }
+
+  private async restartOnce(): Promise<boolean> {
     if (!this.url || this.closed) return false;
     this.trickling = false;
     try {

@@ -97,6 +97,7 @@ export class Tile {
   /** Whether the network of who is shown is lost: the last picture stays until the next one comes. */
   set reconnecting(away: boolean) {
     this.away = away;
+    this.watch.away = away;
     this.tell();
   }
 

@@ -29,6 +29,8 @@ export class Watch {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private stopped = false;
   private refused = false;
+  private asked: Wanted | null = null; // by the session that is there, or about to be
+  private absent = false;
 
   constructor(
     private readonly room: string,
@@ -43,6 +45,13 @@ export class Watch {
     this.wanted = wanted;
     this.attempt = 0;
     this.connect();
+  }
+
+  /** Whether who is watched is waited for: who watches already goes on by itself, and nobody else can begin. */
+  set away(absent: boolean) {
+    const back = this.absent && !absent;
+    this.absent = absent;
+    if (back && this.asked !== this.wanted && !this.stopped && !this.refused) this.connect();
   }
 
   /** As `Publication.moved`. */
@@ -80,7 +89,8 @@ export class Watch {
     clearTimeout(this.timer);
     void this.pending?.close();
     const wanted = this.wanted;
-    if (!wanted) return;
+    if (!wanted || this.absent) return;
+    this.asked = wanted;
     const client = new WhepClient({
       room: this.room,
       participant: this.participant,
@@ -133,6 +143,7 @@ export class Watch {
     if (client === this.pending) this.pending = null;
     this.handlers.onTrouble(words);
     if (this.pending) return;
+    this.asked = null;
     clearTimeout(this.timer);
     this.refused = refusal?.isForGood ?? false;
     if (this.refused) return;

@@ -5,6 +5,7 @@ export class FakePeerConnection extends EventTarget {
   static made: FakePeerConnection[] = [];
   iceGatheringState: RTCIceGatheringState = "complete";
   connectionState: RTCPeerConnectionState = "new";
+  signalingState: RTCSignalingState = "stable";
   localDescription: RTCSessionDescriptionInit | null = null;
   remoteDescription: RTCSessionDescriptionInit | null = null;
   transceivers: FakeTransceiver[] = [];
@@ -42,10 +43,13 @@ export class FakePeerConnection extends EventTarget {
   }
 
   async setLocalDescription(description: RTCSessionDescriptionInit): Promise<void> {
+    this.signalingState = "have-local-offer";
     this.localDescription = description;
   }
 
   async setRemoteDescription(description: RTCSessionDescriptionInit): Promise<void> {
+    if (this.signalingState !== "have-local-offer") throw new DOMException("No offer is open.", "InvalidStateError");
+    this.signalingState = "stable";
     this.remoteDescription = description;
   }
 

@@ -1,12 +1,16 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Publication, type PublishState } from "../src/publish";
-import { FakeMediaStream, FakePeerConnection, created, fakeFetch, problem, stubBrowser } from "./fakes";
+import { FakeMediaStream, FakePeerConnection, created, fakeFetch, problem, stubBrowser, type Call } from "./fakes";
 
 let states: PublishState[];
 let taken: boolean;
 let publication: Publication;
 const peer = (): FakePeerConnection => FakePeerConnection.made.at(-1)!;
 const last = (): PublishState => states.at(-1)!;
+
+/** A relay that takes sessions, and restarts their ICE. */
+const restartable = ({ method }: Call): Response =>
+  method === "POST" ? created("/whip/den/ann/s1") : new Response("a=ice-ufrag:new\r\n", { headers: { ETag: '"2"' } });
 
 function publish(): void {
   const stream = new FakeMediaStream([{ kind: "video" }]) as unknown as MediaStream;
@@ -78,20 +82,27 @@ describe("Publication", () => {
     expect(peer().transceivers[0]!.sender.replaceTrack).toHaveBeenCalledOnce();
   });
 
+  it("sends nothing any more once it is stopped", async () => {
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    const calls = fakeFetch(() => created("/whip/den/ann/s2"));
+    publication.stop();
+    await vi.advanceTimersByTimeAsync(2000);
+    await publication.replace(new FakeMediaStream([{ kind: "video" }]) as unknown as MediaStream, "screen");
+    await vi.advanceTimersByTimeAsync(0);
+    expect(calls.map(({ method }) => method)).toEqual(["DELETE"]);
+  });
+
   it("restarts ICE where the network is lost, and makes another session if that does not help", async () => {
-    const methods: string[] = [];
-    fakeFetch(({ method }) => {
-      methods.push(method);
-      return method === "POST" ? created("/whip/den/ann/s1") : new Response("a=ice-ufrag:new\r\n", { headers: { ETag: '"2"' } });
-    });
+    const calls = fakeFetch(restartable);
     publish();
     await vi.advanceTimersByTimeAsync(0);
     peer().become("connected");
     peer().become("disconnected");
     await vi.advanceTimersByTimeAsync(3900);
-    expect(methods).toEqual(["POST", "PATCH"]);
+    expect(calls.map(({ method }) => method)).toEqual(["POST", "PATCH"]);
     await vi.advanceTimersByTimeAsync(200);
-    expect(methods).toEqual(["POST", "PATCH", "POST"]);
+    expect(calls.map(({ method }) => method)).toEqual(["POST", "PATCH", "POST"]);
   });
 
   it("makes another session at once where the relay knows the old one no longer, and leaves that one to it", async () => {
@@ -184,17 +195,13 @@ describe("Publication", () => {
   });
 
   it("looks for another way when the machine has another network", async () => {
-    const methods: string[] = [];
-    fakeFetch(({ method }) => {
-      methods.push(method);
-      return method === "POST" ? created("/whip/den/ann/s1") : new Response("a=ice-ufrag:new\r\n", { headers: { ETag: '"2"' } });
-    });
+    const calls = fakeFetch(restartable);
     publish();
     await vi.advanceTimersByTimeAsync(0);
     peer().become("connected");
     publication.moved();
     await vi.advanceTimersByTimeAsync(10_000);
-    expect(methods).toEqual(["POST", "PATCH"]);
+    expect(calls.map(({ method }) => method)).toEqual(["POST", "PATCH"]);
     expect(states.map(({ kind }) => kind)).toEqual(["connecting", "live"]);
   });
 

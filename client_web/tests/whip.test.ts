@@ -209,6 +209,34 @@ describe("WhipClient", () => {
     expect(tag).toBe('"e2"');
   });
 
+  it("restarts ICE once where two ask for it", async () => {
+    const calls = fakeFetch(async ({ method }) => {
+      if (method === "POST") return created("/whip/den/ann/s1");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return new Response("a=ice-ufrag:new\r\n", { headers: { ETag: '"e2"' } });
+    });
+    const whip = client();
+    await whip.start();
+    const first = whip.restart();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(await Promise.all([first, whip.restart()])).toEqual([true, true]);
+    expect(calls.map(({ method }) => method)).toEqual(["POST", "PATCH"]);
+    expect(await whip.restart()).toBe(true); // the next one is another
+    expect(calls).toHaveLength(3);
+  });
+
+  it("asks for no session where it was closed before", async () => {
+    const calls = fakeFetch(() => created("/whip/den/ann/s1"));
+    const whip = client();
+    peer().iceGatheringState = "gathering";
+    const started = whip.start();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    await whip.close();
+    peer().gatheringIs("complete");
+    await started;
+    expect(calls).toEqual([]);
+  });
+
   it.each([
     ["that knows the session no longer", () => problem(404, "There is no such session.")],
     ["without restarts", () => new Response(null, { status: 204 })],

@@ -100,7 +100,12 @@ export class Show {
 
   /** Out of sight it costs nothing. */
   private apply(): void {
-    if (this.playing && this.seen) void this.video.play().catch(() => this.play(false));
+    if (this.playing && this.seen) {
+      void this.video.play().catch((error: unknown) => {
+        // other errors are of a pause that came first
+        if (error instanceof DOMException && error.name === "NotAllowedError") this.play(false);
+      });
+    }
     else this.video.pause();
   }
 

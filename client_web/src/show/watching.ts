@@ -2,6 +2,7 @@ import { invitation, type Access } from "../access";
 import { byId } from "../dom";
 import type { Entry } from "../lobby";
 import { isName, nameProblem } from "../names";
+import { t } from "../strings";
 import type { View } from "../whep";
 
 /** The room of a link that leads there without a camera, such as `/?room=demo&watch=1`; null where it is none. */
@@ -33,7 +34,7 @@ export function offerJustWatching(access: Access): void {
   button.hidden = access.tokens || invitation() !== null;
   button.addEventListener("click", () => {
     const room = byId<HTMLInputElement>("room");
-    const problem = nameProblem(room.value.trim(), "The room");
+    const problem = nameProblem(room.value.trim(), t.names.room);
     byId("join-message").textContent = problem ?? "";
     if (problem) room.focus();
     else location.assign(watchUrl(room.value.trim()));
