@@ -99,16 +99,24 @@ class PeerTransport:
             await self._dtls.start(dtls)
 
     async def restart(self) -> None:
-        """A new ICE session with sockets of its own, in place of one that was still to follow. Raises NoPort.
+        """A new ICE session with sockets of its own, in place of one that was still to follow. Raises NoPort, and then
+        all is as before.
 
         Candidates and parameters are the new one's from here on; packets go by the old one until reconnect() is done.
         """
         self._heard()  # whoever asks for it is there
-        replaced, self._newest = self._newest, self._new_ice()
-        self._newest.follow(self._ice)
+        fresh = self._new_ice()
+        fresh.follow(self._ice)
+        try:
+            await fresh.gather()
+        except BaseException:
+            await fresh.discard()
+            raise
+        replaced, self._newest = self._newest, fresh
         if replaced is not self._ice:
             await replaced.discard()
-        await self.gather()
+        if self._closed:  # meanwhile
+            await fresh.discard()
 
     async def reconnect(self, ice: RTCIceParameters, seconds: float) -> bool:
         """Checks the pairs of the new ICE session, and goes over to it. ice: the peer's new ones.

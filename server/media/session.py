@@ -148,6 +148,7 @@ class Session:
         ice = restarted(fragment)
         if self._transport.state != "connected":
             raise InvalidFragment("What is not connected cannot be restarted: make a new session.")
+        self._check_number(len(usable(fragment.candidates)))
         await self._transport.restart()
         self._peer_ufrag, self._candidates, self._withheld = ice.usernameFragment, set(), False
         await self._take_all(fragment)
@@ -194,9 +195,7 @@ class Session:
     async def _take(self, candidates: Iterable[RTCIceCandidate]) -> None:
         """Those that may be checked; browsers name others in good faith. Raises TooMany before any is taken."""
         new = [one for one in usable(candidates) if (one.ip, one.port) not in self._candidates]
-        most = self._rules.candidates.most
-        if len(self._candidates) + len(new) > most:
-            raise self._too_many(f"A session has at most {most} candidates, offered and trickled ones together.")
+        self._check_number(len(self._candidates) + len(new))
         for candidate in new:
             self._candidates.add((candidate.ip, candidate.port))
             if self._rules.candidates.allows(candidate.ip):
@@ -204,6 +203,12 @@ class Session:
             else:
                 self._withheld = True
                 self._rules.refused("candidate_address")
+
+    def _check_number(self, candidates: int) -> None:
+        """Raises TooMany."""
+        most = self._rules.candidates.most
+        if candidates > most:
+            raise self._too_many(f"A session has at most {most} candidates, offered and trickled ones together.")
 
     def _too_many(self, detail: str) -> TooMany:
         self._rules.refused("candidates")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from aioice.ice import StunProtocol
 from aiortc import RTCIceGatherer, RTCIceParameters, RTCIceTransport
 from aiortc.sdp import candidate_to_sdp
 
 from benchmarks.shared.peers import MovingVideo, Peer, Tone, serving, until
 from benchmarks.shared.relays import free_port
 from server.media.fragments import Fragment
+from server.media.sockets import NoPort, OwnPorts
 from tests.media.test_rooms import named
+from tests.unit.test_limits_rooms import candidates
 
 SDP_FRAGMENT = "application/trickle-ice-sdpfrag"
 
@@ -117,6 +121,39 @@ async def test_a_restart_that_cannot_be_says_what_is_wrong(ufrag: str, password:
         await until(lambda: relay.rooms.get("r").participants["ann"].joined)
         answer = await patch(publisher, f"a=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\n", "*")
         assert answer.status_code == 422 and "An ICE restart needs" in answer.json()["detail"]
+
+
+class Full(OwnPorts):
+    """There are none left, once it is so."""
+
+    full = False
+
+    async def open(self, address: str, protocol: StunProtocol) -> None:
+        if self.full:
+            raise NoPort("all are in use")
+        await super().open(address, protocol)
+
+
+@pytest.mark.parametrize("why", ["no port", "too many candidates"])
+async def test_a_restart_that_is_refused_leaves_all_as_it_was_and_the_next_one_counts(why: str) -> None:
+    async with serving(max_candidates=30) as relay:
+        sockets = Full()
+        relay.rooms._network = replace(relay.rooms._network, sockets=sockets)
+        publisher = await relay.peer().publish("/whip/r/ann", MovingVideo())
+        transport = transport_of(relay, publisher.location)
+        await until(lambda: relay.rooms.get("r").participants["ann"].joined)
+        before, tag = transport._newest, f'"{transport.ice_parameters.usernameFragment}"'
+        body = f"a=ice-ufrag:other\r\na=ice-pwd:{'p' * 22}\r\nm=video 9 RTP/AVP 0\r\na=mid:0\r\n"
+        sockets.full = why == "no port"
+        more = candidates(31) if why == "too many candidates" else ""
+        refused = await patch(publisher, body + more, "*")
+        assert refused.status_code == (503 if sockets.full else 429), refused.text
+        assert transport._newest is before
+        assert (await patch(publisher, "a=end-of-candidates\r\n", tag)).status_code == 204  # the tag of the last answer is the current one
+        sockets.full = False
+        again = await patch(publisher, body, "*")
+        assert again.status_code == 200 and again.headers["etag"] != tag
+        assert transport._newest is not before
 
 
 async def test_restarts_that_find_no_way_leave_the_call_and_no_sockets() -> None:
