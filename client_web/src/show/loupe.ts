@@ -1,5 +1,6 @@
 import { clamp } from "../slider";
 import { el } from "../dom";
+import { t } from "../strings";
 import { faceAt, type Spot } from "./face";
 
 const PIXELS = 320;
@@ -11,8 +12,8 @@ export class Loupe {
   private readonly original = canvas();
   private readonly enhanced = canvas();
   readonly element = el("div", { class: "loupe" }, [
-    el("figure", {}, [this.original, el("figcaption", {}, ["As it arrives"])]),
-    el("figure", {}, [this.enhanced, el("figcaption", {}, ["With HIME"])]),
+    el("figure", {}, [this.original, el("figcaption", {}, [t.show.arrives])]),
+    el("figure", {}, [this.enhanced, el("figcaption", {}, [t.show.enhanced])]),
   ]);
   private video: HTMLVideoElement | null = null;
   /** null: the face. */

@@ -1,5 +1,6 @@
 import { CompareView } from "../compare";
 import { el } from "../dom";
+import { t } from "../strings";
 import { Loupe } from "./loupe";
 import pairUrl from "./pair.webm";
 import posterUrl from "./poster.jpg";
@@ -8,14 +9,14 @@ import posterUrl from "./poster.jpg";
 const STILL = 7;
 
 const FIGURES = [
-  ["0.57 → 0.72", "how alike a recogniser finds the blurred, and the sharpened, face to the truth (1: the same)"],
-  ["+2.0 dB", "nearer to the true picture than plainly enlarged"],
-  ["50 ms", "for one face on one core of a processor"],
+  ["0.57 → 0.72", t.show.likeness],
+  ["+2.0 dB", t.show.nearer],
+  ["50 ms", t.show.cost],
 ] as const;
 
 /** What the relay does, to be seen without a camera: a pair of videos made beforehand, with a slider and a loupe. */
 export class Show {
-  private readonly compare = new CompareView("somebody who moves away from the camera");
+  private readonly compare = new CompareView(t.show.who);
   private readonly loupe = new Loupe();
   private readonly video = el("video", { class: "behind", muted: "", loop: "", playsinline: "", preload: "auto" });
   private readonly toggle = el("button", { type: "button", class: "link" });
@@ -36,7 +37,7 @@ export class Show {
     host.append(
       picture,
       el("div", { class: "told" }, [
-        el("h2", {}, ["Close, it learns your face. Far away, it gives the details back."]),
+        el("h2", {}, [t.show.title]),
         this.loupe.element,
         el("p", {}, [this.toggle]),
       ]),
@@ -81,12 +82,9 @@ export class Show {
   /** On a phone they are one touch away, so that the way to the call is short. */
   private figures(): HTMLElement {
     const details = el("details", {}, [
-      el("summary", {}, ["What was measured"]),
+      el("summary", {}, [t.show.measured]),
       el("dl", {}, FIGURES.flatMap(([figure, words]) => [el("dt", {}, [figure]), el("dd", {}, [words])])),
-      el("p", { class: "note" }, [
-        "Faces of 32 pixels, enlarged four times with three earlier views: docs/results.md, table 1, small-call. " +
-          "The video was made by hime enhance --compare from a portrait of Eileen Collins (NASA).",
-      ]),
+      el("p", { class: "note" }, [t.show.source]),
     ]);
     details.open = !matchMedia("(max-width: 820px)").matches;
     return details;
@@ -110,6 +108,6 @@ export class Show {
   }
 
   private tell(): void {
-    this.toggle.textContent = this.playing ? "Pause the video" : "Play the video";
+    this.toggle.textContent = this.playing ? t.show.pause : t.show.play;
   }
 }

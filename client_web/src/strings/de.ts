@@ -314,4 +314,18 @@ export const de: Strings = {
     turnTls: "Der Betreiber könnte TURN über TLS auf Port 443 einrichten, das die meisten Netze durchlassen.",
     letOut: (servers) => `Bitten Sie Ihre Netzverwaltung, UDP hinauszulassen, oder TCP zu ${servers}.`,
   },
+  show: {
+    who: "jemand, der sich von der Kamera entfernt",
+    title: "Aus der Nähe lernt es Ihr Gesicht. Aus der Ferne gibt es ihm die Einzelheiten zurück.",
+    measured: "Was gemessen wurde",
+    likeness: "wie ähnlich ein Erkenner das unscharfe und das geschärfte Gesicht dem wahren findet (1: dasselbe)",
+    nearer: "näher am wahren Bild als einfach vergrößert",
+    cost: "für ein Gesicht auf einem Kern eines Prozessors",
+    source:
+      "Gesichter von 32 Pixeln, mit drei früheren Ansichten vierfach vergrößert: docs/results.md, Tabelle 1, small-call. Das Video ist mit hime enhance --compare aus einem Porträt von Eileen Collins (NASA) gemacht.",
+    pause: "Video anhalten",
+    play: "Video abspielen",
+    arrives: "Wie es ankommt",
+    enhanced: "Mit HIME",
+  },
 };

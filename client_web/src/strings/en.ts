@@ -321,6 +321,20 @@ export const en = {
     turnTls: "Whoever runs the relay could set up TURN over TLS on port 443, which most networks let through.",
     letOut: (servers: string) => `Ask whoever runs your network to let out UDP, or TCP to ${servers}.`,
   },
+  show: {
+    who: "somebody who moves away from the camera",
+    title: "Close, it learns your face. Far away, it gives the details back.",
+    measured: "What was measured",
+    likeness: "how alike a recogniser finds the blurred, and the sharpened, face to the truth (1: the same)",
+    nearer: "nearer to the true picture than plainly enlarged",
+    cost: "for one face on one core of a processor",
+    source:
+      "Faces of 32 pixels, enlarged four times with three earlier views: docs/results.md, table 1, small-call. The video was made by hime enhance --compare from a portrait of Eileen Collins (NASA).",
+    pause: "Pause the video",
+    play: "Play the video",
+    arrives: "As it arrives",
+    enhanced: "With HIME",
+  },
 };
 
 export type Strings = typeof en;

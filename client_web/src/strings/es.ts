@@ -312,4 +312,18 @@ export const es: Strings = {
     turnTls: "Quien lleva el servidor podría poner TURN por TLS en el puerto 443, que la mayoría de las redes deja pasar.",
     letOut: (servers) => `Pida a quien lleva su red que deje salir UDP, o TCP hacia ${servers}.`,
   },
+  show: {
+    who: "alguien que se aleja de la cámara",
+    title: "De cerca aprende su cara. De lejos le devuelve los detalles.",
+    measured: "Qué se ha medido",
+    likeness: "cuánto se parecen a la verdadera la cara borrosa y la enfocada, según un reconocedor (1: la misma)",
+    nearer: "más cerca de la imagen verdadera que solo ampliada",
+    cost: "por cara en un núcleo de un procesador",
+    source:
+      "Caras de 32 píxeles, ampliadas cuatro veces con tres vistas anteriores: docs/results.md, tabla 1, small-call. El vídeo se hizo con hime enhance --compare a partir de un retrato de Eileen Collins (NASA).",
+    pause: "Detener el vídeo",
+    play: "Reproducir el vídeo",
+    arrives: "Como llega",
+    enhanced: "Con HIME",
+  },
 };
