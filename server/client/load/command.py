@@ -107,13 +107,13 @@ def call_plan(options: LoadOptions, most: int) -> CallPlan:
     ):  # fmt: skip
         if value not in known:
             raise InputError(f"--{name} {value}: give {' or '.join(known)}")
-    for name, number, (least, most) in (("kbps", options.kbps, KBPS), ("width", options.width, WIDTH)):
-        if number is not None and not least <= number <= most:
-            raise InputError(f"--{name} {number}: give a number from {least} to {most}")
+    for name, number, (lowest, highest) in (("kbps", options.kbps, KBPS), ("width", options.width, WIDTH)):
+        if number is not None and not lowest <= number <= highest:
+            raise InputError(f"--{name} {number}: give a number from {lowest} to {highest}")
     if options.key is not None and ":" not in options.key:
         raise InputError("--key: give NAME:SECRET, as a line of HIME_API_KEYS has them")
     for name, template in (("whip", options.whip), ("whep", options.whep)):
-        if not template.startswith("/") or "{name}" not in template + "{name}" * ("{room}" in template):
+        if not (template.startswith("/") and ("{room}" in template or "{name}" in template)):
             raise InputError(
                 f"--{name} {template}: give a path with {{room}} or {{name}}, such as /whip/{{room}}/{{name}}"
             )

@@ -53,7 +53,8 @@ def summary(steps: Sequence[Step], limit: float, until_full: bool, fps: float) -
     told = f"held: {held}" if until_full else f"held: {last.held} of {last.calls}"
     if until_full and not full:
         told += " or more"
-    told += f" call{'' if held == 1 else 's'} (95 % of the frames came, 95 % of them within {1000 * limit:.0f} ms)"
+    plural = (held if until_full else last.calls) != 1
+    told += f" call{'s' if plural else ''} (95 % of the frames came, 95 % of them within {1000 * limit:.0f} ms)"
     if last.refused:
         told += f"; refused: {reasons(last.refused)}"
     if last.timed < last.watchers:
