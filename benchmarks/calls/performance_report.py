@@ -65,12 +65,14 @@ def latency(found: Found) -> list[str]:
 
 
 def many_calls(found: Found) -> list[str]:
-    lines = []
     heads = ("calls", "p50 ms", "p95 ms", "frames that came", "relay's cores", "calls a core", "enhanced/s", "held")
     keys = ("calls", "p50", "p95", "came", "relay_cores", "calls_per_core", "enhanced", "held")
+    lines = table(("view", "calls held", "a core"), [
+        [name, f"{view['held']}{' or more' if view['all_steps_held'] else ''}", view["calls_per_core"]]
+        for name, view in found["views"].items()
+    ])  # fmt: skip
     for name, view in found["views"].items():
-        more = " or more" if view["all_steps_held"] else ""
-        lines += [f"{name}: {view['held']}{more} calls are held, {view['calls_per_core']:.1f} a core.", ""]
+        lines += [f"{name}:", ""]
         lines += table(heads, [[step[key] for key in keys] for step in view["steps"]], 2)
     return lines
 

@@ -373,32 +373,32 @@ async def ramped(group: FakeGroup, plan: RampPlan, over_after: float = 1e9) -> t
 
 
 async def test_a_plain_load_is_measured_once_with_what_came_about() -> None:
-    steps, ramp, waited = await ramped(FakeGroup(takes=2), RampPlan((3,), 0.5, 10.0, 0.3))
+    steps, ramp, waited = await ramped(FakeGroup(takes=2), RampPlan((3,), 0.5, 2.0, 10.0, 0.3))
     assert [step.calls for step in steps] == [2] and steps[0].refused == {"503": 1} == dict(ramp.refused)
     assert waited == [0.5, 0.5, 0.5, 2.0, 10.0, 1.0]
 
 
 async def test_until_full_ends_with_the_call_that_is_not_held_twice() -> None:
     group = FakeGroup(holds=3)
-    steps, _, _ = await ramped(group, RampPlan(range(1, 9), 0.5, 4.0, 0.3, until_full=True))
+    steps, _, _ = await ramped(group, RampPlan(range(1, 9), 0.5, 2.0, 4.0, 0.3, until_full=True))
     assert [(step.calls, step.held) for step in steps] == [(1, 1), (2, 2), (3, 3), (4, 0)]
     assert group.windows == 5 and report.most_held(steps) == 3
 
 
 async def test_until_full_forgives_one_bad_window() -> None:
-    steps, _, _ = await ramped(FakeGroup(bad=(2,)), RampPlan((1, 2, 4), 0.5, 4.0, 0.3, until_full=True))
+    steps, _, _ = await ramped(FakeGroup(bad=(2,)), RampPlan((1, 2, 4), 0.5, 2.0, 4.0, 0.3, until_full=True))
     assert [(step.calls, step.held) for step in steps] == [(1, 1), (2, 2), (4, 4)]
 
 
 async def test_until_full_ends_with_the_call_that_is_refused() -> None:
     group = FakeGroup(takes=5)
-    steps, _, _ = await ramped(group, RampPlan((4, 8, 16), 0.5, 4.0, 0.3, until_full=True))
+    steps, _, _ = await ramped(group, RampPlan((4, 8, 16), 0.5, 2.0, 4.0, 0.3, until_full=True))
     assert [(step.calls, dict(step.refused)) for step in steps] == [(4, {}), (5, {"503": 1})]
 
 
 @pytest.mark.parametrize(("seconds", "count"), [(0.1, 0), (5.0, 0), (8.0, 1)])
 async def test_a_signal_ends_it_with_the_steps_that_are_whole(seconds: float, count: int) -> None:
-    steps, _, _ = await ramped(FakeGroup(), RampPlan((1, 2), 0.5, 4.0, 0.3), over_after=seconds)
+    steps, _, _ = await ramped(FakeGroup(), RampPlan((1, 2), 0.5, 2.0, 4.0, 0.3), over_after=seconds)
     assert len(steps) == count
 
 

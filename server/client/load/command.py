@@ -46,6 +46,7 @@ class LoadOptions:
     room: str | None = None
     together: bool = False
     ramp: float = 0.5
+    settle: float = 2.0
     seconds: float = 10.0
     until_full: bool = False
     limit_ms: float = 300.0
@@ -97,7 +98,7 @@ def ramp_plan(options: LoadOptions) -> RampPlan:
     else:
         calls = options.calls or (MOST_UNTIL_FULL if options.until_full else 1)
         steps = range(1, calls + 1) if options.until_full else (calls,)
-    return RampPlan(steps, options.ramp, options.seconds, options.limit_ms / 1000, options.until_full)
+    return RampPlan(steps, options.ramp, options.settle, options.seconds, options.limit_ms / 1000, options.until_full)
 
 
 def call_plan(options: LoadOptions, most: int) -> CallPlan:
@@ -200,6 +201,7 @@ def _told(options: LoadOptions, plan: CallPlan, ramp: RampPlan) -> dict[str, obj
         "together": plan.together,
         "until_full": ramp.until_full,
         "ramp_s": ramp.ramp,
+        "settle_s": ramp.settle,
         "seconds": ramp.seconds,
         "limit_ms": 1000 * ramp.limit,
         "view": options.view,

@@ -13,17 +13,18 @@ from server.client.load.metrics import RelayCounts
 from server.client.load.step import Step, Usage, step_of
 
 GRACE = 1.0  # seconds after a window in which its last frames may still come
-FIRST = 2.0  # seconds after the last call's join before a window
 
 
 @dataclass(frozen=True)
 class RampPlan:
-    """steps: numbers of calls at which is measured, rising; ramp: seconds from one call to the next; seconds: of a
-    window; limit: seconds that 95 % of a held call's frames take at most; until_full: ends with the first step at which
-    a call is refused, or is not held in two windows, one after the other."""
+    """steps: numbers of calls at which is measured, rising; ramp: seconds from one call to the next; settle: from the
+    last one's join to the window; seconds: of a window; limit: seconds that 95 % of a held call's frames take at most;
+    until_full: ends with the first step at which a call is refused, or is not held in two windows, one after the
+    other."""
 
     steps: Sequence[int]
     ramp: float
+    settle: float
     seconds: float
     limit: float
     until_full: bool = False
@@ -72,7 +73,7 @@ class Ramp:
             self._added += 1
             over = await self._wait(self._plan.ramp)
         self.refused.update(why for why in await asyncio.gather(*joining) if why)
-        return over or await self._wait(FIRST)
+        return over or await self._wait(self._plan.settle)
 
     async def _measured(self) -> Step | None:
         """None where it is over before the window is, so that nothing would be right."""
