@@ -455,3 +455,9 @@ def test_rooms_are_the_calls_own_unless_they_are_together(path: Path) -> None:
     assert together.link(1).headers == {"Authorization": "Bearer opaque"} and "opaque" not in repr(together)
     assert ramp_plan(LoadOptions(url="", clip=path, until_full=True, calls=3)).steps == range(1, 4)
     assert ramp_plan(LoadOptions(url="", clip=path)).steps == (1,)
+
+
+def test_the_document_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "load.md").read_text()
+    (step,) = report.document([a_step(figures())], {}, 20.0)["steps"]
+    assert [name for name in step if f"`{name}`" not in text] == []
