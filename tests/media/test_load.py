@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -14,6 +15,10 @@ from typing import Any
 import pytest
 
 from benchmarks.shared import relays
+from server.client.load.call import CallPlan
+from server.client.load.encoded import encode
+from server.client.load.processes import ProcessGroup, WorkerDied
+from server.demo.command import CLIP
 from tests.media.relay_process import RelayProcess, relay_process
 
 KEY = "ops:a-long-secret-that-only-the-test-knows"
@@ -110,6 +115,20 @@ async def test_a_plain_relay_of_somebody_elses(plain: str) -> None:
     (step,) = document["steps"]
     assert (step["calls"], step["timed"], step["relay_cores"], step["outcomes"]) == (2, 2, None, {})
     assert step["came"] > 0.5 and step["p50_ms"] > 0
+
+
+async def test_a_process_of_the_load_that_dies_is_told(tmp_path: Path) -> None:
+    plan = CallPlan("http://127.0.0.1:9", encode(CLIP, "VP8", 100, (160, 90)))
+    group = ProcessGroup(plan, 2)
+    assert await asyncio.gather(group.add(0), group.add(1)) == ["no answer"] * 2
+    assert await group.figures(0) == [] and await group.cpu_seconds() > 0
+    (first, *_) = multiprocessing.active_children()
+    first.kill()
+    with pytest.raises(WorkerDied):
+        while True:
+            await group.figures(0)
+    await group.close()
+    assert not multiprocessing.active_children()
 
 
 async def test_where_nobody_answers_nothing_is_measured() -> None:

@@ -31,6 +31,7 @@ from server.client.load.replay import KEPT, Replay, SentLog
 from server.client.load.sink import Sink, is_keyframe, read_number
 from server.client.load.step import Step, Usage, is_held, step_of
 from server.client.load.tally import Tally
+from server.demo.command import CLIP
 from server.media.send.packetize import packetizer
 
 FPS = 20
@@ -101,6 +102,14 @@ def test_a_short_clip_is_encoded_again_and_again_and_each_frame_shows_its_index(
         assert is_keyframe(codec, frame) == (index in clip.keyframes)
     assert [read_number(codec, clip.frames[index]) for index in clip.keyframes] == list(clip.keyframes)
     assert read_number(codec, b"nothing of a picture") is None
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+def test_a_poor_rate_is_kept_and_numbers_can_still_be_read(codec: Any) -> None:
+    """x264, opened for 40 kbit/s, has no room for a keyframe: it is grey."""
+    clip = encode(CLIP, codec, 40, (320, 180))
+    assert [read_number(codec, clip.frames[index]) for index in clip.keyframes] == list(clip.keyframes)
+    assert 8 * sum(map(len, clip.frames)) / len(clip.frames) * clip.fps < 50_000
 
 
 def test_a_clip_begins_again_where_it_is_told_to_at_a_keyframe(path: Path) -> None:

@@ -23,6 +23,7 @@ LONGEST = 30.0  # seconds of a clip that are used
 SHORTEST = 4.0  # seconds that are encoded, of a shorter clip again and again: a number names one moment of late
 MOST_FPS = 30.0
 KEYFRAMES = 2.0  # seconds from one to the next; who asks for one gets the next at once
+ROOM = 1_000_000  # bit/s that the encoder is opened for at least: x264 has no room for a keyframe else
 WIDTH = 640  # of the longer side, where no size is given
 
 
@@ -78,7 +79,7 @@ def _encoded(
     fps = rate / every
     width, height = size or _own_size(stream.width, stream.height)
     loop, seldom = round(loop_from * fps), max(1, round(KEYFRAMES * fps))
-    encoder = VideoEncoder(ENCODERS[codec], width, height, Bitrates(start=bitrate, max=bitrate))
+    encoder = VideoEncoder(ENCODERS[codec], width, height, Bitrates(start=bitrate, max=max(bitrate, ROOM)))
     frames: list[bytes] = []
     keyframes: list[int] = []
     pictures = _pictures(container, stream, every, round(LONGEST * fps), (width, height))
