@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -30,7 +31,7 @@ from server.client.load.ramp import Ramp, RampPlan
 from server.client.load.replay import KEPT, Replay, SentLog
 from server.client.load.sink import Sink, is_keyframe, read_number
 from server.client.load.step import Step, Usage, is_held, step_of
-from server.client.load.tally import Tally
+from server.client.load.tally import Tally, count, percentile
 from server.demo.command import CLIP
 from server.media.send.packetize import packetizer
 
@@ -144,6 +145,7 @@ async def test_who_was_held_up_goes_on_from_there_and_sends_nothing_in_a_burst(c
         await replay.recv()
         times.append(clock.now)
     assert times == pytest.approx([101.0, 101.0, 101.0 + 1 / FPS])  # one frame may be caught up with
+    assert percentile(replay.log.late[0], 1.0) == pytest.approx(1.0 - 1 / FPS)
 
 
 async def test_a_keyframe_comes_next_where_it_is_asked_for_but_not_at_every_moment(
@@ -163,7 +165,7 @@ def test_the_log_knows_frames_by_timestamp_and_forgets_them(clip: EncodedClip) -
     assert log.at(0) is None
     for number in range(1000):
         log.add(number % 80, float(number))
-    assert log.count == 1000 and log.sent == {0: 1000}
+    assert log.count == 1000 and log.late[0].total() == 1000
     sent = log.at(clip.pts(990) + 3)  # rounded by a relay
     assert sent is not None and (sent.number, sent.time) == (990, 990.0)
     assert log.at(clip.pts(1000)) is None and log.at(clip.pts(1000 - round(KEPT * FPS) - 1)) is None
@@ -278,12 +280,12 @@ async def test_where_the_number_cannot_be_told_frames_are_counted_and_keyframes_
 def tally(frames: int, latency: float, watchers: int = 1) -> Tally:
     made = Tally(watchers=watchers, timed=watchers, frames=frames, expected=2 * frames, octets=1000 * frames)
     for _ in range(frames):
-        made.add_latency(latency)
+        count(made.latencies, latency)
     return made
 
 
 def figures(number: int = 0, sent: int = 100, frames: int = 100, latency: float = 0.1) -> CallFigures:
-    return CallFigures(number, sent, tally(frames, latency), (0.5,))
+    return CallFigures(number, Counter({10: sent}), tally(frames, latency), (0.5,))
 
 
 @pytest.mark.parametrize(
@@ -294,8 +296,8 @@ def test_a_call_is_held_with_its_frames_in_time(frames: int, latency: float, hel
 
 
 def test_without_latencies_frames_alone_hold_a_call() -> None:
-    assert is_held(CallFigures(0, 100, Tally(watchers=1, frames=96), ()), 0.3)
-    assert not is_held(CallFigures(0, 0, Tally(), ()), 0.3)
+    assert is_held(CallFigures(0, Counter({0: 100}), Tally(watchers=1, frames=96), ()), 0.3)
+    assert not is_held(CallFigures(0, Counter(), Tally(), ()), 0.3)
 
 
 def test_watchers_are_told_together() -> None:
@@ -313,7 +315,7 @@ def test_a_step_is_a_mean_over_calls_and_watchers() -> None:
     assert step.sent_fps == 20.0 and step.watched_fps == 15.0 and step.came == 0.75
     assert step.p95_ms == pytest.approx(100.0) and step.kbps == pytest.approx(8 * 150 / 5 / 2)
     assert step.load_cores == 0.1 and step.relay_cores == 0.8 and step.outcomes == {"enhanced": 4.0}
-    assert step.first_frame_p50_ms == 500.0
+    assert step.first_frame_p50_ms == 500.0 and step.load_late_ms == pytest.approx(1.0)
     unknown = step_of([], {}, Usage(5.0, 0.5, before, None), 0.3)
     assert unknown.relay_cores is None and unknown.p95_ms is None and unknown.outcomes == {}
 
@@ -327,7 +329,9 @@ def test_the_table_has_a_cell_under_each_head_and_the_summary_says_what_matters(
     assert len(report.line(step)) == len(report.heading())
     told = report.summary([step], 0.3, False, 20.0)
     assert told.startswith("held: 1 of 2 calls") and "refused: 2 × 503" in told and "itself" not in told
-    assert "the load itself sent 20.0 of 25.0 frames/s" in report.summary([step], 0.3, False, 25.0)
+    assert "too slow: it sent 20.0 of 25.0 frames/s, up to 1.0 ms late" in report.summary([step], 0.3, False, 25.0)
+    late = CallFigures(0, Counter({10: 90, 300: 10}), tally(100, 0.1), ())
+    assert report.is_behind(a_step(late), 20.0) and not report.is_behind(step, 20.0)
     good = a_step(figures(0))
     assert report.summary([good], 0.3, True, 20.0).startswith("held: 1 or more call")
     assert report.summary([good, step], 0.3, True, 20.0).startswith("held: 1 call ")

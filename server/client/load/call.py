@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -55,12 +56,18 @@ class CallPlan:
 
 @dataclass(frozen=True)
 class CallFigures:
-    """Of one call in one window. sent: frames; first_frames: seconds from the watchers' requests to their first."""
+    """Of one call in one window. late: how late each of the frames sent has left, as a Tally counts times;
+    first_frames: seconds from the watchers' requests to their first."""
 
     number: int
-    sent: int
+    late: Counter[int]
     tally: Tally
     first_frames: tuple[float, ...]
+
+    @property
+    def sent(self) -> int:
+        """Frames."""
+        return self.late.total()
 
 
 class Call:
@@ -103,7 +110,7 @@ class Call:
     def figures(self, window: int) -> CallFigures:
         return CallFigures(
             self.number,
-            self._replay.log.sent.get(window, 0),
+            self._replay.log.late.get(window, Counter()),
             Tally.together(sink.tally(window) for _, sink in self._sinks),
             tuple(sink.first_frame - since for since, sink in self._sinks if sink.first_frame is not None),
         )

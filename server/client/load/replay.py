@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
 from server.client.load.encoded import CLOCK_RATE, EncodedClip
+from server.client.load.tally import count
 
 KEPT = 20.0  # seconds that a frame is remembered: what comes later is lost
 KEYFRAME_EVERY = 0.25  # seconds between keyframes that are asked for, at least
@@ -31,12 +32,13 @@ class Sent(NamedTuple):
 
 
 class SentLog:
-    """What a publisher has sent lately. window: the measurement's that runs, and may be set; sent: frames by window."""
+    """What a publisher has sent lately. window: the measurement's that runs, and may be set; late: how long after its
+    time each frame has left, by window, as a Tally counts times."""
 
     def __init__(self, clip: EncodedClip) -> None:
         self.clip = clip
         self.window = 0
-        self.sent: dict[int, int] = {}
+        self.late: dict[int, Counter[int]] = {}
         self._kept: deque[Sent] = deque(maxlen=max(2, round(KEPT * clip.fps)))
 
     @property
@@ -44,9 +46,10 @@ class SentLog:
         """Frames that have left in all."""
         return self._kept[-1].number + 1 if self._kept else 0
 
-    def add(self, index: int, time: float) -> None:
+    def add(self, index: int, time: float, late: float = 0.0) -> None:
+        """late: seconds."""
         self._kept.append(Sent(self.count, index, time, self.window))
-        self.sent[self.window] = self.sent.get(self.window, 0) + 1
+        count(self.late.setdefault(self.window, Counter()), late)
 
     def showing(self, index: int, before: float) -> Sent | None:
         """The last frame of that index that left before a time."""
@@ -93,13 +96,16 @@ class Replay(MediaStreamTrack):
         if self.readyState != "live":
             raise MediaStreamError
         number, now, interval = self.log.count, self._clock(), 1 / self._clip.fps
-        self._start = now if self._start is None else max(self._start, now - (number + 1) * interval)
-        await self._sleep(max(0.0, self._start + number * interval - now))
+        if self._start is None:
+            self._start = now
+        due = self._start + number * interval
+        await self._sleep(max(0.0, due - now))
         index, left = self._index, self._clock()
+        self._start += max(0.0, left - due - interval)
         packet = av.Packet(self._clip.frames[index])
         packet.pts, packet.time_base = self._clip.pts(number), Fraction(1, CLOCK_RATE)
         if index in self._clip.keyframes:
             self._keyframe = left
-        self.log.add(index, left)
+        self.log.add(index, left, left - due)
         self._index = self._clip.after(index)
         return packet

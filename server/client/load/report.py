@@ -9,7 +9,8 @@ from typing import Any
 from server.client.load.step import Step
 
 VERSION = 1  # of the document
-ABLE = 0.97  # of the clip's rate, which a load that keeps up sends at least
+# Of the clip's rate, what a load that keeps up sends at least; and how late it sends 95 % of the frames at most.
+ABLE, LATE_MS = 0.97, 20.0
 
 COLUMNS: Mapping[str, Callable[[Step], str]] = {
     "calls": lambda step: f"{step.calls}",
@@ -25,6 +26,7 @@ COLUMNS: Mapping[str, Callable[[Step], str]] = {
     "jitter ms": lambda step: f"{step.jitter_ms:.1f}",
     "kbit/s": lambda step: f"{step.kbps:.0f}",
     "first ms": lambda step: _number(step.first_frame_p50_ms),
+    "load late": lambda step: _number(step.load_late_ms),
     "load cores": lambda step: f"{step.load_cores:.2f}",
     "relay cores": lambda step: "–" if step.relay_cores is None else f"{step.relay_cores:.2f}",
     "enhanced/s": lambda step: f"{step.outcomes['enhanced']:.1f}" if step.outcomes else "–",
@@ -60,7 +62,10 @@ def summary(steps: Sequence[Step], limit: float, until_full: bool, fps: float) -
     if last.timed < last.watchers:
         told += f"; the latency of {last.watchers - last.timed} of {last.watchers} watchers is not known"
     if is_behind(last, fps):
-        told += f"; the load itself sent {last.sent_fps:.1f} of {fps:.1f} frames/s: it needs more cores or --processes"
+        late = _number(last.load_late_ms)
+        told += (
+            f"; the load itself was too slow: it sent {last.sent_fps:.1f} of {fps:.1f} frames/s, up to {late} ms late"
+        )
     return told
 
 
@@ -71,7 +76,7 @@ def reasons(refused: Mapping[str, int]) -> str:
 
 def is_behind(step: Step, fps: float) -> bool:
     """Whether the load could not send what it wanted to, so that the step says little of the relay. fps: the clip's."""
-    return step.sent_fps < ABLE * fps
+    return step.sent_fps < ABLE * fps or (step.load_late_ms or 0.0) > LATE_MS
 
 
 def document(steps: Sequence[Step], options: Mapping[str, Any], fps: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hime_core.video.picture import Picture
 from server.client.load.encoded import CLOCK_RATE
 from server.client.load.marker import number_of
 from server.client.load.replay import SentLog
-from server.client.load.tally import Tally
+from server.client.load.tally import Tally, count
 from server.media.receive.freezes import Freezes
 from server.media.receive.jitter import ReceivedData, VideoJitterBuffer
 from server.media.receive.repair import KeyframeRequests, RoundTrip
@@ -124,7 +124,7 @@ class Sink:
         elif sent := self._log.at((frame.sent - self._offset) % _WRAP):
             own = self._tally(sent.window)
             own.frames += 1
-            own.add_latency(now - sent.time)
+            count(own.latencies, now - sent.time)
 
     def _learn(self, timestamp: int, shown: float, index: int | None) -> None:
         sent = None if index is None else self._log.showing(index, shown)

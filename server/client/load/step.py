@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from server.client.load.call import CallFigures
 from server.client.load.metrics import RelayCounts
-from server.client.load.tally import Tally
+from server.client.load.tally import Tally, percentile
 
 WHOLE = 0.95  # of a call's frames, so that it is held
 
@@ -19,8 +20,9 @@ class Step:
 
     sent_fps: of a publisher; watched_fps: of a watcher; came: share of the frames sent that were watched. Latencies in
     ms, None where none is known. freezes_per_minute, kbps: of a watcher; lost, recovered: shares of its packets.
-    first_frame_ms: from its request. load_cores, relay_cores: seconds of processor time per second, the latter None
-    where the relay does not say; outcomes: frames per second and call, where it is a HIME Relay.
+    first_frame_ms: from its request. load_late_ms: 95 % of its frames the load itself sends so late at most.
+    load_cores, relay_cores: seconds of processor time per second, the latter None where the relay does not say;
+    outcomes: frames per second and call, where it is a HIME Relay.
     """
 
     calls: int
@@ -42,6 +44,7 @@ class Step:
     kbps: float
     first_frame_p50_ms: float | None
     first_frame_max_ms: float | None
+    load_late_ms: float | None
     load_cores: float
     relay_cores: float | None
     outcomes: Mapping[str, float]
@@ -111,6 +114,7 @@ def step_of(figures: Sequence[CallFigures], refused: Mapping[str, int], usage: U
         kbps=8 * whole.octets / seconds / watchers / 1000,
         first_frame_p50_ms=_ms(firsts[len(firsts) // 2] if firsts else None),
         first_frame_max_ms=_ms(firsts[-1] if firsts else None),
+        load_late_ms=_ms(percentile(sum((one.late for one in figures), Counter()), 0.95)),
         load_cores=usage.cpu / seconds,
         relay_cores=usage.relay_cores,
         outcomes=usage.outcomes(len(figures)),

@@ -10,6 +10,21 @@ STEP = 0.0001  # seconds; latencies are counted by it
 LATEST = 10.0  # seconds; what is later counts as so late
 
 
+def count(times: Counter[int], seconds: float) -> None:
+    """Adds one to times that are counted by steps of 0.1 ms."""
+    times[round(min(max(seconds, 0.0), LATEST) / STEP)] += 1
+
+
+def percentile(times: Counter[int], share: float) -> float | None:
+    """Seconds that this share of the times are at most; None where there are none."""
+    total, seen = times.total(), 0
+    for step in sorted(times):
+        seen += times[step]
+        if seen >= share * total:
+            return step * STEP
+    return None
+
+
 @dataclass
 class Tally:
     """frames: those that came whole and could be decoded; latencies: how many, by steps of 0.1 ms; timed: how many of
@@ -28,17 +43,9 @@ class Tally:
     octets: int = 0
     jitter: float = 0.0
 
-    def add_latency(self, seconds: float) -> None:
-        self.latencies[round(min(max(seconds, 0.0), LATEST) / STEP)] += 1
-
     def percentile(self, share: float) -> float | None:
         """Seconds that this share of the frames took at most; None where none was timed."""
-        total, seen = self.latencies.total(), 0
-        for step in sorted(self.latencies):
-            seen += self.latencies[step]
-            if seen >= share * total:
-                return step * STEP
-        return None
+        return percentile(self.latencies, share)
 
     @classmethod
     def together(cls, tallies: Iterable[Tally]) -> Tally:
