@@ -8,7 +8,7 @@ import pytest
 
 from server.media.send import history
 from server.media.send.history import SentHistory
-from server.media.send.pacing import MAX_DELAY, PACE, TICK, Pacer
+from server.media.send.pacing import LEAST_RATE, MAX_DELAY, PACE, TICK, Pacer
 from tests.unit.simulated_path import Clock
 
 RATE = 1_000_000  # bit/s
@@ -82,6 +82,25 @@ def test_what_was_lost_goes_first_and_no_faster_than_the_path() -> None:
     paced.clock.run(2)
     assert paced.bytes == RATE // 8
     assert paced.left[-1][0] - begun == pytest.approx(1, abs=0.1)
+
+
+def test_a_path_that_is_told_to_carry_nothing_gets_a_little() -> None:
+    paced = Paced(rate=0)
+    paced.put(4000, "frame")
+    paced.put(2000, "repair", repair=True)
+    paced.clock.run(8 * 6000 / LEAST_RATE)
+    assert paced.bytes == 6000 and paced.pacer.idle
+
+
+def test_a_frame_does_not_wait_for_the_pace_of_repairs() -> None:
+    paced = Paced(rate=LEAST_RATE)
+    paced.put(4000, "repair", repair=True)
+    paced.put(100, "repair", repair=True)  # which waits for half a second
+    paced.put(500, "frame")
+    begun = paced.clock.now
+    paced.clock.run(5)
+    (left,) = (at for at, _, name in paced.left if name == "frame")
+    assert left - begun <= MAX_DELAY + 2 * TICK
 
 
 def test_nothing_leaves_after_the_end() -> None:

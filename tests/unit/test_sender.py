@@ -24,6 +24,7 @@ from aiortc.rtp import (
     pack_remb_fci,
 )
 
+from benchmarks.shared.peers import until
 from server.media.receive.capture import CaptureClock
 from server.media.receive.jitter import ReceivedData
 from server.media.send.bitrate import Bitrates
@@ -132,6 +133,18 @@ async def test_a_packet_that_is_asked_for_twice_at_once_is_sent_once() -> None:
     for _ in range(3):
         to.sender.receive_rtcp(RtcpRtpfbPacket(RTCP_RTPFB_NACK, ssrc=1, media_ssrc=to.ssrc, lost=lost))
     assert to.payloads == [b"one", b"one"]
+    await to.sender.close()
+
+
+async def test_a_watcher_that_estimates_nothing_at_all_gets_its_packets_again() -> None:
+    to = Sending()
+    to.track.put(EncodedFrame([bytes(1000)] * 5, 0, True, 1.0))
+    lost = [RtpPacket.parse(one).sequence_number for one in to.peer.rtp]
+    to.sender.receive_rtcp(RtcpPsfbPacket(RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=pack_remb_fci(0, [to.ssrc])))
+    assert to.track.path.rate == 0
+    to.peer.rtp.clear()
+    to.sender.receive_rtcp(RtcpRtpfbPacket(RTCP_RTPFB_NACK, ssrc=1, media_ssrc=to.ssrc, lost=lost))
+    await until(lambda: len(to.peer.rtp) == 5)
     await to.sender.close()
 
 

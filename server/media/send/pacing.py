@@ -1,7 +1,7 @@
 """When packets leave for a watcher: those of a usual frame at once, those of a large one, or of many repairs, spread.
 
 A keyframe is several frames' worth. Sent at once it fills the buffers of the path, and a narrow one loses what does not
-fit. Nothing is left out here, and no frame waits for longer than MAX_DELAY: what has gathered leaves faster then.
+fit. No frame is left out here, and none waits for longer than MAX_DELAY: what has gathered leaves faster then.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Protocol
 PACE = 2.5  # times the path's rate at which packets leave, as in libwebrtc
 USUAL = 0.06  # seconds of the path's rate that may leave at once: a frame and a half at 25 frames/s
 LEAST_BURST = 3600  # bytes that may, however narrow the path is: three packets
+LEAST_RATE = 10_000  # bit/s that every path is taken to carry: a watcher may report nothing at all
 TICK = 0.005  # seconds between two lots
-MAX_DELAY = 0.25  # seconds that the last packet waits at most
+MAX_DELAY = 0.25  # seconds that a frame's last packet waits at most
 
 
 class Timer(Protocol):
@@ -60,9 +61,10 @@ class Pacer:
 
     def put(self, sizes: Sequence[int], leave: Callable[[int], None]) -> None:
         """A frame's packets, of that many bytes. leave: sends so many of those that have not left."""
+        self._refill()
         self._frames.append(_Waiting(deque(sizes), leave))
         self._bytes += sum(sizes)
-        self._least = max(self._least, self._bytes / MAX_DELAY)
+        self._least = max(self._least, (self._bytes - min(self._budget, 0)) / MAX_DELAY)
         self._wake()
 
     def repair(self, sizes: Sequence[int], leave: Callable[[int], None]) -> None:
@@ -82,12 +84,14 @@ class Pacer:
     # --- inside
 
     def _wake(self) -> None:
-        if self._timer is None:
-            self._send()
+        """Sends what there is room for. A timer was set by what waited before."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._send()
 
     def _refill(self) -> float:
         """Bytes per second at which packets leave now."""
-        now, rate = self._clock(), self._rate() / 8
+        now, rate = self._clock(), max(self._rate(), LEAST_RATE) / 8
         pace = max(PACE * rate, self._least) if self._frames else rate
         self._budget = min(self._budget + pace * (now - self._budgeted), max(USUAL * rate, LEAST_BURST))
         self._budgeted = now
