@@ -29,9 +29,11 @@ from server.media.receive.capture import CaptureClock
 from server.media.receive.jitter import ReceivedData
 from server.media.send.bitrate import Bitrates
 from server.media.send.history import REPEAT_AFTER
+from server.media.send.pacing import MAX_DELAY, Pacer
 from server.media.send.sender import REPEAT_BURST, AudioSender, VideoSender
 from server.media.send.tracks import AudioRelay, EncodedFrame, VideoFeed, VideoTrack
 from tests.unit.sections import H264, OPUS, VP8, NotingPeer, section
+from tests.unit.simulated_path import Clock
 
 
 class Source:
@@ -52,11 +54,26 @@ class Sending:
     def __init__(self, codec: object = VP8) -> None:
         self.peer, self.source = NotingPeer(), Source()
         self.capture = CaptureClock(90000)
-        self.track = VideoTrack(Bitrates(), VideoFeed(self.capture))
+        self.unrepaired: list[int] = []
+        self.track = VideoTrack(Bitrates(), VideoFeed(self.capture, on_unrepaired=self.unrepaired.append))
         self.track.source = self.source
         self.sender = VideoSender(section(codec), self.peer, self.track, "name")
         self.ssrc = self.sender.description.ssrc
         self.sender.start()
+
+    def lose(self, packets: int, rate: int) -> tuple[Clock, list[int]]:
+        """Of a frame, whose numbers are returned; the path carries `rate` bit/s from now on. The clock stands still."""
+        clock = Clock()
+        self.sender._stream._history._clock = clock
+        self.sender._pacer = Pacer(lambda: 1e9, clock, clock.later)
+        self.track.put(EncodedFrame([bytes(1200)] * packets, 0, True, 1.0))
+        lost = [RtpPacket.parse(one).sequence_number for one in self.peer.rtp]
+        self.sender._pacer = Pacer(lambda: rate, clock, clock.later)
+        self.peer.rtp.clear()
+        return clock, lost
+
+    def ask(self, lost: list[int]) -> None:
+        self.sender.receive_rtcp(RtcpRtpfbPacket(RTCP_RTPFB_NACK, ssrc=1, media_ssrc=self.ssrc, lost=lost))
 
     @property
     def payloads(self) -> list[bytes]:
@@ -145,6 +162,23 @@ async def test_a_watcher_that_estimates_nothing_at_all_gets_its_packets_again() 
     to.peer.rtp.clear()
     to.sender.receive_rtcp(RtcpRtpfbPacket(RTCP_RTPFB_NACK, ssrc=1, media_ssrc=to.ssrc, lost=lost))
     await until(lambda: len(to.peer.rtp) == 5)
+    await to.sender.close()
+
+
+async def test_packets_that_come_too_late_beside_the_picture_are_left_out_and_may_be_asked_for_again() -> None:
+    to = Sending()
+    clock, lost = to.lose(10, rate=100_000)
+    to.ask(lost)
+    clock.run(2 * MAX_DELAY)
+    repaired = len(to.peer.rtp)
+    to.track.put(frame(b"next", 1))
+    clock.run(1)
+    assert 0 < repaired < 10 and to.unrepaired == [10 - repaired]
+    assert len(to.peer.rtp) == repaired + 1 and to.payloads[-1] == b"next"
+    assert to.sender._repeats == REPEAT_BURST - repaired + 1
+    to.ask(lost[repaired:])
+    clock.run(2)
+    assert len(to.peer.rtp) == 10 + 1
     await to.sender.close()
 
 

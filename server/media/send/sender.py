@@ -234,8 +234,12 @@ class VideoSender(_TrackSender):
             lot = [asked.popleft() for _ in range(count)]
             self._send_packets(lambda: [one for one in map(self._stream.repeat, lot) if one is not None])
 
+        def left_out(count: int) -> None:
+            self._repeats += count
+            self._track.unrepaired(count)
+
         if sizes:
-            self._pacer.repair(sizes, leave)
+            self._pacer.repair(sizes, leave, left_out)
 
     def _estimate(self, fci: bytes) -> None:
         """What the watcher says that its path carries (REMB)."""
