@@ -182,6 +182,40 @@ async def test_packets_that_come_too_late_beside_the_picture_are_left_out_and_ma
     await to.sender.close()
 
 
+async def test_what_waits_to_be_sent_again_is_not_queued_twice_and_a_repair_may_be_lost_itself() -> None:
+    to = Sending()
+    clock, lost = to.lose(60, rate=300_000)
+    for _ in range(30):
+        to.ask(lost[len(to.peer.rtp) :])  # what has not come yet
+        clock.run(0.1)
+    assert len(to.peer.rtp) == 60 and to.sender._repeats == REPEAT_BURST - 60
+    to.ask(lost[:1])
+    assert len(to.peer.rtp) == 61
+    to.ask(lost[:1])
+    assert len(to.peer.rtp) == 61  # it has left a moment ago
+    clock.run(REPEAT_AFTER)
+    to.ask(lost[:1])
+    assert len(to.peer.rtp) == 62
+    await to.sender.close()
+
+
+async def test_a_packet_that_has_just_left_again_is_on_its_way_however_long_it_waited() -> None:
+    to = Sending()
+    clock, lost = to.lose(5, rate=100_000)
+    begun = clock.now
+    to.ask(lost)
+    while len(to.peer.rtp) < 5:
+        clock.run(0.01)
+    assert clock.now - begun > REPEAT_AFTER
+    to.ask(lost[4:])
+    clock.run(1)
+    assert len(to.peer.rtp) == 5
+    to.ask(lost[4:])
+    clock.run(1)
+    assert len(to.peer.rtp) == 6
+    await to.sender.close()
+
+
 async def test_reports_tell_the_capture_of_what_was_sent_last_and_wait_until_it_is_known() -> None:
     to = Sending()
     reports = to.sender._reports

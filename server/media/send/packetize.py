@@ -86,7 +86,7 @@ class RtpStream:
 
     def repeat(self, number: int) -> bytes | None:
         """A packet that was lost, as a retransmission where the watcher speaks of them; None where it is forgotten."""
-        kept = self._history.get(number)
+        kept = self._history.repeat(number)
         if kept is None:
             return None
         timestamp, marker, payload = kept.timestamp, kept.marker, kept.payload
