@@ -234,9 +234,32 @@ async def test_a_watcher_alone_on_a_path_too_poor_for_the_full_picture_gets_the_
     async with setup() as this:
         poor = Watcher(this.track())
         narrow(poor, 200_000)
-        await this.show(3, width=640, encodes=2)
+        await this.show(3, width=640)
         assert len(poor.frames) == 3 and (320, 44) in this.sizes
         assert this.stream.reduced.target.value == 200_000
+
+
+async def test_no_layer_is_encoded_that_nobody_gets() -> None:
+    async with setup() as this:
+        alone = Watcher(this.track())
+        narrow(alone, 4_000_000)
+        await this.show(4, width=640)
+        narrow(alone, 200_000)
+        await this.show(width=640, encodes=2)  # which brings it the first one of the reduced layer
+        encoded = this.encoder.frames
+        await this.show(10, width=640)
+        assert this.encoder.frames == encoded + 10 and this.sizes == [(640, 90), (320, 44)]
+        for _ in range(80):
+            narrow(alone, 4_000_000)
+            await this.show(width=640)
+        assert this.sizes == [(640, 90), (320, 44), (640, 90)]
+        keys = [number for number, frame in enumerate(alone.frames) if frame.keyframe]
+        assert len(keys) == 3 and keys[:2] == [0, 4] and keys[2] > 60
+        timestamps = [frame.timestamp for frame in alone.frames]
+        assert timestamps == [3000 * number for number in range(95)]  # none twice, and none missing
+        encoded = this.encoder.frames
+        await this.show(3, width=640)
+        assert this.encoder.frames == encoded + 3
 
 
 async def test_a_new_size_is_one_keyframe() -> None:

@@ -1,5 +1,5 @@
-"""A view as all watchers who take the same codec get it: encoded in a thread of its own, in full, and reduced as well
-while somebody's path needs that.
+"""A view as all watchers who take the same codec get it: encoded in a thread of its own, in full, or reduced, or both,
+as their paths need it.
 
 renderer ─▶ slot ─▶ encoders' thread ─▶ event loop ─▶ each watcher's track, from the layer that suits its path
 """
@@ -57,7 +57,7 @@ class EncodedStream:
         self._loop = loop
         self._clock = clock
         self._seats: dict[VideoTrack, _Seat] = {}
-        self._reduces = False  # whether somebody needs the reduced layer
+        self._needed: frozenset[Layer] = frozenset()  # layers that somebody gets, or is to get
         self._reviewed = float("-inf")
         self._slot: Slot[Shown] = Slot(WAITING)
         self._undelivered = threading.Semaphore(MAX_UNDELIVERED)
@@ -137,7 +137,8 @@ class EncodedStream:
         for layer, tracks in paths.items():
             if tracks:
                 self._layer(layer).target.update([track.path for track in tracks])
-        self._reduces = any("reduced" in (seat.choice.layer, seat.layer) for seat in self._seats.values())
+        layers = (layer for seat in self._seats.values() for layer in (seat.choice.layer, seat.layer))
+        self._needed = frozenset(layer for layer in layers if layer is not None)
 
     def _deliver(self, frames: Mapping[Layer, EncodedFrame]) -> None:
         self._undelivered.release()
@@ -172,10 +173,14 @@ class EncodedStream:
         """Both layers of a frame reach the event loop together, so that whoever changes between them misses none."""
         started = self._clock()
         frames: dict[Layer, EncodedFrame | None] = {}
-        if self._reduces:
+        needed = self._needed
+        if "reduced" in needed:
             frames["reduced"] = self.reduced.encode(shown, reduced(shown.picture))
         else:
             self.reduced.stop()
-        frames["full"] = self.full.encode(shown, shown.picture)
+        if "full" in needed:
+            frames["full"] = self.full.encode(shown, shown.picture)
+        else:
+            self.full.stop()
         self._metrics.stage("encode", self._clock() - started)
         return {layer: frame for layer, frame in frames.items() if frame is not None}

@@ -15,8 +15,8 @@ REPEAT_AFTER = 0.04  # seconds after which a packet may be sent again, so that a
 
 @dataclass
 class Sent:
-    """One packet. time: when it left, clock seconds; again: when it was last to be sent again, or was; timestamp: RTP's,
-    as sent."""
+    """One packet. time: when it left, clock seconds; again: when it was last asked for, or left again; timestamp:
+    RTP's, as sent."""
 
     time: float
     timestamp: int
