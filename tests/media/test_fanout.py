@@ -21,6 +21,7 @@ from server.media.send.encoder import Encoding, VideoEncoder
 from server.media.send.fanout import MAX_UNDELIVERED, EncodedStream
 from server.media.send.layer_encoder import Shown
 from server.media.send.tracks import EncodedFrame, VideoFeed, VideoTrack
+from server.media.send.trial import CALM
 from server.observability.metrics import Metrics
 
 
@@ -260,6 +261,25 @@ async def test_no_layer_is_encoded_that_nobody_gets() -> None:
         encoded = this.encoder.frames
         await this.show(3, width=640)
         assert this.encoder.frames == encoded + 3
+
+
+async def test_the_full_layer_is_tried_where_padding_cannot_show_a_path_and_lowers_nobody_else_s() -> None:
+    async with setup() as this:
+        good, poor = Watcher(this.track()), Watcher(this.track())
+        poor.track.padded = False
+        narrow(good, 4_000_000)
+        narrow(poor, 1_000_000)
+        await this.show(2, width=640, encodes=2)
+        this.clock.now += CALM
+        narrow(poor, 1_000_000)
+        await this.show(20, width=640)  # past the interval between keyframes
+        assert this.count("hime_layer_changes_total", layer="full") == 1
+        assert poor.frames[-1] is good.frames[-1] and len(poor.frames) == 22
+        assert this.stream.full.target.value >= 2_000_000
+        narrow(poor, 800_000)
+        await this.show(2, width=640, encodes=2)
+        assert this.count("hime_layer_changes_total", layer="reduced") == 2
+        assert poor.frames[-1] is not good.frames[-1] and len(poor.frames) == 24
 
 
 async def test_a_new_size_is_one_keyframe() -> None:

@@ -32,7 +32,7 @@ from server.media.send.history import REPEAT_AFTER
 from server.media.send.pacing import MAX_DELAY, Pacer
 from server.media.send.sender import REPEAT_BURST, AudioSender, VideoSender
 from server.media.send.tracks import AudioRelay, EncodedFrame, VideoFeed, VideoTrack
-from tests.unit.sections import H264, OPUS, VP8, NotingPeer, section
+from tests.unit.sections import H264, OPUS, RTX, VP8, NotingPeer, section
 from tests.unit.simulated_path import Clock
 
 
@@ -93,6 +93,14 @@ async def test_frames_leave_at_once_and_the_track_learns_its_codec() -> None:
         assert to.track.ended
         to.track.put(frame(b"two"))
         assert to.payloads == [b"one"]
+
+
+async def test_the_track_learns_whether_its_watcher_takes_padding() -> None:
+    for codecs, padded in (((VP8,), False), ((VP8, RTX), True)):
+        track = VideoTrack(Bitrates(), VideoFeed(CaptureClock(90000)))
+        sender = VideoSender(section(*codecs), NotingPeer(), track, "name")
+        assert track.padded == padded
+        await sender.close()
 
 
 async def test_what_the_peer_reports_reaches_the_track() -> None:

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from server.media.send.bitrate import PathEstimate
 from server.media.send.encoder import Codec, Encoding, VideoEncoder
 from server.media.send.layer_encoder import LayerEncoder, Shown
 from server.media.send.layers import Layer, LayerChoice, reduced
 from server.media.send.tracks import EncodedFrame, VideoTrack
+from server.media.send.trial import Unpadded
 from server.media.slot import Slot
 from server.observability.metrics import Metrics
 
@@ -124,19 +126,23 @@ class EncodedStream:
         return max((track.path.rate for track in self._seats), default=0)
 
     def _review(self, track: VideoTrack, seat: _Seat, best: float) -> None:
-        if seat.choice.update(track.path.rate, best):
+        unpadded = None if track.padded else Unpadded(track.path.sending, track.loss)
+        if seat.choice.update(track.path.rate, best, unpadded):
             self._metrics.layer(seat.choice.layer)
             self.request_keyframe(track, "layer")
 
     def _share_out(self) -> None:
-        """Each layer's bitrate is set by those whom it is meant for."""
-        paths: dict[Layer, list[VideoTrack]] = {"full": [], "reduced": []}
+        """Each layer's bitrate is set by those whom it is meant for; by those who only try it where there are no
+        others."""
+        paths: dict[Layer, list[PathEstimate]] = {"full": [], "reduced": []}
+        trying: list[PathEstimate] = []
         for track, seat in self._seats.items():
-            paths[seat.choice.layer].append(track)
+            (trying if seat.choice.tries else paths[seat.choice.layer]).append(track.path)
             track.reduced = seat.choice.layer == "reduced"
-        for layer, tracks in paths.items():
-            if tracks:
-                self._layer(layer).target.update([track.path for track in tracks])
+        paths["full"] = paths["full"] or trying
+        for layer, its in paths.items():
+            if its:
+                self._layer(layer).target.update(its)
         layers = (layer for seat in self._seats.values() for layer in (seat.choice.layer, seat.layer))
         self._needed = frozenset(layer for layer in layers if layer is not None)
 

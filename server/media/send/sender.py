@@ -152,6 +152,7 @@ class VideoSender(_TrackSender):
         self._pacer = Pacer(lambda: track.path.rate)
         self._repeats = float(REPEAT_BURST)  # packets that may be sent again now
         self._asked = set[int]()  # numbers of those that wait to be
+        track.padded = self._stream.padded
         track.codec = "H264" if section.codecs[0].name.upper() == "H264" else "VP8"
 
     def start(self) -> None:

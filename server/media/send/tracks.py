@@ -111,6 +111,7 @@ class VideoTrack(Track):
         self.codec: Codec = "VP8"  # the watcher's; set before start()
         self.source: VideoSource | None = None
         self.loss = 0.0  # of packets, as the watcher reported last: 0..1
+        self.padded = True  # whether padding can be sent to the watcher; set before start()
         self.reduced = False  # whether the source has chosen its reduced layer, set by it
         self.path = PathEstimate(bitrates, clock)
         self.timeline = Timeline(feed.capture, clock)
