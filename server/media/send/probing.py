@@ -114,7 +114,7 @@ class Prober:
         if rate is not None:
             self._proven(rate)
         self._share = SHARE
-        if cluster.came and rate is None:
+        if rate is None and len(cluster.came) >= GOOD * cluster.packets:  # they were held up
             wait = AGAIN
         elif rate is None or rate < STEP * cluster.known:
             self._wait, wait = min(2 * self._wait, MOST_WAIT), self._wait
