@@ -16,6 +16,7 @@ from aiortc.codecs.vpx import vp8_depayload
 from aiortc.rtp import HeaderExtensionsMap, RtpPacket, unwrap_rtx
 
 from benchmarks.shared.peers import numbered_frame
+from server.media.send import packetize
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Codec, VideoEncoder
 from server.media.send.packetize import HEADER, PADDING, RtpStream, packetizer
@@ -78,7 +79,9 @@ def test_lost_packets_are_sent_again(repairs: bool) -> None:
     assert stream.packets == 200
 
 
-def test_every_packet_has_a_number_on_the_connection_where_the_watcher_speaks_of_them() -> None:
+def test_every_packet_has_a_number_on_the_connection_where_the_watcher_speaks_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given: list[tuple[int, int | None]] = []
 
     def number(size: int, cluster: int | None) -> int:
@@ -87,8 +90,13 @@ def test_every_packet_has_a_number_on_the_connection_where_the_watcher_speaks_of
 
     spoken = section(VP8, RTX)
     spoken = replace(spoken, extensions=(*spoken.extensions, NUMBERED))
-    stream = RtpStream(spoken, number)
+    with monkeypatch.context() as now:
+        now.setattr(packetize, "current_ntp_time", lambda: 0xFFFFFFFFFFFF)  # looks like a number
+        stream = RtpStream(spoken, number)
+    built, build = [], stream._extensions.set
+    stream._extensions.set = lambda values: built.append(values) or build(values)  # type: ignore[method-assign]
     first = stream.pack([b"one", b"two"], 3000, end=False)
+    assert len(built) == 1  # for a lot that leaves at once, but for the number
     packets = read([*first, *stream.pack([b"three"], 3000), stream.repeat(1 + read(first)[0].sequence_number)])
     padding = RtpPacket.parse(stream.padding(7), EXTENSIONS)
     assert [one.extensions.transport_sequence_number for one in (*packets, padding)] == [1, 2, 3, 4, 5]

@@ -54,6 +54,8 @@ class RtpStream:
         self._extensions = HeaderExtensionsMap()
         self._extensions.configure(RTCRtpParameters(headerExtensions=list(section.extensions)))
         self._numbered = number
+        # Of that number in the header extensions, where all others are as long in each packet and cannot look like it.
+        self._place = 0 if number is None else self._pack_extensions(0, 0xFFFF).index(b"\xff\xff")
         self._history = SentHistory()
 
     @property
@@ -66,10 +68,9 @@ class RtpStream:
         part."""
         self.sent, self.rtp = timestamp, uint32_add(self._origin, timestamp)
         packets, last = [], len(payloads) - 1
-        first, extensions = 0, b""
+        first, extensions = self._header()
         for index, payload in enumerate(payloads):
-            if not index or self._numbered is not None:
-                first, extensions = self._header(len(payload))
+            self._count(extensions, len(payload))
             number, marker = self._number, int(end and index == last)
             fixed = _FIXED.pack(first, marker << 7 | self._payload_type, number, self.rtp, self.ssrc)
             packets.append(fixed + extensions + payload)
@@ -86,7 +87,7 @@ class RtpStream:
 
     def repeat(self, number: int) -> bytes | None:
         """A packet that was lost, as a retransmission where the watcher speaks of them; None where it is forgotten."""
-        kept = self._history.get(number)
+        kept = self._history.repeat(number)
         if kept is None:
             return None
         timestamp, marker, payload = kept.timestamp, kept.marker, kept.payload
@@ -95,21 +96,33 @@ class RtpStream:
             payload_type, ssrc = self._repair_type, self.repair_ssrc
             payload = _NUMBER.pack(number) + payload
             number, self._repair_number = self._repair_number, uint16_add(self._repair_number, 1)
-        first, extensions = self._header(len(payload))
+        first, extensions = self._header()
+        self._count(extensions, len(payload))
         return _FIXED.pack(first, marker << 7 | payload_type, number, timestamp, ssrc) + extensions + payload
 
     def padding(self, cluster: int) -> bytes:
         """A packet that holds nothing, of a cluster of that number."""
         assert self._repair_type is not None
         number, self._repair_number = self._repair_number, uint16_add(self._repair_number, 1)
-        first, extensions = self._header(PADDING, cluster)
+        first, extensions = self._header()
+        self._count(extensions, PADDING, cluster)
         fixed = _FIXED.pack(first | _PADDED, self._repair_type, number, self.rtp, self.repair_ssrc)
         return fixed + extensions + bytes(PADDING - 1) + bytes((PADDING,))
 
-    def _header(self, size: int, cluster: int | None = None) -> tuple[int, bytes]:
-        """The first byte of a packet that is sent now, and its header extensions. size: of its payload."""
-        values = HeaderExtensions(abs_send_time=current_ntp_time() >> 14 & 0xFFFFFF, mid=self._mid)
+    def _header(self) -> tuple[int, bytearray]:
+        """The first byte of packets that are sent now, and their header extensions, but for their number."""
+        extensions = self._pack_extensions(current_ntp_time() >> 14 & 0xFFFFFF, 0)
+        return 0x90 if extensions else 0x80, extensions
+
+    def _pack_extensions(self, time: int, number: int) -> bytearray:
+        """time: of sending, 6.18 seconds; number: on the connection, where the watcher speaks of that."""
+        values = HeaderExtensions(abs_send_time=time, mid=self._mid)
         if self._numbered is not None:
-            values.transport_sequence_number = self._numbered(size + HEADER, cluster)
+            values.transport_sequence_number = number
         profile, data = self._extensions.set(values)
-        return (0x90, _EXTENSION.pack(profile, len(data) >> 2) + data) if data else (0x80, b"")
+        return bytearray(_EXTENSION.pack(profile, len(data) >> 2) + data if data else b"")
+
+    def _count(self, extensions: bytearray, size: int, cluster: int | None = None) -> None:
+        """Numbers a packet that is sent now, where the watcher speaks of that. size: of its payload."""
+        if self._numbered is not None:
+            _NUMBER.pack_into(extensions, self._place, self._numbered(size + HEADER, cluster))
