@@ -11,7 +11,8 @@ of coming close and walking away, so that there is something to enhance. `zoom` 
 
 `sender` is what passes until the watcher's browser has the frame, less what the relay counts as its own (from a frame's
 last packet in to its packets out, `relay`); `receiver` is from there to the screen. They are medians, and need not add
-up. `thirds` are the medians of the time's three thirds: growth shows there.
+up. `judder` is how far the time between two frames on the screen is from that between them at the camera, in the mean.
+`thirds` are the medians of the time's three thirds: growth shows there. The rest is what getStats says.
 """
 
 from __future__ import annotations
@@ -82,23 +83,26 @@ def measure(both: Ends, case: Case, urls: dict[str, str], options: argparse.Name
     return Row.of(frames, taken["unread"], seconds, gained, browsers(before, after))
 
 
+COLUMNS = {  # by what heads them: a Row's field, or one of its statistics
+    "p50": "p50", "p95": "p95", "sender": "sender", "relay": "relay", "receiver": "receiver", "judder": "judder",
+    "shown/s": "shown_s", "unread": "unread", "width": "width", "jitter": "jitter_buffer", "decode": "decode",
+    "encode": "encode", "A/V": "av_ms", "freezes": "freezes", "kbit/s": "kbit_s",
+}  # fmt: skip
+
+
 def show(rows: dict[str, list[Row]]) -> None:
-    print(f"{'ms':22} {'p50':>6} {'p95':>6}  {'sender':>6} {'relay':>6} {'receiver':>8}  {'shown/s':>7} {'unread':>6} {'width':>5}", end="")
-    print(f"  {'thirds':>17}  {'jitter':>6} {'decode':>6} {'encode':>6} {'A/V':>6} {'freezes':>7} {'kbit/s':>6}")
+    """Means over rounds."""
+    print(f"{'ms':22}" + "".join(f"{head:>9}" for head in COLUMNS) + f"{'thirds':>21}")
     for name, found in rows.items():
-        p50, p95, sender, relay, receiver, shown = (
-            float(np.nanmean([getattr(row, key) for row in found]))
-            for key in ("p50", "p95", "sender", "relay", "receiver", "shown_s")
+        values = [np.mean([{**vars(row), **row.stats}[key] for row in found]) for key in COLUMNS.values()]
+        thirds = np.mean([row.thirds for row in found], axis=0)
+        print(
+            f"{name:22}" + "".join(f"{value:9.1f}" for value in values) + "".join(f"{third:7.0f}" for third in thirds)
         )
-        thirds = " ".join(f"{value:5.0f}" for value in np.nanmean([row.thirds for row in found], axis=0))
-        stat = {key: float(np.mean([row.stats[key] for row in found])) for key in found[0].stats}
-        print(f"{name:22} {p50:6.1f} {p95:6.1f}  {sender:6.1f} {relay:6.1f} {receiver:8.1f}", end="")
-        print(f"  {shown:7.1f} {sum(row.unread for row in found):6} {found[0].width:5}  {thirds}  {stat['jitter_buffer']:6.1f} {stat['decode']:6.1f}", end="")
-        print(f" {stat['encode']:6.1f} {stat['av_ms']:6.1f} {stat['freezes']:7.1f} {stat['kbit_s']:6.0f}")
-        stages = {key for row in found for key in row.stages}
+        stages = sorted({key for row in found for key in row.stages})
         if stages:
-            means = {key: float(np.mean([row.stages.get(key, 0) for row in found])) for key in sorted(stages)}
-            print(f"{'':24}relay, ms a frame or face: " + ", ".join(f"{key} {value:.1f}" for key, value in means.items()))
+            means = (f"{key} {np.mean([row.stages.get(key, 0) for row in found]):.1f}" for key in stages)
+            print(f"{'':24}relay, ms a frame or face: {', '.join(means)}")
 
 
 def main() -> None:
@@ -130,7 +134,9 @@ def main() -> None:
             for case in cases:
                 row = measure(both, case, urls, options)
                 rows[case.name].append(row)
-                print(f"round {number + 1}: {case.name:20} {row.p50:7.1f} {row.p95:7.1f} ms", file=sys.stderr, flush=True)
+                print(
+                    f"round {number + 1}: {case.name:20} {row.p50:7.1f} {row.p95:7.1f} ms", file=sys.stderr, flush=True
+                )
     show(rows)
     if options.json:
         found: dict[str, Any] = {"machine": here, "options": vars(options)}

@@ -73,7 +73,9 @@ class Relayed:
         """Who is to be watched may need a moment until it is there."""
         end = time.monotonic() + patience
         while True:
-            answer = httpx.post(self._url + path, content=offer, headers={"Content-Type": "application/sdp"}, timeout=30)
+            answer = httpx.post(
+                self._url + path, content=offer, headers={"Content-Type": "application/sdp"}, timeout=30
+            )
             if answer.status_code == 201:
                 return answer
             if answer.status_code != 404 or time.monotonic() > end:

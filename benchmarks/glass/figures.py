@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,10 @@ def percentiles(values: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Row:
-    """Of one way in one round. p50, p95: ms, from the camera to the screen; thirds: medians of the time's thirds;
-    sender, relay, receiver: medians' parts: relay is the mean of what it counts itself, sender the rest of what passes
-    until a frame is received; shown_s: frames a second; stages: the relay's, mean ms of each; stats: of the browsers."""
+    """Of one way in one round, milliseconds but for the counts. p50, p95: from the camera to the screen; thirds:
+    medians of the time's thirds; relay: the mean of what it counts itself; sender, receiver: medians of what passes
+    until a frame is received, less that, and until it is shown; judder: as the benchmark's head says; shown_s: frames a
+    second; stages: the relay's, the mean of each; stats: of the browsers."""
 
     p50: float
     p95: float
@@ -43,6 +45,7 @@ class Row:
     sender: float
     relay: float
     receiver: float
+    judder: float
     shown_s: float
     unread: int
     width: int
@@ -59,14 +62,18 @@ class Row:
         before = percentiles([frame.received - frame.made for frame in frames])[0]
         after = percentiles([frame.shown - frame.received for frame in frames])[0]
         relay = _mean(gained, "frame_latency_seconds") or 0.0
+        judder = [abs((b.shown - a.shown) - (b.made - a.made)) for a, b in pairwise(frames)]
         stages = {
-            name.removeprefix("stage_duration_seconds_sum "): 1000 * value / max(1, gained[name.replace("_sum", "_count")])
+            name.removeprefix("stage_duration_seconds_sum "): 1000
+            * value
+            / max(1, gained[name.replace("_sum", "_count")])
             for name, value in gained.items()
             if name.startswith("stage_duration_seconds_sum ") and value
         }
         return cls(
             p50, p95, tuple(percentiles(part)[0] for part in np.array_split(ages, 3)), before - relay, relay, after,
-            len(frames) / seconds, unread, max((frame.width for frame in frames), default=0), stages, stats,
+            float(np.mean(judder)) if judder else float("nan"), len(frames) / seconds, unread,
+            max((frame.width for frame in frames), default=0), stages, stats,
         )  # fmt: skip
 
 
