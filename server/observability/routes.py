@@ -147,7 +147,8 @@ async def readyz(request: Request) -> JSONResponse:
 )
 async def metrics(request: Request, caller: Observer) -> Response:
     relay = request.app.state.relay
-    relay.metrics.set_ready(not await relay.reasons())
+    relay.storage.begin()  # for the next who asks: figures do not wait for storage
+    relay.metrics.set_ready(not relay.known_reasons)
     return Response(relay.metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
