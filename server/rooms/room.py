@@ -144,12 +144,8 @@ class Room:
     def leave(self, participant: Participant) -> None:
         """Shows at once, and for all who watch; connections and threads end in the background. Who waits for the name
         takes it."""
-        name = participant.name
-        if self.participants.get(name) is participant:
-            if name in self._absences:
-                self.give_up(name)
-            elif participant.joined:
-                self._events.send("left", {"participant": name})
+        if self.participants.get(participant.name) is participant:
+            self._tell_left(participant)
         self._part(participant)
 
     def lose(self, participant: Participant) -> None:
@@ -262,31 +258,38 @@ class Room:
         self.remembered.forget_all()
 
     def _take_name(self, participant: Participant) -> None:
+        """Raises RuntimeError where its threads cannot be started; all else is then as it was."""
         name = participant.name
-        remembered = self.remembered.take(name)
-        self.participants[name] = participant
-        if remembered is not None and remembered is not participant.people:
-            remembered.forget(None)
-        absence = self._absences.get(name)
-        if absence is not None and absence.session.subject != participant.subject:
-            self.give_up(name)
         participant.session.on_over = lambda: self._over(participant)
         participant.on_media = lambda: self.media_came(participant)
         try:
             participant.start()
         except RuntimeError:  # there are too many threads
-            del self.participants[participant.name]
             participant.stop()
             raise
+        self.participants[name] = participant
+        remembered = self.remembered.take(name)
+        if remembered is not None and remembered is not participant.people:
+            remembered.forget(None)
+        absence = self._absences.get(name)
+        if absence is not None and absence.session.subject != participant.subject:
+            self.give_up(name)
 
     def _take_over(self, participant: Participant) -> None:
         """A newcomer's media has come: it goes on for who watches, and who had the name ends."""
-        newcomer, before = self._newcomers.get(participant.name), self.participants.get(participant.name)
-        if newcomer is not None and newcomer.participant is participant and before is not None:
-            watchers = before.hand_over()
-            self._part(before)
+        name = participant.name
+        newcomer, before = self._newcomers.get(name), self.participants.get(name)
+        if newcomer is None or newcomer.participant is not participant or before is None:
+            return
+        watchers = before.hand_over()
+        self._part(before)
+        if self.participants.get(name) is participant:
             participant.take_on(watchers)
             self.media_came(participant)
+        else:  # its threads could not be started
+            for watcher in watchers.values():
+                self._in_background(watcher.session.close())
+            self._tell_left(before)
 
     def _over(self, participant: Participant) -> None:
         """Its connection is."""
@@ -314,6 +317,13 @@ class Room:
                 log.error("a newcomer cannot be shown: there are too many threads")
                 self._in_background(self._closed(newcomer.participant))
         self._in_background(self._closed(participant))
+
+    def _tell_left(self, participant: Participant) -> None:
+        """Of one who has the name, or had it; who waits for it to come back waits no longer."""
+        if participant.name in self._absences:
+            self.give_up(participant.name)
+        elif participant.joined:
+            self._events.send("left", {"participant": participant.name})
 
     def give_up(self, name: str) -> None:
         """Nobody waits for that name's publisher any longer, who is absent."""
