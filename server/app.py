@@ -205,7 +205,9 @@ async def _build(settings: Settings, access: Access, given: Given, stack: AsyncE
         limits=limits,
     )
     stack.push_async_callback(rooms.close)
-    exemplars = ExemplarService(settings, photos, engine, detector, rooms, recogniser=recogniser)
+    exemplars = ExemplarService(
+        settings, photos, engine, detector, rooms, recogniser=recogniser, refused=metrics.refused
+    )
     stack.push_async_callback(off_the_loop, exemplars.close, CLOSE_SECONDS, "close-photos")
     purging = supervised("purge", exemplars.purge_forever, metrics.failure)
     purge = asyncio.create_task(purging, name="purge expired exemplars")
