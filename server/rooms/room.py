@@ -19,9 +19,6 @@ from server.rooms.refusals import REFUSALS, Refusals
 from server.rooms.remembered import Remembered
 from server.rooms.watcher import Absence, Absences, Watcher
 
-# Seconds from the answer until the media of who is to take a name over has come.
-NEWCOMER_TIMEOUT = SessionRules.connect_timeout
-
 log = logging.getLogger(__name__)
 
 
@@ -57,11 +54,13 @@ class Room:
         clock: Callable[[], float] = time.monotonic,
         patience: float = 30.0,
         reconnect: float = 30.0,
+        connect_timeout: float = SessionRules.connect_timeout,
     ) -> None:
-        """patience: seconds that a publisher may take until something comes that can be used."""
+        """patience: seconds that a publisher may take until something comes that can be used; connect_timeout: from the
+        answer until the media of who is to take a name over has come."""
         self.name = name
         self.arriving = 0  # who are being answered, and will enter
-        self._patience = patience
+        self._patience, self._connect_timeout = patience, connect_timeout
         self.remembered = Remembered(remember, clock)
         self.participants: dict[str, Participant] = {}
         self._new_people, self._clock = new_people, clock
@@ -206,7 +205,7 @@ class Room:
 
     def _sweep_newcomer(self, newcomer: _Newcomer) -> None:
         waited = self._clock() - newcomer.came
-        if waited > NEWCOMER_TIMEOUT or newcomer.participant.session.is_lost():
+        if waited > self._connect_timeout or newcomer.participant.session.is_lost():
             self._drop_newcomer(newcomer.participant.name)
 
     def _sweep_absences(self) -> None:

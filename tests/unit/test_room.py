@@ -6,8 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from hime_core.people.people import People
-from server.rooms import room as rooms
+from server.media.rules import SessionRules
+from server.observability.metrics import Metrics
 from server.rooms.room import NameTaken, Room
+from server.rooms.rooms import Rooms
+from server.settings import Settings
 from tests.unit.enhancer_stage import ANN, Clock
 from tests.unit.test_people import photo_of
 
@@ -229,7 +232,7 @@ async def test_a_newcomer_without_media_goes_and_was_never_there(how):
     stage = Stage()
     first = stage.come()
     second = stage.come(media=False)
-    stage.clock.now += rooms.NEWCOMER_TIMEOUT - 0.1
+    stage.clock.now += SessionRules.connect_timeout - 0.1
     stage.room.sweep()
     assert not second.stopped
     if how == "late":
@@ -247,6 +250,20 @@ async def test_a_newcomer_without_media_goes_and_was_never_there(how):
     assert stage.room.participants == {"ann": first} and stage.dropped == [] and len(first.people.exemplars()) == 1
     second.on_media()  # which had been on its way
     assert stage.room.participants == {"ann": first} and not second.started
+
+
+async def test_a_newcomer_has_as_long_as_the_settings_give_a_connection():
+    stage = Stage()
+    rooms = Rooms(Settings(_env_file=None, connect_timeout_s=40), Metrics(), clock=stage.clock)
+    stage.room = rooms._room("r")
+    first, second = stage.come(), stage.come(media=False)
+    stage.clock.now += 39.9
+    stage.room.sweep()
+    assert not second.stopped
+    stage.clock.now += 0.2
+    stage.room.sweep()
+    assert second.stopped and stage.room.participants == {"ann": first}
+    await rooms.close()
 
 
 async def test_a_newer_newcomer_takes_the_place_of_the_one_that_waits():
