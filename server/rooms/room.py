@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from hime_core.people.people import People
 from server.media.rules import SessionRules
@@ -18,6 +16,7 @@ from server.rooms.participant import Participant, ParticipantStats
 from server.rooms.refusals import REFUSALS, Refusals
 from server.rooms.remembered import Remembered
 from server.rooms.watcher import Absence, Absences, Watcher
+from server.supervision import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class Room:
         self._refusals = Refusals(clock)
         self._absences = Absences(reconnect, clock)
         self._events = Events()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving = Tasks("a session's end")
 
     @property
     def idle(self) -> bool:
@@ -183,7 +182,7 @@ class Room:
     def stop_watching(self, name: str, session: str) -> None:
         for watchers in self._watchers_of(name):
             if (watcher := watchers.pop(session, None)) is not None:
-                self._in_background(watcher.session.close())
+                self._leaving.run(watcher.session.close())
 
     def sweep(self) -> None:
         """Those whose network is lost leave, and newcomers without media; who has been gone for long is forgotten. One
@@ -252,8 +251,7 @@ class Room:
         for name in self._absences.names:
             self.give_up(name)
         self._events.close()
-        if self._leaving:
-            await asyncio.wait(self._leaving)
+        await self._leaving.ended()
         self.remembered.forget_all()
 
     def _take_name(self, participant: Participant) -> None:
@@ -287,7 +285,7 @@ class Room:
             self.media_came(participant)
         else:  # its threads could not be started
             for watcher in watchers.values():
-                self._in_background(watcher.session.close())
+                self._leaving.run(watcher.session.close())
             self._tell_left(before)
 
     def _over(self, participant: Participant) -> None:
@@ -314,8 +312,8 @@ class Room:
                 self._take_name(newcomer.participant)
             except RuntimeError:
                 log.error("a newcomer cannot be shown: there are too many threads")
-                self._in_background(self._closed(newcomer.participant))
-        self._in_background(self._closed(participant))
+                self._leaving.run(self._closed(newcomer.participant))
+        self._leaving.run(self._closed(participant))
 
     def _tell_left(self, participant: Participant) -> None:
         """Of one who has the name, or had it; who waits for it to come back waits no longer."""
@@ -327,7 +325,7 @@ class Room:
     def give_up(self, name: str) -> None:
         """Nobody waits for that name's publisher any longer, who is absent."""
         for watcher in self._absences.end(name).watchers.values():
-            self._in_background(watcher.session.close())
+            self._leaving.run(watcher.session.close())
         self._events.send("left", {"participant": name})
 
     def _watchers_of(self, name: str) -> list[dict[str, Watcher]]:
@@ -338,7 +336,7 @@ class Room:
         newcomer = self._newcomers.pop(name, None)
         if newcomer is not None:
             newcomer.participant.stop()
-            self._in_background(self._closed(newcomer.participant))
+            self._leaving.run(self._closed(newcomer.participant))
 
     async def _closed(self, participant: Participant) -> None:
         """Ends a participant who has left; what it knew goes, unless it is remembered or in use again."""
@@ -347,13 +345,3 @@ class Room:
         finally:
             if not any(people is participant.people for people in self.all_people()):
                 participant.people.forget(None)
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._leaving.add(task)
-        task.add_done_callback(self._background_ended)
-
-    def _background_ended(self, task: asyncio.Task[None]) -> None:
-        self._leaving.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a session did not end cleanly", exc_info=error)

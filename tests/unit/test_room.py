@@ -367,3 +367,18 @@ async def test_who_gets_no_threads_leaves_those_who_wait_for_the_absent_one_wait
         stage.room.enter(refused)
     await asyncio.sleep(0.01)
     assert stage.room.reconnecting == ["ann"] and not bob.closed
+
+
+async def test_what_goes_wrong_at_a_sessions_end_is_logged_without_its_words(caplog):
+    stage = Stage()
+    ann, name = stage.come(), "somebody-s-name"
+
+    async def fails():
+        raise KeyError(name)
+
+    ann.session.close = fails
+    stage.room.leave(ann)
+    await stage.room.close()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR" and "KeyError" in record.getMessage()
+    assert name not in caplog.text
