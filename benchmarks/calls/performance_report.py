@@ -65,15 +65,16 @@ def latency(found: Found) -> list[str]:
 
 
 def many_calls(found: Found) -> list[str]:
-    heads = ("calls", "p50 ms", "p95 ms", "frames that came", "relay's cores", "calls a core", "enhanced/s", "held")
-    keys = ("calls", "p50", "p95", "came", "relay_cores", "calls_per_core", "enhanced", "held")
+    heads = ("calls", "p50 ms", "p95 ms", "frames that came", "freezes/min", "relay's cores", "calls a core")
+    keys = ("calls", "p50", "p95", "came", "freezes", "relay_cores", "calls_per_core")
+    heads, keys = (*heads, "load's cores", "enhanced/s", "held"), (*keys, "load_cores", "enhanced", "held")
     lines = table(("view", "calls held", "a core"), [
         [name, f"{view['held']}{' or more' if view['all_steps_held'] else ''}", view["calls_per_core"]]
         for name, view in found["views"].items()
     ])  # fmt: skip
     for name, view in found["views"].items():
         lines += [f"{name}:", ""]
-        lines += table(heads, [[step[key] for key in keys] for step in view["steps"]], 2)
+        lines += table(heads, [[step.get(key) for key in keys] for step in view["steps"]], 2)
     return lines
 
 
@@ -175,7 +176,9 @@ SECTIONS = (
     ),
     Section(
         "Many calls", "many_calls", "python -m benchmarks.calls.many_calls",
-        "Held: p95 of one-way latency at most 100 ms, and at least 95 % of the frames come through.", many_calls,
+        "How many calls a machine holds, as `hime load` measures it ([how](load.md)). Held: of every call, p95 of one-way "
+        "latency is at most 100 ms, and at least 95 % of the frames come through. `relay-cores`, `load-cores`: the "
+        "processors that the relay and the load are kept to; without them they share all.", many_calls,
     ),
     Section(
         "Processor time per frame", "cpu_per_frame", "python -m benchmarks.calls.cpu_per_frame",
