@@ -176,9 +176,9 @@ SECTIONS = (
     ),
     Section(
         "Many calls", "many_calls", "python -m benchmarks.calls.many_calls",
-        "How many calls a machine holds, as `hime load` measures it ([how](load.md)). Held: of every call, p95 of one-way "
-        "latency is at most 100 ms, and at least 95 % of the frames come through. `relay-cores`, `load-cores`: the "
-        "processors that the relay and the load are kept to; without them they share all.", many_calls,
+        "How many calls a machine holds, as `hime load` measures it ([how](load.md)). Held: of every call, p95 of "
+        "one-way latency is at most 100 ms, and at least 95 % of the frames come through. `relay-cores`, `load-cores`: "
+        "the processors that the relay and the load are kept to; without them they share all.", many_calls,
     ),
     Section(
         "Processor time per frame", "cpu_per_frame", "python -m benchmarks.calls.cpu_per_frame",

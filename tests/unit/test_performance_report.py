@@ -30,15 +30,8 @@ def test_the_engines_load_is_shown_with_its_command_and_machine(tmp_path):
 
 
 def test_calls_that_a_relay_holds_are_told_by_view_and_step(tmp_path):
-    step = {
-        "calls": 3,
-        "p50": 9.5,
-        "p95": 20.0,
-        "came": 1.0,
-        "relay_cores": 0.5,
-        "calls_per_core": 6.0,
-        "enhanced": 0.0,
-    }
+    step = {"calls": 3, "p50": 9.5, "p95": 20.0, "came": 1.0, "freezes": 0.25, "relay_cores": 0.5}
+    step |= {"calls_per_core": 6.0, "load_cores": 0.04, "enhanced": 0.0}
     views = {"passthrough 320x180": {"steps": [step | {"held": True}], "held": 3, "calls_per_core": 6.0}}
     views["passthrough 320x180"]["all_steps_held"] = True
     options = {"views": "passthrough", "relay_cores": "0", "before": False, "weights": None}
@@ -46,7 +39,7 @@ def test_calls_that_a_relay_holds_are_told_by_view_and_step(tmp_path):
     text = report(tmp_path)
     assert "`python -m benchmarks.calls.many_calls --views passthrough --relay-cores 0 --json OUT.json`" in text
     assert "| passthrough 320x180 | 3 or more | 6.0 |" in text
-    assert "| 3 | 9.50 | 20.00 | 1.00 | 0.50 | 6.00 | 0.00 | yes |" in text
+    assert "| 3 | 9.50 | 20.00 | 1.00 | 0.25 | 0.50 | 6.00 | 0.04 | 0.00 | yes |" in text
 
 
 def test_a_note_stands_above_its_figures(tmp_path):
