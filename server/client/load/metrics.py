@@ -34,5 +34,6 @@ async def relay_counts(http: httpx.AsyncClient, headers: dict[str, str]) -> Rela
                     frames[sample.labels.get("outcome", "")] = sample.value
     except (httpx.HTTPError, ValueError, KeyError):
         return None
-    return None if cpu is None and not frames else RelayCounts(cpu, {name: frames.get(name, 0.0) for name in OUTCOMES}
-                                                              if frames else {})  # fmt: skip
+    if cpu is None and not frames:
+        return None
+    return RelayCounts(cpu, {name: frames.get(name, 0.0) for name in OUTCOMES} if frames else {})

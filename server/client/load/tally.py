@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 STEP = 0.0001  # seconds; latencies are counted by it
 LATEST = 10.0  # seconds; what is later counts as so late
@@ -51,8 +51,6 @@ class Tally:
     def together(cls, tallies: Iterable[Tally]) -> Tally:
         whole = cls()
         for one in tallies:
-            for name in ("watchers", "timed", "frames", "freezes", "frozen_seconds", "expected", "lost", "recovered",
-                         "octets", "jitter"):  # fmt: skip
-                setattr(whole, name, getattr(whole, name) + getattr(one, name))
-            whole.latencies.update(one.latencies)
+            for each in fields(cls):
+                setattr(whole, each.name, getattr(whole, each.name) + getattr(one, each.name))
         return whole
