@@ -74,9 +74,11 @@ async def register(
     if wording not in WORDINGS:
         raise Problem(400, f"wording: no consent is worded so; {' or '.join(WORDINGS)} is known.")
     if not 1 <= len(photos) <= relay.settings.max_photos:
+        relay.limits.refused("photos")
         raise Problem(400, f"1 to {relay.settings.max_photos} photos are taken at once, not {len(photos)}.")
     for number, photo in enumerate(photos, 1):
         if (photo.size or 0) > relay.settings.max_photo_bytes:
+            relay.limits.refused("photo_bytes")
             raise Problem(
                 413, f"Photo {number} is too large: at most {relay.settings.max_photo_bytes} bytes are taken."
             )

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from hime_core.arrays import U8
+from server.limits.rates import Count, uncounted
 from server.problems import Problem
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -28,13 +29,15 @@ class Photo:
     uploaded_width: int
 
 
-def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Photo:
+def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int, refused: Count = uncounted) -> Photo:
     """Decodes one photo, turned upright as its EXIF says; all else that the file holds is left behind.
 
-    number: the photo's place in the request, from 1, which is all that an error tells of it.
+    number: the photo's place in the request, from 1, which is all that an error tells of it. refused: counts what is
+    too large.
     Raises Problem 413 (too many bytes, or pixels by the header, before any is decoded) or 415 (not a photo).
     """
     if len(data) > max_bytes:
+        refused("photo_bytes")
         raise Problem(413, f"Photo {number} has {len(data)} bytes; at most {max_bytes} are taken.")
     too_many = f"Photo {number} has too many pixels; at most {max_pixels} are taken."
     not_a_photo = f"Photo {number} is not a picture that can be read; JPEG, PNG and WebP are taken."
@@ -42,12 +45,14 @@ def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Pho
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
+        refused("photo_pixels")
         raise Problem(413, too_many) from None
     except Exception:
         raise Problem(415, not_a_photo) from None
     with image:
         width, height = image.size
         if width * height > max_pixels:
+            refused("photo_pixels")
             raise Problem(413, too_many)
         if image.format == "JPEG" and _scans(data) > MAX_SCANS:
             raise Problem(415, f"Photo {number} is a JPEG of more than {MAX_SCANS} scans; saved again, it has fewer.")

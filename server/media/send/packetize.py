@@ -7,17 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import av
-from aiortc import RTCRtpParameters
 from aiortc.clock import current_ntp_time
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
-from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap
+from aiortc.rtp import pack_header_extensions
 from aiortc.utils import random16, random32, uint16_add, uint32_add
 
-from server.media.negotiation import Section
+from server.media.negotiation import ABS_SEND_TIME, PLAYOUT_DELAY, Section
 from server.media.send.encoder import Codec
 from server.media.send.history import SentHistory
+from server.media.send.playout import AS_NEEDED
+from server.media.transport_cc import URI
 
+MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 HEADER = 40  # bytes that a packet has before its payload, about: RTP's own and its extensions
 PADDING = 255  # bytes of a packet that holds nothing else: the most that RTP can say
 
@@ -34,8 +36,9 @@ def packetizer(codec: Codec) -> Callable[[av.Packet[Any]], tuple[list[bytes], in
 class RtpStream:
     """The RTP packets of one stream to one watcher, and those of it that are sent again (RFC 4588).
 
-    rtp: the last frame's RTP timestamp. sent: its timestamp in the relay's count, None before the first. A packet is
-    made as it leaves: its header says when that is.
+    rtp: the last frame's RTP timestamp. sent: its timestamp in the relay's count, None before the first. playout: how
+    long frames may be held back, as PlayoutDelay.value, where the watcher speaks of it. A packet is made as it leaves:
+    its header says when that is.
     """
 
     def __init__(self, section: Section, number: Callable[[int, int | None], int] | None = None) -> None:
@@ -50,9 +53,9 @@ class RtpStream:
         self._number = random16() & 0x7FFF  # no wrap soon after the start, which confuses SRTP (RFC 3711)
         self._repair_number = random16() & 0x7FFF
         self._origin = random32()
-        self._mid = section.mid
-        self._extensions = HeaderExtensionsMap()
-        self._extensions.configure(RTCRtpParameters(headerExtensions=list(section.extensions)))
+        self._mid = section.mid.encode()
+        self._ids = [section.extension(uri) for uri in (MID, ABS_SEND_TIME, PLAYOUT_DELAY, URI)]
+        self.playout = AS_NEEDED
         self._numbered = number
         # Of that number in the header extensions, where all others are as long in each packet and cannot look like it.
         self._place = 0 if number is None else self._pack_extensions(0, 0xFFFF).index(b"\xff\xff")
@@ -116,10 +119,10 @@ class RtpStream:
 
     def _pack_extensions(self, time: int, number: int) -> bytearray:
         """time: of sending, 6.18 seconds; number: on the connection, where the watcher speaks of that."""
-        values = HeaderExtensions(abs_send_time=time, mid=self._mid)
-        if self._numbered is not None:
-            values.transport_sequence_number = number
-        profile, data = self._extensions.set(values)
+        numbered = None if self._numbered is None else _NUMBER.pack(number)
+        values = self._mid, time.to_bytes(3, "big"), self.playout, numbered
+        spoken = [(id_, value) for id_, value in zip(self._ids, values, strict=True) if id_ and value is not None]
+        profile, data = pack_header_extensions(spoken)
         return bytearray(_EXTENSION.pack(profile, len(data) >> 2) + data if data else b"")
 
     def _count(self, extensions: bytearray, size: int, cluster: int | None = None) -> None:

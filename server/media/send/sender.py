@@ -157,6 +157,8 @@ class VideoSender(_TrackSender):
 
     def start(self) -> None:
         super().start()
+        if self._measure is not None:
+            self._stream.playout = self._measure.playout.value
         self._track.start(self)
 
     @property
@@ -179,8 +181,11 @@ class VideoSender(_TrackSender):
             self._measure.probe()
 
     def receive_feedback(self, feedback: Feedback) -> None:
-        if self._measure is not None and self._measure.add(feedback):
+        if self._measure is None:
+            return
+        if self._measure.add(feedback):
             self._track.measured()
+        self._stream.playout = self._measure.playout.value
 
     async def close(self) -> None:
         self._pacer.close()
