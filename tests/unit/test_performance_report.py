@@ -56,5 +56,6 @@ def test_glass_to_glass_is_shown_by_way(tmp_path):
     (tmp_path / "glass.json").write_text(json.dumps(found))
     text = report(tmp_path)
     assert "`python -m benchmarks.glass --seconds 20.0 --json OUT.json`" in text
-    assert "| 180p original | 44.5 | 74.4 | 4.1 | 10.9 | 29.7 | 4.1 | 20.2 | 45, 44, 44 | 0.8 | 3.6 | -82.0 | – |" in text
+    assert "| 180p original | 44.5 | 74.4 | 4.1 | 10.9 | 29.7 | 4.1 | 20.2 |" in text
+    assert "| 45, 44, 44 | 0.8 | 3.6 | -82.0 | – |" in text
     assert "| -51.20 | yes |" in text
