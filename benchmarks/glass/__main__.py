@@ -26,10 +26,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from benchmarks.glass.browsers import Direct, Ends, Relayed, ends
-from benchmarks.glass.figures import Frame, Row, browsers
+from benchmarks.glass.figures import Frame, Row, browsers, goals, means
 from benchmarks.shared import relays
 from benchmarks.shared.relays import counters, difference
 
@@ -61,7 +59,7 @@ CASES = tuple(Case(size, way) for size in SIZES for way in ("direct", "aiortc", 
 def measure(both: Ends, case: Case, urls: dict[str, str], options: argparse.Namespace) -> Row:
     """A call from beginning to end, of which the last seconds count."""
     url = urls.get("aiortc" if case.way == "aiortc" else "hime", "")
-    shown = options.window[0]
+    shown = options.window.split("x")[0]
     way = {
         "direct": Direct,
         "aiortc": lambda: Relayed(url, "/whip/ann", "/whep/ann"),
@@ -83,26 +81,23 @@ def measure(both: Ends, case: Case, urls: dict[str, str], options: argparse.Name
     return Row.of(frames, taken["unread"], seconds, gained, browsers(before, after))
 
 
-COLUMNS = {  # by what heads them: a Row's field, or one of its statistics
+COLUMNS = {  # by what heads them: a measure, or one of the browsers' statistics
     "p50": "p50", "p95": "p95", "sender": "sender", "relay": "relay", "receiver": "receiver", "judder": "judder",
     "shown/s": "shown_s", "unread": "unread", "width": "width", "jitter": "jitter_buffer", "decode": "decode",
     "encode": "encode", "A/V": "av_ms", "freezes": "freezes", "kbit/s": "kbit_s",
 }  # fmt: skip
 
 
-def show(rows: dict[str, list[Row]]) -> None:
-    """Means over rounds."""
+def show(ways: dict[str, dict[str, Any]]) -> None:
     print(f"{'ms':22}" + "".join(f"{head:>9}" for head in COLUMNS) + f"{'thirds':>21}")
-    for name, found in rows.items():
-        values = [np.mean([{**vars(row), **row.stats}[key] for row in found]) for key in COLUMNS.values()]
-        thirds = np.mean([row.thirds for row in found], axis=0)
-        print(
-            f"{name:22}" + "".join(f"{value:9.1f}" for value in values) + "".join(f"{third:7.0f}" for third in thirds)
-        )
-        stages = sorted({key for row in found for key in row.stages})
-        if stages:
-            means = (f"{key} {np.mean([row.stages.get(key, 0) for row in found]):.1f}" for key in stages)
-            print(f"{'':24}relay, ms a frame or face: {', '.join(means)}")
+    for name, way in ways.items():
+        values = "".join(f"{(way | way['stats'])[key]:9.1f}" for key in COLUMNS.values())
+        print(f"{name:22}{values}" + "".join(f"{third:7.0f}" for third in way["thirds"]))
+        if way["stages"]:
+            stages = ", ".join(f"{stage} {value:.1f}" for stage, value in sorted(way["stages"].items()))
+            print(f"{'':24}relay, ms a frame or face: {stages}")
+    for goal in goals(ways):
+        print(f"{'met   ' if goal['met'] else 'missed'}  {goal['goal']}: {goal['value']:.1f}")
 
 
 def main() -> None:
@@ -112,7 +107,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--target", type=float, help="the watcher's jitterBufferTarget, ms")
     parser.add_argument("--silent", action="store_true", help="without sound")
-    parser.add_argument("--window", default="1280x720", type=lambda text: tuple(map(int, text.split("x"))))
+    parser.add_argument("--window", default="1280x720", help="the watcher's, CSS pixels")
     parser.add_argument("--weights")
     parser.add_argument("--json")
     options = parser.parse_args()
@@ -129,7 +124,9 @@ def main() -> None:
             urls["aiortc"] = stack.enter_context(relays.spawned(relays.plain_aiortc)).url
         if any(case.way in VIEWS for case in cases):
             urls["hime"] = stack.enter_context(relays.hime(options.weights, None)).url
-        both = stack.enter_context(ends(sorted({SIZES[case.size] for case in cases}), options.window))
+        both = stack.enter_context(
+            ends(sorted({SIZES[case.size] for case in cases}), tuple(map(int, options.window.split("x"))))
+        )
         for number in range(options.rounds):
             for case in cases:
                 row = measure(both, case, urls, options)
@@ -137,10 +134,11 @@ def main() -> None:
                 print(
                     f"round {number + 1}: {case.name:20} {row.p50:7.1f} {row.p95:7.1f} ms", file=sys.stderr, flush=True
                 )
-    show(rows)
+    ways = {name: means(found) for name, found in rows.items()}
+    show(ways)
     if options.json:
-        found: dict[str, Any] = {"machine": here, "options": vars(options)}
-        found["cases"] = {name: [asdict(row) for row in all_] for name, all_ in rows.items()}
+        found = {"machine": here, "options": vars(options), "ways": ways, "goals": goals(ways)}
+        found["rounds"] = {name: [asdict(row) for row in all_] for name, all_ in rows.items()}
         with open(options.json, "w") as file:
             json.dump(found, file, indent=1)
 

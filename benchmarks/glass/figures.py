@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+MEASURES = ("p50", "p95", "sender", "relay", "receiver", "judder", "shown_s", "unread", "width")
 WRAP = 65536  # milliseconds that a frame's mark counts to
 
 
@@ -25,6 +26,28 @@ class Frame:
     def of(cls, mark: int, received: float, shown: float, width: int) -> Frame:
         """mark: when it was made, modulo WRAP; the last such time before it was received."""
         return cls(received - (received - mark) % WRAP, received, shown, width)
+
+
+def goals(ways: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was wanted, what it is, and whether that is met. ways: means of rows, by `size way`."""
+    found: list[dict[str, Any]] = []
+
+    def goal(text: str, value: float, most: float) -> None:
+        found.append({"goal": text, "value": value, "met": bool(value <= most)})
+
+    for size in dict.fromkeys(name.split()[0] for name in ways):
+        plain, original, enhanced = (ways.get(f"{size} {way}") for way in ("aiortc", "original", "enhanced"))
+        if plain and original:
+            goal(f"{size} original: median above plain aiortc's at most 0 ms", original["p50"] - plain["p50"], 0)
+        if original:
+            growth = original["thirds"][-1] - original["thirds"][0]
+            goal(f"{size} original: the last third's median above the first's at most 10 ms", growth, 10)
+        if original and enhanced:
+            for key, most in (("p50", 60), ("p95", 80)):
+                goal(f"{size} enhanced: {key} above original's at most {most} ms", enhanced[key] - original[key], most)
+        if enhanced and "composite" in enhanced["stages"]:
+            goal(f"{size} enhanced: the relay's compositing at most 5 ms", enhanced["stages"]["composite"], 5)
+    return found
 
 
 def percentiles(values: Sequence[float]) -> tuple[float, float]:
@@ -75,6 +98,16 @@ class Row:
             float(np.mean(judder)) if judder else float("nan"), len(frames) / seconds, unread,
             max((frame.width for frame in frames), default=0), stages, stats,
         )  # fmt: skip
+
+
+def means(rows: Sequence[Row]) -> dict[str, Any]:
+    """Of a case's rounds."""
+    found: dict[str, Any] = {key: float(np.mean([getattr(row, key) for row in rows])) for key in MEASURES}
+    found["thirds"] = np.mean([row.thirds for row in rows], axis=0).tolist()
+    for key in ("stages", "stats"):
+        names = dict.fromkeys(name for row in rows for name in getattr(row, key))
+        found[key] = {name: float(np.mean([getattr(row, key).get(name, 0) for row in rows])) for name in names}
+    return found
 
 
 def _mean(gained: Mapping[str, float], name: str) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.glass.figures import WRAP, Frame, Row, browsers
+from benchmarks.glass.figures import WRAP, Frame, Row, browsers, goals, means
 
 
 def test_a_mark_tells_the_last_such_time_before_the_frame_came() -> None:
@@ -50,3 +50,17 @@ def test_statistics_are_of_the_time_between() -> None:
     found = browsers(at(100, 1), at(200, 3))
     assert [found[key] for key in ("encode", "decode", "jitter_buffer", "av_ms")] == pytest.approx([2, 4, 30, -60])
     assert found["kbit_s"] == pytest.approx(200) and found["freezes"] == 0
+
+
+def test_goals_are_judged_by_the_means_of_rounds() -> None:
+    def row(age: float, composite: float) -> Row:
+        frames = [Frame(50.0 * n, 50.0 * n + 1, 50.0 * n + age, 320) for n in range(9)]
+        gained = {"stage_duration_seconds_sum composite": composite, "stage_duration_seconds_count composite": 1}
+        return Row.of(frames, 1, 1.0, gained, {"freezes": age})
+
+    rounds = {"180p aiortc": (80, 84), "180p original": (40, 44), "180p enhanced": (100, 106)}
+    ways = {name: means([row(age, 0.004 + age / 1e5) for age in ages]) for name, ages in rounds.items()}
+    assert ways["180p original"]["p50"] == 42 and ways["180p original"]["stats"] == {"freezes": 42}
+    told = {goal["goal"]: (round(goal["value"]), goal["met"]) for goal in goals(ways)}
+    assert list(told.values()) == [(-40, True), (0, True), (61, False), (61, True), (5, False)]
+    assert goals({"180p direct": ways["180p aiortc"]}) == []
