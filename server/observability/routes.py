@@ -75,6 +75,7 @@ class Point(BaseModel):
     bypass: dict[str, int]
     demand: dict[str, int]
     recognition: dict[str, int]
+    bank: dict[str, int] = {}  # minutes of earlier versions lack it
     batch_size: float | None
     bank_exemplars: int
     reference_gap_s: float | None

@@ -311,7 +311,7 @@ class Rooms:
         return place, participant
 
     def _new_people(self) -> People:
-        return People(self._engine.forget, self._clock)
+        return People(self._engine.forget, self._clock, self._metrics.bank_decision)
 
     def _enhancer(self, people: People) -> Enhancer:
         self._damage = self._damage or DamageEstimator()

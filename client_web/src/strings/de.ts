@@ -1,3 +1,4 @@
+import { dashboard } from "./de/dashboard";
 import type { Strings } from "./en";
 
 const counted = (count: number, one: string, more: string): string => `${count} ${count === 1 ? one : more}`;
@@ -328,4 +329,5 @@ export const de: Strings = {
     arrives: "Wie es ankommt",
     enhanced: "Mit HIME",
   },
+  dashboard,
 };

@@ -1,4 +1,6 @@
-/** Every word of the call page. Another language is another file of this type, named in index.ts. */
+import { dashboard } from "./en/dashboard";
+
+/** Every word of the pages. Another language is another file of this type, named in index.ts. */
 const counted = (count: number, one: string, more = `${one}s`): string => `${count} ${count === 1 ? one : more}`;
 
 export const en = {
@@ -335,6 +337,7 @@ export const en = {
     arrives: "As it arrives",
     enhanced: "With HIME",
   },
+  dashboard,
 };
 
 export type Strings = typeof en;

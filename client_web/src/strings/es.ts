@@ -1,3 +1,4 @@
+import { dashboard } from "./es/dashboard";
 import type { Strings } from "./en";
 
 const counted = (count: number, one: string, more: string): string => `${count} ${count === 1 ? one : more}`;
@@ -326,4 +327,5 @@ export const es: Strings = {
     arrives: "Como llega",
     enhanced: "Con HIME",
   },
+  dashboard,
 };
