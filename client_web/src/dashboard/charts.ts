@@ -66,7 +66,7 @@ export class TimeChart {
     return new uPlot(
       {
         ...this.size(),
-        padding: [12, 6, 0, 0],
+        padding: [12, 28, 0, 0],
         cursor: { drag: { x: false, y: false }, points: { size: 6 } },
         legend: { live: true },
         scales: { y: { range: (_plot, _low, high) => [0, Math.max(1, (high ?? 1) * 1.08)] } },

@@ -69,6 +69,7 @@ export class StreamsCard {
   private filled = 0;
 
   constructor() {
+    this.chart.show([], [[], [], []], Date.now() / 1000, HOUR);
     const poll = (): void => {
       if (!document.hidden) void this.poll();
     };
