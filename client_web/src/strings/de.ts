@@ -125,7 +125,7 @@ export const de: Strings = {
   shortcuts: {
     mic: "Mikrofon an oder aus",
     camera: "Kamera an oder aus",
-    view: "Nächste Ansicht: geschärft, Original, nebeneinander",
+    view: "Nächste Ansicht: geschärft, Original, Regler, beide",
     full: "Vollbild",
     speaker: "Alle gleich groß, oder groß, wer spricht",
     leave: "Das Gespräch verlassen",
@@ -140,11 +140,12 @@ export const de: Strings = {
     noPicture: "Es kommt kein Bild an.",
     youAsSeen: "Sie, wie andere Sie sehen",
     view: "Ansicht",
-    views: { enhanced: "Geschärft", original: "Original", compare: "Beide" },
+    views: { enhanced: "Geschärft", original: "Original", compare: "Regler", sides: "Beide" },
     viewHints: {
       enhanced: "Gesichter mit ihren Einzelheiten",
       original: "Dasselbe Bild, einfach vergrößert",
-      compare: "Beide nebeneinander, mit einer Trennlinie zum Ziehen",
+      compare: "Beide, mit einer Trennlinie zum Ziehen",
+      sides: "Beide nebeneinander",
     },
     more: (name) => `Mehr zu ${name}`,
     layout: "Was gezeigt wird",

@@ -126,7 +126,7 @@ export const en = {
   shortcuts: {
     mic: "Microphone on or off",
     camera: "Camera on or off",
-    view: "Next view: enhanced, original, side by side",
+    view: "Next view: enhanced, original, slider, both",
     full: "Full screen",
     speaker: "Everybody alike, or who speaks large",
     leave: "Leave the call",
@@ -144,12 +144,14 @@ export const en = {
     views: {
       enhanced: "Enhanced",
       original: "Original",
-      compare: "Side by side",
+      compare: "Slider",
+      sides: "Both",
     },
     viewHints: {
       enhanced: "Faces with their details given back",
       original: "The same picture, plainly enlarged",
       compare: "Both, with a divider to drag",
+      sides: "Both, next to each other",
     },
     more: (name: string) => `More for ${name}`,
     layout: "What is shown",

@@ -125,7 +125,7 @@ export const es: Strings = {
   shortcuts: {
     mic: "Encender o apagar el micrófono",
     camera: "Encender o apagar la cámara",
-    view: "Vista siguiente: mejorada, original, ambas",
+    view: "Vista siguiente: mejorada, original, divisor, ambas",
     full: "Pantalla completa",
     speaker: "Todos por igual, o en grande quien habla",
     leave: "Salir de la llamada",
@@ -140,11 +140,12 @@ export const es: Strings = {
     noPicture: "No llega ninguna imagen.",
     youAsSeen: "Usted, como le ven los demás",
     view: "Vista",
-    views: { enhanced: "Mejorada", original: "Original", compare: "Ambas" },
+    views: { enhanced: "Mejorada", original: "Original", compare: "Divisor", sides: "Ambas" },
     viewHints: {
       enhanced: "Caras con sus detalles recuperados",
       original: "La misma imagen, solo ampliada",
       compare: "Ambas, con un divisor que se arrastra",
+      sides: "Ambas, una junto a la otra",
     },
     more: (name) => `Más para ${name}`,
     layout: "Qué se muestra",
