@@ -28,7 +28,9 @@ describe("languages", () => {
     expect([...theirs.keys()].sort()).toEqual(english.map(([place]) => place).sort());
     for (const [place, text] of english) {
       expect(theirs.get(place)?.trim(), place).toBeTruthy();
-      expect(theirs.get(place)!.match(/\d+/g)?.sort(), place).toEqual(text.match(/\d+/g)?.sort());
+      for (const figures of [/\d+/g, /\{\w+\}/g]) {
+        expect(theirs.get(place)!.match(figures)?.sort(), place).toEqual(text.match(figures)?.sort());
+      }
     }
   });
   it("are chosen by the user, then by the browser", () => {

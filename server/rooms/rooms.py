@@ -298,6 +298,7 @@ class Rooms:
                 503,
                 f"The relay has no room for another room: it takes {self._most_rooms}. Try again later.",
                 {"Retry-After": str(RETRY_AFTER)},
+                kind="relay-full",
                 limit="HIME_MAX_ROOMS",
             )
         room = self._rooms.pop(min(empty)[1])

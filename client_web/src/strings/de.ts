@@ -1,4 +1,5 @@
 import { dashboard } from "./de/dashboard";
+import { problems } from "./de/problems";
 import type { Strings } from "./en";
 
 const counted = (count: number, one: string, more: string): string => `${count} ${count === 1 ? one : more}`;
@@ -92,7 +93,6 @@ export const de: Strings = {
       size_changes: "Ihr Bild ändert zu oft seine Größe: Andere sehen es ab und zu stillstehen.",
       frame_rate: "Ihre Kamera sendet mehr Bilder in der Sekunde, als dieser Server annimmt: Einige fallen weg.",
     },
-    nameTaken: "Jemand anderes in diesem Raum hat diesen Namen.",
     serverEnded: "Der Server hat die Verbindung beendet.",
     connectionLost: "Die Verbindung ist verloren.",
     takenOver: (name) => `Ein anderes Fenster oder Gerät nimmt als ${name} teil.`,
@@ -258,6 +258,17 @@ export const de: Strings = {
     erase: "Alles löschen",
     eraseAsk: (person) => `Jedes Foto von ${person} löschen, und alles, was daraus berechnet wurde?`,
     erased: "Alles über Sie ist gelöscht.",
+    unusable: {
+      no_face: "es wurde kein Gesicht gefunden: Nehmen Sie eines von vorn, in gutem Licht",
+      several_faces: "es zeigt mehr als ein Gesicht: Nehmen Sie eines, auf dem Sie allein sind",
+      small: "das Gesicht ist zu klein: Gehen Sie näher heran",
+      cut_off: "das Gesicht ist vom Rand abgeschnitten: Zeigen Sie es ganz",
+      covered: "Augen, Nase und Mund sind nicht zu erkennen: Lassen Sie das Gesicht unbedeckt",
+      turned: "das Gesicht ist zu weit abgewandt: Sehen Sie in die Kamera",
+      light: "das Gesicht ist zu dunkel oder zu hell: Sorgen Sie für gleichmäßiges Licht",
+      blurred: "das Gesicht ist zu unscharf: Halten Sie still und stellen Sie scharf",
+      another_person: "es zeigt jemand anderen als die Fotos unter diesem Namen: Nehmen Sie dieselbe Person oder einen anderen Namen",
+    },
   },
 
   invite: {
@@ -331,4 +342,5 @@ export const de: Strings = {
     enhanced: "Mit HIME",
   },
   dashboard,
+  problems,
 };

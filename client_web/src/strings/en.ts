@@ -1,4 +1,5 @@
 import { dashboard } from "./en/dashboard";
+import { problems } from "./en/problems";
 
 /** Every word of the pages. Another language is another file of this type, named in index.ts. */
 const counted = (count: number, one: string, more = `${one}s`): string => `${count} ${count === 1 ? one : more}`;
@@ -93,7 +94,6 @@ export const en = {
       size_changes: "Your picture changes its size too often: others see it stand still now and then.",
       frame_rate: "Your camera sends more pictures a second than this relay takes: some are left out.",
     } as Record<string, string>,
-    nameTaken: "Somebody else in this room has this name.",
     serverEnded: "The server ended the connection.",
     connectionLost: "The connection is lost.",
     takenOver: (name: string) => `Another window or device joined as ${name}.`,
@@ -268,6 +268,18 @@ export const en = {
     erase: "Delete everything",
     eraseAsk: (person: string) => `Delete every photo of ${person} and all that was computed from them?`,
     erased: "Everything about you is deleted.",
+    /** Why a photo cannot be used, by the kinds that the relay names. */
+    unusable: {
+      no_face: "no face was found: take one from the front, in good light",
+      several_faces: "more than one face is in it: take one of you alone",
+      small: "the face is too small: come closer",
+      cut_off: "the face is cut off by its edge: show it whole",
+      covered: "eyes, nose and mouth cannot be made out: uncover the face",
+      turned: "the face is turned away too far: look into the camera",
+      light: "the face is too dark or too bright: take even light",
+      blurred: "the face is too blurred: hold still, and in focus",
+      another_person: "it shows somebody else than the photos under this name: take the same person, or another name",
+    } as Record<string, string>,
   },
 
   invite: {
@@ -340,6 +352,7 @@ export const en = {
     enhanced: "With HIME",
   },
   dashboard,
+  problems,
 };
 
 export type Strings = typeof en;

@@ -1,4 +1,5 @@
 import { dashboard } from "./es/dashboard";
+import { problems } from "./es/problems";
 import type { Strings } from "./en";
 
 const counted = (count: number, one: string, more: string): string => `${count} ${count === 1 ? one : more}`;
@@ -92,7 +93,6 @@ export const es: Strings = {
       size_changes: "Su imagen cambia de tamaño demasiado a menudo: los demás la ven detenida a veces.",
       frame_rate: "Su cámara envía más imágenes por segundo de las que admite este servidor: algunas se omiten.",
     },
-    nameTaken: "Otra persona en esta sala tiene ese nombre.",
     serverEnded: "El servidor terminó la conexión.",
     connectionLost: "Se perdió la conexión.",
     takenOver: (name) => `Otra ventana u otro dispositivo entró como ${name}.`,
@@ -257,6 +257,17 @@ export const es: Strings = {
     erase: "Borrar todo",
     eraseAsk: (person) => `¿Borrar todas las fotos de ${person} y todo lo que se calculó con ellas?`,
     erased: "Todo lo suyo está borrado.",
+    unusable: {
+      no_face: "no se encontró ninguna cara: use una de frente y con buena luz",
+      several_faces: "hay más de una cara: use una en la que esté solo usted",
+      small: "la cara es demasiado pequeña: acérquese",
+      cut_off: "la cara está cortada por el borde: muéstrela entera",
+      covered: "no se distinguen ojos, nariz y boca: descubra la cara",
+      turned: "la cara está demasiado girada: mire a la cámara",
+      light: "la cara está demasiado oscura o clara: busque una luz uniforme",
+      blurred: "la cara está demasiado borrosa: quieta y enfocada serviría",
+      another_person: "muestra a otra persona que las fotos de este nombre: use la misma persona u otro nombre",
+    },
   },
 
   invite: {
@@ -329,4 +340,5 @@ export const es: Strings = {
     enhanced: "Con HIME",
   },
   dashboard,
+  problems,
 };
