@@ -5,6 +5,7 @@ import { CompareView } from "./compare";
 import { el, segmented } from "./dom";
 import { icon } from "./icons";
 import { entry, explainedChoice, moreMenu, rename } from "./menu";
+import { toOutput } from "./output";
 import { pictureState, type ParticipantStats } from "./room";
 import { linkedView } from "./show/watching";
 import { Silence } from "./speaker";
@@ -213,6 +214,7 @@ export class Tile {
 
   private play(video: HTMLVideoElement): void {
     video.muted = this.muted;
+    void toOutput(video);
     video.play().catch((error: unknown) => {
       if (!(error instanceof DOMException) || error.name !== "NotAllowedError" || video.muted) return;
       video.muted = true;

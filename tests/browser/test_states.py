@@ -227,15 +227,46 @@ def test_the_page_speaks_the_users_language(call: Opened, locale: str, join: str
     assert serious_findings(page) == []
 
 
-def test_speakers_are_tested_before_the_call(call: Opened) -> None:
+SOUNDS = """() => {
+  window.notes = 0;
+  window.sinks = [];
+  const start = OscillatorNode.prototype.start, play = HTMLMediaElement.prototype.play;
+  OscillatorNode.prototype.start = function (...given) { window.notes += 1; return start.apply(this, given); };
+  HTMLMediaElement.prototype.play = function () {
+    if (this instanceof HTMLAudioElement) window.sinks.push(this.sinkId);
+    return play.apply(this);
+  };
+}"""
+
+
+@SIZES
+def test_speakers_are_chosen_and_tested_before_the_call(call: Opened, size: tuple[int, int]) -> None:
+    page = call(size, None)
+    page.evaluate(SOUNDS)
+    test, chosen = page.get_by_role("button", name="Test your speakers"), page.get_by_label("Loudspeaker")
+    expect(chosen).to_have_count(0)  # a browser tells its devices only to whom it lets hear
+    test.click()
+    page.wait_for_function("() => window.notes === 2")
+    page.get_by_role("button", name="Turn on camera").click()
+    chosen.select_option(label="Fake Audio Output 1", timeout=30_000)
+    test.click()
+    page.wait_for_function("() => window.notes === 4")
+    assert page.evaluate("() => window.sinks") == ["", chosen.input_value()]
+    shot(page, name_of("loudspeaker", size), full_page=True)
+    assert serious_findings(page) == []
+    page.reload()
+    page.get_by_role("button", name="Turn on camera").click()
+    expect(chosen.locator("option:checked")).to_have_text("Fake Audio Output 1", timeout=30_000)
+
+
+def test_a_browser_without_a_choice_of_speakers_offers_none(call: Opened) -> None:
     page = call(LAPTOP, None)
-    page.evaluate(
-        """() => {
-          window.notes = 0;
-          const start = OscillatorNode.prototype.start;
-          OscillatorNode.prototype.start = function (...given) { window.notes += 1; return start.apply(this, given); };
-        }"""
-    )
+    page.add_init_script("delete HTMLMediaElement.prototype.setSinkId")
+    page.reload()
+    page.get_by_role("button", name="Turn on camera").click()
+    expect(page.get_by_label("Camera", exact=True)).to_be_visible(timeout=30_000)
+    expect(page.get_by_label("Loudspeaker")).to_have_count(0)
+    page.evaluate(SOUNDS)
     page.get_by_role("button", name="Test your speakers").click()
     page.wait_for_function("() => window.notes === 2")
 

@@ -147,6 +147,19 @@ def test_another_camera_takes_over_without_a_gap(pair: tuple[Watched, Watched]) 
     assert ann.page.evaluate(connections) == before, "the connection was made anew"
 
 
+def test_the_sound_goes_to_the_chosen_loudspeaker(pair: tuple[Watched, Watched]) -> None:
+    ann, _ = pair
+    heard = "() => document.querySelector('.tile video:not([muted])').sinkId"
+    assert ann.page.evaluate(heard) == ""
+    ann.page.get_by_role("button", name="More: ").click()
+    ann.page.get_by_role("button", name="Camera, microphone, picture size").click()
+    dialog = ann.page.get_by_role("dialog", name="Devices")
+    chosen = dialog.get_by_label("Loudspeaker")
+    chosen.select_option(label="Fake Audio Output 2")
+    until(lambda: ann.page.evaluate(heard) == chosen.input_value(), 10, "it is heard elsewhere")
+    dialog.get_by_role("button", name="Close").click()
+
+
 def test_a_tab_in_the_background_stays_in_the_call(pair: tuple[Watched, Watched]) -> None:
     ann, ben = pair
     other = ann.page.context.new_page()
