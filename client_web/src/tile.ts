@@ -28,7 +28,7 @@ export class Tile {
   private readonly compare: CompareView;
   private readonly trouble = el("p", { class: "trouble", role: "status" });
   private readonly cover = el("p", { class: "cover", "aria-hidden": "true" });
-  private readonly badge = el("span", { class: "badge", "data-tone": "plain" }, [t.badge.connecting]);
+  private readonly badge = el("span", { class: "badge", "data-tone": "plain" }, [el("span", {}, [t.badge.connecting])]);
   private readonly steady = new SteadyBadge();
   private readonly silent: HTMLElement;
   private readonly silence = new Silence();
@@ -75,7 +75,7 @@ export class Tile {
     this.views = segmented(t.tile.view, options, this.choice, (choice) => this.choose(choice));
     this.element = el("article", { class: "tile", "data-name": name, "data-choice": this.choice, "aria-label": self ? t.you : name }, [
       this.stage,
-      el("header", {}, [el("h2", {}, [self ? t.tile.youAsSeen : name]), this.silent, this.badge]),
+      el("header", {}, [el("h2", { title: self ? "" : name }, [self ? t.tile.youAsSeen : name]), this.silent, this.badge]),
       el("div", { class: "tools" }, [this.views, el("span", { class: "spacer" }), this.more()]),
     ]);
     this.watch = new Watch(room, name, !self, {
@@ -162,7 +162,7 @@ export class Tile {
       badgeOf(state, stats, { name: this.self ? null : this.name, view: viewOf(this.choice), black }),
     );
     this.badge.dataset.tone = tone;
-    this.badge.textContent = words;
+    this.badge.firstElementChild!.textContent = words;
     this.badge.title = words;
     const parts: string[] = [];
     if (this.received?.fps != null) parts.push(t.tile.figures(Math.round(this.received.fps)));

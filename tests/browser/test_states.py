@@ -75,6 +75,35 @@ def test_badges_say_what_happens_and_what_would_help(call: Opened, size: tuple[i
     assert serious_findings(page) == []
 
 
+LONG = "a_rather_long_name_of_somebody_who_likes_that_very_much_indeed_"
+
+
+@pytest.mark.parametrize("locale", ["en-US", "de-CH", "es-MX"])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_long_names_leave_room_for_what_happens(call: Opened, locale: str, width: int) -> None:
+    """What holds no name itself is read whole; a name is cut at its end; the titles hold both."""
+    people = {"ann": statistics()} | {f"{LONG[:-1]}{at}": one for at, one in enumerate(PEOPLE.values()) if at}
+    page = call((width, 844), people, locale=locale)
+    expect(page.locator(".tile .badge[data-tone=good]").first).to_be_visible(timeout=15_000)
+    told = """
+      () => [...document.querySelectorAll('.tile')].map((tile) => {
+        const [name, badge] = [tile.querySelector('h2'), tile.querySelector('.badge')];
+        const { clientHeight, scrollHeight } = badge.firstElementChild;
+        return {
+          title: name.title === tile.dataset.name && badge.title === badge.textContent,
+          shortened: name.scrollWidth > name.clientWidth && name.clientWidth > 60,
+          cut: scrollHeight > clientHeight + 1 && !badge.textContent.includes(tile.dataset.name),
+          outside: badge.getBoundingClientRect().right > innerWidth,
+        };
+      })
+    """
+    page.wait_for_function("() => [...document.querySelectorAll('.tile .badge')].every((badge) => badge.title)")
+    for tile in page.evaluate(told):
+        assert tile["title"] and not tile["cut"] and not tile["outside"]
+        assert tile["shortened"] or width == 1280
+    shot(page, f"state-long-names-{locale[:2]}-{width}")
+
+
 @SIZES
 def test_one_sees_what_would_help_oneself(call: Opened, size: tuple[int, int]) -> None:
     page = call(size, {"ann": statistics("no_exemplar", exemplars=0, outcome="passed")})
