@@ -26,7 +26,7 @@ class ExemplarInfo(BaseModel):
     expires_at: datetime | None
     accepted: bool
     reason: str | None = Field(description="why it was not accepted")
-    kind: str | None = Field(None, description="the reason's, for programs, such as no_face")
+    kind: str | None = Field(default=None, description="the reason's, for programs, such as no_face")
     sharpness: float | None
     box: list[float] | None = Field(description="[x, y, w, h] of the face in the uploaded photo, upright, in pixels")
 

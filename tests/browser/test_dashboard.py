@@ -15,7 +15,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from server.demo.command import CLIP
 from server.observability.kept import KeptMinutes, Row
-from tests.browser.axe import serious_findings
 from tests.browser.conftest import ROOT, Server, shot, until
 
 PAINTED = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
@@ -109,7 +108,6 @@ def test_every_look_language_and_width(
         viewport={"width": width, "height": height},
         color_scheme="light" if look == "light" else "dark",
         locale=locale,
-        bypass_csp=True,
     )
     context.add_init_script(SHIFTS)
     page = context.new_page()
@@ -125,7 +123,6 @@ def test_every_look_language_and_width(
             english = re.findall(r"(?i)\b(?:frames?|faces?|stages?|latency|bank|watchers?|streams?)\b", _text(page))
             assert english == []
         shot(page, f"dashboard-{look}-{locale[:2]}-{width}", full_page=True)
-        assert serious_findings(page) == []
     finally:
         context.close()
 
