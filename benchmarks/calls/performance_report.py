@@ -2,7 +2,7 @@
 
     python -m benchmarks.calls.performance_report FOLDER [--out docs/performance.md]
 
-FOLDER holds what `--json` wrote: latency*.json, many_calls*.json, cpu_per_frame*.json, impairments*.json,
+FOLDER holds what `--json` wrote: glass*.json, latency*.json, many_calls*.json, cpu_per_frame*.json, impairments*.json,
 lip_sync*.json, soak*.json, flicker*.json, bench*.json (of `hime bench`) and engine_load*.json. What is absent is left
 out; every number comes from one of the files. A "note" added to a file stands above its figures.
 """
@@ -62,6 +62,18 @@ def latency(found: Found) -> list[str]:
     heads = ("way", "p50", "p95", "added p50", "added p95", "frames", "missing", "kbit/s", "enhanced/s", "dropped/s")
     keys = ("way", "p50", "p95", "added_p50", "added_p95", "frames", "missing", "kbit_s", "enhanced", "dropped")
     return [*table(heads, [[way.get(key) for key in keys] for way in found["ways"]]), *wanted(found["goals"])]
+
+
+def glass(found: Found) -> list[str]:
+    heads = ("way", "p50", "p95", "sender", "relay", "receiver", "judder", "shown/s", "thirds", "jitter buffer")
+    heads += ("decode", "A/V", "compositing")
+    keys = ("p50", "p95", "sender", "relay", "receiver", "judder", "shown_s")
+    rows = []
+    for name, way in found["ways"].items():
+        stats, thirds = way["stats"], ", ".join(f"{one:.0f}" for one in way["thirds"])
+        more = [thirds, stats["jitter_buffer"], stats["decode"], stats["av_ms"], way["stages"].get("composite")]
+        rows.append([name, *(way[key] for key in keys), *more])
+    return [*table(heads, rows), *wanted(found["goals"])]
 
 
 def many_calls(found: Found) -> list[str]:
@@ -166,6 +178,13 @@ def engine_load(found: Found) -> list[str]:
 
 
 SECTIONS = (
+    Section(
+        "Glass to glass", "glass", "python -m benchmarks.glass",
+        "From a camera's frame in one Chromium to the screen of another, ms. Sender: until the watcher's browser has "
+        "it, less what the relay counts as its own (a mean); receiver: from there to the screen. Judder: how unevenly "
+        "frames follow each other, in the mean. Thirds: medians of the time's thirds. A/V: how far the picture is "
+        "behind the sound, by getStats.", glass,
+    ),
     Section(
         "Latency", "latency", "python -m benchmarks.calls.latency",
         "One way, from the publisher's RTP sender to the last packet of a frame at the watcher, ms; added: to the way "

@@ -102,7 +102,7 @@ def load_access(settings: Settings) -> Access:
     """As the settings have it. Raises InputError where they are wrong, and where nobody is kept out of a relay that
     listens for other machines."""
     keys = load_keys(settings)
-    if not keys and not settings.open and not (settings.host == "localhost" or _is_loopback(settings.host)):
+    if not (keys or settings.open or settings.loopback_only):
         raise InputError(
             f"the relay would be open to everyone who reaches {settings.host}: give HIME_API_KEYS (hime key NAME makes "
             "one), or HIME_OPEN=1 where that is meant"
@@ -129,20 +129,12 @@ def load_keys(settings: Settings) -> tuple[ApiKey, ...]:
     return keys
 
 
-def _is_loopback(host: str) -> bool:
+def _is_local(address: str) -> bool:
+    """Also where there is none, as through a Unix socket. What a proxy names instead of an IP address is elsewhere."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return not address or ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
-
-
-def _is_local(address: str) -> bool:
-    """Also where there is no IP address, as through a Unix socket."""
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return True
-    return _is_loopback(address)
 
 
 def _credentials(scheme: str, shown: str) -> tuple[str | None, str]:

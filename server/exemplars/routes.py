@@ -77,11 +77,13 @@ async def register(
         detail = f"wording: no consent is worded so; {' or '.join(WORDINGS)} is known."
         raise Problem(400, detail, kind="unknown-wording")
     if not 1 <= len(photos) <= relay.settings.max_photos:
+        relay.limits.refused("photos")
         most = relay.settings.max_photos
         detail = f"1 to {most} photos are taken at once, not {len(photos)}."
         raise Problem(400, detail, kind="wrong-number-of-photos", most=most)
     for number, photo in enumerate(photos, 1):
         if (photo.size or 0) > relay.settings.max_photo_bytes:
+            relay.limits.refused("photo_bytes")
             most = relay.settings.max_photo_bytes
             detail = f"Photo {number} is too large: at most {most} bytes are taken."
             raise Problem(413, detail, kind="photo-too-large", photo=number, most=most)

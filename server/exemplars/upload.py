@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from hime_core.arrays import U8
+from server.limits.rates import Count, uncounted
 from server.problems import Problem
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -28,17 +29,20 @@ class Photo:
     uploaded_width: int
 
 
-def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Photo:
+def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int, refused: Count = uncounted) -> Photo:
     """Decodes one photo, turned upright as its EXIF says; all else that the file holds is left behind.
 
-    number: the photo's place in the request, from 1, which is all that an error tells of it.
+    number: the photo's place in the request, from 1, which is all that an error tells of it. refused: counts what is
+    too large.
     Raises Problem 413 (too many bytes, or pixels by the header, before any is decoded) or 415 (not a photo).
     """
     if len(data) > max_bytes:
+        refused("photo_bytes")
         detail = f"Photo {number} has {len(data)} bytes; at most {max_bytes} are taken."
         raise Problem(413, detail, kind="photo-too-large", photo=number, most=max_bytes)
 
     def too_many() -> Problem:
+        refused("photo_pixels")
         detail = f"Photo {number} has too many pixels; at most {max_pixels} are taken."
         return Problem(413, detail, kind="photo-too-many-pixels", photo=number, most=max_pixels)
 

@@ -281,8 +281,14 @@ class Rooms:
         if name not in self._rooms:
             self._make_place()
             self._rooms[name] = Room(
-                name, self._remember, self._new_people, self._clock, self._patience, self._reconnect
-            )  # fmt: skip
+                name,
+                self._remember,
+                self._new_people,
+                self._clock,
+                self._patience,
+                self._reconnect,
+                self._rules.connect_timeout,
+            )
         return self._rooms[name]
 
     def _make_place(self) -> None:

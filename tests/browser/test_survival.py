@@ -44,9 +44,11 @@ WAY = f"""
 # Counts the frames that the video of a tile shows.
 COUNT_FRAMES = """
   (video) => {
+    if (video.shown !== undefined) return video.shown;
     video.shown = 0;
     const count = () => { video.shown += 1; video.requestVideoFrameCallback(count); };
     video.requestVideoFrameCallback(count);
+    return 0;
   }
 """
 
@@ -122,9 +124,7 @@ def shown(page: Page, name: str = "ann") -> int:
     video = page.locator(f".tile[data-name={name}] video").first
     if not video.count():
         return 0
-    if video.evaluate("video => video.shown === undefined"):
-        video.evaluate(COUNT_FRAMES)
-    return int(video.evaluate("video => video.shown"))
+    return int(video.evaluate(COUNT_FRAMES))  # in one go, as the video may be replaced at any time
 
 
 def plays(page: Page, more_than: int = 5) -> None:

@@ -69,7 +69,7 @@ async def test_alone_it_records_its_own_picture_as_the_relay_sends_it(clip: Path
     record = tmp_path / "own.mkv"
     async with serving() as relay:
         link = parse_link(f"{relay.http.base_url}?room=r&name=ann")
-        told = await _join(JoinOptions(link, clip, record, loop=True, seconds=4.0, layout="native"))
+        told = await _join(JoinOptions(link, clip, record, loop=True, seconds=8.0, layout="native"))
     assert told["frames_sent"] > 2.5 * FPS and told["recorded"] == str(record)
     with av.open(str(record)) as recorded:
         times = [frame.time for frame in recorded.decode(video=0)]

@@ -46,3 +46,16 @@ def test_what_is_absent_or_damaged_is_left_out(tmp_path, capsys):
     (tmp_path / "latency.json").write_text("{}")
     assert "## " not in report(tmp_path)
     assert "latency.json is left out" in capsys.readouterr().err
+
+
+def test_glass_to_glass_is_shown_by_way(tmp_path):
+    way = {"p50": 44.5, "p95": 74.4, "sender": 4.1, "relay": 10.9, "receiver": 29.7, "judder": 4.1, "shown_s": 20.2}
+    way |= {"thirds": [45, 44, 44], "stats": {"jitter_buffer": 0.8, "decode": 3.6, "av_ms": -82.0}, "stages": {}}
+    goal = {"goal": "180p original: median above plain aiortc's at most 0 ms", "value": -51.2, "met": True}
+    found = {"machine": MACHINE, "options": {"seconds": 20.0}, "ways": {"180p original": way}, "goals": [goal]}
+    (tmp_path / "glass.json").write_text(json.dumps(found))
+    text = report(tmp_path)
+    assert "`python -m benchmarks.glass --seconds 20.0 --json OUT.json`" in text
+    assert "| 180p original | 44.5 | 74.4 | 4.1 | 10.9 | 29.7 | 4.1 | 20.2 |" in text
+    assert "| 45, 44, 44 | 0.8 | 3.6 | -82.0 | – |" in text
+    assert "| -51.20 | yes |" in text
