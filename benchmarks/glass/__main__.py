@@ -3,13 +3,13 @@
     python -m benchmarks.glass [--only "180p original,180p enhanced"] [--rounds 2] [--seconds 20] [--target MS]
         [--silent] [--window 1280x720] [--json OUT]
 
-Directly from peer to peer, through a relay as aiortc's examples make it, and through this one, taking turns; `page` is
-this one's own page at both ends, the others are pages that do nothing else (its publisher watches himself enhanced, which the relay's figures have in them
-then). Publisher and watcher are browsers of their
-own. The camera is a track of frames that a page draws 20 times a second; each carries
-the time of its making in a strip of blocks, which the watcher reads in requestVideoFrameCallback, where the browser
-says when that frame is shown. All is on one machine with one clock. A far face is in every picture after five seconds
-of coming close and walking away, so that there is something to enhance. `zoom` is not measured: it cuts the strip off.
+Directly from peer to peer, through a relay as aiortc's examples make it, and through this one, taking turns. `page` is
+this one's own page at both ends, whose publisher sees themselves enhanced, so that the relay's figures have two views
+in them; the others are pages that do nothing else. Publisher and watcher are browsers of their own. The camera is a
+track of frames that a page draws 20 times a second; each carries the time of its making in a strip of blocks, which the
+watcher reads in requestVideoFrameCallback, where the browser says when that frame is shown. All is on one machine with
+one clock. A far face is in every picture after five seconds of coming close and walking away, so that there is
+something to enhance. `zoom` is not measured: it cuts the strip off.
 
 `sender` is what passes until the watcher's browser has the frame, less what the relay counts as its own (from a frame's
 last packet in to its packets out, `relay`); `receiver` is from there to the screen. They are medians, and need not add
