@@ -127,7 +127,7 @@ def test_less_needed_choices_are_behind_more(call: Opened, size: tuple[int, int]
     page.get_by_role("button", name="More: your own view").click()
     expect(page.get_by_role("button", name="Show yourself")).to_be_visible()
     shot(page, name_of("more-of-call", size))
-    page.get_by_role("button", name="Camera, microphone, picture size").click()
+    page.get_by_role("button", name="Devices, picture size").click()
     expect(page.get_by_role("dialog", name="Devices").get_by_label("Camera", exact=True)).to_be_visible()
     shot(page, name_of("devices", size))
 

@@ -124,7 +124,7 @@ def test_another_camera_takes_over_without_a_gap(pair: tuple[Watched, Watched]) 
     connections = "() => window.testConnections.length"
     before = ann.page.evaluate(connections)
     ann.page.get_by_role("button", name="More: ").click()
-    ann.page.get_by_role("button", name="Camera, microphone, picture size").click()
+    ann.page.get_by_role("button", name="Devices, picture size").click()
     dialog = ann.page.get_by_role("dialog", name="Devices")
     camera = dialog.get_by_label("Camera", exact=True)
     used = camera.input_value()
@@ -147,7 +147,7 @@ def test_the_sound_goes_to_the_chosen_loudspeaker(pair: tuple[Watched, Watched])
     heard = "() => document.querySelector('.tile video:not([muted])').sinkId"
     assert ann.page.evaluate(heard) == ""
     ann.page.get_by_role("button", name="More: ").click()
-    ann.page.get_by_role("button", name="Camera, microphone, picture size").click()
+    ann.page.get_by_role("button", name="Devices, picture size").click()
     dialog = ann.page.get_by_role("dialog", name="Devices")
     chosen = dialog.get_by_label("Loudspeaker")
     chosen.select_option(label="Fake Audio Output 2")

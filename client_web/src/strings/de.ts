@@ -118,7 +118,7 @@ export const de: Strings = {
     moreLong: "Mehr: eigenes Bild, Geräte, Tasten",
     self: "Sich selbst sehen, wie andere Sie sehen",
     selfOff: "Das eigene Bild ausblenden",
-    devices: "Kamera, Mikrofon, Lautsprecher, Bildgröße und Aussehen",
+    devices: "Geräte, Bildgröße und Aussehen",
     devicesWatching: "Lautsprecher und Aussehen",
     devicesTitle: "Geräte",
     shortcuts: "Tasten",

@@ -119,7 +119,7 @@ export const en = {
     moreLong: "More: your own view, devices, shortcuts",
     self: "Show yourself as others see you",
     selfOff: "Hide your own picture",
-    devices: "Camera, microphone, picture size, loudspeaker and look",
+    devices: "Devices, picture size and look",
     devicesWatching: "Loudspeaker and look",
     devicesTitle: "Devices",
     shortcuts: "Keyboard shortcuts",

@@ -118,7 +118,7 @@ export const es: Strings = {
     moreLong: "Más: su imagen, dispositivos, teclas",
     self: "Verse como le ven los demás",
     selfOff: "Ocultar su propia imagen",
-    devices: "Cámara, micrófono, altavoz, tamaño de imagen y aspecto",
+    devices: "Dispositivos, tamaño de imagen y aspecto",
     devicesWatching: "Altavoz y aspecto",
     devicesTitle: "Dispositivos",
     shortcuts: "Atajos de teclado",
