@@ -3,11 +3,13 @@
     python -m benchmarks.glass [--only "180p original,180p enhanced"] [--rounds 2] [--seconds 20] [--target MS]
         [--silent] [--window 1280x720] [--json OUT]
 
-Directly from peer to peer, through a relay as aiortc's examples make it, and through this one, taking turns. Publisher
-and watcher are browsers of their own. The camera is a track of frames that a page draws 20 times a second; each carries
-the time of its making in a strip of blocks, which the watcher reads in requestVideoFrameCallback, where the browser
-says when that frame is shown. All is on one machine with one clock. A far face is in every picture after five seconds
-of coming close and walking away, so that there is something to enhance. `zoom` is not measured: it cuts the strip off.
+Directly from peer to peer, through a relay as aiortc's examples make it, and through this one, taking turns. `page` is
+this one's own page at both ends, whose publisher sees themselves enhanced, so that the relay's figures have two views
+in them; the others are pages that do nothing else. Publisher and watcher are browsers of their own. The camera is a
+track of frames that a page draws 20 times a second; each carries the time of its making in a strip of blocks, which the
+watcher reads in requestVideoFrameCallback, where the browser says when that frame is shown. All is on one machine with
+one clock. A far face is in every picture after five seconds of coming close and walking away, so that there is
+something to enhance. `zoom` is not measured: it cuts the strip off.
 
 `sender` is what passes until the watcher's browser has the frame, less what the relay counts as its own (from a frame's
 last packet in to its packets out, `relay`); `receiver` is from there to the screen. They are medians, and need not add
@@ -24,9 +26,10 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-from benchmarks.glass.browsers import Direct, Ends, Relayed, ends
+from benchmarks.glass.browsers import Call, Direct, Ends, Pages, Plain, Relayed, ends
 from benchmarks.glass.figures import Frame, Row, browsers, goals, means
 from benchmarks.shared import relays
 from benchmarks.shared.relays import counters, difference
@@ -43,7 +46,7 @@ VIEWS = {
 
 @dataclass(frozen=True)
 class Case:
-    """size: one of SIZES; way: direct, aiortc, or one of VIEWS."""
+    """size: one of SIZES; way: direct, aiortc, one of VIEWS, or `page` and a view."""
 
     size: str
     way: str
@@ -52,31 +55,44 @@ class Case:
     def name(self) -> str:
         return f"{self.size} {self.way}"
 
+    @property
+    def relay(self) -> str | None:
+        return {"direct": None, "aiortc": "aiortc"}.get(self.way, "hime")
 
-CASES = tuple(Case(size, way) for size in SIZES for way in ("direct", "aiortc", *VIEWS))
+
+WAYS = ("direct", "aiortc", *VIEWS, "page original", "page enhanced")
+CASES = tuple(Case(size, way) for size in SIZES for way in WAYS)
 
 
-def measure(both: Ends, case: Case, urls: dict[str, str], options: argparse.Namespace) -> Row:
-    """A call from beginning to end, of which the last seconds count."""
-    url = urls.get("aiortc" if case.way == "aiortc" else "hime", "")
+def begin(both: Ends, case: Case, url: str, options: argparse.Namespace) -> Call:
+    width = SIZES[case.size]
+    plain = partial(Plain, both, width=width, target=options.target)
+    match case.way.split():
+        case ["direct"]:
+            return plain(Direct(), sound=not options.silent, recvonly=False)
+        case ["aiortc"]:  # its example relays the picture alone
+            return plain(Relayed(url, "/whip/ann", "/whep/ann"), sound=False)
+        case ["page", view]:
+            return Pages(both, url, view, width)
     shown = options.window.split("x")[0]
-    way = {
-        "direct": Direct,
-        "aiortc": lambda: Relayed(url, "/whip/ann", "/whep/ann"),
-    }.get(case.way, lambda: Relayed(url, "/whip/glass/ann", f"/whep/glass/ann?{VIEWS[case.way]}&width={shown}"))()
-    own = case.way in VIEWS
-    sound = not options.silent and case.way != "aiortc"  # its example relays the picture alone
-    both.begin(way, SIZES[case.size], sound, case.way != "direct", options.target)
+    whep = f"/whep/glass/ann?{VIEWS[case.way]}&width={shown}"
+    return plain(Relayed(url, "/whip/glass/ann", whep), sound=not options.silent)
+
+
+def measure(both: Ends, case: Case, url: str, options: argparse.Namespace) -> Row:
+    """A call from beginning to end, of which the last seconds count."""
+    counts = case.relay == "hime"
+    call = begin(both, case, url, options)
     try:
         time.sleep(SETTLING)
-        both.frames()
-        before, counted = both.stats(), counters(url) if own else Counter[str]()
-        begin = time.monotonic()
+        call.frames()
+        before, counted = call.stats(), counters(url) if counts else Counter[str]()
+        began = time.monotonic()
         time.sleep(options.seconds)
-        taken, seconds, after = both.frames(), time.monotonic() - begin, both.stats()
-        gained = difference(counters(url), counted) if own else Counter[str]()
+        taken, seconds, after = call.frames(), time.monotonic() - began, call.stats()
+        gained = difference(counters(url), counted) if counts else Counter[str]()
     finally:
-        both.end(way)
+        call.end()
     frames = [Frame.of(*one) for one in taken["frames"]]
     return Row.of(frames, taken["unread"], seconds, gained, browsers(before, after))
 
@@ -119,17 +135,17 @@ def main() -> None:
         parser.error(f"--only {options.only}: no case is called so; there are {', '.join(case.name for case in CASES)}")
     here, rows = relays.machine(), {case.name: list[Row]() for case in cases}
     with ExitStack() as stack:
-        urls: dict[str, str] = {}
-        if any(case.way == "aiortc" for case in cases):
-            urls["aiortc"] = stack.enter_context(relays.spawned(relays.plain_aiortc)).url
-        if any(case.way in VIEWS for case in cases):
-            urls["hime"] = stack.enter_context(relays.hime(options.weights, None)).url
-        both = stack.enter_context(
-            ends(sorted({SIZES[case.size] for case in cases}), tuple(map(int, options.window.split("x"))))
-        )
+        made = {
+            "aiortc": lambda: relays.spawned(relays.plain_aiortc),
+            "hime": lambda: relays.hime(options.weights, None),
+        }
+        wanted_relays = {case.relay for case in cases if case.relay}
+        urls = {name: stack.enter_context(made[name]()).url for name in sorted(wanted_relays)}
+        width, height = map(int, options.window.split("x"))
+        both = stack.enter_context(ends((width, height)))
         for number in range(options.rounds):
             for case in cases:
-                row = measure(both, case, urls, options)
+                row = measure(both, case, urls.get(case.relay or "", ""), options)
                 rows[case.name].append(row)
                 print(
                     f"round {number + 1}: {case.name:20} {row.p50:7.1f} {row.p95:7.1f} ms", file=sys.stderr, flush=True

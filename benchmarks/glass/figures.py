@@ -124,14 +124,14 @@ def browsers(
     av_ms: how far the picture's playout is behind the sound's.
     """
     (sent0, seen0), (sent1, seen1) = before, after
-    out0, out1 = _stream(sent0, "video"), _stream(sent1, "video")
-    in0, in1 = _stream(seen0, "video"), _stream(seen1, "video")
+    out0, out1 = (_stream(reports, "outbound-rtp", "video") for reports in (sent0, sent1))
+    in0, in1 = (_stream(reports, "inbound-rtp", "video") for reports in (seen0, seen1))
 
     def each(new: dict[str, Any], old: dict[str, Any], total: str, count: str) -> float:
         number = new.get(count, 0) - old.get(count, 0)
         return 1000 * (new.get(total, 0) - old.get(total, 0)) / number if number else float("nan")
 
-    sound = _stream(seen1, "audio")
+    sound = _stream(seen1, "inbound-rtp", "audio")
     played = in1.get("estimatedPlayoutTimestamp"), sound.get("estimatedPlayoutTimestamp")
     return {
         "encode": each(out1, out0, "totalEncodeTime", "framesEncoded"),
@@ -147,5 +147,6 @@ def browsers(
     }  # fmt: skip
 
 
-def _stream(reports: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    return next((one for one in reports if one.get("kind") == kind), {})
+def _stream(reports: list[dict[str, Any]], type_: str, kind: str) -> dict[str, Any]:
+    """The first one of those."""
+    return next((one for one in reports if (one["type"], one.get("kind")) == (type_, kind)), {})

@@ -45,6 +45,7 @@ class Examined:
     exemplar: Exemplar | None = None
     box: Box | None = None
     reason: str | None = None
+    kind: str | None = None  # of the reason: of UNUSABLE, or another_person
 
 
 class ExemplarService:
@@ -90,7 +91,9 @@ class ExemplarService:
         """
         if self._waiting >= MAX_WAITING:
             self._refused("photos_waiting")
-            raise Problem(503, "Other photos are being examined; try again shortly.", {"Retry-After": "10"})
+            raise Problem(
+                503, "Other photos are being examined; try again shortly.", {"Retry-After": "10"}, kind="photos-busy"
+            )
         self._waiting += 1
         try:
             files = [await read() for read in photos]
@@ -170,7 +173,7 @@ class ExemplarService:
         try:
             exemplar = exemplar_from_photo(photo.rgb, detector, id, self._monotonic())
         except UnusablePhoto as error:
-            return Examined(id, reason=str(error))
+            return Examined(id, reason=str(error), kind=error.kind)
         return Examined(id, exemplar, detector.box(photo.uploaded_width))
 
     def _compared(self, person: str, examined: list[Examined], actor: str) -> list[Examined]:
@@ -205,14 +208,18 @@ class ExemplarService:
             )
             refused = {places[at] for at in strangers(new, kept, recogniser)}
             return [
-                replace(photo, exemplar=None, box=None, reason=reason) if place in refused else photo
+                replace(photo, exemplar=None, box=None, reason=reason, kind="another_person")
+                if place in refused
+                else photo
                 for place, photo in enumerate(examined)
             ]
         shown = by_person(new, recogniser)
         if len(shown) > 1:
             numbers = " and ".join(_numbers([places[at] + 1 for at in group]) for group in shown)
             raise Problem(
-                422, f"The photos show different people: {numbers} differ. One person's are registered under one name."
+                422,
+                f"The photos show different people: {numbers} differ. One person's are registered under one name.",
+                kind="different-people",
             )
         return examined
 
@@ -221,9 +228,10 @@ class ExemplarService:
             return await asyncio.get_running_loop().run_in_executor(self._worker, function)
         except StoreFull as error:
             self._refused("photos_per_person")
-            raise Problem(409, f"The photos are not stored: {error}; delete some first.") from None
+            raise Problem(409, f"The photos are not stored: {error}; delete some first.", kind="photos-full") from None
         except StorageError as error:
-            raise Problem(503, f"Photos cannot be stored or read now: {error}.", {"Retry-After": "10"}) from None
+            detail = f"Photos cannot be stored or read now: {error}."
+            raise Problem(503, detail, {"Retry-After": "10"}, kind="photos-unavailable") from None
 
 
 def _usable(examined: Sequence[Examined]) -> list[tuple[Exemplar, Box]]:

@@ -76,6 +76,7 @@ class Point(BaseModel):
     bypass: dict[str, int]
     demand: dict[str, int]
     recognition: dict[str, int]
+    bank: dict[str, int] = {}  # minutes of earlier versions lack it
     batch_size: float | None
     bank_exemplars: int
     reference_gap_s: float | None
@@ -190,7 +191,8 @@ async def stats_csv(
     stream: Annotated[int, Query(ge=0, le=2**31, description="A stream's number; 0: all together.")] = EVERYTHING,
 ) -> Response:
     if stream != EVERYTHING and span == "minutes":
-        raise Problem(400, "A single stream's figures are kept minute by minute: ask for range=hour or range=day.")
+        detail = "A single stream's figures are kept minute by minute: ask for range=hour or range=day."
+        raise Problem(400, detail, kind="figures-by-minute")
     text = await _written(request.app.state.relay, span, as_csv, stream)
     headers = {"Content-Disposition": f'attachment; filename="hime-{span}.csv"'}
     return Response(text, media_type="text/csv; charset=utf-8; header=present", headers=headers)
@@ -222,7 +224,8 @@ def _figures(relay: Any, span: Range, stream: int) -> list[dict[str, Any]]:
             return kept.read(history.now - SPANS[span], stream)
     except SQLAlchemyError:
         pass
-    raise Problem(503, "The figures of earlier minutes cannot be read now; range=minutes can.", {"Retry-After": "60"})
+    detail = "The figures of earlier minutes cannot be read now; range=minutes can."
+    raise Problem(503, detail, {"Retry-After": "60"}, kind="figures-unavailable")
 
 
 @router.get(

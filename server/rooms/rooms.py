@@ -304,6 +304,7 @@ class Rooms:
                 503,
                 f"The relay has no room for another room: it takes {self._most_rooms}. Try again later.",
                 {"Retry-After": str(RETRY_AFTER)},
+                kind="relay-full",
                 limit="HIME_MAX_ROOMS",
             )
         room = self._rooms.pop(min(empty)[1])
@@ -317,7 +318,7 @@ class Rooms:
         return place, participant
 
     def _new_people(self) -> People:
-        return People(self._engine.forget, self._clock)
+        return People(self._engine.forget, self._clock, self._metrics.bank_decision)
 
     def _enhancer(self, people: People) -> Enhancer:
         self._damage = self._damage or DamageEstimator()

@@ -41,10 +41,18 @@ def test_a_row_of_nothing_says_so() -> None:
 
 def test_statistics_are_of_the_time_between() -> None:
     def at(count: int, seconds: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        sent = [{"kind": "audio"}, {"kind": "video", "totalEncodeTime": 0.002 * count, "framesEncoded": count}]
-        seen = {"kind": "video", "timestamp": 1000 * seconds, "bytesReceived": 500 * count, "framesDecoded": count}
+        own = {"type": "inbound-rtp", "kind": "video"}  # of one's own picture, on the page
+        video = {"type": "outbound-rtp", "kind": "video", "totalEncodeTime": 0.002 * count, "framesEncoded": count}
+        sent = [own, {"type": "outbound-rtp", "kind": "audio"}, video]
+        seen = {
+            "type": "inbound-rtp",
+            "kind": "video",
+            "timestamp": 1000 * seconds,
+            "bytesReceived": 500 * count,
+            "framesDecoded": count,
+        }
         seen |= {"totalDecodeTime": 0.004 * count, "jitterBufferDelay": 0.03 * count, "jitterBufferEmittedCount": count}
-        played = {"kind": "audio", "estimatedPlayoutTimestamp": 940.0}
+        played = {"type": "inbound-rtp", "kind": "audio", "estimatedPlayoutTimestamp": 940.0}
         return sent, [seen | {"estimatedPlayoutTimestamp": 1000.0}, played]
 
     found = browsers(at(100, 1), at(200, 3))
