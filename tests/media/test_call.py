@@ -12,6 +12,7 @@ import pytest
 from benchmarks.shared.peers import FakeEnhancer, FakeJob, MovingVideo, Tone, serving, until
 from hime_core.compositing.render import Placed, Renderer
 from hime_core.stream.enhancer import Enhanced
+from server.media.send.tracks import SOUND_LEAD
 
 
 async def test_frames_and_audio_reach_a_watcher() -> None:
@@ -164,7 +165,7 @@ async def test_every_received_frame_has_one_outcome() -> None:
         assert relay.total("hime_keyframes_total", reason="start") == 1
 
 
-async def test_audio_is_held_back_as_long_as_video_takes() -> None:
+async def test_audio_is_held_back_as_long_as_video_takes_but_for_what_it_may_lead() -> None:
     async with serving(lambda: FakeEnhancer(finish_seconds=0.15)) as relay:
         await relay.peer().publish("/whip/r/ann", MovingVideo(fps=5), Tone())
         watcher = await relay.peer().watch("/whep/r/ann")
@@ -173,7 +174,7 @@ async def test_audio_is_held_back_as_long_as_video_takes() -> None:
         latency = participant.video.latency
         assert latency > 0.15
         (video,), (audio,) = participant.video.views.tracks, participant.audio._tracks
-        assert audio._delay() == video.audio_delay() == min(latency, 0.25)
+        assert audio._delay() == video.audio_delay() == min(latency - SOUND_LEAD, 0.25)
 
 
 async def test_the_frame_is_enlarged_while_the_engine_works() -> None:

@@ -19,6 +19,9 @@ from server.media.send.timeline import Timeline
 AUDIO_CLOCK, VIDEO_CLOCK = 48000, 90000  # timestamps per second
 MAX_AUDIO_PACKETS = 50  # one second
 MAX_AUDIO_DELAY = 0.25  # seconds
+SOUND_LEAD = (
+    0.05  # seconds that the picture may leave after its sound: what Opus takes, and half of what lip sync bears
+)
 MAX_AUDIO_LATE = 0.1  # seconds past its time at which a packet is left out
 
 
@@ -169,8 +172,11 @@ class VideoTrack(Track):
             self._feed.on_unrepaired(packets)
 
     def audio_delay(self) -> float:
-        """How long the audio received with a frame is to wait for it, seconds."""
-        return min(self._latency.value or 0.0, MAX_AUDIO_DELAY)
+        """How long the audio received with a frame is to wait for it, seconds.
+
+        Sound is older when it comes: Opus has gathered 20 ms of it and looked 6.5 ms ahead. What is left of SOUND_LEAD
+        is within the 45 ms by which it may lead (EBU R37), and browsers hold it back for longer than pictures."""
+        return min(max(0.0, (self._latency.value or 0.0) - SOUND_LEAD), MAX_AUDIO_DELAY)
 
     def request_keyframe(self, reason: str) -> None:
         if self.source is not None:
