@@ -129,6 +129,9 @@ class Metrics:
         self._freezes = make(Counter, "freezes", "Publishers' pictures that stood still, as in webrtc-stats")
         unsent = make(Counter, "unsent_frames", "Rendered frames that did not reach a watcher", labelnames=["reason"])
         self._unsent = {name: unsent.labels(name) for name in UNSENT}
+        self._unrepaired = make(
+            Counter, "unrepaired_packets", "Packets that a watcher asked for and its path had no room for"
+        )
         self._narrow = make(Counter, "narrow_paths", "Watchers whose path fell below the lowest bitrate")
         self._layers = make(
             Counter, "layer_changes", "Watchers given another layer of a view, by which", labelnames=["layer"]
@@ -203,6 +206,10 @@ class Metrics:
     def unsent(self, reason: str, frames: int = 1) -> None:
         """reason: slow_encoder (counted per encoding), slow_watcher (per watcher) or error (per encoding)."""
         self._unsent[reason].inc(frames)
+
+    def unrepaired(self, packets: int) -> None:
+        """A watcher asked for them, but they would have come too late beside the picture."""
+        self._unrepaired.inc(packets)
 
     def narrow_path(self) -> None:
         self._narrow.inc()

@@ -1,5 +1,5 @@
-"""A view as all watchers who take the same codec get it: encoded in a thread of its own, in full, and reduced as well
-while somebody's path needs that.
+"""A view as all watchers who take the same codec get it: encoded in a thread of its own, in full, or reduced, or both,
+as their paths need it.
 
 renderer ─▶ slot ─▶ encoders' thread ─▶ event loop ─▶ each watcher's track, from the layer that suits its path
 """
@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from server.media.send.bitrate import PathEstimate
 from server.media.send.encoder import Codec, Encoding, VideoEncoder
 from server.media.send.layer_encoder import LayerEncoder, Shown
 from server.media.send.layers import Layer, LayerChoice, reduced
 from server.media.send.tracks import EncodedFrame, VideoTrack
+from server.media.send.trial import Unpadded
 from server.media.slot import Slot
 from server.observability.metrics import Metrics
 
@@ -57,7 +59,7 @@ class EncodedStream:
         self._loop = loop
         self._clock = clock
         self._seats: dict[VideoTrack, _Seat] = {}
-        self._reduces = False  # whether somebody needs the reduced layer
+        self._needed: frozenset[Layer] = frozenset()  # layers that somebody gets, or is to get
         self._reviewed = float("-inf")
         self._slot: Slot[Shown] = Slot(WAITING)
         self._undelivered = threading.Semaphore(MAX_UNDELIVERED)
@@ -124,20 +126,25 @@ class EncodedStream:
         return max((track.path.rate for track in self._seats), default=0)
 
     def _review(self, track: VideoTrack, seat: _Seat, best: float) -> None:
-        if seat.choice.update(track.path.rate, best):
+        unpadded = None if track.padded else Unpadded(track.path.sending, track.loss)
+        if seat.choice.update(track.path.rate, best, unpadded):
             self._metrics.layer(seat.choice.layer)
             self.request_keyframe(track, "layer")
 
     def _share_out(self) -> None:
-        """Each layer's bitrate is set by those whom it is meant for."""
-        paths: dict[Layer, list[VideoTrack]] = {"full": [], "reduced": []}
+        """Each layer's bitrate is set by those whom it is meant for; by those who only try it where there are no
+        others."""
+        paths: dict[Layer, list[PathEstimate]] = {"full": [], "reduced": []}
+        trying: list[PathEstimate] = []
         for track, seat in self._seats.items():
-            paths[seat.choice.layer].append(track)
+            (trying if seat.choice.tries else paths[seat.choice.layer]).append(track.path)
             track.reduced = seat.choice.layer == "reduced"
-        for layer, tracks in paths.items():
-            if tracks:
-                self._layer(layer).target.update([track.path for track in tracks])
-        self._reduces = any("reduced" in (seat.choice.layer, seat.layer) for seat in self._seats.values())
+        paths["full"] = paths["full"] or trying
+        for layer, its in paths.items():
+            if its:
+                self._layer(layer).target.update(its)
+        layers = (layer for seat in self._seats.values() for layer in (seat.choice.layer, seat.layer))
+        self._needed = frozenset(layer for layer in layers if layer is not None)
 
     def _deliver(self, frames: Mapping[Layer, EncodedFrame]) -> None:
         self._undelivered.release()
@@ -172,10 +179,14 @@ class EncodedStream:
         """Both layers of a frame reach the event loop together, so that whoever changes between them misses none."""
         started = self._clock()
         frames: dict[Layer, EncodedFrame | None] = {}
-        if self._reduces:
+        needed = self._needed
+        if "reduced" in needed:
             frames["reduced"] = self.reduced.encode(shown, reduced(shown.picture))
         else:
             self.reduced.stop()
-        frames["full"] = self.full.encode(shown, shown.picture)
+        if "full" in needed:
+            frames["full"] = self.full.encode(shown, shown.picture)
+        else:
+            self.full.stop()
         self._metrics.stage("encode", self._clock() - started)
         return {layer: frame for layer, frame in frames.items() if frame is not None}
