@@ -85,7 +85,7 @@ class Enhancer:
         self._damage = damage
         self._engine, self._config = engine, config
         self._clock, self._on_stage = clock, on_stage
-        self._watch = FaceWatch(detector, config.detect_every, config.patience is None, self._stage)
+        self._watch = FaceWatch(detector, config.detect_every, config.patience is None, self._stage, clock)
         self._steady = SteadyDetail(config.carry_for, config.fade, config.steadiness)
         self._gate = gate or Gate()
         self._sightings = Sightings(people, recogniser, config.patience is None, self._stage, clock, on_recognition)
