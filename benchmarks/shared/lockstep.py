@@ -116,16 +116,15 @@ async def call(clip: dict[str, Any], profiles: Profiles | None) -> dict[str, Any
     engine.close()
     return {
         "threads": {name: 1000 * (used - start[0].get(name, 0.0)) / frames for name, used in end[0].items()},
-        "functions": {
-            name: (
-                (count - start[1].get(name, (0, 0.0))[0]) / frames,
-                1000 * (used - start[1].get(name, (0, 0.0))[1]) / frames,
-            )
-            for name, (count, used) in end[1].items()
-        },  # fmt: skip
+        "functions": {name: _since(used, start[1].get(name, (0, 0.0)), frames) for name, used in end[1].items()},
         "stages": {name: (count - start[2][name]) / frames for name, count in end[2].items()},
         "outcomes": {name: count - start[3][name] for name, count in end[3].items()},
     }
+
+
+def _since(now: tuple[int, float], before: tuple[int, float], frames: int) -> tuple[float, float]:
+    """Calls and ms a frame."""
+    return (now[0] - before[0]) / frames, 1000 * (now[1] - before[1]) / frames
 
 
 class Clock:
