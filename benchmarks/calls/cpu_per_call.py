@@ -49,6 +49,13 @@ def measured(tree: Path, clip: Path, frames: int, profiled: bool) -> Found:
     return found
 
 
+def revision(tree: Path) -> str:
+    """Git's name of what is checked out in a tree, or the folder's."""
+    command = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--exclude", "*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or tree.name
+
+
 def mean(runs: Sequence[Found], table: str) -> dict[str, float]:
     """Over runs, the largest first."""
     names = dict.fromkeys(name for run in runs for name in run[table])
@@ -81,21 +88,24 @@ def of_trees(trees: Sequence[Path], width: int, rounds: int, frames: int) -> lis
         profiles = [measured(tree, clip, frames, profiled=True) for tree in trees]
     return [
         {
+            "tree": revision(tree),
             "ms": sum(mean(found, "threads").values()),
             "rounds": [sum(run["threads"].values()) for run in found],
             "threads": mean(found, "threads"),
             "stages": mean(found, "stages"),
             "functions": costliest(profile, TEN),
         }
-        for found, profile in zip(runs, profiles, strict=True)
+        for tree, found, profile in zip(trees, runs, profiles, strict=True)
     ]
 
 
-def show(width: int, trees: Sequence[Path], found: Sequence[Found]) -> None:
-    for tree, one in zip(trees, found, strict=True):
+def show(width: int, found: Sequence[Found]) -> None:
+    for one in found:
         share = one["ms"] / found[0]["ms"]
         rounds = ", ".join(f"{ms:.2f}" for ms in one["rounds"])
-        print(f"{width}x{width * 9 // 16} {tree}: {one['ms']:.2f} ms/frame ({rounds}), {share:.2f} of the first's")
+        print(
+            f"{width}x{width * 9 // 16} {one['tree']}: {one['ms']:.2f} ms/frame ({rounds}), {share:.2f} of the first's"
+        )
         print("  threads: " + ", ".join(f"{name} {ms:.2f}" for name, ms in one["threads"].items() if ms >= 0.005))
         print("  a frame: " + ", ".join(f"{name} {count:.2f}" for name, count in one["stages"].items()))
         for row in one["functions"]:
@@ -117,7 +127,7 @@ def main() -> None:
     here, cases = relays.machine(), {}
     for width in map(int, options.widths.split(",")):
         found = cases[width] = of_trees(trees, width, options.rounds, options.frames)
-        show(width, trees, found)
+        show(width, found)
     if options.json:
         kept = {"rounds": options.rounds, "frames": options.frames, "widths": options.widths}
         options.json.write_text(json.dumps({"machine": here, "options": kept, "cases": cases}, indent=1) + "\n")
