@@ -18,9 +18,10 @@ from fastapi.middleware.cors import CORSMiddleware
 from server import pages, problems
 from server.access.access import Access, load_access
 from server.access.routes import router as access_router
+from server.exemplars.check import WITHIN, StorageCheck
 from server.exemplars.routes import router as exemplars_router
 from server.exemplars.service import ExemplarService
-from server.exemplars.store import PhotoStore, StorageError
+from server.exemplars.store import PhotoStore
 from server.lifecycle import Drain, RefuseWhileDraining
 from server.limits import Limits
 from server.limits.bodies import BodyLimit
@@ -71,6 +72,7 @@ class Relay:
     detector: StreamDetector
     recogniser: Recogniser | None
     photos: PhotoStore
+    storage: StorageCheck
     rooms: Rooms
     exemplars: ExemplarService
     limits: Limits
@@ -86,16 +88,19 @@ class Relay:
         await self.drain.over.wait()
         self.stopping.set()
 
-    async def reasons(self) -> list[str]:
-        """Why the relay is not ready, one sentence each; empty when it is."""
+    async def reasons(self, within: float = WITHIN) -> list[str]:
+        """Why the relay is not ready, one sentence each; empty when it is. within: seconds that storage may take."""
+        if self.drain.seconds_left is None:
+            await self.storage.now(within)
+        return self.known_reasons
+
+    @property
+    def known_reasons(self) -> list[str]:
+        """The same, with storage as it was found last."""
         if (left := self.drain.seconds_left) is not None:
             return [f"draining: the relay ends in {left:.0f} s"]
         reasons = [f"{part}: {why}" for part, why in self.failures.items()]
-        try:
-            await asyncio.to_thread(self.photos.check)
-        except StorageError as error:
-            reasons.append(f"storage: {error}")
-        return reasons
+        return reasons if self.storage.reason is None else [*reasons, f"storage: {self.storage.reason}"]
 
 
 def create_app(
@@ -200,7 +205,9 @@ async def _build(settings: Settings, access: Access, given: Given, stack: AsyncE
         limits=limits,
     )
     stack.push_async_callback(rooms.close)
-    exemplars = ExemplarService(settings, photos, engine, detector, rooms, recogniser=recogniser)
+    exemplars = ExemplarService(
+        settings, photos, engine, detector, rooms, recogniser=recogniser, refused=metrics.refused
+    )
     stack.push_async_callback(off_the_loop, exemplars.close, CLOSE_SECONDS, "close-photos")
     purging = supervised("purge", exemplars.purge_forever, metrics.failure)
     purge = asyncio.create_task(purging, name="purge expired exemplars")
@@ -213,8 +220,22 @@ async def _build(settings: Settings, access: Access, given: Given, stack: AsyncE
     keeping = asyncio.create_task(supervised("figures", keeper.run, metrics.failure), name="keep figures")
     stack.push_async_callback(_cancelled, keeping)
     drain = Drain(rooms, settings.drain_s)
+    storage = StorageCheck(photos.check)
     return Relay(
-        settings, access, metrics, engine, detector, recogniser, photos, rooms, exemplars, limits, drain, kept, failures
+        settings,
+        access,
+        metrics,
+        engine,
+        detector,
+        recogniser,
+        photos,
+        storage,
+        rooms,
+        exemplars,
+        limits,
+        drain,
+        kept,
+        failures,
     )
 
 

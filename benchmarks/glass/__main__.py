@@ -3,11 +3,13 @@
     python -m benchmarks.glass [--only "180p original,180p enhanced"] [--rounds 2] [--seconds 20] [--target MS]
         [--silent] [--window 1280x720] [--json OUT]
 
-Directly from peer to peer, through a relay as aiortc's examples make it, and through this one, taking turns. Publisher
-and watcher are browsers of their own. The camera is a track of frames that a page draws 20 times a second; each carries
-the time of its making in a strip of blocks, which the watcher reads in requestVideoFrameCallback, where the browser
-says when that frame is shown. All is on one machine with one clock. A far face is in every picture after five seconds
-of coming close and walking away, so that there is something to enhance. `zoom` is not measured: it cuts the strip off.
+Directly from peer to peer, through a relay as aiortc's examples make it, and through this one, taking turns. `page` is
+this one's own page at both ends, whose publisher sees themselves enhanced, so that the relay's figures have two views
+in them; the others are pages that do nothing else. Publisher and watcher are browsers of their own. The camera is a
+track of frames that a page draws 20 times a second; each carries the time of its making in a strip of blocks, which the
+watcher reads in requestVideoFrameCallback, where the browser says when that frame is shown. All is on one machine with
+one clock. A far face is in every picture after five seconds of coming close and walking away, so that there is
+something to enhance. `zoom` is not measured: it cuts the strip off.
 
 `sender` is what passes until the watcher's browser has the frame, less what the relay counts as its own (from a frame's
 last packet in to its packets out, `relay`); `receiver` is from there to the screen. They are medians, and need not add
@@ -24,12 +26,11 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
-
-from benchmarks.glass.browsers import Direct, Ends, Relayed, ends
-from benchmarks.glass.figures import Frame, Row, browsers
+from benchmarks.glass.browsers import Call, Direct, Ends, Pages, Plain, Relayed, ends
+from benchmarks.glass.figures import Frame, Row, browsers, goals, means
 from benchmarks.shared import relays
 from benchmarks.shared.relays import counters, difference
 
@@ -45,7 +46,7 @@ VIEWS = {
 
 @dataclass(frozen=True)
 class Case:
-    """size: one of SIZES; way: direct, aiortc, or one of VIEWS."""
+    """size: one of SIZES; way: direct, aiortc, one of VIEWS, or `page` and a view."""
 
     size: str
     way: str
@@ -54,55 +55,65 @@ class Case:
     def name(self) -> str:
         return f"{self.size} {self.way}"
 
+    @property
+    def relay(self) -> str | None:
+        return {"direct": None, "aiortc": "aiortc"}.get(self.way, "hime")
 
-CASES = tuple(Case(size, way) for size in SIZES for way in ("direct", "aiortc", *VIEWS))
+
+WAYS = ("direct", "aiortc", *VIEWS, "page original", "page enhanced")
+CASES = tuple(Case(size, way) for size in SIZES for way in WAYS)
 
 
-def measure(both: Ends, case: Case, urls: dict[str, str], options: argparse.Namespace) -> Row:
+def begin(both: Ends, case: Case, url: str, options: argparse.Namespace) -> Call:
+    width = SIZES[case.size]
+    plain = partial(Plain, both, width=width, target=options.target)
+    match case.way.split():
+        case ["direct"]:
+            return plain(Direct(), sound=not options.silent, recvonly=False)
+        case ["aiortc"]:  # its example relays the picture alone
+            return plain(Relayed(url, "/whip/ann", "/whep/ann"), sound=False)
+        case ["page", view]:
+            return Pages(both, url, view, width)
+    shown = options.window.split("x")[0]
+    whep = f"/whep/glass/ann?{VIEWS[case.way]}&width={shown}"
+    return plain(Relayed(url, "/whip/glass/ann", whep), sound=not options.silent)
+
+
+def measure(both: Ends, case: Case, url: str, options: argparse.Namespace) -> Row:
     """A call from beginning to end, of which the last seconds count."""
-    url = urls.get("aiortc" if case.way == "aiortc" else "hime", "")
-    shown = options.window[0]
-    way = {
-        "direct": Direct,
-        "aiortc": lambda: Relayed(url, "/whip/ann", "/whep/ann"),
-    }.get(case.way, lambda: Relayed(url, "/whip/glass/ann", f"/whep/glass/ann?{VIEWS[case.way]}&width={shown}"))()
-    own = case.way in VIEWS
-    sound = not options.silent and case.way != "aiortc"  # its example relays the picture alone
-    both.begin(way, SIZES[case.size], sound, case.way != "direct", options.target)
+    counts = case.relay == "hime"
+    call = begin(both, case, url, options)
     try:
         time.sleep(SETTLING)
-        both.frames()
-        before, counted = both.stats(), counters(url) if own else Counter[str]()
-        begin = time.monotonic()
+        call.frames()
+        before, counted = call.stats(), counters(url) if counts else Counter[str]()
+        began = time.monotonic()
         time.sleep(options.seconds)
-        taken, seconds, after = both.frames(), time.monotonic() - begin, both.stats()
-        gained = difference(counters(url), counted) if own else Counter[str]()
+        taken, seconds, after = call.frames(), time.monotonic() - began, call.stats()
+        gained = difference(counters(url), counted) if counts else Counter[str]()
     finally:
-        both.end(way)
+        call.end()
     frames = [Frame.of(*one) for one in taken["frames"]]
     return Row.of(frames, taken["unread"], seconds, gained, browsers(before, after))
 
 
-COLUMNS = {  # by what heads them: a Row's field, or one of its statistics
+COLUMNS = {  # by what heads them: a measure, or one of the browsers' statistics
     "p50": "p50", "p95": "p95", "sender": "sender", "relay": "relay", "receiver": "receiver", "judder": "judder",
     "shown/s": "shown_s", "unread": "unread", "width": "width", "jitter": "jitter_buffer", "decode": "decode",
     "encode": "encode", "A/V": "av_ms", "freezes": "freezes", "kbit/s": "kbit_s",
 }  # fmt: skip
 
 
-def show(rows: dict[str, list[Row]]) -> None:
-    """Means over rounds."""
+def show(ways: dict[str, dict[str, Any]]) -> None:
     print(f"{'ms':22}" + "".join(f"{head:>9}" for head in COLUMNS) + f"{'thirds':>21}")
-    for name, found in rows.items():
-        values = [np.mean([{**vars(row), **row.stats}[key] for row in found]) for key in COLUMNS.values()]
-        thirds = np.mean([row.thirds for row in found], axis=0)
-        print(
-            f"{name:22}" + "".join(f"{value:9.1f}" for value in values) + "".join(f"{third:7.0f}" for third in thirds)
-        )
-        stages = sorted({key for row in found for key in row.stages})
-        if stages:
-            means = (f"{key} {np.mean([row.stages.get(key, 0) for row in found]):.1f}" for key in stages)
-            print(f"{'':24}relay, ms a frame or face: {', '.join(means)}")
+    for name, way in ways.items():
+        values = "".join(f"{(way | way['stats'])[key]:9.1f}" for key in COLUMNS.values())
+        print(f"{name:22}{values}" + "".join(f"{third:7.0f}" for third in way["thirds"]))
+        if way["stages"]:
+            stages = ", ".join(f"{stage} {value:.1f}" for stage, value in sorted(way["stages"].items()))
+            print(f"{'':24}relay, ms a frame or face: {stages}")
+    for goal in goals(ways):
+        print(f"{'met   ' if goal['met'] else 'missed'}  {goal['goal']}: {goal['value']:.1f}")
 
 
 def main() -> None:
@@ -112,7 +123,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--target", type=float, help="the watcher's jitterBufferTarget, ms")
     parser.add_argument("--silent", action="store_true", help="without sound")
-    parser.add_argument("--window", default="1280x720", type=lambda text: tuple(map(int, text.split("x"))))
+    parser.add_argument("--window", default="1280x720", help="the watcher's, CSS pixels")
     parser.add_argument("--weights")
     parser.add_argument("--json")
     options = parser.parse_args()
@@ -124,23 +135,26 @@ def main() -> None:
         parser.error(f"--only {options.only}: no case is called so; there are {', '.join(case.name for case in CASES)}")
     here, rows = relays.machine(), {case.name: list[Row]() for case in cases}
     with ExitStack() as stack:
-        urls: dict[str, str] = {}
-        if any(case.way == "aiortc" for case in cases):
-            urls["aiortc"] = stack.enter_context(relays.spawned(relays.plain_aiortc)).url
-        if any(case.way in VIEWS for case in cases):
-            urls["hime"] = stack.enter_context(relays.hime(options.weights, None)).url
-        both = stack.enter_context(ends(sorted({SIZES[case.size] for case in cases}), options.window))
+        made = {
+            "aiortc": lambda: relays.spawned(relays.plain_aiortc),
+            "hime": lambda: relays.hime(options.weights, None),
+        }
+        wanted_relays = {case.relay for case in cases if case.relay}
+        urls = {name: stack.enter_context(made[name]()).url for name in sorted(wanted_relays)}
+        width, height = map(int, options.window.split("x"))
+        both = stack.enter_context(ends((width, height)))
         for number in range(options.rounds):
             for case in cases:
-                row = measure(both, case, urls, options)
+                row = measure(both, case, urls.get(case.relay or "", ""), options)
                 rows[case.name].append(row)
                 print(
                     f"round {number + 1}: {case.name:20} {row.p50:7.1f} {row.p95:7.1f} ms", file=sys.stderr, flush=True
                 )
-    show(rows)
+    ways = {name: means(found) for name, found in rows.items()}
+    show(ways)
     if options.json:
-        found: dict[str, Any] = {"machine": here, "options": vars(options)}
-        found["cases"] = {name: [asdict(row) for row in all_] for name, all_ in rows.items()}
+        found = {"machine": here, "options": vars(options), "ways": ways, "goals": goals(ways)}
+        found["rounds"] = {name: [asdict(row) for row in all_] for name, all_ in rows.items()}
         with open(options.json, "w") as file:
             json.dump(found, file, indent=1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,7 @@ FLAGS = (
 BLANK = "http://localhost:1/"
 STYLE = "<!doctype html><style>body{margin:0;background:#000}video{width:100vw;height:100vh;object-fit:contain}</style>"
 FAR_FRAMES = 60
+Statistics = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # of their RTP streams: the publisher's, the watcher's
 
 
 class Way(Protocol):
@@ -99,24 +100,30 @@ def _jpeg(rgb: np.ndarray) -> str:
     return base64.b64encode(encoded.tobytes()).decode()
 
 
-class Ends:
-    """Both browsers, and one call at a time between them."""
+class Call(Protocol):
+    """From a camera to a screen, while it lasts."""
 
-    def __init__(self, playwright: Playwright, sizes: Sequence[int], window: tuple[int, int]) -> None:
-        """window: the watcher's, CSS pixels."""
-        self._browsers = [_launch(playwright), _launch(playwright)]
-        self.publisher, self.watcher = _blank(self._browsers[0], (320, 240)), _blank(self._browsers[1], window)
-        for width in sizes:
-            played, loop = pictures(width)
-            self.publisher.evaluate("([w, p, l]) => (window.clips ??= {})[w] = [p, l]", [width, played, loop])
+    def frames(self) -> dict[str, Any]:
+        """Those shown since the last time that they were asked for, as `Meter.taken` has them."""
 
-    def begin(self, way: Way, width: int, sound: bool, recvonly: bool, target: float | None) -> None:
-        """target: of the watcher's jitter buffer, milliseconds; None leaves it to the browser."""
+    def stats(self) -> Statistics: ...
+    def end(self) -> None: ...
+
+
+class Plain:
+    """Between two pages that do nothing else."""
+
+    def __init__(
+        self, ends: Ends, way: Way, width: int, sound: bool = True, recvonly: bool = True, target: float | None = None
+    ) -> None:
+        """recvonly: whether the watcher makes the offer; target: of its jitter buffer, milliseconds, None leaves it to
+        the browser."""
+        self._way = way
+        self.publisher, self.watcher = ends.blank(0), ends.blank(1)
+        camera = [*ends.clip(width), width, width * HEIGHT // WIDTH, FPS]
         self.publisher.evaluate(
-            """([w, h, fps, sound]) => {
-                 window.publisher = new glass.Publisher(glass.camera(...window.clips[w], w, h, fps), sound);
-               }""",
-            [width, width * HEIGHT // WIDTH, FPS, sound],
+            "([clip, sound]) => { window.publisher = new glass.Publisher(glass.camera(...clip), sound); }",
+            [camera, sound],
         )
         self.watcher.evaluate(
             "([sound, recvonly, target]) => { window.watcher = new glass.Watcher(sound, recvonly, target); }",
@@ -125,17 +132,80 @@ class Ends:
         way.connect(self.publisher, self.watcher)
 
     def frames(self) -> dict[str, Any]:
-        """Those shown since the last time that they were asked for, as `Meter.taken` has them."""
         return self.watcher.evaluate("watcher.meter.taken()")
 
-    def stats(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The publisher's and the watcher's, of their RTP streams."""
+    def stats(self) -> Statistics:
         return self.publisher.evaluate("publisher.stats()"), self.watcher.evaluate("watcher.stats()")
 
-    def end(self, way: Way) -> None:
-        way.leave()
-        self.watcher.evaluate("watcher.stop()")
-        self.publisher.evaluate("publisher.stop()")
+    def end(self) -> None:
+        self._way.leave()
+        for page in (self.watcher, self.publisher):
+            page.context.close()
+
+
+class Pages:
+    """Between two people who use the relay's own page; the camera alone is not theirs."""
+
+    def __init__(self, ends: Ends, url: str, view: str, width: int) -> None:
+        self.publisher, self.watcher = ends.page(0), ends.page(1)
+        self.publisher.goto(f"{url}/?room=glass&name=ann&autojoin=1")
+        camera = [*ends.clip(width), width, width * HEIGHT // WIDTH, FPS]
+        self.publisher.evaluate(
+            """clip => {
+                 const made = () => new MediaStream([glass.camera(...clip), glass.sound()]);
+                 navigator.mediaDevices.getUserMedia = async () => made();
+               }""",
+            camera,
+        )
+        self.publisher.get_by_role("button", name="Join glass as ann").click()
+        self.watcher.goto(f"{url}/?room=glass&watch=1&view={view}")
+        self._metered = False
+
+    def frames(self) -> dict[str, Any]:
+        """From the first call on; the page has put its video in place by then."""
+        if not self._metered:
+            self.watcher.evaluate("window.meter = new glass.Meter(document.querySelector('.tile video'))")
+            self._metered = True
+        return self.watcher.evaluate("meter.taken()")
+
+    def stats(self) -> Statistics:
+        return self.publisher.evaluate("glass.streams(connections)"), self.watcher.evaluate(
+            "glass.streams(connections)"
+        )
+
+    def end(self) -> None:
+        for page in (self.watcher, self.publisher):
+            page.close(run_before_unload=False)
+            page.context.close()
+
+
+class Ends:
+    """Both browsers: the publisher's and the watcher's."""
+
+    def __init__(self, playwright: Playwright, window: tuple[int, int]) -> None:
+        """window: the watcher's, CSS pixels."""
+        self._browsers = _launch(playwright), _launch(playwright)
+        self._windows = (320, 240), window
+        self._clips: dict[int, tuple[list[str], int]] = {}
+
+    def clip(self, width: int) -> tuple[list[str], int]:
+        if width not in self._clips:
+            self._clips[width] = pictures(width)
+        return self._clips[width]
+
+    def page(self, number: int) -> Page:
+        """An empty one of that browser, in which whatever is opened has both ends in `glass`."""
+        width, height = self._windows[number]
+        page = self._browsers[number].new_context(viewport={"width": width, "height": height}).new_page()
+        page.on("console", lambda message: print("browser:", message.text) if message.type == "error" else None)
+        page.add_init_script(ENDS)
+        return page
+
+    def blank(self, number: int) -> Page:
+        page = self.page(number)
+        page.route(BLANK, lambda route: route.fulfill(body=STYLE, content_type="text/html"))
+        page.goto(BLANK)
+        return page
 
     def close(self) -> None:
         for browser in self._browsers:
@@ -143,9 +213,9 @@ class Ends:
 
 
 @contextmanager
-def ends(sizes: Sequence[int], window: tuple[int, int]) -> Iterator[Ends]:
+def ends(window: tuple[int, int]) -> Iterator[Ends]:
     with ExitStack() as stack:
-        made = Ends(stack.enter_context(sync_playwright()), sizes, window)
+        made = Ends(stack.enter_context(sync_playwright()), window)
         stack.callback(made.close)
         yield made
 
@@ -153,12 +223,3 @@ def ends(sizes: Sequence[int], window: tuple[int, int]) -> Iterator[Ends]:
 def _launch(playwright: Playwright) -> Browser:
     own = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     return playwright.chromium.launch(executable_path=own, args=list(FLAGS))
-
-
-def _blank(browser: Browser, window: tuple[int, int]) -> Page:
-    page = browser.new_page(viewport={"width": window[0], "height": window[1]})
-    page.on("console", lambda message: print("browser:", message.text) if message.type == "error" else None)
-    page.route(BLANK, lambda route: route.fulfill(body=STYLE, content_type="text/html"))
-    page.goto(BLANK)
-    page.add_script_tag(content=ENDS)
-    return page

@@ -19,7 +19,8 @@ function camera(pictures, loop, width, height, fps) {
     const back = (n - pictures.length + 1) % (2 * span);
     return pictures.length - 1 - Math.min(back, 2 * span - back);
   };
-  const read = async (n) => createImageBitmap(await (await fetch(`data:image/jpeg;base64,${pictures[at(n)]}`)).blob());
+  const bytes = (n) => Uint8Array.from(atob(pictures[at(n)]), (character) => character.charCodeAt(0));
+  const read = (n) => createImageBitmap(new Blob([bytes(n)], { type: "image/jpeg" }));
   const run = async () => {
     const writer = generator.writable.getWriter();
     const start = now();
@@ -63,6 +64,13 @@ async function gathered(pc) {
   return pc.localDescription.sdp;
 }
 
+/** The statistics of the RTP streams of the connections that are there; those of the newest come first. */
+async function streams(connections) {
+  const there = connections.filter((pc) => pc.connectionState === "connected").reverse();
+  const reports = await Promise.all(there.map((pc) => pc.getStats()));
+  return reports.flatMap((report) => [...report.values()]).filter((one) => /^(in|out)bound-rtp$/.test(one.type));
+}
+
 /** What both ends do: offer, answer, accept, and tell their statistics. */
 class End {
   pc = new RTCPeerConnection();
@@ -82,8 +90,8 @@ class End {
     await this.pc.setRemoteDescription({ type: "answer", sdp });
   }
 
-  async stats() {
-    return [...(await this.pc.getStats()).values()].filter((one) => /^(in|out)bound-rtp$/.test(one.type));
+  stats() {
+    return streams([this.pc]);
   }
 }
 
@@ -171,4 +179,12 @@ async function strip(frame) {
   return bits >> BITS === checkOf(time) ? time : null;
 }
 
-window.glass = { camera, Publisher, Watcher, Meter };
+// What a page opens is remembered, so that it can be asked for statistics.
+window.connections = [];
+window.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(...options) {
+    super(...options);
+    window.connections.push(this);
+  }
+};
+window.glass = { camera, sound, streams, Publisher, Watcher, Meter };

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+MEASURES = ("p50", "p95", "sender", "relay", "receiver", "judder", "shown_s", "unread", "width")
 WRAP = 65536  # milliseconds that a frame's mark counts to
 
 
@@ -25,6 +26,28 @@ class Frame:
     def of(cls, mark: int, received: float, shown: float, width: int) -> Frame:
         """mark: when it was made, modulo WRAP; the last such time before it was received."""
         return cls(received - (received - mark) % WRAP, received, shown, width)
+
+
+def goals(ways: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was wanted, what it is, and whether that is met. ways: means of rows, by `size way`."""
+    found: list[dict[str, Any]] = []
+
+    def goal(text: str, value: float, most: float) -> None:
+        found.append({"goal": text, "value": value, "met": bool(value <= most)})
+
+    for size in dict.fromkeys(name.split()[0] for name in ways):
+        plain, original, enhanced = (ways.get(f"{size} {way}") for way in ("aiortc", "original", "enhanced"))
+        if plain and original:
+            goal(f"{size} original: median above plain aiortc's at most 0 ms", original["p50"] - plain["p50"], 0)
+        if original:
+            growth = original["thirds"][-1] - original["thirds"][0]
+            goal(f"{size} original: the last third's median above the first's at most 10 ms", growth, 10)
+        if original and enhanced:
+            for key, most in (("p50", 60), ("p95", 80)):
+                goal(f"{size} enhanced: {key} above original's at most {most} ms", enhanced[key] - original[key], most)
+        if enhanced and "composite" in enhanced["stages"]:
+            goal(f"{size} enhanced: the relay's compositing at most 5 ms", enhanced["stages"]["composite"], 5)
+    return found
 
 
 def percentiles(values: Sequence[float]) -> tuple[float, float]:
@@ -77,6 +100,16 @@ class Row:
         )  # fmt: skip
 
 
+def means(rows: Sequence[Row]) -> dict[str, Any]:
+    """Of a case's rounds."""
+    found: dict[str, Any] = {key: float(np.mean([getattr(row, key) for row in rows])) for key in MEASURES}
+    found["thirds"] = np.mean([row.thirds for row in rows], axis=0).tolist()
+    for key in ("stages", "stats"):
+        names = dict.fromkeys(name for row in rows for name in getattr(row, key))
+        found[key] = {name: float(np.mean([getattr(row, key).get(name, 0) for row in rows])) for name in names}
+    return found
+
+
 def _mean(gained: Mapping[str, float], name: str) -> float | None:
     """Milliseconds, from a histogram of seconds."""
     count = gained.get(f"{name}_count", 0)
@@ -91,14 +124,14 @@ def browsers(
     av_ms: how far the picture's playout is behind the sound's.
     """
     (sent0, seen0), (sent1, seen1) = before, after
-    out0, out1 = _stream(sent0, "video"), _stream(sent1, "video")
-    in0, in1 = _stream(seen0, "video"), _stream(seen1, "video")
+    out0, out1 = (_stream(reports, "outbound-rtp", "video") for reports in (sent0, sent1))
+    in0, in1 = (_stream(reports, "inbound-rtp", "video") for reports in (seen0, seen1))
 
     def each(new: dict[str, Any], old: dict[str, Any], total: str, count: str) -> float:
         number = new.get(count, 0) - old.get(count, 0)
         return 1000 * (new.get(total, 0) - old.get(total, 0)) / number if number else float("nan")
 
-    sound = _stream(seen1, "audio")
+    sound = _stream(seen1, "inbound-rtp", "audio")
     played = in1.get("estimatedPlayoutTimestamp"), sound.get("estimatedPlayoutTimestamp")
     return {
         "encode": each(out1, out0, "totalEncodeTime", "framesEncoded"),
@@ -114,5 +147,6 @@ def browsers(
     }  # fmt: skip
 
 
-def _stream(reports: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    return next((one for one in reports if one.get("kind") == kind), {})
+def _stream(reports: list[dict[str, Any]], type_: str, kind: str) -> dict[str, Any]:
+    """The first one of those."""
+    return next((one for one in reports if (one["type"], one.get("kind")) == (type_, kind)), {})

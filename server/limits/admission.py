@@ -12,6 +12,7 @@ from typing import Self
 
 from server.limits.rates import Count, uncounted
 from server.limits.slots import Full, Slot, Slots
+from server.problem_kinds import Kind
 from server.problems import Problem
 from server.settings import Settings
 
@@ -44,13 +45,14 @@ def estimated_streams(cores: float, gpu: bool) -> int:
 @dataclass(frozen=True, eq=False)
 class _Kind:
     """What there may be so many of. one: its name; group: what has a limit of its own; reason: in the metrics; limits:
-    the settings, for all and for one group."""
+    the settings, for all and for one group; kind: the problem's where a group is full."""
 
     slots: Slots
     one: str
     group: str
     reason: str
     limits: tuple[str, str]
+    kind: Kind = "relay-full"
 
     def problem(self, full: Full) -> Problem:
         where = "The relay" if full.in_all else f"The {self.group}"
@@ -58,6 +60,7 @@ class _Kind:
             503,
             f"{where} has no room for another {self.one}: it takes {full.most}. Try again when one has left.",
             {"Retry-After": str(RETRY_AFTER)},
+            kind="relay-full" if full.in_all else self.kind,
             limit=self.limits[0 if full.in_all else 1],
         )
 
@@ -110,6 +113,7 @@ class Admission:
             "room",
             "participants",
             ("HIME_MAX_PARTICIPANTS", "HIME_MAX_PARTICIPANTS_PER_ROOM"),
+            "room-full",
         )
         self._watchers = _Kind(
             self.watchers,
@@ -117,9 +121,15 @@ class Admission:
             "participant",
             "watchers",
             ("HIME_MAX_WATCHERS", "HIME_MAX_WATCHERS_PER_PARTICIPANT"),
+            "participant-full",
         )
         self._listeners = _Kind(
-            self.listeners, "event stream", "room", "listeners", ("HIME_MAX_LISTENERS", "HIME_MAX_LISTENERS_PER_ROOM")
+            self.listeners,
+            "event stream",
+            "room",
+            "listeners",
+            ("HIME_MAX_LISTENERS", "HIME_MAX_LISTENERS_PER_ROOM"),
+            "room-full",
         )
 
         self.checks = Slots(settings.max_checks)

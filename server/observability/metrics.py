@@ -20,6 +20,7 @@ from prometheus_client import (
 from prometheus_client import generate_latest as exposition
 from prometheus_client.registry import Collector
 
+from hime_core.exemplars.bank import DECISIONS
 from hime_core.stream.demand import REFERENCES, levels
 from server.observability.history import History
 from server.observability.machine import Usage
@@ -66,7 +67,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._durations = _Durations()
         self.registry.register(self._durations)  # first, as the registry collects in this order
-        self.history = History(Names(OUTCOMES, BYPASSES, LEVELS, RECOGNITIONS), clock, wall)
+        self.history = History(Names(OUTCOMES, BYPASSES, LEVELS, RECOGNITIONS, DECISIONS), clock, wall)
         ProcessCollector(registry=self.registry)
 
         def make(kind: type[Kind], name: str, text: str, **options: Any) -> Kind:
@@ -84,6 +85,13 @@ class Metrics:
         recognitions = make(
             Counter, "recognition", "Faces that were recognised, by what came of it", labelnames=["outcome"]
         )
+        decisions = make(
+            Counter,
+            "bank_decisions",
+            "Faces looked at for a bank, and exemplars that went, by what was decided",
+            labelnames=["decision"],
+        )
+        self._decisions = {name: decisions.labels(name) for name in DECISIONS}
         self._recognitions = {name: recognitions.labels(name) for name in RECOGNITIONS}
         # Frames, not streams: a share of time that no scrape can miss, where a gauge would show the moment of it.
         demands = make(
@@ -165,6 +173,11 @@ class Metrics:
         """recognised: a face is somebody's who was known; corrected: it had been taken for another's; error."""
         self._recognitions[outcome].inc()
         self.history.count(f"recognition {outcome}")
+
+    def bank_decision(self, decision: str) -> None:
+        """decision: one of `hime_core.exemplars.bank.DECISIONS`."""
+        self._decisions[decision].inc()
+        self.history.count(f"bank {decision}")
 
     def demand(self, level: str) -> None:
         """A frame that something could be asked of the engine for, at that level."""

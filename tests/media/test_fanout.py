@@ -18,7 +18,7 @@ from hime_core.video.picture import Picture
 from server.media.receive.capture import CaptureClock
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Encoding, VideoEncoder
-from server.media.send.fanout import MAX_UNDELIVERED, EncodedStream
+from server.media.send.fanout import MAX_UNDELIVERED, REVIEW, EncodedStream
 from server.media.send.layer_encoder import Shown
 from server.media.send.tracks import EncodedFrame, VideoFeed, VideoTrack
 from server.media.send.trial import CALM
@@ -280,6 +280,24 @@ async def test_the_full_layer_is_tried_where_padding_cannot_show_a_path_and_lowe
         await this.show(2, width=640, encodes=2)
         assert this.count("hime_layer_changes_total", layer="reduced") == 2
         assert poor.frames[-1] is not good.frames[-1] and len(poor.frames) == 24
+
+
+async def test_all_paths_are_looked_at_together_now_and_then_and_one_that_becomes_narrow_at_once() -> None:
+    async with setup() as this:
+        everyone = [Watcher(this.track()) for _ in range(30)]
+        looks, share_out = [], this.stream._share_out
+        this.stream._share_out = lambda: looks.append(this.clock.now) or share_out()  # type: ignore[method-assign]
+        for _ in range(40):  # two reports of each in 0.1 s
+            for watcher in everyone:
+                narrow(watcher, 2_500_000)
+            this.clock.now += REVIEW / 2
+        assert 10 < len(looks) <= 20  # and not for each of 1200 reports
+        assert this.stream.full.target.value == 2_500_000
+        narrow(everyone[7], 2_500_000)
+        narrow(everyone[8], 1_500_000)
+        assert this.stream.full.target.value == 1_500_000
+        narrow(everyone[9], 1_000_000)
+        assert everyone[9].track.reduced
 
 
 async def test_a_new_size_is_one_keyframe() -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from server.media.send.bitrate import PathEstimate
+from server.media.send.bitrate import LOWER_STEP, PathEstimate
 from server.media.send.encoder import Codec, Encoding, VideoEncoder
 from server.media.send.layer_encoder import LayerEncoder, Shown
 from server.media.send.layers import Layer, LayerChoice, reduced
@@ -61,6 +61,7 @@ class EncodedStream:
         self._seats: dict[VideoTrack, _Seat] = {}
         self._needed: frozenset[Layer] = frozenset()  # layers that somebody gets, or is to get
         self._reviewed = float("-inf")
+        self._best_lately = 0.0  # bit/s, of all paths when they were last looked at
         self._slot: Slot[Shown] = Slot(WAITING)
         self._undelivered = threading.Semaphore(MAX_UNDELIVERED)
         self._thread = threading.Thread(target=self._encode_all, name="video-encode", daemon=True)
@@ -94,13 +95,15 @@ class EncodedStream:
         if track.path.too_narrow and not seat.narrow:
             self._metrics.narrow_path()
         seat.narrow = track.path.too_narrow
-        best = self._best()
-        self._review(track, seat, best)
         if self._clock() - self._reviewed >= REVIEW:
-            self._reviewed = self._clock()
+            self._reviewed, self._best_lately = self._clock(), self._best()
             for other, its in self._seats.items():
-                self._review(other, its, best)
-        self._share_out()
+                self._review(other, its, self._best_lately)
+            self._share_out()
+            return
+        changed = self._review(track, seat, max(self._best_lately, track.path.rate))
+        if changed or track.path.rate < LOWER_STEP * self._layer(seat.choice.layer).target.value:
+            self._share_out()
 
     def put(self, shown: Shown) -> None:
         """Never waits: the newest frame takes the place of one that the encoder has not come to."""
@@ -125,11 +128,14 @@ class EncodedStream:
     def _best(self) -> float:
         return max((track.path.rate for track in self._seats), default=0)
 
-    def _review(self, track: VideoTrack, seat: _Seat, best: float) -> None:
+    def _review(self, track: VideoTrack, seat: _Seat, best: float) -> bool:
+        """Whether the watcher is to get another layer."""
         unpadded = None if track.padded else Unpadded(track.path.sending, track.loss)
-        if seat.choice.update(track.path.rate, best, unpadded):
+        changed = seat.choice.update(track.path.rate, best, unpadded)
+        if changed:
             self._metrics.layer(seat.choice.layer)
             self.request_keyframe(track, "layer")
+        return changed
 
     def _share_out(self) -> None:
         """Each layer's bitrate is set by those whom it is meant for; by those who only try it where there are no

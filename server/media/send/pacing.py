@@ -17,7 +17,9 @@ PACE = 2.5  # times the path's rate at which packets leave, as in libwebrtc
 USUAL = 0.06  # seconds of the path's rate that may leave at once: a frame and a half at 25 frames/s
 LEAST_BURST = 3600  # bytes that may, however narrow the path is: three packets
 LEAST_RATE = 10_000  # bit/s that every path is taken to carry: a watcher may report nothing at all
-REPAIR_SHARE = 0.5  # of the path's rate at which repairs leave while frames wait, too
+# Of the path's rate at which repairs leave while frames wait, too. With more of it, a watcher who asks again each tenth
+# of a second fills a narrow path with them, and loses what it asked for.
+REPAIR_SHARE = 0.1
 TICK = 0.005  # seconds between two lots
 MAX_DELAY = 0.25  # seconds that a frame's last packet waits at most, and repairs while there are frames
 
