@@ -238,8 +238,9 @@ def flow(before: Array, now: Array, box: Box) -> tuple[Array | None, float]:
         return None, _correlation(old[middle, middle], new[middle, middle])
     scale = side / WINDOW
     shift = (scale - 1) / 2
-    to_frame = np.array([[scale, 0, x + shift], [0, scale, y + shift], [0, 0, 1]])
-    return to_frame @ motion @ np.linalg.inv(to_frame), 1.0
+    place = np.array([x + shift, y + shift])
+    motion[:2, 2] = scale * motion[:2, 2] + place - motion[:2, :2] @ place
+    return motion, 1.0
 
 
 def _window(gray: Array, x: int, y: int, side: int) -> Array:
