@@ -31,7 +31,7 @@ ADD, MULTIPLY = {0: 0}, {0: 2}
 HALVE = {0: 1, 1: 2, 2: 2}  # pooling: the mean of 2x2
 DOUBLE = {0: 2, 1: 2.0, 2: 2.0, 6: 1}  # bilinear, corners aligned
 TWICE = {0: 2, 1: 1, 2: 2.0}
-LANES = 16  # channels that are computed at once: a number that is no multiple of it takes twice the time
+LANES = 16  # channels that are computed at once: a number that is no multiple of it takes half as long again
 WARP = {0: 1, 1: 2, 2: 1, 3: 1}  # bilinear, the border goes on, corners aligned, grid (2, h, w)
 
 
