@@ -2,9 +2,10 @@
 
     python -m benchmarks.calls.performance_report FOLDER [--out docs/performance.md]
 
-FOLDER holds what `--json` wrote: glass*.json, latency*.json, many_calls*.json, cpu_per_frame*.json, impairments*.json,
-lip_sync*.json, soak*.json, flicker*.json, bench*.json (of `hime bench`) and engine_load*.json. What is absent is left
-out; every number comes from one of the files. A "note" added to a file stands above its figures.
+FOLDER holds what `--json` wrote: glass*.json, latency*.json, many_calls*.json, cpu_per_frame*.json,
+cpu_per_call*.json, impairments*.json, lip_sync*.json, soak*.json, flicker*.json, bench*.json (of `hime bench`) and
+engine_load*.json. What is absent is left out; every number comes from one of the files. A "note" added to a file stands
+above its figures.
 """
 
 from __future__ import annotations
@@ -98,6 +99,21 @@ def cpu_per_frame(found: Found) -> list[str]:
     lines += ["Where the relay's time goes, ms/frame by thread:", ""]
     parts = [[f"{c['codec']} {c['layout']}", *(c["relay"]["parts"].get(name) for name in names)] for c in cases]
     return [*lines, *table(("case", *names), parts, 2), *wanted(found["goals"])]
+
+
+def cpu_per_call(found: Found) -> list[str]:
+    """The trees side by side, and the functions of the last one, for each size."""
+    rows, functions = [], []
+    names = list(dict.fromkeys(name for trees in found["cases"].values() for one in trees for name in one["threads"]))
+    for width, trees in found["cases"].items():
+        size = f"{width}x{int(width) * 9 // 16}"
+        for one in trees:
+            threads = [one["threads"].get(name) for name in names]
+            rows.append([size, one["tree"], one["ms"], one["ms"] / trees[0]["ms"], *threads])
+        functions += [f"The costliest functions at {size} in {trees[-1]['tree']}:", ""]
+        cells = [[f"`{row['function']}`", row["calls"], row["ms"]] for row in trees[-1]["functions"]]
+        functions += table(("thread: function", "calls a frame", "ms a frame"), cells, 2)
+    return [*table(("size", "tree", "ms/frame", "of the first's", *names), rows, 2), *functions]
 
 
 def impairments(found: Found) -> list[str]:
@@ -203,6 +219,12 @@ SECTIONS = (
         "Processor time per frame", "cpu_per_frame", "python -m benchmarks.calls.cpu_per_frame",
         "The whole relay without enhancement against FFmpeg: 360p VP8 in; decoded, scaled and encoded alike.",
         cpu_per_frame,
+    ),
+    Section(
+        "Processor time per enhanced frame", "cpu_per_call", "python -m benchmarks.calls.cpu_per_call",
+        "One enhanced call without its network: all threads from the decoder to the encoder, a face of LR 32 with "
+        "three exemplars, shown at 1280x720. The threads' own processor time, whatever else runs; ms/frame by thread.",
+        cpu_per_call,
     ),
     Section(
         "Bad networks", "impairments", "python -m benchmarks.calls.impairments",

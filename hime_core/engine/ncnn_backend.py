@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import cv2
@@ -55,7 +55,7 @@ class NcnnBackend:
         f_lr, beside, *query = _run(self._face, {"lr": lr.transpose(2, 0, 1)}, "f_lr", *matched)
         names = ("aligned", "keys")[: len(matched)]
         found = [_run(self._reference, {"beside": beside, **inputs}, *names) for inputs in self._inputs(lr, references)]
-        fused = f_lr + self._aggregate(*(np.stack(maps) for maps in zip(*found, strict=True)), *query)
+        fused = f_lr + self._aggregate(found, *query)
         residual = self._reconstruct(fused)
         skip = cv2.resize(lr, residual.shape[:0:-1], interpolation=cv2.INTER_CUBIC)  # a = -0.75, as torch has it
         return skip + residual.transpose(1, 2, 0)
@@ -73,13 +73,15 @@ class NcnnBackend:
                 inputs |= {"grid": places + flow * reach, "shift": np.tile(flow[::-1], (self._taps, 1, 1))}
             yield inputs
 
-    def _aggregate(self, aligned: Array, keys: Array | None = None, query: Array | None = None) -> Array:
-        """(R, C, h, w), and with CoFA its g1 and the LR features' g2, to F_a, (C, h, w)."""
-        if keys is None or query is None:
-            plain: Array = aligned.mean(axis=0) if self._aggregation == "average" else aligned.max(axis=0)
+    def _aggregate(self, found: Sequence[Sequence[Array]], query: Array | None = None) -> Array:
+        """Of each reference aligned (C, h, w), and with CoFA its g1 beside the LR features' g2, to F_a, (C, h, w)."""
+        aligned = [maps[0] for maps in found]
+        if query is None:
+            plain: Array = np.mean(aligned, axis=0) if self._aggregation == "average" else np.max(aligned, axis=0)
             return plain
-        mu = 1 / (1 + np.exp(-(keys * query).sum(axis=1, keepdims=True)))  # Eq. 7
-        weighted: Array = (mu * aligned).sum(axis=0) / np.maximum(mu.sum(axis=0), 1e-6)  # Eq. 5
+        mu = [1 / (1 + np.exp(-np.einsum("chw,chw->hw", keys, query))) for _, keys in found]  # Eq. 7
+        weighted: Array = sum(weight * maps for weight, maps in zip(mu, aligned, strict=True))  # Eq. 5
+        weighted /= np.maximum(sum(mu), np.float32(1e-6))
         return weighted
 
     def _reconstruct(self, fused: Array) -> Array:

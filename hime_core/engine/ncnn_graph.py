@@ -15,11 +15,12 @@ from tempfile import TemporaryDirectory
 
 import ncnn
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from hime_core.model.aggregation import ContentConditionedAggregation
 from hime_core.model.alignment import ConvStep, DeformableStep
-from hime_core.model.blocks import PixelShuffleUp, ResidualBlock
+from hime_core.model.blocks import PixelShuffleUp, ResidualBlock, bias_of
 from hime_core.model.flow import FlowEstimator
 from hime_core.model.hime import Hime, Reconstructor
 
@@ -30,6 +31,7 @@ ADD, MULTIPLY = {0: 0}, {0: 2}
 HALVE = {0: 1, 1: 2, 2: 2}  # pooling: the mean of 2x2
 DOUBLE = {0: 2, 1: 2.0, 2: 2.0, 6: 1}  # bilinear, corners aligned
 TWICE = {0: 2, 1: 1, 2: 2.0}
+LANES = 16  # channels that are computed at once: a number that is no multiple of it takes half as long again
 WARP = {0: 1, 1: 2, 2: 1, 3: 1}  # bilinear, the border goes on, corners aligned, grid (2, h, w)
 
 
@@ -207,8 +209,10 @@ class Graph:
     def deformable(self, step: DeformableStep, features: str, guide: str, shift: str | None = None) -> str:
         """Eq. 4, a layer for each group, as ncnn's has one only, and their sum. shift: to be added to the offsets."""
         groups, taps = step.groups, 9
-        heads = self.module(step.offset_head, guide)
-        offsets, masks = self.slice(heads, [2 * taps * groups, taps * groups])
+        weight, bias, more = step.offset_head.weight, bias_of(step.offset_head), -3 * taps * groups % LANES
+        heads = self.convolution(_padded(weight, more), _padded(bias, more), guide)
+        sizes = [2 * taps * groups, taps * groups, more]
+        offsets, masks, *_ = self.slice(heads, [size for size in sizes if size])
         if shift is not None:
             offsets = self.add("BinaryOp", [offsets, shift], ADD)
         masks = self.add("Sigmoid", [masks])
@@ -242,6 +246,7 @@ class Graph:
             )
         net = ncnn.Net()
         net.opt.num_threads = 1
+        net.opt.use_winograd63_convolution = False  # its weights do not stay in a core's cache, and it is less exact
         net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
         with TemporaryDirectory() as folder:  # from memory it would go on reading what Python has dropped
             weights = Path(folder) / "weights.bin"
@@ -266,6 +271,11 @@ def _split(layers: Sequence[_Layer]) -> list[_Layer]:
             if readers[name] > 1:
                 result.append(_Layer("Split", (name,), tuple(f"{name}_{i}" for i in range(readers[name]))))
     return result
+
+
+def _padded(tensor: Tensor, more: int) -> Tensor:
+    """With so many more entries of zeros at the end of its first axis."""
+    return torch.cat((tensor, tensor.new_zeros(more, *tensor.shape[1:])))
 
 
 def _bytes(tensor: Tensor) -> bytes:

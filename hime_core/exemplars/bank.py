@@ -105,12 +105,11 @@ class ExemplarBank:
             if _too_soon(frame, self._admitted, self._interval) or _too_soon(frame, self._tried, self._interval // 10):
                 return None
             self._tried = frame
-        image = rgb()
-        reason = self._refusal(image, face, headshot, speed)
+        reason = self._refusal(rgb, face, headshot, speed)
         exemplar = None
         if reason is None:
             now = self._clock()
-            exemplar = cut_exemplar(image, face.box, face.landmarks, uuid4().hex, "call", frame, now)
+            exemplar = cut_exemplar(rgb(), face.box, face.landmarks, uuid4().hex, "call", frame, now)
             resolved = exemplar.resolved * kept(step)
             exemplar = replace(exemplar, resolved=resolved, step=step, sighting=face.track)
             reason = "blurred" if exemplar.sharpness < OF_CALL.sharpness else None
@@ -219,12 +218,14 @@ class ExemplarBank:
         moved = np.hypot(headshot.cx - other.cx, headshot.cy - other.cy) + abs(headshot.side - other.side) / 2
         return float(moved) / headshot.side / (frame - before)
 
-    def _refusal(self, rgb: U8, face: TrackedFace, headshot: Headshot, speed: float) -> str | None:
+    def _refusal(
+        self, rgb: Callable[[], U8], face: TrackedFace, headshot: Headshot, speed: float
+    ) -> str | None:  # fmt: skip
         if headshot.side < OF_CALL.side:
             return "small"
         if face.score < MIN_SCORE or face.seen > MAX_UNSEEN:
             return "uncertain"
-        if not inside(face.box, rgb.shape[1], rgb.shape[0]):
+        if not inside(face.box, *rgb().shape[1::-1]):
             return "cut_off"
         if not plausible(face.landmarks, face.box):
             return "implausible"

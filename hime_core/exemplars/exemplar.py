@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from hime_core.arrays import F32, U8, Array
-from hime_core.faces.geometry import Box, Headshot, crop, headshot_of
+from hime_core.faces.geometry import Box, Headshot, crop, headshot_of, own_square
 from hime_core.faces.quality import brightness, resolved, sharpness, yaw_degrees
 
 LONGEST_SIDE = 768
@@ -83,8 +83,8 @@ def cut_exemplar(
         image: Array = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
     else:
         image = region.copy()
-    side = max(1, round(headshot.side))
-    square = crop(rgb, round(headshot.cx - side / 2), round(headshot.cy - side / 2), side)
+    own = own_square(headshot)
+    square = crop(rgb, own.x, own.y, own.side)
     points = (landmarks - (left, top) + 0.5) * scale - 0.5
     place = Headshot((headshot.cx - left) * scale, (headshot.cy - top) * scale, headshot.side * scale)
     return Exemplar(
@@ -104,9 +104,8 @@ def cut_exemplar(
 
 def resolution_of(rgb: Array, headshot: Headshot) -> float:
     """The pixels across a headshot in a picture that carry detail (faces.quality.resolved)."""
-    side = max(1, round(headshot.side))
-    square = crop(rgb, round(headshot.cx - side / 2), round(headshot.cy - side / 2), side)
-    return resolved(cv2.cvtColor(square, cv2.COLOR_RGB2GRAY))
+    own = own_square(headshot)
+    return resolved(cv2.cvtColor(crop(rgb, own.x, own.y, own.side), cv2.COLOR_RGB2GRAY))
 
 
 def inside(box: Box, width: int, height: int) -> bool:

@@ -40,7 +40,7 @@ class Headshot:
 
 @dataclass(frozen=True)
 class FaceSquare:
-    """The whole-pixel square of a frame that is enhanced.
+    """A whole-pixel square of a frame: that of a face which is enhanced, where nothing else is said.
 
     x, y: top left corner, which may lie outside the frame; side: pixels of the frame. Up to the largest of LR_SIDES it
     is one of them, and the network takes it as it is; a larger one is reduced to one of them.
@@ -61,6 +61,12 @@ def face_square(headshot: Headshot) -> FaceSquare:
     """The square around a headshot: grown to the next of LR_SIDES, or by MARGIN to an even side where that is larger
     than all of them."""
     side = next((side for side in LR_SIDES if side >= headshot.side), 2 * math.ceil(MARGIN * headshot.side / 2))
+    return FaceSquare(round(headshot.cx - side / 2), round(headshot.cy - side / 2), side)
+
+
+def own_square(headshot: Headshot) -> FaceSquare:
+    """The square nearest to the headshot itself."""
+    side = max(1, round(headshot.side))
     return FaceSquare(round(headshot.cx - side / 2), round(headshot.cy - side / 2), side)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -77,12 +79,17 @@ def yaw_degrees(landmarks: Array) -> float:
     The nose stands out of the line between eyes and mouth by about 0.55 of the distance between the eyes; turning by
     an angle moves it sideways by the sine of that and shortens the distance by the cosine.
     """
-    eyes = landmarks[1] - landmarks[0]
-    middle = (landmarks[:2].mean(0) + landmarks[3:].mean(0)) / 2
-    upright = (landmarks[3:].mean(0) - landmarks[:2].mean(0)).astype(float)
-    across = np.array([upright[1], -upright[0]]) / max(np.hypot(*upright), 1e-6)
-    width = max(float(eyes @ across), float((landmarks[4] - landmarks[3]) @ across), 1e-6)
-    return float(np.degrees(np.arctan2((landmarks[2] - middle) @ across, 0.55 * width)))
+    # Numbers of Python: NumPy's ways are long for so few.
+    eye, other, nose, corner, opposite = (complex(x, y) for x, y in landmarks.tolist())
+    eyes, mouth = (eye + other) / 2, (corner + opposite) / 2
+    upright = mouth - eyes
+    across = complex(upright.imag, -upright.real) / max(abs(upright), 1e-6)
+
+    def along(vector: complex) -> float:
+        return (vector * across.conjugate()).real
+
+    width = max(along(other - eye), along(opposite - corner), 1e-6)
+    return math.degrees(math.atan2(along(nose - (eyes + mouth) / 2), 0.55 * width))
 
 
 def brightness(rgb: Array) -> float:

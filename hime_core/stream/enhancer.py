@@ -18,11 +18,20 @@ from hime_core.compositing.eligible import Eligible
 from hime_core.compositing.layout import WIDTHS, enlargement
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
-from hime_core.exemplars.exemplar import Exemplar, resolution_of
+from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.damage import DamageEstimator
 from hime_core.faces.detector import StreamDetector
-from hime_core.faces.geometry import LR_SIDES, FaceSquare, Headshot, crop, face_square, headshot_of, resized
-from hime_core.faces.quality import yaw_degrees
+from hime_core.faces.geometry import (
+    LR_SIDES,
+    FaceSquare,
+    Headshot,
+    crop,
+    face_square,
+    headshot_of,
+    own_square,
+    resized,
+)
+from hime_core.faces.quality import resolved, yaw_degrees
 from hime_core.faces.recognition import Recogniser
 from hime_core.faces.registration import luma
 from hime_core.faces.tracker import TrackedFace
@@ -85,7 +94,7 @@ class Enhancer:
         self._damage = damage
         self._engine, self._config = engine, config
         self._clock, self._on_stage = clock, on_stage
-        self._watch = FaceWatch(detector, config.detect_every, config.patience is None, self._stage)
+        self._watch = FaceWatch(detector, config.detect_every, config.patience is None, self._stage, clock)
         self._steady = SteadyDetail(config.carry_for, config.fade, config.steadiness)
         self._gate = gate or Gate()
         self._sightings = Sightings(people, recogniser, config.patience is None, self._stage, clock, on_recognition)
@@ -131,15 +140,13 @@ class Enhancer:
         elif not faces:
             job.bypasses.append("no_face")
         self._gate.keep(face.track for face in faces)
-        if any(self._gate.looks(face.track, self._frame) for face in faces):
-            rgb()  # now, as its time is not selection's
         job.watched = watched
         if not followed:
             job.shown = enlargement(picture.width, picture.height, WIDTHS[-1])
         with self._stage("select"):
-            self._measure(job, rgb)
+            self._measure(job)
             self._feed(rgb, faces, job.step)
-            job.eligible = tuple(self._eligible(job, rgb))
+            job.eligible = tuple(self._eligible(job))
         if job.eligible and watched:
             job.demand = self.demand.level.name
         if job.eligible and job.ask and watched and self._request is None:
@@ -150,12 +157,15 @@ class Enhancer:
         with self._stage("convert"):
             return picture.rgb()
 
-    def _measure(self, job: Job, rgb: Callable[[], U8]) -> None:
+    def _measure(self, job: Job) -> None:
         """Now and then, what the faces show and what a codec has left in them."""
         for face, headshot in zip(job.faces, job.headshots, strict=True):
             if headshot.side <= LARGEST and self._gate.measures(face.track, self._frame):
-                traces = self._damage.step(luma(_cut(rgb(), face_square(headshot)))) if self._damage else None
-                self._gate.measured(face.track, self._frame, resolution_of(rgb(), headshot), traces)
+                traces = None
+                if self._damage:
+                    traces = self._damage.step(luma(cut(job.picture, face_square(headshot))))
+                shows = resolved(luma(cut(job.picture, own_square(headshot))))
+                self._gate.measured(face.track, self._frame, shows, traces)
 
     def _feed(self, rgb: Callable[[], U8], faces: tuple[TrackedFace, ...], step: float | None) -> None:
         for face in faces:
@@ -163,11 +173,11 @@ class Enhancer:
             if sighting.verdict != "covered":
                 sighting.person.bank.offer(rgb, face, self._frame, self._gate.step(face.track, step))
 
-    def _eligible(self, job: Job, rgb: Callable[[], U8]) -> list[Eligible]:
+    def _eligible(self, job: Job) -> list[Eligible]:
         """The faces to enhance; notes why the others are not."""
         found, seen = [], []
         for face, headshot in zip(job.faces, job.headshots, strict=True):
-            eligible, reason = self._considered(job, face, headshot, rgb)
+            eligible, reason = self._considered(job, face, headshot)
             sighting = self._sightings.of(face.track)
             if eligible:
                 found.append(eligible)
@@ -185,9 +195,7 @@ class Enhancer:
             for face, side in zip(found, plan.sides, strict=True)
         ]
 
-    def _considered(
-        self, job: Job, face: TrackedFace, headshot: Headshot, rgb: Callable[[], U8]
-    ) -> tuple[Eligible | None, str]:
+    def _considered(self, job: Job, face: TrackedFace, headshot: Headshot) -> tuple[Eligible | None, str]:
         """The face as it is to be enhanced, or why it is not."""
         if headshot.side > LARGEST:
             return None, "too_large"
@@ -205,7 +213,7 @@ class Enhancer:
         verdict = self._gate.judge(track, square.side, exemplars, known, job.step, shown)
         if verdict.side is None:
             return None, verdict.reason
-        image = _cut(rgb(), square)
+        image = cut(job.picture, square)
         return Eligible(face, square, image, carrying, exemplars, verdict.side, verdict.strength), ""
 
     def _ask(self, job: Job) -> None:
@@ -311,8 +319,11 @@ def _added(face: Eligible, sr: U8, shown: float) -> F32:
     return difference(resized(sr, side), resized(face.image, side))
 
 
-def _cut(rgb: U8, square: FaceSquare) -> U8:
-    return crop(rgb, square.x, square.y, square.side)
+def cut(picture: Picture, square: FaceSquare) -> U8:
+    """`geometry.crop` of the picture in RGB, of which no more is converted than lies in the square."""
+    left, top = min(max(0, square.x), picture.width - 1), min(max(0, square.y), picture.height - 1)
+    part = picture.part(left, top, max(left + 1, square.x + square.side), max(top + 1, square.y + square.side))
+    return crop(part.rgb(), square.x - left // 2 * 2, square.y - top // 2 * 2, square.side)
 
 
 def _error(future: Future[U8]) -> BaseException | None:

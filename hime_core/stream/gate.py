@@ -67,10 +67,6 @@ class Gate:
         """Whether it is time to look at what a face shows."""
         return frame - self._of(track).measured >= MEASURE_EVERY
 
-    def looks(self, track: int, frame: int) -> bool:
-        """Whether the face's picture is about to be needed."""
-        return self._of(track).open or self.measures(track, frame)
-
     def measured(self, track: int, frame: int, resolved: float, traces: float | None = None) -> None:
         """resolved: pixels (faces.quality.resolved) that the face shows in this frame; traces: the quantizer step that
         the picture itself speaks of, grey levels."""

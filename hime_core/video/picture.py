@@ -77,6 +77,13 @@ class Picture:
         rgb: Array = cv2.cvtColor(packed.reshape(self.height * 3 // 2, self.width), cv2.COLOR_YUV2RGB_I420)
         return rgb
 
+    def part(self, left: int, top: int, right: int, bottom: int) -> Picture:
+        """The same planes where these edges are, pixels that lie in the frame: widened to even ones, as chroma samples
+        are of two by two pixels."""
+        left, top, right, bottom = left // 2, top // 2, (right + 1) // 2, (bottom + 1) // 2
+        u, v = (plane[top:bottom, left:right] for plane in (self.u, self.v))
+        return Picture(self.y[2 * top : 2 * bottom, 2 * left : 2 * right], u, v)
+
     def to_frame(self) -> av.VideoFrame:
         """A yuv420p frame of the caller's own; pts and time_base are the caller's to set.
 

@@ -116,9 +116,9 @@ class Scene:
 def enhancer_of(engine, scene, clock, **config) -> Enhancer:
     """Detection is in step, so that tests need no waiting; patience is set after."""
     people = config.pop("people", None) or People(engine.forget, clock)
-    return Enhancer(
-        engine, scene, people, EnhancerConfig(patience=None, **config), clock=clock, recogniser=ByColour()
-    )  # fmt: skip
+    on_stage = config.pop("on_stage", lambda stage, seconds: None)
+    settings = EnhancerConfig(patience=None, **config)
+    return Enhancer(engine, scene, people, settings, clock, on_stage, recogniser=ByColour())
 
 
 def patient(enhancer: Enhancer, patience: float | None) -> None:

@@ -320,3 +320,15 @@ def test_landmarks_of_a_face_are_plausible():
     assert abs(roll_degrees(LANDMARKS)) < 5
     lying = np.stack([300 - LANDMARKS[:, 1], LANDMARKS[:, 0]], 1)
     assert roll_degrees(lying) == pytest.approx(90 + roll_degrees(LANDMARKS), abs=1e-3)
+
+
+def test_a_small_face_is_refused_without_its_picture():
+    decisions: list[str] = []
+    bank = ExemplarBank(on_decision=decisions.append)
+
+    def picture():
+        raise AssertionError("the whole frame would be converted for nothing")
+
+    small = Box(BOX.x, BOX.y, 20.0, 26.0)
+    assert bank.offer(picture, face(box=small), 0) is None
+    assert decisions == ["small"]

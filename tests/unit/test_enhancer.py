@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hime_core.faces.geometry import Box, headshot_of
-from hime_core.stream.enhancer import GLANCE_EVERY
+from hime_core.faces.geometry import Box, FaceSquare, crop, headshot_of
+from hime_core.stream.enhancer import GLANCE_EVERY, cut
 from hime_core.stream.job import OnDemand
 from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
@@ -253,6 +253,26 @@ def test_a_face_that_is_close_at_once_is_not_laboured_over(scene, clock):
     assert shown[0].faces[0].side > 200
     assert shown[0].patches[0].difference.shape == before[0].difference.shape
     assert shown[-1].patches == ()
+
+
+@pytest.mark.parametrize("size", [(64, 48), (66, 50)])
+@pytest.mark.parametrize("side", [16, 17, 96])
+def test_a_square_is_converted_alone_to_the_same_pixels(size, side):
+    rgb = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    picture = Picture.from_rgb(rgb)
+    places = [(20, 10), (21, 11), (-5, 3), (-40, -40), (55, 41), (200, 7), (size[0] - 1, size[1] - 1)]
+    for x, y in places:
+        found = cut(picture, FaceSquare(x, y, side))
+        assert np.array_equal(found, crop(picture.rgb(), x, y, side)), (x, y)
+
+
+def test_of_a_frame_that_is_not_searched_no_more_than_the_face_is_converted(scene, clock):
+    whole = []
+    enhancer = enhancer_of(Engine(), scene, clock, on_stage=lambda stage, seconds: whole.append(stage == "convert"))
+    scene.faces = [FAR]
+    outcomes = [step(enhancer, scene, clock).outcome for _ in range(20)]
+    assert outcomes == ["enhanced"] * 20
+    assert 0 < sum(whole) <= 4  # of the frames that are searched
 
 
 def test_a_picture_on_demand_is_made_once_whoever_asks():

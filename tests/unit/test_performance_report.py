@@ -61,6 +61,21 @@ def test_what_is_absent_or_damaged_is_left_out(tmp_path, capsys):
     assert "latency.json is left out" in capsys.readouterr().err
 
 
+def test_an_enhanced_frames_time_is_shown_by_thread_and_function_of_the_last_tree(tmp_path):
+    functions = [{"function": "engine: extract", "calls": 10.0, "ms": 8.25}]
+    trees = [
+        {"tree": "abc", "ms": 20.0, "threads": {"engine": 15.0, "encode": 5.0}, "functions": []},
+        {"tree": "def", "ms": 15.0, "threads": {"engine": 10.0}, "functions": functions},
+    ]
+    found = {"machine": MACHINE, "options": {"rounds": 2}, "cases": {"640": trees}}
+    (tmp_path / "cpu_per_call.json").write_text(json.dumps(found))
+    text = report(tmp_path)
+    assert "`python -m benchmarks.calls.cpu_per_call --rounds 2 --json OUT.json`" in text
+    assert "| 640x360 | abc | 20.00 | 1.00 | 15.00 | 5.00 |" in text
+    assert "| 640x360 | def | 15.00 | 0.75 | 10.00 | – |" in text
+    assert "at 640x360 in def" in text and "| `engine: extract` | 10.00 | 8.25 |" in text
+
+
 def test_glass_to_glass_is_shown_by_way(tmp_path):
     way = {"p50": 44.5, "p95": 74.4, "sender": 4.1, "relay": 10.9, "receiver": 29.7, "judder": 4.1, "shown_s": 20.2}
     way |= {"thirds": [45, 44, 44], "stats": {"jitter_buffer": 0.8, "decode": 3.6, "av_ms": -82.0}, "stages": {}}

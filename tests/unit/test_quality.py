@@ -60,6 +60,15 @@ def test_yaw_from_five_points(yaw, roll):
     assert yaw_degrees(head(yaw, roll)) == pytest.approx(yaw, abs=6)
 
 
+def test_yaw_is_the_angle_of_the_nose_across_the_line_from_eyes_to_mouth():
+    points = np.array([[203, 100], [245, 103], [223, 128], [200, 139], [243, 142]], np.float32)
+    upright = points[3:].mean(0) - points[:2].mean(0)
+    across = np.array([upright[1], -upright[0]]) / np.linalg.norm(upright)
+    width = max((points[1] - points[0]) @ across, (points[4] - points[3]) @ across)
+    nose = (points[2] - points[[0, 1, 3, 4]].mean(0)) @ across
+    assert yaw_degrees(points) == pytest.approx(np.degrees(np.arctan2(nose, 0.55 * width)), abs=1e-3)
+
+
 def test_yaw_of_coinciding_points_is_a_number():
     assert np.isfinite(yaw_degrees(np.zeros((5, 2), np.float32)))
 

@@ -55,6 +55,17 @@ def test_flow_follows_a_face_that_moves_and_grows(scale):
         assert error(face, truth) < 0.08
 
 
+@pytest.mark.parametrize(("scale", "most"), [(0.14, 0.08), (0.9, 0.02)])
+def test_a_face_in_noise_is_followed_without_a_detection(scale, most):
+    noise, errors = np.random.default_rng(2), []
+    tracker, _ = started(scale)
+    for i in range(1, 25):
+        frame, truth = shot(scale, 100 + 0.4 * i, 90 - 0.2 * i, noise)
+        (face,) = tracker.update(frame)
+        errors.append(error(face, truth))
+    assert max(errors) < most
+
+
 def test_a_late_detection_is_carried_to_the_present():
     tracker, track = started()
     frames = [shot(0.4, 100 + 3 * i, 90) for i in range(1, 9)]
