@@ -22,6 +22,7 @@ from server.settings.limits import LimitSettings
 from server.settings.media import MediaSettings
 from server.settings.network import IceServer, NetworkSettings
 from server.settings.storage import StorageSettings
+from server.settings.workers import WorkerSettings
 
 __all__ = ["IceServer", "InvalidSettings", "Settings", "load_settings"]
 
@@ -29,7 +30,14 @@ CLIENT_BUILD = Path(__file__).resolve().parents[2] / "client_web" / "dist"
 
 
 class Settings(
-    StorageSettings, MediaSettings, NetworkSettings, AccessSettings, LimitSettings, LifecycleSettings, BaseSettings
+    StorageSettings,
+    MediaSettings,
+    NetworkSettings,
+    AccessSettings,
+    LimitSettings,
+    LifecycleSettings,
+    WorkerSettings,
+    BaseSettings,
 ):
     """Where the relay listens. Rates are in bit/s, sizes in bytes or pixels, the rest as the names say."""
 

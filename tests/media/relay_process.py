@@ -114,7 +114,14 @@ def main() -> None:
     settings = load_settings(port=int(sys.argv[1]), data=Path(sys.argv[2]), log_level="warning")
     log_to_stderr(settings.log_level)
     listener = listen(settings.host, settings.port)
-    serve(create_app(settings, FailedEngine(), FailedDetector(), ByColour()), settings, listener)
+    if settings.workers > 1:
+        from server.access.access import load_access
+        from server.workers.front import create_front
+
+        app = create_front(settings, load_access(settings), "tests.media.quick_worker")
+    else:
+        app = create_app(settings, FailedEngine(), FailedDetector(), ByColour())
+    serve(app, settings, listener)
 
 
 if __name__ == "__main__":
