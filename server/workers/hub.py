@@ -46,7 +46,10 @@ class _Feed:
                     async for event in _events(worker, self._room):
                         self._send(self.merged.take(worker.number, event))
                 except httpx.HTTPError:
-                    pass  # it has ended, or is slow: it is asked again
+                    pass  # it has died, or is slow: it is asked again
+                else:
+                    while worker.state == "ending":  # it has ended all streams, as its calls
+                        await asyncio.sleep(AGAIN)
             await asyncio.sleep(AGAIN)
 
 

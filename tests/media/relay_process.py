@@ -77,7 +77,7 @@ async def relay_process(
     data: Path, port: int = 0, before: Sequence[str] = (), **environment: str
 ) -> AsyncIterator[RelayProcess]:
     """before: a command that starts the relay's."""
-    command = [*before, sys.executable, "-m", "tests.media.relay_process", str(port), str(data)]
+    command = [*before, sys.executable, "-m", "tests.media.served", str(port), str(data)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment)
     try:
         port = await asyncio.wait_for(asyncio.to_thread(_port, process), STARTING)
@@ -98,31 +98,3 @@ def _port(process: subprocess.Popen[str]) -> int:
         if found := READY.search(line):
             return int(found[1])
     raise AssertionError(f"the relay ended before it was ready, with {process.wait()}")
-
-
-def main() -> None:
-    from server.serve import _end_on_signals, listen, serve
-    from server.silence import log_to_stderr
-
-    _end_on_signals()
-
-    from server.app import create_app
-    from server.settings import load_settings
-    from server.standins import FailedDetector, FailedEngine
-    from tests.unit.enhancer_stage import ByColour
-
-    settings = load_settings(port=int(sys.argv[1]), data=Path(sys.argv[2]), log_level="warning")
-    log_to_stderr(settings.log_level)
-    listener = listen(settings.host, settings.port)
-    if settings.workers > 1:
-        from server.access.access import load_access
-        from server.workers.front import create_front
-
-        app = create_front(settings, load_access(settings), "tests.media.quick_worker")
-    else:
-        app = create_app(settings, FailedEngine(), FailedDetector(), ByColour())
-    serve(app, settings, listener)
-
-
-if __name__ == "__main__":
-    main()
