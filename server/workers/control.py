@@ -48,7 +48,7 @@ def install(app: FastAPI, secret: str) -> None:
     """secret: what the front and the other workers show; to anybody else, nothing is here."""
 
     def trusted(request: Request) -> None:
-        if not hmac.compare_digest(request.headers.get(SECRET_HEADER, ""), secret):
+        if not hmac.compare_digest(request.headers.get(SECRET_HEADER, "").encode(), secret.encode()):
             raise Problem(404, "Nothing is at this path.")
 
     router = APIRouter(prefix="/worker", include_in_schema=False, dependencies=[Depends(trusted)])

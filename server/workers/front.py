@@ -191,7 +191,7 @@ async def _readiness(worker: Worker) -> WorkerReadiness:
     reasons = [f"it is {worker.state}"]
     if worker.there:
         try:
-            answer = await worker.http.get("/worker/ready", timeout=READY_WITHIN)
+            answer = await worker.control.get("/worker/ready", timeout=READY_WITHIN)
             reasons = list(answer.raise_for_status().json())
         except httpx.HTTPError:
             reasons = ["it does not answer"]
@@ -203,7 +203,7 @@ async def _readiness(worker: Worker) -> WorkerReadiness:
 async def _metrics(worker: Worker) -> str:
     """Empty where it has just ended."""
     try:
-        answer = await worker.http.get("/worker/metrics", timeout=READY_WITHIN)
+        answer = await worker.control.get("/worker/metrics", timeout=READY_WITHIN)
         return answer.raise_for_status().text
     except httpx.HTTPError:
         return ""

@@ -98,7 +98,7 @@ class Hub:
 async def _events(worker: Worker, room: str) -> AsyncIterator[Event]:
     """As the worker tells them. Raises httpx.HTTPError."""
     timeout = httpx.Timeout(SILENT)
-    async with worker.http.stream("GET", f"/worker/rooms/{room}/events", timeout=timeout) as response:
+    async with worker.control.stream("GET", f"/worker/rooms/{room}/events", timeout=timeout) as response:
         response.raise_for_status()
         name = ""
         async for line in response.aiter_lines():

@@ -12,9 +12,9 @@ KEEP = 2.0  # seconds that an unused connection stays open: less than a worker k
 SPARE = 16  # unused connections
 
 
-def connected(socket: Path, secret: str, timeout: float) -> httpx.AsyncClient:
-    """A client that shows the secret with each request; timeout: seconds that an answer may take."""
+def connected(socket: Path, timeout: float, secret: str | None = None) -> httpx.AsyncClient:
+    """timeout: seconds that an answer may take; secret: shown with each request, none where requests are others'."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=SPARE, keepalive_expiry=KEEP)
     transport = httpx.AsyncHTTPTransport(uds=str(socket), limits=limits)
-    headers = {SECRET_HEADER: secret}
+    headers = {SECRET_HEADER: secret} if secret is not None else {}
     return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=timeout, headers=headers)

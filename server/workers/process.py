@@ -61,7 +61,8 @@ class Worker:
         self._orders, self._on_report, self._on_gone = orders, on_report, on_gone
         self._module, self._clock = module, clock
         first = orders()
-        self.http = connected(first.socket, first.secret, FORWARD_WITHIN)
+        self.control = connected(first.socket, ANSWER_WITHIN, first.secret)
+        self.http = connected(first.socket, FORWARD_WITHIN)  # for what others ask
         self._process: Process | None = None
         self._ending = False
 
@@ -96,6 +97,7 @@ class Worker:
         self._terminate()
 
     async def close(self) -> None:
+        await self.control.aclose()
         await self.http.aclose()
 
     def _terminate(self) -> None:
@@ -130,7 +132,7 @@ class Worker:
         while True:
             asked = self._clock()
             try:
-                answer = await self.http.get("/worker/report", params={"after": after}, timeout=ANSWER_WITHIN)
+                answer = await self.control.get("/worker/report", params={"after": after})
                 report = Report.model_validate_json(answer.raise_for_status().content)
             except (httpx.HTTPError, ValueError) as error:
                 silent = self._clock() - heard

@@ -156,7 +156,7 @@ async def _options(request: Request, asked: bool) -> Response:
 async def _room_of(worker: Worker, room: str) -> dict[str, Any]:
     """Nothing of one that has just ended."""
     try:
-        answer = await worker.http.get(f"/worker/rooms/{room}", timeout=LOOK_WITHIN)
+        answer = await worker.control.get(f"/worker/rooms/{room}", timeout=LOOK_WITHIN)
         told: dict[str, Any] = answer.raise_for_status().json()
     except httpx.HTTPError:
         return {}

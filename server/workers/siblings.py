@@ -21,7 +21,7 @@ class Siblings:
     """An Elsewhere. A worker that cannot be reached has ended, and its calls with it, or it has none yet."""
 
     def __init__(self, sockets: Sequence[Path], secret: str) -> None:
-        self._others = [connected(socket, secret, ANSWER_WITHIN) for socket in sockets]
+        self._others = [connected(socket, ANSWER_WITHIN, secret) for socket in sockets]
 
     async def added(self, person: str, ids: Sequence[str]) -> None:
         if not await self._told("added", person, ids):

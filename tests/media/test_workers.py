@@ -223,8 +223,8 @@ async def test_photos_and_addresses_are_the_whole_relays(tmp_path: Path) -> None
         assert statuses == [415, 415, 415, 429, 429]
         elsewhere = {"X-Forwarded-For": "203.0.113.9"}  # a proxy on this machine, as at a single relay
         assert (await relay.http.post("/whip/r/a", content="no", headers=elsewhere)).status_code == 403
-        told = {"X-HIME-Worker": "guessed"}
-        assert (await relay.http.get("/worker/report", headers=told)).status_code == 404
+        for shown in ({}, {"X-HIME-Worker": "guessed"}, {"X-HIME-Worker": "gu\xe9ssed".encode("latin-1")}):
+            assert (await relay.http.get("/worker/report", headers=shown)).status_code == 404
 
 
 async def photos_in_use(relay: RelayProcess, name: str) -> int:
