@@ -13,16 +13,16 @@ from server.workers.process import Worker
 # RFC 9110, section 7.6.1, and what the front says of its client by itself.
 NOT_FORWARDED = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-proto",
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
     }
 )
 
@@ -32,9 +32,9 @@ async def forwarded(request: Request, worker: Worker, body: bytes | None = None)
 
     The worker knows the client's address as it would behind a proxy. Raises Problem 503 where it does not answer.
     """
-    headers = [(key, value) for key, value in request.headers.items() if key not in NOT_FORWARDED]
-    headers.append(("x-forwarded-for", request.client.host if request.client else ""))
-    headers.append(("x-forwarded-proto", request.url.scheme))
+    headers = [(key, value) for key, value in request.headers.raw if key not in NOT_FORWARDED]
+    headers.append((b"x-forwarded-for", (request.client.host if request.client else "").encode()))
+    headers.append((b"x-forwarded-proto", request.url.scheme.encode()))
     content: AsyncIterator[bytes] | bytes | None = body
     if body is None and ("content-length" in request.headers or "transfer-encoding" in request.headers):
         content = request.stream()
@@ -50,11 +50,9 @@ async def forwarded(request: Request, worker: Worker, body: bytes | None = None)
     except httpx.TransportError:
         raise _unanswered("has just ended", 1) from None
     response = Response(answer.content, answer.status_code)
-    response.raw_headers = [(key.lower(), value) for key, value in answer.headers.raw if key.lower() not in _DROPPED]
+    raw = [(key.lower(), value) for key, value in answer.headers.raw]
+    response.raw_headers = [(key, value) for key, value in raw if key not in NOT_FORWARDED]
     return response
-
-
-_DROPPED = frozenset(each.encode() for each in NOT_FORWARDED)
 
 
 def _unanswered(what: str, seconds: int) -> Problem:
