@@ -35,7 +35,7 @@ class Fleet:
         module: str = MODULE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """refused: counts refusals; module: what workers run. Raises InputError where there are too few UDP ports."""
+        """refused: counts refusals; module: what workers run."""
         self.on_report: Callable[[Worker, Report, float], None] = lambda worker, report, asked: None
         self.on_gone: Callable[[Worker], None] = lambda worker: None
         self.pins = Pins(clock)

@@ -136,7 +136,7 @@ class Front:
 
 
 def create_front(settings: Settings, access: Access, module: str = MODULE) -> FastAPI:
-    """The application. module: what workers run. Raises InputError where there are too few UDP ports."""
+    """The application. module: what workers run."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from hime_core.errors import InputError
 from server.settings import Settings
 
 
 def shares(settings: Settings) -> list[Settings]:
-    """The settings of each worker. Raises InputError where there are too few UDP ports.
+    """The settings of each worker.
 
     UDP ports are divided, a worker with one port shares it among its sessions; so are connection tests, which go to the
     workers by turns, and who is remembered. All other limits stay as they are, and the front sees to it that they hold
@@ -33,16 +32,12 @@ def part(whole: int, count: int, number: int) -> int:
 
 
 def divided_ports(ports: tuple[int, int], count: int) -> list[str]:
-    """HIME_UDP_PORTS of each worker. ports: the first and the last; 0 and 0 for any free ones. Raises InputError."""
+    """HIME_UDP_PORTS of each worker. ports: the first and the last; 0 and 0 for any free ones. Settings have as many as
+    workers, at least."""
     first, last = ports
     if not last:
         return [""] * count
     there = last - first + 1
-    if there < count:
-        raise InputError(
-            f"HIME_UDP_PORTS: {count} workers need a port each, and there is {there}: give a range such as "
-            f"{first}-{first + count - 1}, or fewer workers"
-        )
     ranges = []
     for number in range(count):
         size = part(there, count, number)

@@ -14,7 +14,7 @@ from server.observability.metrics import Metrics
 from server.observability.window import Window
 from server.problems import Problem
 from server.rooms.events import Event
-from server.settings import Settings
+from server.settings import Settings, load_settings
 from server.workers.exposition import Merged
 from server.workers.fleet import Fleet
 from server.workers.merged_room import MergedRoom
@@ -76,8 +76,8 @@ class TestShares:
         assert divided_ports(ports, count) == ranges
 
     def test_too_few_ports_say_how_many_are_needed(self):
-        with pytest.raises(InputError, match=r"HIME_UDP_PORTS: 4 workers need .* there is 1: .* 50000-50003"):
-            divided_ports((50000, 50000), 4)
+        with pytest.raises(InputError, match=r"^HIME_UDP_PORTS: 4 workers need .* there is 1: .* 50000-50003"):
+            load_settings(workers=4, udp_ports="50000")
 
     def test_parts_are_the_whole(self):
         for whole in (0, 1, 7, 64):
