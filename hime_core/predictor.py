@@ -57,7 +57,7 @@ class HimePredictor:
             try:
                 bank.add_photo(exemplar_from_photo(photo, self._detector, str(number), time.monotonic()))
             except UnusablePhoto as error:
-                raise UnusablePhoto(f"photo {number}: {error}") from None
+                raise UnusablePhoto(error.kind, f"photo {number}: {error}") from None
         self._bank = bank
 
     def predict(self, picture: U8, faces: Sequence[Detection] | None = None) -> U8:

@@ -17,10 +17,11 @@ from fastapi import FastAPI
 from server import pages, problems
 from server.access.access import Access, load_access
 from server.access.routes import router as access_router
+from server.exemplars.check import WITHIN, StorageCheck
 from server.exemplars.elsewhere import Elsewhere, Nowhere
 from server.exemplars.routes import router as exemplars_router
 from server.exemplars.service import ExemplarService
-from server.exemplars.store import PhotoStore, StorageError
+from server.exemplars.store import PhotoStore
 from server.lifecycle import Drain, RefuseWhileDraining
 from server.limits import Limits
 from server.observability.kept import KeptMinutes, open_kept
@@ -79,6 +80,7 @@ class Relay:
     detector: StreamDetector
     recogniser: Recogniser | None
     photos: PhotoStore
+    storage: StorageCheck
     rooms: Rooms
     exemplars: ExemplarService
     limits: Limits
@@ -96,23 +98,27 @@ class Relay:
 
     async def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        self.metrics.set_ready(not await self.reasons())
+        self.storage.begin()  # for the next who asks: figures do not wait for storage
+        self.metrics.set_ready(not self.known_reasons)
         return self.metrics.exposition()
 
     async def workers(self) -> list[WorkerReadiness]:
         """This process is the whole relay, or one worker of it."""
         return []
 
-    async def reasons(self) -> list[str]:
-        """Why the relay is not ready, one sentence each; empty when it is."""
+    async def reasons(self, within: float = WITHIN) -> list[str]:
+        """Why the relay is not ready, one sentence each; empty when it is. within: seconds that storage may take."""
+        if self.drain.seconds_left is None:
+            await self.storage.now(within)
+        return self.known_reasons
+
+    @property
+    def known_reasons(self) -> list[str]:
+        """The same, with storage as it was found last."""
         if (left := self.drain.seconds_left) is not None:
             return [f"draining: the relay ends in {left:.0f} s"]
         reasons = [f"{part}: {why}" for part, why in self.failures.items()]
-        try:
-            await asyncio.to_thread(self.photos.check)
-        except StorageError as error:
-            reasons.append(f"storage: {error}")
-        return reasons
+        return reasons if self.storage.reason is None else [*reasons, f"storage: {self.storage.reason}"]
 
 
 def create_app(
@@ -210,10 +216,16 @@ async def _build(
         limits=limits,
     )
     stack.push_async_callback(rooms.close)
-    elsewhere = among.elsewhere if among else Nowhere()
     exemplars = ExemplarService(
-        settings, photos, engine, detector, rooms, recogniser=recogniser, elsewhere=elsewhere
-    )  # fmt: skip
+        settings,
+        photos,
+        engine,
+        detector,
+        rooms,
+        recogniser=recogniser,
+        refused=metrics.refused,
+        elsewhere=among.elsewhere if among else Nowhere(),
+    )
     stack.push_async_callback(off_the_loop, exemplars.close, CLOSE_SECONDS, "close-photos")
     purging = supervised("purge", exemplars.purge_forever, metrics.failure)
     purge = asyncio.create_task(purging, name="purge expired exemplars")
@@ -230,8 +242,22 @@ async def _build(
     keeping = asyncio.create_task(supervised("figures", keeper.run, metrics.failure), name="keep figures")
     stack.push_async_callback(_cancelled, keeping)
     drain = Drain(rooms, settings.drain_s)
+    storage = StorageCheck(photos.check)
     return Relay(
-        settings, access, metrics, engine, detector, recogniser, photos, rooms, exemplars, limits, drain, kept, failures
+        settings,
+        access,
+        metrics,
+        engine,
+        detector,
+        recogniser,
+        photos,
+        storage,
+        rooms,
+        exemplars,
+        limits,
+        drain,
+        kept,
+        failures,
     )
 
 

@@ -15,9 +15,13 @@ from typing import IO
 READY_WITHIN = 180  # seconds
 READY = "HIME Relay is ready on "
 LOG_LINES = 20
-# Whatever the user's own relay is set to: open to this machine, and with nothing stored outside its own directory.
+# Whatever the user's own relay is set to: open to this machine, on ports that it does not hold, and with nothing stored
+# outside its own directory.
 ALONE = MappingProxyType(
     {
+        "HIME_CONFIG": "",
+        "HIME_UDP_PORTS": "",
+        "HIME_ANNOUNCED_ADDRESS": "",
         "HIME_ICE_SERVERS": "",
         "HIME_API_KEYS": "",
         "HIME_API_KEYS_FILE": "",
@@ -29,6 +33,13 @@ ALONE = MappingProxyType(
 
 class RelayFailed(RuntimeError):
     """The relay did not start; the message says what it said last."""
+
+
+def alone(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a relay that is not the user's own. settings: environment variables that come before."""
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, **ALONE, **settings, "PYTHONPATH": path}
 
 
 class RelayProcess:
@@ -47,12 +58,9 @@ class RelayProcess:
         self._data = tempfile.TemporaryDirectory(prefix="hime-relay-")
         command = [sys.executable, "-m", "server.cli", "serve", "--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--data", self._data.name, "--log-level", "warning"]
-        root = str(Path(__file__).resolve().parents[1])
-        environment = {**os.environ, **ALONE, **self._settings}
-        environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         try:
             self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=alone(self._settings)
             )
             ready = threading.Event()
             for stream in (self._process.stdout, self._process.stderr):

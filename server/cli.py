@@ -122,6 +122,79 @@ def join(
 
 
 @app.command()
+def load(
+    url: Annotated[str, typer.Argument(metavar="URL", help="A relay's address; any that speaks WHIP and WHEP.")],
+    calls: Annotated[
+        int | None, typer.Option(min=1, max=2000, help="How many [default: 1; 500 at most with --until-full].")
+    ] = None,
+    clip: Annotated[
+        Path | None, typer.Option(metavar="CLIP", help="Video that is sent [default: a portrait that moves away].")
+    ] = None,
+    steps: Annotated[str, typer.Option(help="Measure at these numbers of calls, by commas, such as 1,2,4,8.")] = "",
+    until_full: Annotated[
+        bool, typer.Option("--until-full", help="Go on until a call is refused or not held.")
+    ] = False,
+    watchers: Annotated[int, typer.Option(min=1, max=100, help="Of each call.")] = 1,
+    ramp: Annotated[float, typer.Option(min=0, help="Seconds from one call to the next.")] = 0.5,
+    settle: Annotated[float, typer.Option(min=0, help="Seconds from the last call to the measurement.")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=1, help="How long is measured.")] = 10.0,
+    limit_ms: Annotated[float, typer.Option(min=1, help="In which 95 % of a held call's frames come.")] = 300.0,
+    view: Annotated[str, typer.Option(help="enhanced or original.")] = "enhanced",
+    layout: Annotated[str, typer.Option(help="upscale or native.")] = "upscale",
+    width: Annotated[int | None, typer.Option(help="Pixels that watchers show, as the API has it.")] = None,
+    codec: Annotated[str, typer.Option(help="VP8 or H264.")] = "VP8",
+    kbps: Annotated[int, typer.Option(help="At which the clip is encoded.")] = 500,
+    size: Annotated[str, typer.Option(help="To which, such as 320x180 [default: the clip's shape, 640 pixels].")] = "",
+    loop_from: Annotated[float, typer.Option(min=0, help="Second at which the clip begins again.")] = 0.0,
+    room: Annotated[str | None, typer.Option(help="What the rooms' names begin with [default: load].")] = None,
+    together: Annotated[bool, typer.Option("--together", help="All in one room.")] = False,
+    token: Annotated[str | None, typer.Option(envvar="HIME_TOKEN", help="Sent with each request.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="HIME_API_KEY", metavar="NAME:SECRET", help="API key: a token for each call is made by it."
+        ),
+    ] = None,
+    whip: Annotated[str, typer.Option(help="Path of another relay's WHIP.")] = "/whip/{room}/{name}",
+    whep: Annotated[str, typer.Option(help="Path of another relay's WHEP.")] = "/whep/{room}/{name}",
+    processes: Annotated[int, typer.Option(min=1, max=64, help="That share the calls.")] = 1,
+    json: Json = False,
+) -> None:
+    """Hold many calls at once against a relay, and measure what their watchers get; exit code 1 if nothing could be."""
+    from server.client.load.command import LoadOptions
+    from server.client.load.command import load as run
+    from server.demo.command import CLIP
+
+    options = LoadOptions(
+        url=url,
+        clip=clip or CLIP,
+        calls=calls,
+        steps=steps,
+        watchers=watchers,
+        room=room,
+        together=together,
+        ramp=ramp,
+        settle=settle,
+        seconds=seconds,
+        until_full=until_full,
+        limit_ms=limit_ms,
+        view=view,
+        layout=layout,
+        width=width,
+        codec=codec,
+        kbps=kbps,
+        size=size,
+        loop_from=loop_from,
+        token=token,
+        key=key,
+        whip=whip,
+        whep=whep,
+        processes=processes,
+    )
+    raise typer.Exit(run(options, json))
+
+
+@app.command()
 def demo(
     clip: Annotated[
         Path | None, typer.Option(metavar="CLIP", help="Video to show [default: a portrait that moves away].")

@@ -21,6 +21,7 @@ from server.settings import Settings
 if TYPE_CHECKING:  # which brings OpenCV and PyAV with it
     from fastapi import FastAPI
 
+OPENING_SECONDS = 60.0  # that storage may take at first, which brings its schema up to date
 GRACE_SECONDS = 5  # for open requests when the service stops
 EXIT_SECONDS = 30.0  # from the end of the calls to the end of the process, whatever hangs
 HURRIED_EXIT_SECONDS = 5.0  # the same from a second signal on
@@ -81,7 +82,7 @@ class RelayServer(uvicorn.Server):
             self._app.state.relay.drain.on_over = self._end
             self._loop = asyncio.get_running_loop()
             keep_what_is_loaded()
-            self._on_ready(await self._app.state.relay.reasons())
+            self._on_ready(await self._app.state.relay.reasons(OPENING_SECONDS))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """In the main thread, between any two instructions. `should_exit` comes last: it ends event streams at once."""

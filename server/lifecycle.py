@@ -92,6 +92,6 @@ class RefuseWhileDraining:
                 self.refused()
                 detail = "The relay is about to end, and takes nobody new; try again shortly."
                 after = {"Retry-After": str(max(1, math.ceil(left)))}
-                await problem_response(503, detail, after)(scope, receive, send)
+                await problem_response(503, detail, after, kind="draining")(scope, receive, send)
                 return
         await self.app(scope, receive, send)

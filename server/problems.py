@@ -11,13 +11,14 @@ from typing import Annotated, Any
 from fastapi import FastAPI, HTTPException, Path, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.exhaustion import RETRY_SECONDS, is_exhaustion
+from server.problem_kinds import Kind, type_of
 
 MEDIA_TYPE = "application/problem+json"
 NAME_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
@@ -30,11 +31,20 @@ Name = Annotated[str, Path(pattern=NAME_PATTERN, description=f"{NAME_RULE[0].upp
 
 
 class Problem(HTTPException):
-    """An error that the caller is told of; `members` are added to the body (RFC 9457, section 3.2)."""
+    """An error that the caller is told of; `members` are added to the body (RFC 9457, section 3.2): with the figures in
+    them, a kind can be said in other words than `detail`."""
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, **members: Any) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        *,
+        kind: Kind | None = None,
+        **members: Any,
+    ) -> None:
         super().__init__(status, detail, headers)
-        self.members = members
+        self.kind, self.members = kind, members
 
 
 class ProblemBody(BaseModel):
@@ -42,7 +52,7 @@ class ProblemBody(BaseModel):
 
     model_config = ConfigDict(extra="allow", title="Problem")
 
-    type: str = "about:blank"
+    type: str = Field("about:blank", examples=["/problems/name-taken"])
     title: str
     status: int
     detail: str
@@ -55,14 +65,15 @@ def is_name(name: object) -> bool:
 def check_name(name: str, what: str = "name") -> str:
     """The name as it is. Raises Problem 400 where it is not a name; `what` says whose."""
     if not is_name(name):
-        raise Problem(400, f"The {what} is not valid: it must be {NAME_RULE}.")
+        raise Problem(400, f"The {what} is not valid: it must be {NAME_RULE}.", kind="invalid-request")
     return name
 
 
 def problem_response(
-    status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any
+    status: int, detail: str, headers: Mapping[str, str] | None = None, *, kind: Kind | None = None, **members: Any
 ) -> JSONResponse:
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    title = HTTPStatus(status).phrase
+    body = {"type": type_of(kind), "title": title, "status": status, "detail": detail, **members}
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 
 
@@ -91,7 +102,8 @@ class EncodedSlashes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and b"%2f" in scope.get("raw_path", b"").lower():
-            answer = problem_response(400, f"A name in the path holds a slash (%2F): it must be {NAME_RULE}.")
+            detail = f"A name in the path holds a slash (%2F): it must be {NAME_RULE}."
+            answer = problem_response(400, detail, kind="invalid-request")
             await answer(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -100,14 +112,17 @@ class EncodedSlashes:
 async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)
     detail, members, headers = error.detail, getattr(error, "members", {}), error.headers
+    kind: Kind | None = getattr(error, "kind", None)
     if detail == HTTPStatus(error.status_code).phrase:  # the router's own, which say nothing more
         if error.status_code == 404:
+            kind = "no-such-path"
             detail = f"Nothing is at this path. A name in a path is {NAME_RULE}, and holds no slash."
         elif error.status_code == 405:
+            kind = "method-not-allowed"
             allowed = ", ".join(sorted(_methods(request))) or (headers or {}).get("Allow", "GET")
             headers = {**(headers or {}), "Allow": allowed}
             detail = f"{request.method} is not possible at this path; {allowed} is. A name in a path holds no slash."
-    return problem_response(error.status_code, str(detail), headers, **members)
+    return problem_response(error.status_code, str(detail), headers, kind=kind, **members)
 
 
 def _methods(request: Request) -> set[str]:
@@ -125,7 +140,7 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
         for item in error.errors()
     ]
     detail = "; ".join(f"{item['name'] or item['in']}: {item['detail']}" for item in errors)
-    return problem_response(400, detail, errors=errors)
+    return problem_response(400, detail, kind="invalid-request", errors=errors)
 
 
 def _sentence(item: dict[str, Any]) -> str:
@@ -141,12 +156,13 @@ async def _exhausted(request: Request, error: Exception) -> JSONResponse:
     log.error("a request is refused: the machine has no more to give (%s)", type(error).__name__)
     request.app.state.relay.metrics.refused("exhausted")
     detail = "The relay has no room for this now; what runs goes on. Try again shortly."
-    return problem_response(503, detail, {"Retry-After": str(RETRY_SECONDS)})
+    return problem_response(503, detail, {"Retry-After": str(RETRY_SECONDS)}, kind="exhausted")
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # Starlette raises the error again after this answer, so that the server logs it.
-    return problem_response(500, "The relay failed to answer this request; the service goes on.")
+    detail = "The relay failed to answer this request; the service goes on."
+    return problem_response(500, detail, kind="internal-error")
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -68,6 +68,11 @@ class Tasks:
         for task in list(self._running):
             task.cancel()
 
+    async def ended(self) -> None:
+        """Waits for those that run now."""
+        if self._running:
+            await asyncio.wait(self._running)
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:

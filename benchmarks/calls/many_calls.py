@@ -1,164 +1,175 @@
-"""How many calls one relay holds before its frames come late.
+"""How many calls one relay holds before its frames come late, as `hime load` measures it.
 
-    python -m benchmarks.calls.many_calls [--views passthrough,enhanced] [--steps 1,2,3,4,6,8,12,16,24,32] [--seconds 5]
-                                    [--width 640] [--weights NAME] [--device cpu|cuda] [--json OUT]
+    python -m benchmarks.calls.many_calls [--views passthrough,enhanced] [--widths 640] [--seconds 5] [--ramp 0.5]
+                                    [--steps 1,2,3,4,6,8,12,16,24,32] [--relay-cores 0] [--load-cores 1]
+                                    [--before FOLDER] [--weights NAME] [--device cpu|cuda] [--json OUT]
 
-A call is a publisher and a watcher, of 25 frames a second at 360p with a far face of LR 32; all publishers are one
-light process, all watchers another, and the relay is a third. Calls are added as the steps say until they are not held
-any more: the 95th percentile of one-way latency, from the publisher's sender to the watcher, passes 100 ms, or less
-than 95 % of the frames come through. `passthrough` watches the view that enhances nothing, `enhanced` the upscaled one.
-A core holds as many calls as the relay holds, divided by the cores that it is busy with; publishers and watchers need
-cores of their own, which are shown, and where there are too few of them the relay is measured with what is left.
+A call is a publisher and a watcher, of 25 frames a second with a far face of LR 32. Calls are added as the steps say
+until they are not held any more: the 95th percentile of one-way latency passes 100 ms, or less than 95 % of the frames
+come through. `passthrough` watches the view that enhances nothing, `enhanced` the upscaled one. A core holds as many
+calls as the relay holds, divided by the cores that it is busy with. The load needs processor time too, which is shown:
+with --relay-cores and --load-cores each is kept to processors of its own, by their numbers.
+
+--before: another checkout of the repository, whose relay takes turns with this one's under the same load.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+import av
 
 from benchmarks.shared import relays
-from benchmarks.shared.light import LightProcess, latencies
-from benchmarks.shared.relays import Running, counters, cpu_seconds, difference
-from benchmarks.shared.replay import Clip, portrait
+from benchmarks.shared.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait
 
-LATE, WHOLE = 100.0, 0.95  # ms; share of frames that come through
-VIEWS = {"passthrough": "view=original&layout=native", "enhanced": "view=enhanced&layout=upscale"}
-SETTLE = 2.0  # seconds, after the newest call's face has become far
+FPS = 25
+WALK = CLOSE_FRAMES + WALK_FRAMES  # frames until the face is far
+FAR = 50  # frames until the sway turns back
+LATE = 100  # ms
+SETTLE = WALK / FPS + 2  # seconds until the newest call's face has become far
+KBPS = {320: 500, 640: 1000, 1280: 2000}
+VIEWS = {"passthrough": ("original", "native"), "enhanced": ("enhanced", "upscale")}
 OUTCOMES = ("enhanced", "carried", "passed", "dropped")
+Step = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Step:
-    """Latencies in ms, by the watchers' packets; within: the share of frames that the relay itself says took 100 ms at
-    most. came: share of the frames sent. cores: seconds of processor time per second. Outcomes: frames/s of a call."""
-
-    calls: int
-    p50: float
-    p95: float
-    within: float
-    came: float
-    relay_cores: float
-    light_cores: float
-    enhanced: float
-    carried: float
-    passed: float
-    dropped: float
-
-    @property
-    def held(self) -> bool:
-        return self.p95 <= LATE and self.came >= WHOLE
-
-    @property
-    def calls_per_core(self) -> float:
-        return self.calls / max(self.relay_cores, 1e-9)
+def write_clip(path: Path, width: int) -> None:
+    """A portrait that comes close, walks away, and sways; from WALK on it can be shown again and again."""
+    camera = Portrait(frames=1, width=width)
+    numbers = [*range(WALK + FAR), *range(WALK + FAR, WALK, -1)]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=FPS, options={"crf": "10", "preset": "veryfast"})
+        stream.width, stream.height = width, width * 9 // 16
+        for index, number in enumerate(numbers):
+            frame = av.VideoFrame.from_ndarray(camera.shown(number), "rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
 
 
-def rising(query: str, clip: Clip, relay: Running, steps: Sequence[int], seconds: float) -> Iterator[Step]:
-    """One step after the other, up to the first that is not held."""
-    with LightProcess({"clip": clip}) as publishers, LightProcess({"clip": clip}) as watchers:
-        calls: list[str] = []
-        for count in steps:
-            while len(calls) < count:
-                calls.append(f"call{len(calls)}")
-                publishers.call("publish", calls[-1], relay.url, f"/whip/{calls[-1]}/ann", "clip")
-                watchers.call("watch", calls[-1], relay.url, f"/whep/{calls[-1]}/ann?{query}")
-            time.sleep(clip.loop / clip.fps + SETTLE)
-            step = measured(calls, clip, publishers, watchers, relay, seconds)
-            yield step
-            if not step.held:
-                return
+def loaded(url: str, clip: Path, width: int, view: str, options: argparse.Namespace) -> list[Step]:
+    """One step after the other, up to the first that is not held; raises CalledProcessError where none is measured."""
+    seen, layout = VIEWS[view]
+    command = [sys.executable, "-m", "server.cli", "load", url, "--json", "--until-full", "--clip", str(clip)]
+    command += ["--steps", options.steps, "--ramp", str(options.ramp), "--seconds", str(options.seconds)]
+    command += ["--settle", str(SETTLE), "--limit-ms", str(LATE), "--loop-from", str(WALK / FPS)]
+    command += ["--view", seen, "--layout", layout, "--kbps", str(KBPS[width]), "--size", f"{width}x{width * 9 // 16}"]
+    keep = relays.kept_to(options.load_cores)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=keep)
+    return [_told(step) for step in json.loads(done.stdout)["steps"]]
 
 
-def measured(
-    calls: Sequence[str], clip: Clip, publishers: LightProcess, watchers: LightProcess, relay: Running, seconds: float
-) -> Step:
-    def now() -> tuple[float, float, float]:
-        return time.monotonic(), cpu_seconds(relay.pid), cpu_seconds(publishers.pid) + cpu_seconds(watchers.pid)
+def _told(step: Step) -> Step:
+    """Latencies in ms; came: share of the frames sent; cores: seconds of processor time per second; outcomes: frames/s
+    of a call."""
+    cores = step["relay_cores"]
+    return {
+        "calls": step["calls"],
+        "p50": step["p50_ms"],
+        "p95": step["p95_ms"],
+        "came": step["came"],
+        "freezes": step["freezes_per_minute"],
+        "relay_cores": cores,
+        "load_cores": step["load_cores"],
+        "load_behind": step["load_behind"],
+        "calls_per_core": step["calls"] / cores if cores else None,
+        **{name: step["outcomes"].get(name) for name in OUTCOMES},
+        "held": step["all_held"],
+    }
 
-    counts, start = counters(relay.url), now()
-    time.sleep(seconds)
-    end, gained = now(), difference(counters(relay.url), counts)
-    took = end[0] - start[0]
-    time.sleep(1)  # for what is under way
-    found: list[float | None] = []
-    for call in calls:
-        sent, watched = publishers.call("sent", call), watchers.call("watched", call)
-        found += latencies(clip, sent, watched, start[0], end[0])
-    came = 1000 * np.array([one for one in found if one is not None] or [np.nan])
-    return Step(
-        calls=len(calls),
-        p50=float(np.percentile(came, 50)),
-        p95=float(np.percentile(came, 95)),
-        within=gained["frame_latency_seconds_bucket 0.1"] / max(gained["frame_latency_seconds_count"], 1),
-        came=sum(one is not None for one in found) / max(len(found), 1),
-        relay_cores=(end[1] - start[1]) / took,
-        light_cores=(end[2] - start[2]) / took,
-        **{name: gained[f"frames_total {name}"] / took / len(calls) for name in OUTCOMES},
-    )
+
+def _cell(key: str, digits: int, factor: float = 1.0) -> Callable[[Step], str]:
+    return lambda step: "–" if step[key] is None else f"{factor * step[key]:.{digits}f}"
 
 
 COLUMNS: dict[str, Callable[[Step], str]] = {
-    "calls": lambda step: f"{step.calls}",
-    "p50 ms": lambda step: f"{step.p50:.1f}",
-    "p95 ms": lambda step: f"{step.p95:.1f}",
-    "<= 100 ms": lambda step: f"{100 * step.within:.0f} %",
-    "came": lambda step: f"{100 * step.came:.0f} %",
-    "relay cores": lambda step: f"{step.relay_cores:.2f}",
-    "light cores": lambda step: f"{step.light_cores:.2f}",
-    "calls/core": lambda step: f"{step.calls_per_core:.1f}",
-    **{f"{name}/s": lambda step, name=name: f"{getattr(step, name):.1f}" for name in OUTCOMES},
+    "calls": _cell("calls", 0),
+    "p50 ms": _cell("p50", 1),
+    "p95 ms": _cell("p95", 1),
+    "came %": _cell("came", 0, 100),
+    "freezes/min": _cell("freezes", 1),
+    "relay cores": _cell("relay_cores", 2),
+    "load cores": _cell("load_cores", 2),
+    "calls/core": _cell("calls_per_core", 1),
+    **{f"{name}/s": _cell(name, 1) for name in OUTCOMES},
 }
+
+
+def shown(name: str, steps: Sequence[Step]) -> Step:
+    """Prints a table, and gives what the report is made of."""
+    print(name)
+    print("  ".join(f"{head:>11}" for head in COLUMNS))
+    for step in steps:
+        print("  ".join(f"{cell(step):>11}" for cell in COLUMNS.values()))
+    held = [step for step in steps if step["held"]]
+    end = "" if len(held) < len(steps) else ", and the steps end there"
+    if held:
+        per_core = _cell("calls_per_core", 1)(held[-1])
+        print(
+            f"held: {held[-1]['calls']}, with {_cell('relay_cores', 2)(held[-1])} cores: {per_core} calls a core{end}"
+        )
+    else:
+        print("not even the first step is held")
+    if any(step["load_behind"] for step in steps):
+        print("the load itself was too slow in some step: give it processors of its own with --load-cores")
+    print(flush=True)
+    return {
+        "steps": list(steps),
+        "held": held[-1]["calls"] if held else 0,
+        "calls_per_core": held[-1]["calls_per_core"] if held else 0.0,
+        "all_steps_held": len(held) == len(steps),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--views", default="passthrough,enhanced")
+    parser.add_argument("--widths", default="640", help="of the picture that is sent, with commas between")
     parser.add_argument("--steps", default="1,2,3,4,6,8,12,16,24,32", help="calls, with commas between")
+    parser.add_argument("--ramp", type=float, default=0.5, help="seconds from one call to the next")
     parser.add_argument("--seconds", type=float, default=5, help="of each step")
-    parser.add_argument("--width", type=int, default=640, choices=(320, 640, 1280))
+    parser.add_argument("--relay-cores", default="", help="numbers of the processors, with commas between")
+    parser.add_argument("--load-cores", default="", help="as --relay-cores")
+    parser.add_argument("--before", type=Path, help="another checkout, whose relay is measured as well")
     parser.add_argument("--weights")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json")
     options = parser.parse_args()
-    steps, views = [int(step) for step in options.steps.split(",")], options.views.split(",")
+    views = options.views.split(",")
     if unknown := set(views) - set(VIEWS):
         parser.error(f"--views: {', '.join(sorted(unknown))} is none of {', '.join(VIEWS)}")
-    if steps != sorted(set(steps)) or steps[0] < 1:
-        parser.error(f"--steps {options.steps}: they must rise, from 1 or more")
-    here = relays.machine()
-    clip = portrait(options.width, 1_000_000, close=True)
-    results: dict[str, Any] = {}
-    for view in views:
-        print(view)
-        print("  ".join(f"{name:>11}" for name in COLUMNS))
-        with relays.hime(options.weights, options.device) as relay:
-            found = []
-            for step in rising(VIEWS[view], clip, relay, steps, options.seconds):
-                found.append(step)
-                print("  ".join(f"{cell(step):>11}" for cell in COLUMNS.values()), flush=True)
-        held = [step for step in found if step.held]
-        best = held[-1] if held else None
-        end = "" if len(held) < len(found) else ", and the steps end there"
-        if best:
-            cores = f"with {best.relay_cores:.2f} cores: {best.calls_per_core:.1f} calls a core"
-            print(f"held: {best.calls}, {cores}{end}\n")
-        else:
-            print("not even the first step is held\n")
-        results[view] = {
-            "steps": [{**asdict(step), "held": step.held, "calls_per_core": step.calls_per_core} for step in found],
-            "held": best.calls if best else 0,
-            "calls_per_core": best.calls_per_core if best else 0.0,
-            "all_steps_held": len(held) == len(found),
-        }
+    widths = [int(width) for width in options.widths.split(",") if width.isdigit()]
+    if not widths or set(widths) - set(KBPS):
+        parser.error(f"--widths {options.widths}: give some of {', '.join(map(str, KBPS))}")
+    if options.before and not (options.before / "server").is_dir():
+        parser.error(f"--before {options.before}: no checkout of the relay is there")
+    for name in ("relay_cores", "load_cores"):
+        try:
+            relays.kept_to(getattr(options, name))
+        except ValueError as error:
+            parser.error(f"--{name.replace('_', '-')}: {error}")
+    here, results = relays.machine(), {}
+    checkouts = {"before ": options.before, "": None} if options.before else {"": None}
+    with tempfile.TemporaryDirectory() as folder:
+        for width in widths:
+            clip = Path(folder) / f"{width}.mp4"
+            write_clip(clip, width)
+            for view in views:
+                for when, checkout in checkouts.items():
+                    name = f"{when}{view} {width}x{width * 9 // 16}"
+                    with relays.hime(options.weights, options.device, options.relay_cores, checkout) as relay:
+                        results[name] = shown(name, loaded(relay.url, clip, width, view, options))
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": here, "options": vars(options), "views": results}, file, indent=1)
+        found = {"machine": here, "options": vars(options) | {"before": bool(options.before)}, "views": results}
+        Path(options.json).write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m benchmarks.calls.performance_report FOLDER [--out docs/performance.md]
 
-FOLDER holds what `--json` wrote: latency*.json, many_calls*.json, cpu_per_frame*.json, impairments*.json,
+FOLDER holds what `--json` wrote: glass*.json, latency*.json, many_calls*.json, cpu_per_frame*.json, impairments*.json,
 lip_sync*.json, soak*.json, flicker*.json, bench*.json (of `hime bench`) and engine_load*.json. What is absent is left
 out; every number comes from one of the files. A "note" added to a file stands above its figures.
 """
@@ -64,14 +64,29 @@ def latency(found: Found) -> list[str]:
     return [*table(heads, [[way.get(key) for key in keys] for way in found["ways"]]), *wanted(found["goals"])]
 
 
+def glass(found: Found) -> list[str]:
+    heads = ("way", "p50", "p95", "sender", "relay", "receiver", "judder", "shown/s", "thirds", "jitter buffer")
+    heads += ("decode", "A/V", "compositing")
+    keys = ("p50", "p95", "sender", "relay", "receiver", "judder", "shown_s")
+    rows = []
+    for name, way in found["ways"].items():
+        stats, thirds = way["stats"], ", ".join(f"{one:.0f}" for one in way["thirds"])
+        more = [thirds, stats["jitter_buffer"], stats["decode"], stats["av_ms"], way["stages"].get("composite")]
+        rows.append([name, *(way[key] for key in keys), *more])
+    return [*table(heads, rows), *wanted(found["goals"])]
+
+
 def many_calls(found: Found) -> list[str]:
-    lines = []
-    heads = ("calls", "p50 ms", "p95 ms", "frames that came", "relay's cores", "calls a core", "enhanced/s", "held")
-    keys = ("calls", "p50", "p95", "came", "relay_cores", "calls_per_core", "enhanced", "held")
+    heads = ("calls", "p50 ms", "p95 ms", "frames that came", "freezes/min", "relay's cores", "calls a core")
+    keys = ("calls", "p50", "p95", "came", "freezes", "relay_cores", "calls_per_core")
+    heads, keys = (*heads, "load's cores", "enhanced/s", "held"), (*keys, "load_cores", "enhanced", "held")
+    lines = table(("view", "calls held", "a core"), [
+        [name, f"{view['held']}{' or more' if view['all_steps_held'] else ''}", view["calls_per_core"]]
+        for name, view in found["views"].items()
+    ])  # fmt: skip
     for name, view in found["views"].items():
-        more = " or more" if view["all_steps_held"] else ""
-        lines += [f"{name}: {view['held']}{more} calls are held, {view['calls_per_core']:.1f} a core.", ""]
-        lines += table(heads, [[step[key] for key in keys] for step in view["steps"]], 2)
+        lines += [f"{name}:", ""]
+        lines += table(heads, [[step.get(key) for key in keys] for step in view["steps"]], 2)
     return lines
 
 
@@ -167,13 +182,22 @@ def engine_load(found: Found) -> list[str]:
 
 SECTIONS = (
     Section(
+        "Glass to glass", "glass", "python -m benchmarks.glass",
+        "From a camera's frame in one Chromium to the screen of another, ms. Sender: until the watcher's browser has "
+        "it, less what the relay counts as its own (a mean); receiver: from there to the screen. Judder: how unevenly "
+        "frames follow each other, in the mean. Thirds: medians of the time's thirds. A/V: how far the picture is "
+        "behind the sound, by getStats.", glass,
+    ),
+    Section(
         "Latency", "latency", "python -m benchmarks.calls.latency",
         "One way, from the publisher's RTP sender to the last packet of a frame at the watcher, ms; added: to the way "
         "without a relay. The passthrough view of a call with a far face in it.", latency,
     ),
     Section(
         "Many calls", "many_calls", "python -m benchmarks.calls.many_calls",
-        "Held: p95 of one-way latency at most 100 ms, and at least 95 % of the frames come through.", many_calls,
+        "How many calls a machine holds, as `hime load` measures it ([how](load.md)). Held: of every call, p95 of "
+        "one-way latency is at most 100 ms, and at least 95 % of the frames come through. `relay-cores`, `load-cores`: "
+        "the processors that the relay and the load are kept to; without them they share all.", many_calls,
     ),
     Section(
         "Processor time per frame", "cpu_per_frame", "python -m benchmarks.calls.cpu_per_frame",

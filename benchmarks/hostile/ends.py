@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from random import Random
 from types import SimpleNamespace
 
@@ -34,10 +34,12 @@ from server.media.receive.jitter import CAPACITY
 from server.media.receive.receiver import AudioReceiver, VideoReceiver
 from server.media.receive.reports import MOST_STREAMS
 from server.media.send.bitrate import Bitrates
+from server.media.send.pacing import Pacer
 from server.media.send.sender import REPEAT_BURST, REPEAT_SHARE, VideoSender
 from server.media.send.tracks import EncodedFrame, VideoFeed, VideoTrack
 from server.media.session import Session
 
+PAYLOAD = b"payload" * 150  # of a packet
 NUMBER_ID = 3  # of the extension that numbers packets
 MAX_BYTES, MAX_PIXELS = 10_000_000, 40_000_000
 
@@ -105,6 +107,18 @@ class Sink:
     def asked_for_keyframe(self, reason: str) -> None: ...
 
 
+@dataclass
+class Timer:
+    """at: clock seconds."""
+
+    at: float
+    call: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 class Receiving:
     """A session's ends, without a network or a thread, in time that the test has. To be made in an event loop."""
 
@@ -125,7 +139,9 @@ class Receiving:
         self.decoded: list[str] = []
         track = VideoTrack(Bitrates(), VideoFeed(self.sink.capture), clock)
         self.sender = VideoSender(sections["video"], self.transport, track, "name")
-        self.sender.send(EncodedFrame([b"payload"] * RTP_HISTORY_SIZE, 0, True, self.now))
+        self._timers: list[Timer] = []
+        self.sender._pacer = Pacer(lambda: track.path.rate, clock, self._later)
+        self.sender.send(EncodedFrame([PAYLOAD] * RTP_HISTORY_SIZE, 0, True, self.now))
         session = Session.__new__(Session)  # without a transport of its own
         session._clock, session._send_time_id, session._number_id = clock, 2, NUMBER_ID
         session._receivers, session._senders = [self.video, self.audio], [self.sender]
@@ -144,8 +160,20 @@ class Receiving:
         assert len(self.transport.sent) - before <= RTP_HISTORY_SIZE, "one packet asks for far more than it is"
         self._bounded()
 
+    def _later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        self._timers.append(Timer(self.now + seconds, call))
+        return self._timers[-1]
+
     def wait(self, seconds: float) -> None:
-        self.now += seconds
+        end = self.now + seconds
+        while due := sorted(
+            (one for one in self._timers if not one.cancelled and one.at <= end), key=lambda one: one.at
+        ):
+            self.now = due[0].at
+            self._timers.remove(due[0])
+            due[0].call()
+        self._timers = [one for one in self._timers if not one.cancelled]
+        self.now = end
         self.video._time_is_up()
         for receiver in (self.video, self.audio):
             bytes(receiver._reports.report())
@@ -158,7 +186,7 @@ class Receiving:
         self._left += sum(not packet[0] & 0x20 for packet in self.transport.sent)  # all but padding
         repeated, most = self._left - stream.packets, REPEAT_BURST + REPEAT_SHARE * stream.packets
         assert repeated <= most, "a request for what is lost is answered without end"
-        self.sender.send(EncodedFrame([b"payload"] * 3, round(90000 * (self.now - 1000)), False, self.now))
+        self.sender.send(EncodedFrame([PAYLOAD] * 3, round(90000 * (self.now - 1000)), False, self.now))
         self.transport.sent.clear()
 
     async def close(self) -> None:

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 import av
 import httpx
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCRtpTransceiver, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 
 from benchmarks.shared.portrait import number_of
 from benchmarks.shared.replay import Clip, Replay
 from hime_core.video.picture import Picture
+from server.client.load.light import JITTER_BUFFER, offer_only
 from server.media.receive.payload import payload_info
+from server.media.send.encoder import Codec
 
 
 class Arrival(NamedTuple):
@@ -127,11 +129,11 @@ class Peers:
     async def publish(self, key: str, url: str, path: str, clip: str) -> None:
         await self.accept(key, await self._post(key, url, path, await self.offer(key, clip)))
 
-    async def watch(self, key: str, url: str, path: str, codec: str = "VP8", patience: float = 60) -> None:
+    async def watch(self, key: str, url: str, path: str, codec: Codec = "VP8", patience: float = 60) -> None:
         """Waits until the participant is there."""
         pc = self._peer(key)
         transceiver = pc.addTransceiver("video", "recvonly")
-        _only(transceiver, codec)
+        offer_only(transceiver, codec)
         self._count(key, transceiver.receiver, codec)
         await pc.setLocalDescription(await pc.createOffer())
         await self.accept(key, await self._post(key, url, path, pc.localDescription.sdp, patience))
@@ -140,7 +142,7 @@ class Peers:
         """A publisher's offer, for whoever is to answer it without a relay."""
         pc = self._peer(key)
         self.sources[key] = Replay(self.clips[clip])
-        _only(pc.addTransceiver(self.sources[key], "sendonly"), "VP8")
+        offer_only(pc.addTransceiver(self.sources[key], "sendonly"), "VP8")
         await pc.setLocalDescription(await pc.createOffer())
         return pc.localDescription.sdp
 
@@ -179,8 +181,7 @@ class Peers:
 
     def _count(self, key: str, receiver: RTCRtpReceiver, codec: str) -> None:
         self.sinks[key] = _Packets(codec)
-        assert hasattr(receiver, "_RTCRtpReceiver__jitter_buffer")  # else aiortc has renamed it
-        receiver._RTCRtpReceiver__jitter_buffer = self.sinks[key]
+        setattr(receiver, JITTER_BUFFER, self.sinks[key])
 
     async def _post(self, key: str, url: str, path: str, sdp: str, patience: float = 0) -> str:
         end = time.monotonic() + patience
@@ -193,11 +194,6 @@ class Peers:
             raise RuntimeError(f"{path}: {answer.status_code} {answer.text}")
         self.places[key] = url + answer.headers["location"]
         return answer.text
-
-
-def _only(transceiver: RTCRtpTransceiver, codec: str) -> None:
-    known = RTCRtpReceiver.getCapabilities("video").codecs
-    transceiver.setCodecPreferences([one for one in known if one.name in (codec, "rtx")])
 
 
 def _serve(connection: Any, clips: Mapping[str, Clip]) -> None:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -95,16 +95,37 @@ def gpu() -> str | None:
         return None
 
 
+def kept_to(cores: str) -> Callable[[], None] | None:
+    """What keeps a process that begins to these processors, by their numbers with commas between; None where there are
+    none. Raises ValueError where this process may not use one of them."""
+    if not cores:
+        return None
+    try:
+        numbers = {int(core) for core in cores.split(",")}
+    except ValueError:
+        raise ValueError(f"{cores} is no list of numbers, such as 0,1") from None
+    if missing := numbers - os.sched_getaffinity(0):
+        raise ValueError(f"there is no processor {', '.join(map(str, sorted(missing)))} here")
+    return lambda: os.sched_setaffinity(0, numbers)
+
+
 @contextmanager
-def hime(weights: str | None, device: str | None) -> Iterator[Running]:
-    """`hime serve`, ready. None: its defaults."""
+def hime(weights: str | None, device: str | None, cores: str = "", checkout: Path | None = None) -> Iterator[Running]:
+    """`hime serve`, ready. None: its defaults. cores: as kept_to(); checkout: of the repository, None for this one."""
     port = free_port()
     with tempfile.TemporaryDirectory() as data:
         command = [sys.executable, "-m", "server.cli", "serve", "--port", str(port), "--data", data]
         command += ["--weights", weights] if weights else []
         command += ["--device", device] if device else []
         command += ["--log-level", "error"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=UNLIMITED | os.environ)
+        elsewhere = {"PYTHONPATH": str(checkout)} if checkout else {}
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            env=UNLIMITED | os.environ | elsewhere,
+            cwd=checkout,
+            preexec_fn=kept_to(cores),
+        )
         try:
             yield Running(_ready(f"http://127.0.0.1:{port}", "/readyz", process.poll), process.pid)
         finally:

@@ -11,15 +11,15 @@ from fractions import Fraction
 import av
 from aiortc import MediaStreamTrack
 
-from benchmarks.shared.portrait import CLOSE_FRAMES, HEIGHT, WALK_FRAMES, Portrait
+from benchmarks.shared.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait
 from hime_core.video.picture import Picture
+from server.client.load.marker import stamped
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import VideoEncoder
 
 CLOCK_RATE = 90000
 KEYFRAMES = 50  # frames from one to the next: replaying cannot answer requests
 WALK = CLOSE_FRAMES + WALK_FRAMES  # frames until the face is far
-BLOCKS = 12  # bits of a frame's number
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,13 @@ def _encoded(numbers: Sequence[int], rates: Sequence[int], loop: int, width: int
     encoder = VideoEncoder("libvpx", *size, Bitrates(start=rates[0], max=max(rates)))
     frames = []
     for index, (number, rate) in enumerate(zip(numbers, rates, strict=True)):
-        frame = _stamped(Picture.from_rgb(shown[number]), index).to_frame()
+        frame = stamped(Picture.from_rgb(shown[number]), index).to_frame()
         frame.pts, frame.time_base = index * CLOCK_RATE // fps, Fraction(1, CLOCK_RATE)
         keyframe = index == 0 or (index - loop) % KEYFRAMES == 0
         packet = encoder.encode(frame, rate, keyframe)
         assert packet is not None
         frames.append(bytes(packet))
     return Clip(tuple(frames), loop, fps, size)
-
-
-def _stamped(picture: Picture, number: int) -> Picture:
-    y, block = picture.y.copy(), picture.width // BLOCKS
-    for bit in range(BLOCKS):
-        y[: round(picture.height * 14 / HEIGHT), bit * block : (bit + 1) * block] = 210 if number >> bit & 1 else 45
-    return Picture(y, picture.u, picture.v)
 
 
 class Replay(MediaStreamTrack):

@@ -8,6 +8,7 @@ import { byId, el } from "./dom";
 import { icon } from "./icons";
 import { InviteButton } from "./invite";
 import type { Entry } from "./lobby";
+import { followOutput } from "./output";
 import { registeredPerson, type FaceDialog } from "./photos";
 import { Publication, type PublishState } from "./publish";
 import { RoomFeed, type RoomStats } from "./room";
@@ -127,6 +128,7 @@ export class Call {
     this.aside = stream && new PhotosAside(room, name, (names) => this.photosAside(names));
     this.listening = setInterval(() => void this.listen(), LISTEN_MS);
     if (!stream) this.count(0);
+    followOutput(this.abort.signal);
     addEventListener("online", () => this.moved(), { signal: this.abort.signal });
     addEventListener("pagehide", () => this.end(true), { signal: this.abort.signal });
   }

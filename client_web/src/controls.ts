@@ -73,6 +73,8 @@ export class ControlBar {
       entry("ways", t.page.check, () => this.handlers.onCheck()),
       entry("keys", t.controls.shortcuts, () => this.shortcuts.showModal()),
     ];
+    const devices = this.entry.stream ? t.controls.devices : t.controls.devicesWatching;
+    entries.unshift(entry("settings", devices, () => void this.devices.open()));
     if (this.entry.stream) {
       let on = false;
       const self = entry("self", t.controls.self, () => {
@@ -80,7 +82,7 @@ export class ControlBar {
         rename(self, on ? t.controls.selfOff : t.controls.self);
         this.handlers.onSelfView(on);
       });
-      entries.unshift(self, entry("settings", t.controls.devices, () => void this.devices.open()));
+      entries.unshift(self);
     }
     return moreMenu(more, t.controls.more, entries);
   }

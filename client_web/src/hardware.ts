@@ -3,7 +3,9 @@ import { el, segmented } from "./dom";
 import { icon } from "./icons";
 import type { Entry } from "./lobby";
 import { lookChoice } from "./looks";
+import { outputChoice } from "./output";
 import { t } from "./strings";
+import { playTone } from "./tone";
 
 /** The dialog that changes devices during the call, and hands over from one camera to another. */
 export class DeviceDialog {
@@ -27,7 +29,7 @@ export class DeviceDialog {
   }
 
   async open(): Promise<void> {
-    const devices = await navigator.mediaDevices.enumerateDevices();
+    const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? []; // hidden from pages that came over plain http
     const { choice } = this.entry;
     const select = (kind: MediaDeviceKind, key: "camera" | "microphone"): HTMLElement[] => {
       const used = this.entry.stream?.getTracks().find((track) => kind.startsWith(track.kind))?.getSettings().deviceId;
@@ -47,12 +49,17 @@ export class DeviceDialog {
     const close = el("button", { type: "button", class: "plain", "aria-label": t.close }, [icon("close")]);
     close.addEventListener("click", () => this.element.close());
     this.message.textContent = "";
-    this.element.replaceChildren(
-      el("header", {}, [el("h2", { id: "devices-title" }, [t.controls.devicesTitle]), close]),
+    // who only watches sends nothing that could be chosen
+    const sent = (): HTMLElement[] => [
       ...select("videoinput", "camera"),
       ...select("audioinput", "microphone"),
       el("span", { class: "label" }, [t.page.quality]),
       segmented(t.page.quality, qualities, choice.quality, (quality) => this.change(() => ({ quality }))),
+    ];
+    this.element.replaceChildren(
+      el("header", {}, [el("h2", { id: "devices-title" }, [t.controls.devicesTitle]), close]),
+      ...(this.entry.stream ? sent() : []),
+      ...outputChoice("call-output", devices, () => void playTone()),
       ...lookChoice("call-look"),
       this.message,
     );

@@ -82,13 +82,23 @@ export function inWords(error: unknown): string {
   return String(error);
 }
 
-function refusalInWords({ status, message, problem }: HttpError): string {
-  const told = typeof problem.detail === "string" && problem.detail !== "";
+/** Of a kind that this page knows, in the user's language; null of others. */
+export function problemInWords(problem: HttpError["problem"], retryAfter: number | null): string | null {
+  const kind = /^\/problems\/([\w-]+)$/.exec(String(problem.type))?.[1] ?? "";
+  if (!Object.hasOwn(t.problems, kind)) return null;
+  const held: Record<string, unknown> = { ...problem, seconds: retryAfter ?? 1 };
+  return t.problems[kind as keyof typeof t.problems].replace(/\{(\w+)\}/g, (_, name: string) => String(held[name] ?? ""));
+}
+
+function refusalInWords({ status, message: said, problem, retryAfter }: HttpError): string {
+  const known = problemInWords(problem, retryAfter);
+  const message = known ?? said;
+  const told = known !== null || (typeof problem.detail === "string" && problem.detail !== "");
   switch (status) {
     case 401:
       return invitation() ? t.errors.expired : t.errors.byInvitation;
     case 403:
-      return told && !invitation() ? message : t.errors.notAllowed(told ? message : "");
+      return known ?? (told && !invitation() ? message : t.errors.notAllowed(told ? message : ""));
     case 429:
       return told ? message : t.errors.tooOften;
     case 503:

@@ -4,6 +4,7 @@ import { byId, el, segmented } from "./dom";
 import { icon } from "./icons";
 import { LevelMeter } from "./level";
 import { nameProblem } from "./names";
+import { outputChoice } from "./output";
 import { languageChoice, lookChoice } from "./looks";
 import { mayHavePhotos, type FaceDialog } from "./photos";
 import { t } from "./strings";
@@ -82,7 +83,7 @@ export class Lobby {
     });
     byId("lobby-face").hidden = !mayHavePhotos();
     byId("lobby-face").addEventListener("click", () => face.open(this.name.value.trim(), { camera: () => this.stream }));
-    byId("speakers").addEventListener("click", () => void playTone());
+    byId("hear").append(...outputChoice("output", [], () => void playTone()));
     byId("looks").append(el("div", {}, languageChoice("language")), el("div", {}, lookChoice("look")));
     byId("more").addEventListener("click", () => this.shorten(false));
     if (this.watchOnly) this.element.classList.add("watch-only");
@@ -193,6 +194,7 @@ export class Lobby {
     };
     fill(this.camera, "videoinput", this.stream?.getVideoTracks()[0]);
     fill(this.microphone, "audioinput", this.stream?.getAudioTracks()[0]);
+    byId("hear").replaceChildren(...outputChoice("output", devices, () => void playTone()));
     byId("devices").hidden = this.stream === null;
   }
 

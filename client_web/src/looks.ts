@@ -3,6 +3,7 @@ import { keepLanguage, language, LANGUAGES, t, type Language } from "./strings";
 
 const STORED = "hime.look";
 const LOOKS = ["auto", "light", "dark"] as const;
+const CHANGED = "look";
 type Look = (typeof LOOKS)[number];
 
 function stored(): Look {
@@ -10,10 +11,31 @@ function stored(): Look {
   return LOOKS.find((each) => each === look) ?? "auto";
 }
 
-/** Light or dark as the device asks for, unless the user has chosen. */
-export function applyLook(look: Look = stored()): void {
+const devicesOwn = (): MediaQueryList => matchMedia("(prefers-color-scheme: light)");
+
+/** Light or dark as the device asks for, unless the user has chosen: here, or in another tab. */
+export function followLook(): void {
+  applyLook(stored());
+  addEventListener("storage", ({ key }) => {
+    if (key === STORED) applyLook(stored());
+  });
+}
+
+function applyLook(look: Look): void {
   localStorage.setItem(STORED, look);
   document.documentElement.dataset.look = look;
+  dispatchEvent(new Event(CHANGED));
+}
+
+export function isLight(): boolean {
+  const look = stored();
+  return look === "light" || (look === "auto" && devicesOwn().matches);
+}
+
+/** Calls whenever it may have become light or dark, until the signal. */
+export function onLook(handler: () => void, signal: AbortSignal): void {
+  addEventListener(CHANGED, handler, { signal });
+  devicesOwn().addEventListener("change", handler, { signal });
 }
 
 /** A label and a list to choose the look from. */

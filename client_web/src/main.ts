@@ -4,14 +4,14 @@ import { CheckDialog } from "./check";
 import { byId } from "./dom";
 import { fetchAccess } from "./http";
 import { Lobby, type Entry } from "./lobby";
-import { applyLook } from "./looks";
+import { followLook } from "./looks";
 import { FaceDialog } from "./photos";
 import type { Show } from "./show/show";
 import { offerJustWatching, readWatchLink, watchEntry, watchUrl } from "./show/watching";
 import { fillIn, t } from "./strings";
 
 /** The page: first the lobby, then the call, then the lobby again. */
-applyLook();
+followLook();
 fillIn(document);
 const whole = takeInvitation();
 const query = new URLSearchParams(location.search);

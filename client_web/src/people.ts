@@ -11,6 +11,8 @@ export interface Photo {
   expires_at: string | null;
   accepted: boolean;
   reason: string | null;
+  /** Of the reason. */
+  kind?: string | null;
   sharpness: number | null;
   box: [number, number, number, number] | null;
 }

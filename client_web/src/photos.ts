@@ -158,10 +158,10 @@ export class FaceDialog {
     try {
       const photos = await registerPhotos(person, files, Number(this.days.value) || 365);
       const refused = photos.filter((photo) => !photo.accepted);
-      const reasons = photos.flatMap((photo, at) => (photo.accepted ? [] : [`${files[at]?.name ?? t.face.aPhoto}: ${photo.reason}`]));
+      const reasons = photos.flatMap((photo, at) => (photo.accepted ? [] : [`${files[at]?.name ?? t.face.aPhoto}: ${whyNot(photo)}`]));
       photos.forEach((photo, at) => {
         if (photo.accepted) items[at]?.remove();
-        else items[at]?.querySelector("span")?.replaceChildren(photo.reason ?? "");
+        else items[at]?.querySelector("span")?.replaceChildren(whyNot(photo));
       });
       if (refused.length === 0) this.trials.clear();
       this.say([t.face.summary(photos.length - refused.length, photos.length), ...reasons].join("\n"), refused.length > 0);
@@ -242,4 +242,9 @@ export class FaceDialog {
     else localStorage.removeItem(STORED);
     this.onChange(person);
   }
+}
+
+/** Why a photo was not accepted, in the user's language where its kind is known. */
+function whyNot({ kind, reason }: Photo): string {
+  return t.face.unusable[kind ?? ""] ?? reason ?? "";
 }

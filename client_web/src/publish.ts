@@ -87,7 +87,7 @@ export class Publication {
       const refused = nameTaken || (status >= 400 && status < 500 && status !== 429 && status !== 409);
       // The relay takes this for a stranger: nobody will go over to it, and the name is to be free soon.
       if (status === 409) for (const each of this.followed) this.drop(each);
-      const words = nameTaken ? t.call.nameTaken : inWords(error);
+      const words = nameTaken ? t.problems["name-taken"] : inWords(error);
       if (refused) this.onState({ kind: "refused", words, nameTaken });
       else this.retry(words, error instanceof HttpError ? error.retryAfter : null);
     });

@@ -1,15 +1,17 @@
 import { badgeOf, SteadyBadge } from "./badge";
 import { isBlack } from "./black";
+import { CHOICES, isStacked, shownLength, viewOf, type Choice } from "./choices";
 import { CompareView } from "./compare";
 import { el, segmented } from "./dom";
 import { icon } from "./icons";
 import { entry, explainedChoice, moreMenu, rename } from "./menu";
+import { toOutput } from "./output";
 import { pictureState, type ParticipantStats } from "./room";
 import { linkedView } from "./show/watching";
 import { Silence } from "./speaker";
 import { t } from "./strings";
 import { Watch } from "./watch";
-import { LAYOUTS, VIEWS, type Layout, type Received, type View } from "./whep";
+import { LAYOUTS, type Layout, type Received, type View } from "./whep";
 import { WidthFollower, askedWidth, type Width } from "./width";
 
 export interface TileHandlers {
@@ -26,7 +28,7 @@ export class Tile {
   private readonly compare: CompareView;
   private readonly trouble = el("p", { class: "trouble", role: "status" });
   private readonly cover = el("p", { class: "cover", "aria-hidden": "true" });
-  private readonly badge = el("span", { class: "badge", "data-tone": "plain" }, [t.badge.connecting]);
+  private readonly badge = el("span", { class: "badge", "data-tone": "plain" }, [el("span", {}, [t.badge.connecting])]);
   private readonly steady = new SteadyBadge();
   private readonly silent: HTMLElement;
   private readonly silence = new Silence();
@@ -34,9 +36,13 @@ export class Tile {
   private readonly views: HTMLElement;
   private readonly pin: HTMLButtonElement;
   private readonly watch: Watch;
-  private readonly resize = new ResizeObserver(() => this.width.measured(this.shownPixels()));
+  private readonly resize = new ResizeObserver(() => {
+    this.arrange();
+    this.width.measured(this.shownPixels());
+  });
   private readonly width = new WidthFollower((width) => this.show({ width }));
-  private shown: { view: View; layout: Layout; width: Width | null };
+  private choice: Choice;
+  private shown: { layout: Layout; width: Width | null } = { layout: "upscale", width: null };
   private video: HTMLVideoElement | null = null;
   private stats: ParticipantStats | undefined;
   private received: Received | null = null;
@@ -52,7 +58,7 @@ export class Tile {
     private readonly handlers: TileHandlers,
   ) {
     this.muted = self;
-    this.shown = { view: self ? "compare" : linkedView(location.search), layout: "upscale", width: null };
+    this.choice = self ? "compare" : linkedView(location.search);
     this.compare = new CompareView(self ? t.tile.yourself : name);
     this.compare.element.hidden = true;
     this.cover.textContent = name.charAt(0).toUpperCase();
@@ -65,11 +71,11 @@ export class Tile {
     this.tell();
     this.stage.append(this.compare.element, this.cover, this.trouble);
 
-    const options = VIEWS.map((value) => ({ value, text: t.tile.views[value], hint: t.tile.viewHints[value] }));
-    this.views = segmented(t.tile.view, options, this.shown.view, (view) => this.show({ view }));
-    this.element = el("article", { class: "tile", "data-name": name, "aria-label": self ? t.you : name }, [
+    const options = CHOICES.map((value) => ({ value, text: t.tile.views[value], hint: t.tile.viewHints[value] }));
+    this.views = segmented(t.tile.view, options, this.choice, (choice) => this.choose(choice));
+    this.element = el("article", { class: "tile", "data-name": name, "data-choice": this.choice, "aria-label": self ? t.you : name }, [
       this.stage,
-      el("header", {}, [el("h2", {}, [self ? t.tile.youAsSeen : name]), this.silent, this.badge]),
+      el("header", {}, [el("h2", { title: self ? "" : name }, [self ? t.tile.youAsSeen : name]), this.silent, this.badge]),
       el("div", { class: "tools" }, [this.views, el("span", { class: "spacer" }), this.more()]),
     ]);
     this.watch = new Watch(room, name, !self, {
@@ -153,10 +159,10 @@ export class Tile {
     this.cover.hidden = !black;
     this.views.hidden = screen;
     const { tone, words } = this.steady.update(
-      badgeOf(state, stats, { name: this.self ? null : this.name, view: this.shown.view, black }),
+      badgeOf(state, stats, { name: this.self ? null : this.name, view: viewOf(this.choice), black }),
     );
     this.badge.dataset.tone = tone;
-    this.badge.textContent = words;
+    this.badge.firstElementChild!.textContent = words;
     this.badge.title = words;
     const parts: string[] = [];
     if (this.received?.fps != null) parts.push(t.tile.figures(Math.round(this.received.fps)));
@@ -164,14 +170,29 @@ export class Tile {
     this.figures.textContent = parts.join(" · ");
   }
 
+  private choose(choice: Choice): void {
+    this.choice = choice;
+    this.element.dataset.choice = choice;
+    this.arrange();
+    this.width.again(this.shownPixels());
+  }
+
   private show(change: Partial<typeof this.shown>): void {
     Object.assign(this.shown, change);
-    const { view, layout, width } = this.shown;
+    const { layout, width } = this.shown;
+    const view = viewOf(this.choice);
     if (width !== null) this.watch.show({ view, layout, width: askedWidth(view, layout, width) });
   }
 
   private shownPixels(): number {
-    return Math.max(this.stage.clientWidth, this.stage.clientHeight) * devicePixelRatio;
+    return shownLength(this.choice, this.stage.clientWidth, this.stage.clientHeight) * devicePixelRatio;
+  }
+
+  /** As both are shown until another view has come, nothing is arranged for one of them. */
+  private arrange(): void {
+    if (this.choice === "compare") this.compare.arrange("divider");
+    if (this.choice !== "sides") return;
+    this.compare.arrange(isStacked(this.stage.clientWidth, this.stage.clientHeight) ? "column" : "row");
   }
 
   private onVideo(video: HTMLVideoElement, view: View): void {
@@ -193,6 +214,7 @@ export class Tile {
 
   private play(video: HTMLVideoElement): void {
     video.muted = this.muted;
+    void toOutput(video);
     video.play().catch((error: unknown) => {
       if (!(error instanceof DOMException) || error.name !== "NotAllowedError" || video.muted) return;
       video.muted = true;

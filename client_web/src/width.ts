@@ -50,6 +50,12 @@ export class WidthFollower {
     if (next !== this.current) this.timer = setTimeout(() => this.take(next), SETTLED_MS);
   }
 
+  /** As measured, where a connection is made anyway: for another picture of another size. */
+  again(pixels: number): void {
+    clearTimeout(this.timer);
+    if (pixels > 0) this.take(widthClass(pixels));
+  }
+
   stop(): void {
     clearTimeout(this.timer);
   }

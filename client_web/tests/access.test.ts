@@ -162,6 +162,22 @@ describe("what the relay asks", () => {
   });
 });
 
+describe("problems of a known kind", () => {
+  const words = (status: number, kind: string, held: object, retryAfter: number | null = null): string =>
+    inWords(new HttpError(status, "As the server says.", { type: `/problems/${kind}`, detail: "As the server says.", ...held }, retryAfter));
+  it("are told in the page's own words, with the server's figures", () => {
+    openPage("?room=den");
+    expect(words(413, "photo-too-large", { photo: 2, most: 1000 })).toBe("Photo 2 is too large: at most 1000 bytes are taken.");
+    expect(words(429, "too-often", {}, 7)).toBe("That was too often in a short time. It goes on in 7 s.");
+    expect(words(503, "room-full", {})).toMatch(/^The room is full/);
+    expect(words(403, "other-room", {})).toBe("Your invitation is for another room.");
+  });
+  it("are told in the server's where the page knows none", () => {
+    openPage("?room=den");
+    for (const kind of ["of-tomorrow", "toString", "__proto__"]) expect(words(400, kind, {})).toBe("As the server says.");
+  });
+});
+
 describe("refusals", () => {
   const words = (status: number, detail?: string): string =>
     inWords(new HttpError(status, detail ?? `The server answered ${status}`, detail === undefined ? {} : { detail }));

@@ -11,6 +11,7 @@ test("a link to watch by names a room", () => {
 
 test("a link may say what is shown first", () => {
   expect(linkedView("?room=demo&watch=1&view=compare")).toBe("compare");
+  expect(linkedView("?room=demo&watch=1&view=sides")).toBe("sides");
   expect(linkedView("?view=sideways")).toBe("enhanced");
   expect(linkedView("")).toBe("enhanced");
 });

@@ -114,6 +114,15 @@ describe("WidthFollower", () => {
     expect(asked).toEqual([1920, 640]);
   });
 
+  it("takes what fits where a connection is made anyway", () => {
+    follower.measured(1900);
+    follower.measured(1200);
+    follower.again(1200);
+    follower.again(0); // hidden: nothing is known
+    vi.advanceTimersByTime(10 * SETTLED_MS);
+    expect(asked).toEqual([1920, 1280]);
+  });
+
   it("asks for nothing once it is stopped", () => {
     follower.measured(600);
     follower.measured(1900);

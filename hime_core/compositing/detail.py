@@ -15,11 +15,13 @@ import numpy as np
 
 from hime_core.arrays import F32, U8, Array
 from hime_core.faces.geometry import FaceSquare, crop, resized
-from hime_core.faces.registration import Registration, similarity
+from hime_core.faces.registration import Registration, places_of, similarity
 
 FEATHER = 0.12  # of the side
 LOCAL_MEAN_CELLS = 4  # the difference's mean is taken away on a grid of so many cells
 DOUBT = 24.0  # grey levels of misfit at which carried detail counts for 1/e
+# Between frames faces move less than between an exemplar and a frame: a flow that costs a third errs by as little.
+FLOW = {"side": 72, "stride": 4, "descents": 6}
 LARGEST_LUMA = 64  # side of the luma that detail is carried by: more costs time and finds the same motion
 
 # Differences of RGB to differences of BT.601 limited-range Y, Cb, Cr.
@@ -87,7 +89,7 @@ class Carrier:
     """Moves detail along with the face. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._registration = Registration()
+        self._registration = Registration(**FLOW)
 
     def carry(
         self, detail: Detail, luma: U8, landmarks: F32, square: FaceSquare, size: int | None = None
@@ -109,8 +111,8 @@ class Carrier:
         )  # fmt: skip
         flow = self._registration.flow(moved, luma)
         flow = cv2.resize(flow, (side, side), interpolation=cv2.INTER_AREA) * np.float32(side / flow.shape[1])
-        ys, xs = np.mgrid[0:side, 0:side].astype(np.float32)
-        map_x, map_y = xs + flow[..., 0], ys + flow[..., 1]
+        places = places_of(side, side) + flow
+        map_x, map_y = places[..., 0], places[..., 1]
         fitted = cv2.remap(moved, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         misfit = cv2.GaussianBlur(cv2.absdiff(fitted, luma).astype(np.float32), (0, 0), 1.5)
         trust = np.exp(-np.square(misfit / np.float32(DOUBT)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -40,6 +39,22 @@ MAX_UNSEEN = 15  # frames since the last detection: later the landmarks may have
 MAX_SPEED = 0.03  # of the headshot's side per frame: beyond, a picture is blurred by motion even where it looks sharp
 STEADINESS = (0.9, 0.5, 0.45)  # how much better another exemplar must match to take the place of the one in use
 
+# What becomes of a face of the call: taken; replaced later by a better or newer one; given over to another person,
+# whose face it is; or refused at once, and why.
+DECISIONS = (
+    "taken",
+    "replaced",
+    "another_person",
+    "poorer",
+    "blurred",
+    "small",
+    "moving",
+    "turned",
+    "cut_off",
+    "uncertain",
+    "implausible",
+)
+
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
@@ -53,16 +68,23 @@ class ExemplarBank:
 
     A face of the call is admitted, at most every `interval` frames, when it is about as good as the best there is, or
     shows what the bank lacks; what is much poorer than the rest goes. Photos are never pushed out by the call, and fill
-    at most half of the bank. `refusals` counts why offered faces were not admitted.
+    at most half of the bank. on_decision: told of each face of the call that was looked at, and of each that goes
+    again: one of DECISIONS.
     """
 
-    def __init__(self, capacity: int = 16, interval: int = 30, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        capacity: int = 16,
+        interval: int = 30,
+        clock: Callable[[], float] = time.monotonic,
+        on_decision: Callable[[str], None] = lambda decision: None,
+    ) -> None:
         if capacity < 2:
             raise ValueError(f"a bank of {capacity} exemplars: at least 2 are needed")
-        self.refusals: Counter[str] = Counter()
         self._capacity = capacity
         self._interval = interval
         self._clock = clock
+        self._on_decision = on_decision
         self._lock = Lock()
         self._entries: list[_Entry] = []
         self._admitted: int | None = None
@@ -96,12 +118,17 @@ class ExemplarBank:
             if exemplar is not None and reason is None:
                 entry = _entry(exemplar)
                 reason = self._poorer(entry)
-            if reason or exemplar is None:
-                self.refusals[reason or "implausible"] += 1
-                return None
-            self._admitted = frame
-            self._entries.append(entry)
-            self._fit()
+            if exemplar is not None and reason is None:
+                self._admitted = frame
+                before = len(self._entries)
+                self._entries.append(entry)
+                self._fit()
+                gone = before + 1 - len(self._entries)
+        if exemplar is None or reason is not None:
+            self._on_decision(reason or "implausible")
+            return None
+        for decision in ("taken", *gone * ("replaced",)):
+            self._on_decision(decision)
         return exemplar
 
     def add_photo(self, exemplar: Exemplar) -> None:
@@ -123,6 +150,8 @@ class ExemplarBank:
         with self._lock:
             gone = [e for e in self._entries if e.exemplar.sighting == sighting and e.exemplar.source == "call"]
             self._entries = [e for e in self._entries if e not in gone]
+        for _ in gone:
+            self._on_decision("another_person")
         return [entry.exemplar for entry in gone]
 
     def adopt(self, exemplars: Iterable[Exemplar]) -> list[str]:
@@ -134,7 +163,10 @@ class ExemplarBank:
             if entries:
                 self._fit()
             kept_ids = {e.exemplar.id for e in self._entries}
-        return [id for id in before if id not in kept_ids]
+        gone = [id for id in before if id not in kept_ids]
+        for _ in gone:
+            self._on_decision("replaced")
+        return gone
 
     @property
     def empty(self) -> bool:

@@ -18,6 +18,8 @@ from hime_core.arrays import NOTHING, Array
 
 FLOW_UPSCALE = 2  # flow is sought on LR luma enlarged by this ...
 FLOW_SIDE = 96  # ... up to this side: more pixels of the same face take longer, and find hardly more
+STRIDE = 3  # pixels between patches
+DESCENTS = 8  # steps of a patch's search: half of the preset's, and references are worth as much
 MAX_TURN = math.radians(40)
 MAX_FLOW_LR = 4.0  # pixels of LR; a face does not move further than this after the landmarks are laid over each other
 
@@ -25,13 +27,14 @@ MAX_FLOW_LR = 4.0  # pixels of LR; a face does not move further than this after 
 class Registration:
     """Dense registration of exemplars to LR faces. Not thread-safe: one per thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: int = FLOW_SIDE, stride: int = STRIDE, descents: int = DESCENTS) -> None:
+        """Smaller sides, larger strides and fewer descents are faster, and less exact."""
+        self._side = side
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._dis.setFinestScale(0)
         self._dis.setPatchSize(8)
-        self._dis.setPatchStride(3)
-        # Half of the preset's: a seventh of the time less, and references are worth as much as before.
-        self._dis.setGradientDescentIterations(8)
+        self._dis.setPatchStride(stride)
+        self._dis.setGradientDescentIterations(descents)
 
     def flow(self, reference: Array, lr: Array) -> Array:
         """Where each LR pixel's content lies in the reference.
@@ -40,7 +43,7 @@ class Registration:
         Returns float32 (H, W, 2), displacements (x, y) in pixels of that size, which is lr's or larger.
         """
         height, width = lr.shape
-        up = max(1.0, min(FLOW_UPSCALE, FLOW_SIDE / max(height, width)))
+        up = max(1.0, min(FLOW_UPSCALE, self._side / max(height, width)))
         size = (round(width * up), round(height * up))
         coarse = cv2.resize(reference, (width, height), interpolation=cv2.INTER_AREA)
         target = cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC)
@@ -55,12 +58,12 @@ class Registration:
         flow = self.flow(reference, lr)
         scale = width / flow.shape[1]
         flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
-        moved = cv2.scaleAdd(flow, scale, _places(height, width))
+        moved = cv2.scaleAdd(flow, scale, places_of(height, width))
         return cv2.remap(reference, moved, NOTHING, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 @lru_cache(maxsize=16)
-def _places(height: int, width: int) -> Array:
+def places_of(height: int, width: int) -> Array:
     """Every pixel's own place, float32 (H, W, 2) as (x, y); not to be written to."""
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
     places = np.stack((xs, ys), axis=-1)

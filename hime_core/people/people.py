@@ -31,16 +31,17 @@ class Person:
 class People:
     """Thread-safe. Those without exemplars are forgotten as soon as their face is gone.
 
-    dropped: told the ids of exemplars that are no longer held.
+    dropped: told the ids of exemplars that are no longer held. on_decision: as ExemplarBank's, of everyone.
     """
 
     def __init__(
         self,
         dropped: Callable[[Iterable[str]], None] = lambda ids: None,
         clock: Callable[[], float] = time.monotonic,
+        on_decision: Callable[[str], None] = lambda decision: None,
     ) -> None:
         self.generation = 0  # grows when all that is known is to be forgotten, evidence of who is who included
-        self._dropped, self._clock = dropped, clock
+        self._dropped, self._clock, self._on_decision = dropped, clock, on_decision
         self._lock = RLock()
         self._people: dict[int, Person] = {}
         self._apart: set[frozenset[int]] = set()
@@ -65,7 +66,7 @@ class People:
         """Somebody whose face has just come into view, as far as is known a person of their own."""
         with self._lock:
             now = self._clock()
-            person = Person(next(self._ids), None, ExemplarBank(clock=self._clock), now, now, sighting)
+            person = Person(next(self._ids), None, self._new_bank(), now, now, sighting)
             self._people[person.id] = person
             return person
 
@@ -117,7 +118,7 @@ class People:
             for person in self._people.values():
                 if person.name == name:
                     return person
-            person = Person(next(self._ids), name, ExemplarBank(clock=self._clock))
+            person = Person(next(self._ids), name, self._new_bank())
             self._people[person.id] = person
             return person
 
@@ -159,6 +160,9 @@ class People:
         with self._lock:
             self._remove([one for one in self._people.values() if one.name in (name, None)])
             self.generation += 1
+
+    def _new_bank(self) -> ExemplarBank:
+        return ExemplarBank(clock=self._clock, on_decision=self._on_decision)
 
     def _remove(self, people: Iterable[Person]) -> None:
         for person in people:

@@ -15,7 +15,7 @@ import numpy as np
 from hime_core.arrays import F32, U8
 from hime_core.compositing.detail import Patch, difference, luma_of
 from hime_core.compositing.eligible import Eligible
-from hime_core.compositing.layout import enlargement
+from hime_core.compositing.layout import WIDTHS, enlargement
 from hime_core.compositing.steady import SteadyDetail
 from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
 from hime_core.exemplars.exemplar import Exemplar, resolution_of
@@ -134,6 +134,8 @@ class Enhancer:
         if any(self._gate.looks(face.track, self._frame) for face in faces):
             rgb()  # now, as its time is not selection's
         job.watched = watched
+        if not followed:
+            job.shown = enlargement(picture.width, picture.height, WIDTHS[-1])
         with self._stage("select"):
             self._measure(job, rgb)
             self._feed(rgb, faces, job.step)
@@ -210,7 +212,7 @@ class Enhancer:
         asked = self._clock()
         deadline = math.inf if self._config.patience is None else asked + self._config.patience
         requests = [self._face_request(face, deadline) for face in job.eligible]
-        request = Request(job.eligible, tuple(self._engine.submit(requests)), job.received, asked)
+        request = Request(job.eligible, tuple(self._engine.submit(requests)), job.received, asked, job.shown)
         for future in request.futures:
             future.add_done_callback(lambda _: request.answers.append(self._clock()))
         self.demand.asked(asked)
@@ -250,7 +252,7 @@ class Enhancer:
             error = _error(future) if future else None
             if future and not error:
                 fresh.append(face)
-                patches.append(self._steady.fresh(face, _added(face, future.result()), job.received, longer))
+                patches.append(self._steady.fresh(face, _added(face, future.result(), job.shown), job.received, longer))
                 continue
             job.bypasses.append(_reason(job, error))
             if patch := self._steady.carried(face, job.received, longer):
@@ -293,7 +295,8 @@ class Enhancer:
             self._slow = False
         for face, future in zip(request.eligible, request.futures, strict=True):
             if not _error(future):
-                self._steady.late(face, _added(face, future.result()), request.received)
+                added = _added(face, future.result(), request.shown)
+                self._steady.late(face, added, request.received)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -302,9 +305,10 @@ class Enhancer:
         self._on_stage(name, time.perf_counter() - start)
 
 
-def _added(face: Eligible, sr: U8) -> F32:
-    """What the network added to a face."""
-    return difference(sr, resized(face.image, sr.shape[0]))
+def _added(face: Eligible, sr: U8, shown: float) -> F32:
+    """What the network added to a face, at no more pixels than are shown of it."""
+    side = min(sr.shape[0], math.ceil(face.square.side * shown)) if shown < math.inf else sr.shape[0]
+    return difference(resized(sr, side), resized(face.image, side))
 
 
 def _cut(rgb: U8, square: FaceSquare) -> U8:

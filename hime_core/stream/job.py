@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -54,6 +55,7 @@ class Request:
     futures: tuple[Future[U8], ...]
     received: float
     asked: float
+    shown: float  # as Job's
     answers: list[float] = field(default_factory=list)
 
     @property
@@ -83,6 +85,7 @@ class Job:
     eligible: tuple[Eligible, ...] = ()
     ask: bool = True  # whether it is this frame's turn
     watched: bool = True  # whether anybody sees what the engine makes of it
+    shown: float = math.inf  # pixels that views have for one of the frame's, at most
     demand: str | None = None  # the level of demand that it was on, where anything could be asked of the engine
     request: Request | None = None
     bypasses: list[str] = field(default_factory=list)

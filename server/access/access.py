@@ -15,6 +15,7 @@ from server.access.keys import SHORT, ApiKey, check_unique, parse_keys, parse_li
 from server.access.signing import signing_secrets, warn_if_open
 from server.access.tokens import InvalidToken, Tokens
 from server.limits.rates import FailedTokens, RateLimit
+from server.problem_kinds import Kind
 from server.problems import Problem
 from server.settings import Settings
 
@@ -24,8 +25,10 @@ log = logging.getLogger(__name__)
 class Refused(Problem):
     """A caller is refused. reason: how it is counted."""
 
-    def __init__(self, status: int, reason: str, detail: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(status, detail, headers)
+    def __init__(
+        self, status: int, reason: str, detail: str, headers: dict[str, str] | None = None, *, kind: Kind
+    ) -> None:
+        super().__init__(status, detail, headers, kind=kind)
         self.reason = reason
 
 
@@ -61,10 +64,11 @@ class Access:
     async def _caller(self, authorization: str | None, address: str) -> Caller:
         if not self.needed:
             if not self.open_to_all and not _is_local(address):
-                raise Refused(403, "not_local", "This relay has no API keys, and so is open to its own machine only.")
+                detail = "This relay has no API keys, and so is open to its own machine only."
+                raise Refused(403, "not_local", detail, kind="not-local")
             return Caller(address)
         if not authorization:
-            raise _unknown("token_missing", "This needs a token: Authorization: Bearer TOKEN.", "Bearer")
+            raise _unknown("token-missing", "This needs a token: Authorization: Bearer TOKEN.", "Bearer")
         scheme, _, shown = authorization.partition(" ")
         name, secret = _credentials(scheme.lower(), shown.strip())
         if key := self._keyring.find_plain(name, secret):
@@ -73,16 +77,16 @@ class Access:
             try:
                 token = self.tokens.verify(secret)
             except InvalidToken as error:
-                raise _unknown("token_invalid", str(error)) from None
+                raise _unknown("token-invalid", str(error)) from None
             return Caller(token.subject, token=token)
         self._not_too_often(self._failed_tokens.check, address)  # looking for a hashed key is dear
         try:
             key = await self._keyring.find_hashed(name, secret)
         except Busy:
             detail = "Too many wrong keys were shown; try again shortly."
-            raise Refused(429, "key_busy", detail, {"Retry-After": "5"}) from None
+            raise Refused(429, "key_busy", detail, {"Retry-After": "5"}, kind="too-often") from None
         if key is None:
-            raise _unknown("key_invalid", "This is neither a token nor a key of this relay.")
+            raise _unknown("key-invalid", "This is neither a token nor a key of this relay.")
         return _as_key(key)
 
     @staticmethod
@@ -90,14 +94,15 @@ class Access:
         try:
             count(address)
         except Problem as problem:
-            raise Refused(429, "failed_tokens", str(problem.detail), dict(problem.headers or {})) from None
+            headers = dict(problem.headers or {})
+            raise Refused(429, "failed_tokens", str(problem.detail), headers, kind="too-often") from None
 
 
 def load_access(settings: Settings) -> Access:
     """As the settings have it. Raises InputError where they are wrong, and where nobody is kept out of a relay that
     listens for other machines."""
     keys = load_keys(settings)
-    if not keys and not settings.open and not (settings.host == "localhost" or _is_loopback(settings.host)):
+    if not (keys or settings.open or settings.loopback_only):
         raise InputError(
             f"the relay would be open to everyone who reaches {settings.host}: give HIME_API_KEYS (hime key NAME makes "
             "one), or HIME_OPEN=1 where that is meant"
@@ -124,20 +129,12 @@ def load_keys(settings: Settings) -> tuple[ApiKey, ...]:
     return keys
 
 
-def _is_loopback(host: str) -> bool:
+def _is_local(address: str) -> bool:
+    """Also where there is none, as through a Unix socket. What a proxy names instead of an IP address is elsewhere."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return not address or ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
-
-
-def _is_local(address: str) -> bool:
-    """Also where there is no IP address, as through a Unix socket."""
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return True
-    return _is_loopback(address)
 
 
 def _credentials(scheme: str, shown: str) -> tuple[str | None, str]:
@@ -148,7 +145,7 @@ def _credentials(scheme: str, shown: str) -> tuple[str | None, str]:
         except ValueError:  # not ASCII, not base64, or not UTF-8
             shown = ""
     elif scheme != "bearer":
-        raise _unknown("token_invalid", "Authorization is taken as Bearer, and from API keys as Basic.")
+        raise _unknown("token-invalid", "Authorization is taken as Bearer, and from API keys as Basic.")
     name, separator, secret = shown.partition(":")
     return (name, secret) if separator else (None, shown)
 
@@ -157,5 +154,5 @@ def _as_key(key: ApiKey) -> Caller:
     return Caller(f"key:{key.name}", key=key)
 
 
-def _unknown(reason: str, detail: str, challenge: str = 'Bearer error="invalid_token"') -> Refused:
-    return Refused(401, reason, detail, {"WWW-Authenticate": challenge})
+def _unknown(kind: Kind, detail: str, challenge: str = 'Bearer error="invalid_token"') -> Refused:
+    return Refused(401, kind.replace("-", "_"), detail, {"WWW-Authenticate": challenge}, kind=kind)

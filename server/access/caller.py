@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from server.access.keys import ApiKey, Right
 from server.access.tokens import Token
+from server.problem_kinds import Kind
 
 OTHER_ROOM = "The token is for another room."
 OTHER_NAME = "The token is for another name: everyone publishes as themselves."
@@ -18,6 +19,13 @@ GUEST = (
     "made with an API key has."
 )
 NO_ROOM = "This needs a room token; an API key makes one."
+# Problems of their own; all else is "forbidden".
+KINDS: dict[str, Kind] = {
+    OTHER_ROOM: "other-room",
+    OTHER_NAME: "other-name",
+    OTHERS_PHOTOS: "others-photos",
+    GUEST: "guest-without-photos",
+}
 
 
 @dataclass(frozen=True)

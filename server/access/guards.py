@@ -13,7 +13,7 @@ from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPBase
 
 from server.access.access import Refused
-from server.access.caller import Caller
+from server.access.caller import KINDS, Caller
 
 Rule = Callable[[Caller, Request], str | None]  # what the caller lacks, in one sentence
 
@@ -92,7 +92,7 @@ class GuardedRoute(APIRoute):
 def forbidden(request: Request, lacking: str) -> Refused:
     """403, counted. lacking: what is missing, in one sentence."""
     request.app.state.relay.metrics.refused("forbidden")
-    return Refused(403, "forbidden", lacking)
+    return Refused(403, "forbidden", lacking, kind=KINDS.get(lacking, "forbidden"))
 
 
 def _publish(caller: Caller, request: Request) -> str | None:

@@ -72,7 +72,7 @@ async def mint(request: Request, response: Response, wanted: TokenRequest, calle
         if wanted.admin or wanted.persons:
             raise forbidden(request, "admin and persons are given by an API key alone.")
     else:
-        raise Problem(404, "This relay has no API keys, so that it knows no tokens.")
+        raise Problem(404, "This relay has no API keys, so that it knows no tokens.", kind="no-tokens")
     grant = Grant(wanted.room, publish=wanted.publish, watch=wanted.watch, admin=wanted.admin)
     made = Token(signs, wanted.name, grant, expires, frozenset(wanted.persons), guest)
     token = request.app.state.relay.access.tokens.mint(made)

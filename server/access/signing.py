@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import os
 import secrets
 from collections.abc import Iterable
 from hashlib import sha256
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from hime_core.errors import InputError
 from server.access.keys import SHORT, ApiKey
+from server.private import write_private
 from server.settings import Settings
 
 FILE = "token-secret"  # in the data directory
@@ -59,20 +59,9 @@ def _read(path: Path) -> bytes | None:
 
 
 def _made(path: Path) -> bytes:
-    """Another process may do the same: it takes its name whole or not at all, and the first one counts."""
+    """Another process may do the same: the first one's counts."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}-{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            log.debug("the token secret was made by another process meanwhile")
-    finally:
-        fresh.unlink(missing_ok=True)
+    write_private(path, secrets.token_urlsafe(32) + "\n")
     made = _read(path)
     assert made is not None
     return made

@@ -26,7 +26,11 @@ ATTRIBUTE = re.compile(r'([\w-]+)=(?:"([^"]*)"|([^",;\s]+))')
 
 
 class Refused(InputError):
-    """The relay refused; the message is its own."""
+    """The relay refused; the message is its own. status: HTTP's, None where no answer came, or none of HTTP's."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Connection:
@@ -48,28 +52,34 @@ class Connection:
         self.ended = asyncio.Event()
 
     async def publish(self, tracks: Iterable[MediaStreamTrack]) -> None:
-        """Raises Refused, or TimeoutError where no connection comes about."""
-        path = f"/whip/{self._link.room}/{self._link.name}"
-        pc = await self._prepared(path)
-        for track in tracks:
-            pc.addTransceiver(track, "sendonly")
-        await self._negotiate(pc, path)
+        """As open()."""
+
+        def prepare(pc: RTCPeerConnection) -> None:
+            for track in tracks:
+                pc.addTransceiver(track, "sendonly")
+
+        await self.open(f"/whip/{self._link.room}/{self._link.name}", prepare)
 
     async def watch(self, name: str, query: str, on_track: Callable[[MediaStreamTrack], None]) -> None:
-        """As publish(); on_track is called for the picture and for the sound."""
-        path = f"/whep/{self._link.room}/{name}"
-        pc = await self._prepared(path)
-        pc.on("track", on_track)
-        for kind in ("video", "audio"):
-            pc.addTransceiver(kind, "recvonly")
-        await self._negotiate(pc, f"{path}?{query}")
+        """As open(); on_track is called for the picture and for the sound."""
+
+        def prepare(pc: RTCPeerConnection) -> None:
+            pc.on("track", on_track)
+            for kind in ("video", "audio"):
+                pc.addTransceiver(kind, "recvonly")
+
+        await self.open(f"/whep/{self._link.room}/{name}", prepare, query)
 
     async def check(self) -> None:
-        """Connects without media, and without entering the room. Raises as publish()."""
+        """As open(), without media, and without entering the room."""
         path = f"/api/rooms/{self._link.room}/check"
+        await self.open(path, lambda pc: pc.addTransceiver("audio", "recvonly"))
+
+    async def open(self, path: str, prepare: Callable[[RTCPeerConnection], object], query: str = "") -> None:
+        """prepare: says what of media is offered. Raises Refused, or TimeoutError where no connection comes about."""
         pc = await self._prepared(path)
-        pc.addTransceiver("audio", "recvonly")
-        await self._negotiate(pc, path)
+        prepare(pc)
+        await self._negotiate(pc, f"{path}?{query}" if query else path)
 
     async def close(self) -> None:
         """Ends the session on both sides."""
@@ -100,7 +110,7 @@ class Connection:
         offering = self._http.post(path, content=pc.localDescription.sdp, headers=headers, follow_redirects=True)
         answer = await _asked(offering)
         if answer.status_code != 201:
-            raise Refused(_why(answer))
+            raise Refused(_why(answer), answer.status_code)
         # Relative to where the answer came from, which another relay may be (RFC 9725, section 4.5).
         location = answer.headers.get("location", "")
         self._location = str(answer.url.join(location)) if location else ""
@@ -118,7 +128,7 @@ async def participants(http: httpx.AsyncClient, link: Link) -> list[str]:
     """Who is in the room, and sends. Raises Refused."""
     answer = await _asked(http.get(f"/api/rooms/{link.room}", headers=link.headers))
     if answer.status_code != 200:
-        raise Refused(_why(answer))
+        raise Refused(_why(answer), answer.status_code)
     return list(answer.json()["participants"])
 
 

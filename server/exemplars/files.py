@@ -14,6 +14,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from server.exemplars.errors import StorageError
+from server.private import sync_directory
 
 PROBE_BYTES = 4096
 DRAFT = ".part"
@@ -99,15 +100,6 @@ class Files:
 
     def _draft(self, id: str) -> str:
         return f"{self._root}/{id}{DRAFT}"
-
-
-def sync_directory(path: str | Path) -> None:
-    """Names that were given and taken in a directory are on the disk when this returns."""
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 @contextmanager

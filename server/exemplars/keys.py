@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import stat
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.exemplars.cipher import Keyring
 from server.exemplars.errors import KeyUnavailable
-from server.exemplars.files import sync_directory
+from server.private import write_private
 from server.settings import Settings
 from server.settings.keys import KEY_BYTES, parse_keys, write_key
 
@@ -63,21 +61,9 @@ class KeySource:
         """Puts a key first into the file, in one step. Raises OSError."""
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         older = self.file.read_text("ascii") if self.file.exists() else ""
-        draft = self.file.with_name(f"{self.file.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{write_key(key)}\n{older}")
-                file.flush()
-                os.fsync(file.fileno())
-            if older:
-                draft.replace(self.file)
-            else:
-                with suppress(FileExistsError):  # another relay over this directory was faster: its key counts
-                    os.link(draft, self.file)
-            sync_directory(self.file.parent)  # photos must not be on the disk before their key
-        finally:
-            draft.unlink(missing_ok=True)
+        # On the disk before any photo is. Where there was none, another relay over this directory may be faster: its
+        # key counts.
+        write_private(self.file, f"{write_key(key)}\n{older}", replace=bool(older))
 
     def place(self) -> str:
         """Where the key lies, as a sentence's end for the operator. Raises KeyUnavailable where it cannot be had."""

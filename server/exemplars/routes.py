@@ -26,6 +26,7 @@ class ExemplarInfo(BaseModel):
     expires_at: datetime | None
     accepted: bool
     reason: str | None = Field(description="why it was not accepted")
+    kind: str | None = Field(default=None, description="the reason's, for programs, such as no_face")
     sharpness: float | None
     box: list[float] | None = Field(description="[x, y, w, h] of the face in the uploaded photo, upright, in pixels")
 
@@ -42,7 +43,7 @@ def service(request: Request) -> ExemplarService:
 
 def multipart(request: Request) -> None:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise Problem(415, "Photos are sent as multipart/form-data.")
+        raise Problem(415, "Photos are sent as multipart/form-data.", kind="wrong-media-type")
 
 
 Service = Annotated[ExemplarService, Depends(service)]
@@ -70,18 +71,25 @@ async def register(
     relay = request.app.state.relay
     relay.limits.persons_uploads.take(person)
     if consent.strip().lower() != "true":
-        raise Problem(400, "Photos are taken only with the consent of the person shown: send consent=true.")
+        detail = "Photos are taken only with the consent of the person shown: send consent=true."
+        raise Problem(400, detail, kind="consent-missing")
     if wording not in WORDINGS:
-        raise Problem(400, f"wording: no consent is worded so; {' or '.join(WORDINGS)} is known.")
+        detail = f"wording: no consent is worded so; {' or '.join(WORDINGS)} is known."
+        raise Problem(400, detail, kind="unknown-wording")
     if not 1 <= len(photos) <= relay.settings.max_photos:
-        raise Problem(400, f"1 to {relay.settings.max_photos} photos are taken at once, not {len(photos)}.")
+        relay.limits.refused("photos")
+        most = relay.settings.max_photos
+        detail = f"1 to {most} photos are taken at once, not {len(photos)}."
+        raise Problem(400, detail, kind="wrong-number-of-photos", most=most)
     for number, photo in enumerate(photos, 1):
         if (photo.size or 0) > relay.settings.max_photo_bytes:
-            raise Problem(
-                413, f"Photo {number} is too large: at most {relay.settings.max_photo_bytes} bytes are taken."
-            )
+            relay.limits.refused("photo_bytes")
+            most = relay.settings.max_photo_bytes
+            detail = f"Photo {number} is too large: at most {most} bytes are taken."
+            raise Problem(413, detail, kind="photo-too-large", photo=number, most=most)
     if "detector" in relay.failures:
-        raise Problem(503, "No face can be sought now: the face detector could not be loaded.")
+        detail = "No face can be sought now: the face detector could not be loaded."
+        raise Problem(503, detail, kind="no-detector")
     examined, stored = await service.register(
         person, [photo.read for photo in photos], expires_days, caller.subject, wording
     )
@@ -89,7 +97,8 @@ async def register(
     infos = [_stored(rows[photo.id]) if photo.id in rows else _refused(photo) for photo in examined]
     if not stored:
         details = [info.model_dump(mode="json") for info in infos]
-        raise Problem(422, "No photo can be used; each one's reason is given.", exemplars=details)
+        detail = "No photo can be used; each one's reason is given."
+        raise Problem(422, detail, kind="no-usable-photo", exemplars=details)
     return Exemplars(person=person, exemplars=infos)
 
 
@@ -137,7 +146,7 @@ async def delete_person(person: Name, caller: PhotoOwner, service: Service) -> N
 
 
 def _absent() -> Problem:
-    return Problem(404, "There is no such exemplar of this person, or it has expired.")
+    return Problem(404, "There is no such exemplar of this person, or it has expired.", kind="no-such-photo")
 
 
 def _stored(row: StoredPhoto) -> ExemplarInfo:
@@ -158,5 +167,12 @@ def _to_the_second(unix_seconds: float) -> datetime:
 
 def _refused(photo: Examined) -> ExemplarInfo:
     return ExemplarInfo(
-        id=photo.id, created_at=None, expires_at=None, accepted=False, reason=photo.reason, sharpness=None, box=None
+        id=photo.id,
+        created_at=None,
+        expires_at=None,
+        accepted=False,
+        reason=photo.reason,
+        kind=photo.kind,
+        sharpness=None,
+        box=None,
     )

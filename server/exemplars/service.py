@@ -21,6 +21,7 @@ from server.exemplars.errors import StorageError, StoreFull
 from server.exemplars.photo import StoredPhoto
 from server.exemplars.store import PhotoStore
 from server.exemplars.upload import Photo, read_photo
+from server.limits.rates import Count, uncounted
 from server.problems import Problem
 from server.settings import Settings
 
@@ -45,6 +46,7 @@ class Examined:
     exemplar: Exemplar | None = None
     box: Box | None = None
     reason: str | None = None
+    kind: str | None = None  # of the reason: of UNUSABLE, or another_person
 
 
 class ExemplarService:
@@ -60,10 +62,12 @@ class ExemplarService:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         recogniser: Recogniser | None = None,
+        refused: Count = uncounted,
         elsewhere: Elsewhere | None = None,
     ) -> None:
-        """recogniser: tells whether photos show one person; without it, they are taken as they come. elsewhere: the
-        other processes of the relay; None: there are none."""
+        """recogniser: tells whether photos show one person; without it, they are taken as they come. refused: counts
+        what is over a limit; also called by the worker thread. elsewhere: the other processes of the relay; None: there
+        are none."""
         self._elsewhere = elsewhere or Nowhere()
         self._settings, self._store, self._recogniser = settings, store, recogniser
         self._engine, self._detector, self._rooms = engine, detector, rooms
@@ -71,6 +75,7 @@ class ExemplarService:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="photos")
         self._changing = asyncio.Lock()  # storage and running calls change together
         self._waiting = 0
+        self._refused = refused
 
     async def register(
         self,
@@ -89,7 +94,10 @@ class ExemplarService:
         fails).
         """
         if self._waiting >= MAX_WAITING:
-            raise Problem(503, "Other photos are being examined; try again shortly.", {"Retry-After": "10"})
+            self._refused("photos_waiting")
+            raise Problem(
+                503, "Other photos are being examined; try again shortly.", {"Retry-After": "10"}, kind="photos-busy"
+            )
         self._waiting += 1
         try:
             files = [await read() for read in photos]
@@ -185,7 +193,8 @@ class ExemplarService:
     def _examine(self, files: Sequence[bytes]) -> list[Examined]:
         """All files are read before a face is sought in one, so that a wrong one costs no detection."""
         limits = self._settings.max_photo_bytes, self._settings.max_photo_pixels
-        return [self._seek(photo) for photo in [read_photo(data, i, *limits) for i, data in enumerate(files, 1)]]
+        photos = [read_photo(data, number, *limits, self._refused) for number, data in enumerate(files, 1)]
+        return [self._seek(photo) for photo in photos]
 
     def _seek(self, photo: Photo) -> Examined:
         from hime_core.exemplars.photos import UnusablePhoto, exemplar_from_photo
@@ -195,7 +204,7 @@ class ExemplarService:
         try:
             exemplar = exemplar_from_photo(photo.rgb, detector, id, self._monotonic())
         except UnusablePhoto as error:
-            return Examined(id, reason=str(error))
+            return Examined(id, reason=str(error), kind=error.kind)
         return Examined(id, exemplar, detector.box(photo.uploaded_width))
 
     def _compared(self, person: str, examined: list[Examined], actor: str) -> list[Examined]:
@@ -230,14 +239,18 @@ class ExemplarService:
             )
             refused = {places[at] for at in strangers(new, kept, recogniser)}
             return [
-                replace(photo, exemplar=None, box=None, reason=reason) if place in refused else photo
+                replace(photo, exemplar=None, box=None, reason=reason, kind="another_person")
+                if place in refused
+                else photo
                 for place, photo in enumerate(examined)
             ]
         shown = by_person(new, recogniser)
         if len(shown) > 1:
             numbers = " and ".join(_numbers([places[at] + 1 for at in group]) for group in shown)
             raise Problem(
-                422, f"The photos show different people: {numbers} differ. One person's are registered under one name."
+                422,
+                f"The photos show different people: {numbers} differ. One person's are registered under one name.",
+                kind="different-people",
             )
         return examined
 
@@ -245,9 +258,11 @@ class ExemplarService:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, function)
         except StoreFull as error:
-            raise Problem(409, f"The photos are not stored: {error}; delete some first.") from None
+            self._refused("photos_per_person")
+            raise Problem(409, f"The photos are not stored: {error}; delete some first.", kind="photos-full") from None
         except StorageError as error:
-            raise Problem(503, f"Photos cannot be stored or read now: {error}.", {"Retry-After": "10"}) from None
+            detail = f"Photos cannot be stored or read now: {error}."
+            raise Problem(503, detail, {"Retry-After": "10"}, kind="photos-unavailable") from None
 
 
 def _usable(examined: Sequence[Examined]) -> list[tuple[Exemplar, Box]]:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from hime_core.arrays import U8
+from server.limits.rates import Count, uncounted
 from server.problems import Problem
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -28,29 +29,41 @@ class Photo:
     uploaded_width: int
 
 
-def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Photo:
+def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int, refused: Count = uncounted) -> Photo:
     """Decodes one photo, turned upright as its EXIF says; all else that the file holds is left behind.
 
-    number: the photo's place in the request, from 1, which is all that an error tells of it.
+    number: the photo's place in the request, from 1, which is all that an error tells of it. refused: counts what is
+    too large.
     Raises Problem 413 (too many bytes, or pixels by the header, before any is decoded) or 415 (not a photo).
     """
     if len(data) > max_bytes:
-        raise Problem(413, f"Photo {number} has {len(data)} bytes; at most {max_bytes} are taken.")
-    too_many = f"Photo {number} has too many pixels; at most {max_pixels} are taken."
-    not_a_photo = f"Photo {number} is not a picture that can be read; JPEG, PNG and WebP are taken."
+        refused("photo_bytes")
+        detail = f"Photo {number} has {len(data)} bytes; at most {max_bytes} are taken."
+        raise Problem(413, detail, kind="photo-too-large", photo=number, most=max_bytes)
+
+    def too_many() -> Problem:
+        refused("photo_pixels")
+        detail = f"Photo {number} has too many pixels; at most {max_pixels} are taken."
+        return Problem(413, detail, kind="photo-too-many-pixels", photo=number, most=max_pixels)
+
+    def not_a_photo() -> Problem:
+        detail = f"Photo {number} is not a picture that can be read; JPEG, PNG and WebP are taken."
+        return Problem(415, detail, kind="not-a-photo", photo=number)
+
     # Pillow's readers raise errors of many kinds on broken files, so all of them mean one thing here.
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
-        raise Problem(413, too_many) from None
+        raise too_many() from None
     except Exception:
-        raise Problem(415, not_a_photo) from None
+        raise not_a_photo() from None
     with image:
         width, height = image.size
         if width * height > max_pixels:
-            raise Problem(413, too_many)
+            raise too_many()
         if image.format == "JPEG" and _scans(data) > MAX_SCANS:
-            raise Problem(415, f"Photo {number} is a JPEG of more than {MAX_SCANS} scans; saved again, it has fewer.")
+            detail = f"Photo {number} is a JPEG of more than {MAX_SCANS} scans; saved again, it has fewer."
+            raise Problem(415, detail, kind="photo-too-many-scans", photo=number)
         try:
             image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
             turned = image.getexif().get(ORIENTATION) in SIDEWAYS
@@ -59,7 +72,7 @@ def read_photo(data: bytes, number: int, max_bytes: int, max_pixels: int) -> Pho
                 upright = Image.fromarray((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8))
             upright = upright.convert("RGB")
         except Exception:
-            raise Problem(415, not_a_photo) from None
+            raise not_a_photo() from None
     return Photo(np.array(upright), height if turned else width)
 
 

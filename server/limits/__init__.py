@@ -29,6 +29,7 @@ class Limits:
         self.refused = refused
         self.admission = Admission(settings, gpu, refused)
         self.bank_turn = asyncio.Lock()  # pictures are encoded one after the other
+        self.figures_turn = asyncio.Lock()  # so are the dashboard's figures
         wait = "Wait as long as Retry-After says."
         self.sessions = AddressLimit(
             RateLimit(settings.sessions_per_minute, clock), "sessions", "offers", wait, refused

@@ -12,6 +12,7 @@ from typing import Self
 
 from server.limits.rates import Count, uncounted
 from server.limits.slots import Full, Slot, Slots
+from server.problem_kinds import Kind
 from server.problems import Problem
 from server.settings import Settings
 
@@ -37,6 +38,7 @@ def no_more_rooms(most: int) -> Problem:
         503,
         f"The relay has no room for another room: it takes {most}. Try again later.",
         {"Retry-After": str(RETRY_AFTER)},
+        kind="relay-full",
         limit="HIME_MAX_ROOMS",
     )
 
@@ -54,13 +56,14 @@ def estimated_streams(cores: float, gpu: bool) -> int:
 @dataclass(frozen=True, eq=False)
 class _Kind:
     """What there may be so many of. one: its name; group: what has a limit of its own; reason: in the metrics; limits:
-    the settings, for all and for one group."""
+    the settings, for all and for one group; kind: the problem's where a group is full."""
 
     slots: Slots
     one: str
     group: str
     reason: str
     limits: tuple[str, str]
+    kind: Kind = "relay-full"
 
     def problem(self, full: Full) -> Problem:
         where = "The relay" if full.in_all else f"The {self.group}"
@@ -68,6 +71,7 @@ class _Kind:
             503,
             f"{where} has no room for another {self.one}: it takes {full.most}. Try again when one has left.",
             {"Retry-After": str(RETRY_AFTER)},
+            kind="relay-full" if full.in_all else self.kind,
             limit=self.limits[0 if full.in_all else 1],
         )
 
@@ -120,6 +124,7 @@ class Admission:
             "room",
             "participants",
             ("HIME_MAX_PARTICIPANTS", "HIME_MAX_PARTICIPANTS_PER_ROOM"),
+            "room-full",
         )
         self._watchers = _Kind(
             self.watchers,
@@ -127,9 +132,15 @@ class Admission:
             "participant",
             "watchers",
             ("HIME_MAX_WATCHERS", "HIME_MAX_WATCHERS_PER_PARTICIPANT"),
+            "participant-full",
         )
         self._listeners = _Kind(
-            self.listeners, "event stream", "room", "listeners", ("HIME_MAX_LISTENERS", "HIME_MAX_LISTENERS_PER_ROOM")
+            self.listeners,
+            "event stream",
+            "room",
+            "listeners",
+            ("HIME_MAX_LISTENERS", "HIME_MAX_LISTENERS_PER_ROOM"),
+            "room-full",
         )
 
         self.checks = Slots(settings.max_checks)

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.limits.rates import Count, uncounted
 from server.problems import Problem, problem_response
 
+CLOSE = {"Connection": "close"}  # what is left of the body is not read
+
 
 class BodyLimit:
     """Answers 413 where a body is larger than `limit(path)` bytes, without reading more than that, and 408 where it
@@ -41,15 +43,15 @@ class BodyLimit:
                 self._before(scope["path"], scope["client"][0] if scope.get("client") else "")
             except Problem as problem:
                 headers = {**(problem.headers or {}), "Connection": "close"}
-                await problem_response(problem.status_code, str(problem.detail), headers)(scope, receive, send)
+                answer = problem_response(problem.status_code, str(problem.detail), headers, kind=problem.kind)
+                await answer(scope, receive, send)
                 return
         limit = self.limit(scope["path"])
         too_large = f"The request body is too large: at most {limit} bytes are taken here."
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > limit:
             self._refused("body_size")
-            # What is left of the body will not be read, so that the connection is of no further use.
-            await problem_response(413, too_large, {"Connection": "close"})(scope, receive, send)
+            await problem_response(413, too_large, CLOSE, kind="body-too-large", most=limit)(scope, receive, send)
             return
         taken, began, whole = 0, self._clock(), False
 
@@ -63,12 +65,12 @@ class BodyLimit:
             except TimeoutError:
                 self._refused("body_time")
                 detail = f"The request body comes too slowly: at least {self._min_rate:.0f} bytes a second are needed."
-                raise Problem(408, detail, {"Connection": "close"}) from None
+                raise Problem(408, detail, dict(CLOSE), kind="body-too-slow") from None
             taken += len(message.get("body", b""))
             whole = message["type"] != "http.request" or not message.get("more_body", False)
             if taken > limit:
                 self._refused("body_size")
-                raise Problem(413, too_large, {"Connection": "close"})
+                raise Problem(413, too_large, dict(CLOSE), kind="body-too-large", most=limit)
             return message
 
         await self.app(scope, counted, send)

@@ -104,7 +104,9 @@ class _Counted(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # h11's or 
 
 async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:
     detail = "Too many connections are open on this relay, or from this address. Close some, and try again."
-    await problem_response(503, detail, {"Retry-After": "5", "Connection": "close"})(scope, receive, send)
+    await problem_response(503, detail, {"Retry-After": "5", "Connection": "close"}, kind="too-many-connections")(
+        scope, receive, send
+    )
 
 
 def _is_loopback(address: str) -> bool:

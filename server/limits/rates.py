@@ -104,7 +104,7 @@ class AddressLimit:
 
     def _problem(self, wait: float) -> Problem:
         self._refused(self._reason)
-        return Problem(429, self._detail, {"Retry-After": str(math.ceil(wait))})
+        return Problem(429, self._detail, {"Retry-After": str(math.ceil(wait))}, kind="too-often")
 
 
 class FailedTokens(AddressLimit):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
-from types import TracebackType
-from typing import Self
 
 SHARED_BY = 3  # holders of one place at most: who leaves, who comes in their stead, and one attempt that is ending
 
@@ -55,7 +53,7 @@ class _Place:
 
 
 class Slot:
-    """A hold on a place, given back by `release`, or by an exception in its `with` block."""
+    """A hold on a place, given back by `release`."""
 
     def __init__(self, place: _Place) -> None:
         self._place, self._held = place, True
@@ -75,12 +73,3 @@ class Slot:
             self._place.holders -= 1
             if not self._place.holders:
                 self._place.slots._give_back(self._place.group)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self.release()

@@ -1,8 +1,8 @@
 """The one door to aiortc: a peer's ICE, DTLS and SRTP, with its RTP and RTCP past aiortc's queues and tasks.
 
-What aiortc and aioice keep private is used here, in `ice_session.py` and in `ice_connection.py` only;
-`tests/media/test_aiortc_contract.py` says of each attribute what breaks without it. Nothing is patched: the ICE
-connection is a subclass, handed in as it is made.
+What aiortc and aioice keep private is used here, in `ice_session.py` and in `ice_connection.py` only, and of aiortc's
+own peers, which the relay has none of, in `server/client/load/light.py`; `tests/media/test_aiortc_contract.py` says of
+each attribute what breaks without it. Nothing is patched: the ICE connection is a subclass, handed in as it is made.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from server.media.simulcast import STREAM_IDS, accept, best_streams
 Kind = Literal["audio", "video"]
 KINDS: tuple[Kind, ...] = ("audio", "video")
 
+PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 REPORTED_START = 600_000  # bit/s
 TRANSPORT_CC = RTCRtcpFeedback(type="transport-cc")
@@ -228,6 +229,8 @@ def _common(offered: MediaDescription, start_bitrate: int, preferred: str, strea
     spoken = HEADER_EXTENSIONS[kind]
     if kind == "video" and _reports_arrivals(offered):
         spoken = [*spoken, RTCRtpHeaderExtensionParameters(id=0, uri=transport_cc.URI)]
+        if offered.direction in ("recvonly", "sendrecv"):
+            spoken = [*spoken, RTCRtpHeaderExtensionParameters(id=0, uri=PLAYOUT_DELAY)]
         _answer_transport_cc(codecs, offered)
     if stream is not None:
         spoken = [*spoken, *(RTCRtpHeaderExtensionParameters(id=0, uri=uri) for uri in STREAM_IDS)]

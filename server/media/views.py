@@ -103,6 +103,7 @@ class Views:
             on_start=lambda track: self._start(track, view, layout, shown),
             on_sent=self._sent,
             on_skipped=lambda frames: self._metrics.unsent("slow_watcher", frames),
+            on_unrepaired=self._metrics.unrepaired,
         )
         watched = VideoTrack(self._encoding.bitrates, feed, self._clock) if track is None else track
         if not watched.ended:

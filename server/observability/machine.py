@@ -35,7 +35,7 @@ class Machine:
         self._before = self._clock(), self._cpu(), self._jiffies()
 
     def look(self) -> Usage:
-        """Reads some small files of the kernel's: less than a millisecond."""
+        """Blocks: reads some small files of the kernel's, and asks NVML, which may take as long as the driver does."""
         (then, used_then, all_then), now = self._before, (self._clock(), self._cpu(), self._jiffies())
         self._before = now
         cores = (now[1] - used_then) / (now[0] - then) if now[0] > then else None

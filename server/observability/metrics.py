@@ -20,6 +20,7 @@ from prometheus_client import (
 from prometheus_client import generate_latest as exposition
 from prometheus_client.registry import Collector
 
+from hime_core.exemplars.bank import DECISIONS
 from hime_core.stream.demand import REFERENCES, levels
 from server.observability.history import History
 from server.observability.machine import Usage
@@ -67,7 +68,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._durations = _Durations()
         self.registry.register(self._durations)  # first, as the registry collects in this order
-        self.history = History(Names(OUTCOMES, BYPASSES, LEVELS, RECOGNITIONS), clock, wall)
+        self.history = History(Names(OUTCOMES, BYPASSES, LEVELS, RECOGNITIONS, DECISIONS), clock, wall)
         ProcessCollector(registry=self.registry)
 
         def make(kind: type[Kind], name: str, text: str, **options: Any) -> Kind:
@@ -85,6 +86,13 @@ class Metrics:
         recognitions = make(
             Counter, "recognition", "Faces that were recognised, by what came of it", labelnames=["outcome"]
         )
+        decisions = make(
+            Counter,
+            "bank_decisions",
+            "Faces looked at for a bank, and exemplars that went, by what was decided",
+            labelnames=["decision"],
+        )
+        self._decisions = {name: decisions.labels(name) for name in DECISIONS}
         self._recognitions = {name: recognitions.labels(name) for name in RECOGNITIONS}
         # Frames, not streams: a share of time that no scrape can miss, where a gauge would show the moment of it.
         demands = make(
@@ -130,6 +138,9 @@ class Metrics:
         self._freezes = make(Counter, "freezes", "Publishers' pictures that stood still, as in webrtc-stats")
         unsent = make(Counter, "unsent_frames", "Rendered frames that did not reach a watcher", labelnames=["reason"])
         self._unsent = {name: unsent.labels(name) for name in UNSENT}
+        self._unrepaired = make(
+            Counter, "unrepaired_packets", "Packets that a watcher asked for and its path had no room for"
+        )
         self._narrow = make(Counter, "narrow_paths", "Watchers whose path fell below the lowest bitrate")
         self._layers = make(
             Counter, "layer_changes", "Watchers given another layer of a view, by which", labelnames=["layer"]
@@ -164,6 +175,11 @@ class Metrics:
         """recognised: a face is somebody's who was known; corrected: it had been taken for another's; error."""
         self._recognitions[outcome].inc()
         self.history.count(f"recognition {outcome}")
+
+    def bank_decision(self, decision: str) -> None:
+        """decision: one of `hime_core.exemplars.bank.DECISIONS`."""
+        self._decisions[decision].inc()
+        self.history.count(f"bank {decision}")
 
     def demand(self, level: str) -> None:
         """A frame that something could be asked of the engine for, at that level."""
@@ -205,6 +221,10 @@ class Metrics:
     def unsent(self, reason: str, frames: int = 1) -> None:
         """reason: slow_encoder (counted per encoding), slow_watcher (per watcher) or error (per encoding)."""
         self._unsent[reason].inc(frames)
+
+    def unrepaired(self, packets: int) -> None:
+        """A watcher asked for them, but they would have come too late beside the picture."""
+        self._unrepaired.inc(packets)
 
     def narrow_path(self) -> None:
         self._narrow.inc()

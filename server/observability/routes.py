@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
@@ -87,6 +88,7 @@ class Point(BaseModel):
     bypass: dict[str, int]
     demand: dict[str, int]
     recognition: dict[str, int]
+    bank: dict[str, int] = {}  # minutes of earlier versions lack it
     batch_size: float | None
     bank_exemplars: int
     reference_gap_s: float | None
@@ -169,9 +171,9 @@ async def metrics(request: Request, caller: Observer) -> Response:
     response_model=Stats,
     responses=problem_docs(503),
 )
-async def stats(request: Request, caller: Anyone, span: AskedRange = "minutes") -> JSONResponse:
-    points = await _figures(request.app.state.relay, span)
-    return JSONResponse({"interval_s": 1 if span == "minutes" else 60, "points": points})
+async def stats(request: Request, caller: Anyone, span: AskedRange = "minutes") -> Response:
+    text = await _written(request.app.state.relay, span, partial(_as_json, interval=1 if span == "minutes" else 60))
+    return Response(text, media_type="application/json")
 
 
 @router.get(
@@ -182,8 +184,9 @@ async def stats(request: Request, caller: Anyone, span: AskedRange = "minutes") 
 )
 async def stream_stats(
     request: Request, caller: Anyone, number: StreamNumber, span: KeptRange = "hour"
-) -> JSONResponse:  # fmt: skip
-    return JSONResponse({"interval_s": 60, "points": await _figures(request.app.state.relay, span, number)})
+) -> Response:  # fmt: skip
+    text = await _written(request.app.state.relay, span, partial(_as_json, interval=60), number)
+    return Response(text, media_type="application/json")
 
 
 @router.get(
@@ -199,24 +202,41 @@ async def stats_csv(
     stream: Annotated[int, Query(ge=0, le=2**31, description="A stream's number; 0: all together.")] = EVERYTHING,
 ) -> Response:
     if stream != EVERYTHING and span == "minutes":
-        raise Problem(400, "A single stream's figures are kept minute by minute: ask for range=hour or range=day.")
-    text = as_csv(await _figures(request.app.state.relay, span, stream))
+        detail = "A single stream's figures are kept minute by minute: ask for range=hour or range=day."
+        raise Problem(400, detail, kind="figures-by-minute")
+    text = await _written(request.app.state.relay, span, as_csv, stream)
     headers = {"Content-Disposition": f'attachment; filename="hime-{span}.csv"'}
     return Response(text, media_type="text/csv; charset=utf-8; header=present", headers=headers)
 
 
-async def _figures(relay: Any, span: Range, stream: int = EVERYTHING) -> list[dict[str, Any]]:
-    """Raises Problem 503 where what is kept cannot be read."""
+async def _written(
+    relay: Any, span: Range, write: Callable[[list[dict[str, Any]]], str], stream: int = EVERYTHING
+) -> str:  # fmt: skip
+    """The figures as text, made in a thread: a day's are work of some hundred milliseconds. Raises Problem 503 where
+    what is kept cannot be read."""
+    async with relay.limits.figures_turn:
+        return await asyncio.to_thread(lambda: write(_figures(relay, span, stream)))
+
+
+def _as_json(points: list[dict[str, Any]], interval: int) -> str:
+    """Encoded one by one: in one go, they would keep all other threads from running for as long as it takes."""
+    encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+    return f'{{"interval_s":{interval},"points":[{",".join(encode(point) for point in points)}]}}'
+
+
+def _figures(relay: Any, span: Range, stream: int) -> list[dict[str, Any]]:
+    """Blocks. Raises Problem 503."""
     history: History = relay.metrics.history
     if span == "minutes":
         return history.points()
     kept: KeptMinutes | None = relay.kept
     try:
         if kept is not None:
-            return await asyncio.to_thread(kept.read, history.now - SPANS[span], stream)
+            return kept.read(history.now - SPANS[span], stream)
     except SQLAlchemyError:
         pass
-    raise Problem(503, "The figures of earlier minutes cannot be read now; range=minutes can.", {"Retry-After": "60"})
+    detail = "The figures of earlier minutes cannot be read now; range=minutes can."
+    raise Problem(503, detail, {"Retry-After": "60"}, kind="figures-unavailable")
 
 
 @router.get(

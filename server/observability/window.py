@@ -25,6 +25,7 @@ class Names:
     bypasses: Sequence[str]
     levels: Sequence[str]
     recognitions: Sequence[str]
+    bank: Sequence[str]
 
 
 class Window:
@@ -80,6 +81,7 @@ class Window:
             "bypass": {name: self.counts[name] for name in names.bypasses},
             "demand": {name: self.counts[name] for name in names.levels},
             "recognition": {name: self.counts[f"recognition {name}"] for name in names.recognitions},
+            "bank": {name: self.counts[f"bank {name}"] for name in names.bank},
             "batch_size": batch_size,
             "reference_gap_s": reference_gap,
             "quantizer_step": quantizer_step,

@@ -39,7 +39,7 @@ class Keeper:
         """Until it is cancelled. Failures are counted; a minute that could not be written is missing."""
         while True:
             await asyncio.sleep(min(LOOK, self._metrics.history.until_next(60) + 0.05))
-            self._metrics.usage(self._machine.look())
+            self._metrics.usage(await asyncio.to_thread(self._machine.look))
             rows = self.rows()
             if not rows or self._kept is None:
                 continue

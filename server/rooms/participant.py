@@ -154,6 +154,8 @@ class Participant:
                 f"Too many different views of this participant are watched: at most {self._most_views} are made. "
                 "Take another view, layout or width, or try again later.",
                 {"Retry-After": str(RETRY_AFTER)},
+                kind="too-many-views",
+                most=self._most_views,
                 limit="HIME_MAX_VIEWS_PER_PARTICIPANT",
             )
 

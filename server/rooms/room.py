@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from hime_core.people.people import People
 from server.media.rules import SessionRules
@@ -18,9 +16,7 @@ from server.rooms.participant import Participant, ParticipantStats
 from server.rooms.refusals import REFUSALS, Refusals
 from server.rooms.remembered import Remembered
 from server.rooms.watcher import Absence, Absences, Watcher
-
-# Seconds from the answer until the media of who is to take a name over has come.
-NEWCOMER_TIMEOUT = SessionRules.connect_timeout
+from server.supervision import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +53,13 @@ class Room:
         clock: Callable[[], float] = time.monotonic,
         patience: float = 30.0,
         reconnect: float = 30.0,
+        connect_timeout: float = SessionRules.connect_timeout,
     ) -> None:
-        """patience: seconds that a publisher may take until something comes that can be used."""
+        """patience: seconds that a publisher may take until something comes that can be used; connect_timeout: from the
+        answer until the media of who is to take a name over has come."""
         self.name = name
         self.arriving = 0  # who are being answered, and will enter
-        self._patience = patience
+        self._patience, self._connect_timeout = patience, connect_timeout
         self.remembered = Remembered(remember, clock)
         self.participants: dict[str, Participant] = {}
         self._new_people, self._clock = new_people, clock
@@ -69,7 +67,7 @@ class Room:
         self._refusals = Refusals(clock)
         self._absences = Absences(reconnect, clock)
         self._events = Events()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving = Tasks("a session's end")
 
     @property
     def idle(self) -> bool:
@@ -154,12 +152,8 @@ class Room:
     def leave(self, participant: Participant) -> None:
         """Shows at once, and for all who watch; connections and threads end in the background. Who waits for the name
         takes it."""
-        name = participant.name
-        if self.participants.get(name) is participant:
-            if name in self._absences:
-                self.give_up(name)
-            elif participant.joined:
-                self._events.send("left", {"participant": name})
+        if self.participants.get(participant.name) is participant:
+            self._tell_left(participant)
         self._part(participant)
 
     def lose(self, participant: Participant) -> None:
@@ -198,7 +192,7 @@ class Room:
     def stop_watching(self, name: str, session: str) -> None:
         for watchers in self._watchers_of(name):
             if (watcher := watchers.pop(session, None)) is not None:
-                self._in_background(watcher.session.close())
+                self._leaving.run(watcher.session.close())
 
     def sweep(self) -> None:
         """Those whose network is lost leave, and newcomers without media; who has been gone for long is forgotten. One
@@ -220,7 +214,7 @@ class Room:
 
     def _sweep_newcomer(self, newcomer: _Newcomer) -> None:
         waited = self._clock() - newcomer.came
-        if waited > NEWCOMER_TIMEOUT or newcomer.participant.session.is_lost():
+        if waited > self._connect_timeout or newcomer.participant.session.is_lost():
             self._drop_newcomer(newcomer.participant.name)
 
     def _sweep_absences(self) -> None:
@@ -267,36 +261,42 @@ class Room:
         for name in self._absences.names:
             self.give_up(name)
         self._events.close()
-        if self._leaving:
-            await asyncio.wait(self._leaving)
+        await self._leaving.ended()
         self.remembered.forget_all()
 
     def _take_name(self, participant: Participant) -> None:
+        """Raises RuntimeError where its threads cannot be started; all else is then as it was."""
         name = participant.name
-        remembered = self.remembered.take(name)
-        self.participants[name] = participant
-        if remembered is not None and remembered is not participant.people:
-            remembered.forget(None)
-        absence = self._absences.get(name)
-        if absence is not None and absence.session.subject != participant.subject:
-            self.give_up(name)
         participant.session.on_over = lambda: self._over(participant)
         participant.on_media = lambda: self.media_came(participant)
         try:
             participant.start()
         except RuntimeError:  # there are too many threads
-            del self.participants[participant.name]
             participant.stop()
             raise
+        self.participants[name] = participant
+        remembered = self.remembered.take(name)
+        if remembered is not None and remembered is not participant.people:
+            remembered.forget(None)
+        absence = self._absences.get(name)
+        if absence is not None and absence.session.subject != participant.subject:
+            self.give_up(name)
 
     def _take_over(self, participant: Participant) -> None:
         """A newcomer's media has come: it goes on for who watches, and who had the name ends."""
-        newcomer, before = self._newcomers.get(participant.name), self.participants.get(participant.name)
-        if newcomer is not None and newcomer.participant is participant and before is not None:
-            watchers = before.hand_over()
-            self._part(before)
+        name = participant.name
+        newcomer, before = self._newcomers.get(name), self.participants.get(name)
+        if newcomer is None or newcomer.participant is not participant or before is None:
+            return
+        watchers = before.hand_over()
+        self._part(before)
+        if self.participants.get(name) is participant:
             participant.take_on(watchers)
             self.media_came(participant)
+        else:  # its threads could not be started
+            for watcher in watchers.values():
+                self._leaving.run(watcher.session.close())
+            self._tell_left(before)
 
     def _over(self, participant: Participant) -> None:
         """Its connection is."""
@@ -322,13 +322,20 @@ class Room:
                 self._take_name(newcomer.participant)
             except RuntimeError:
                 log.error("a newcomer cannot be shown: there are too many threads")
-                self._in_background(self._closed(newcomer.participant))
-        self._in_background(self._closed(participant))
+                self._leaving.run(self._closed(newcomer.participant))
+        self._leaving.run(self._closed(participant))
+
+    def _tell_left(self, participant: Participant) -> None:
+        """Of one who has the name, or had it; who waits for it to come back waits no longer."""
+        if participant.name in self._absences:
+            self.give_up(participant.name)
+        elif participant.joined:
+            self._events.send("left", {"participant": participant.name})
 
     def give_up(self, name: str) -> None:
         """Nobody waits for that name's publisher any longer, who is absent."""
         for watcher in self._absences.end(name).watchers.values():
-            self._in_background(watcher.session.close())
+            self._leaving.run(watcher.session.close())
         self._events.send("left", {"participant": name})
 
     def _watchers_of(self, name: str) -> list[dict[str, Watcher]]:
@@ -339,7 +346,7 @@ class Room:
         newcomer = self._newcomers.pop(name, None)
         if newcomer is not None:
             newcomer.participant.stop()
-            self._in_background(self._closed(newcomer.participant))
+            self._leaving.run(self._closed(newcomer.participant))
 
     async def _closed(self, participant: Participant) -> None:
         """Ends a participant who has left; what it knew goes, unless it is remembered or in use again."""
@@ -348,13 +355,3 @@ class Room:
         finally:
             if not any(people is participant.people for people in self.all_people()):
                 participant.people.forget(None)
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._leaving.add(task)
-        task.add_done_callback(self._background_ended)
-
-    def _background_ended(self, task: asyncio.Task[None]) -> None:
-        self._leaving.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a session did not end cleanly", exc_info=error)

@@ -285,8 +285,14 @@ class Rooms:
         if name not in self._rooms:
             self._make_place()
             self._rooms[name] = Room(
-                name, self._remember, self._new_people, self._clock, self._patience, self._reconnect
-            )  # fmt: skip
+                name,
+                self._remember,
+                self._new_people,
+                self._clock,
+                self._patience,
+                self._reconnect,
+                self._rules.connect_timeout,
+            )
         return self._rooms[name]
 
     def _make_place(self) -> None:
@@ -310,7 +316,7 @@ class Rooms:
         return place, participant
 
     def _new_people(self) -> People:
-        return People(self._engine.forget, self._clock)
+        return People(self._engine.forget, self._clock, self._metrics.bank_decision)
 
     def _enhancer(self, people: People) -> Enhancer:
         self._damage = self._damage or DamageEstimator()

@@ -98,7 +98,8 @@ async def publish(
     """
     persons = list(dict.fromkeys(check_name(one, "person") for one in person or []))
     if len(persons) > MAX_PERSONS:
-        raise Problem(400, f"At most {MAX_PERSONS} persons' photos are used for one stream, not {len(persons)}.")
+        detail = f"At most {MAX_PERSONS} persons' photos are used for one stream, not {len(persons)}."
+        raise Problem(400, detail, kind="too-many-persons", most=MAX_PERSONS)
     session = await answered(
         request, _rooms(request).publish(room, participant, caller.subject, await offer_of(request), persons, content)
     )
@@ -173,7 +174,7 @@ def _add_session_routes(
         try:
             found = find(_rooms(request), room, participant, session)
         except NotFound as error:
-            raise Problem(404, str(error)) from error
+            raise Problem(404, str(error), kind="session-ended") from error
         if found.subject != caller.subject:
             raise forbidden(request, "The session is another's.")
         return found
@@ -199,7 +200,7 @@ def _add_session_routes(
         the answer has the relay's, and media go by the old one until the new one has found a way."""
         found = own(request, caller, room, participant, session)
         if found.over:
-            raise Problem(404, "The session has ended.")
+            raise Problem(404, "The session has ended.", kind="session-ended")
         fragment = await _fragment(request)
         _check_tag(if_match, found)
         return await _patched(request, found, fragment)
@@ -235,18 +236,19 @@ async def _body(request: Request, media_type: str) -> str:
     if given != media_type:
         # RFC 9110, section 15.5.16, and of PATCH RFC 5789, section 2.2
         taken = "Accept-Patch" if request.method == "PATCH" else "Accept"
-        raise Problem(415, f"The body must be {media_type}.", {taken: media_type})
+        raise Problem(415, f"The body must be {media_type}.", {taken: media_type}, kind="wrong-media-type")
     most = request.app.state.relay.settings.max_sdp_bytes
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
             _rooms(request).limits.refused("sdp")
-            raise Problem(413, f"The body is too large: at most {most} bytes are taken here.")
+            detail = f"The body is too large: at most {most} bytes are taken here."
+            raise Problem(413, detail, kind="body-too-large", most=most)
     try:
         return body.decode()
     except UnicodeDecodeError:
-        raise Problem(400, "The body is not text in UTF-8.") from None
+        raise Problem(400, "The body is not text in UTF-8.", kind="invalid-body") from None
 
 
 async def offer_of(request: Request) -> Offer:
@@ -259,10 +261,10 @@ async def offer_of(request: Request) -> Offer:
             SdpLimits(settings.max_sdp_lines, settings.max_sdp_sections),
         )
     except InvalidOffer as error:
-        raise Problem(400, str(error)) from error
+        raise Problem(400, str(error), kind="invalid-offer") from error
     except TooLargeOffer as error:
         limits.refused("sdp")
-        raise Problem(413, str(error)) from error
+        raise Problem(413, str(error), kind="offer-too-large") from error
 
 
 async def answered(request: Request, answering: Awaitable[Session]) -> Session:
@@ -270,16 +272,16 @@ async def answered(request: Request, answering: Awaitable[Session]) -> Session:
     try:
         return await answering
     except InvalidOffer as error:
-        raise Problem(400, str(error)) from error
+        raise Problem(400, str(error), kind="invalid-offer") from error
     except TooMany as error:
-        raise Problem(429, str(error)) from error
+        raise Problem(429, str(error), kind="too-many-candidates") from error
     except NotFound as error:
-        raise Problem(404, str(error)) from error
+        raise Problem(404, str(error), kind="no-such-participant") from error
     except NoPort as error:
         raise _no_port(request, error) from error
     except NameTaken as error:
         request.app.state.relay.metrics.refused("name_taken")
-        raise Problem(409, "The name is in use by somebody else in this room.") from error
+        raise Problem(409, "The name is in use by somebody else in this room.", kind="name-taken") from error
 
 
 def _created(request: Request, location: str, session: Session) -> Response:
@@ -292,7 +294,7 @@ async def _fragment(request: Request) -> Fragment:
     try:
         return Fragment.parse(await _body(request, FRAGMENT))
     except InvalidFragment as error:
-        raise Problem(400, str(error)) from error
+        raise Problem(400, str(error), kind="invalid-fragment") from error
 
 
 def _check_tag(if_match: str | None, session: Session) -> None:
@@ -300,9 +302,11 @@ def _check_tag(if_match: str | None, session: Session) -> None:
     Problem."""
     tag = f'"{session.ice_tag}"'
     if if_match is None:
-        raise Problem(428, 'If-Match is missing: it names the ICE session by its ETag, or is "*" for an ICE restart.')
+        detail = 'If-Match is missing: it names the ICE session by its ETag, or is "*" for an ICE restart.'
+        raise Problem(428, detail, kind="precondition-required")
     if if_match.strip() not in ("*", '"*"') and tag not in map(str.strip, if_match.split(",")):
-        raise Problem(412, "If-Match names another ICE session: the ETag of the last answer is the current one.")
+        detail = "If-Match names another ICE session: the ETag of the last answer is the current one."
+        raise Problem(412, detail, kind="precondition-failed")
 
 
 async def _patched(request: Request, session: Session, fragment: Fragment) -> Response:
@@ -310,9 +314,9 @@ async def _patched(request: Request, session: Session, fragment: Fragment) -> Re
     try:
         answer = await session.patch(fragment)
     except InvalidFragment as error:
-        raise Problem(422, str(error)) from error
+        raise Problem(422, str(error), kind="invalid-fragment") from error
     except TooMany as error:
-        raise Problem(429, str(error)) from error
+        raise Problem(429, str(error), kind="too-many-candidates") from error
     except NoPort as error:
         raise _no_port(request, error) from error
     if answer is None:
@@ -322,4 +326,4 @@ async def _patched(request: Request, session: Session, fragment: Fragment) -> Re
 
 def _no_port(request: Request, error: NoPort) -> Problem:
     request.app.state.relay.metrics.refused("ports")
-    return Problem(503, f"No connection can be opened now: {error}.", {"Retry-After": "10"})
+    return Problem(503, f"No connection can be opened now: {error}.", {"Retry-After": "10"}, kind="no-port")

@@ -75,7 +75,7 @@ async def bank(request: Request, room: Name, participant: Name, caller: BankView
     found = _rooms(request).get(room)
     one = found.participants.get(participant) if found else None
     if one is None:
-        raise Problem(404, "There is no such participant in the room.")
+        raise Problem(404, "There is no such participant in the room.", kind="no-such-participant")
     limits = _rooms(request).limits
     place = limits.admission.bank()
     try:

@@ -57,7 +57,7 @@ class HostCheck:
             return
         self._refused("host")
         detail = "The relay is not known by this host name. Its operator can add the name to HIME_ALLOWED_HOSTS."
-        await problem_response(421, detail)(scope, receive, send)
+        await problem_response(421, detail, kind="wrong-host")(scope, receive, send)
 
     def _knows(self, host: str | None) -> bool:
         if host is None:  # HTTP/1.0, which no browser speaks
@@ -90,7 +90,7 @@ class OriginCheck:
             "A page of another site may change nothing here. Its origin can be allowed in HIME_CORS_ORIGINS; a proxy "
             "must pass the Host header on as it came."
         )
-        await problem_response(403, detail)(scope, receive, send)
+        await problem_response(403, detail, kind="wrong-origin")(scope, receive, send)
 
     def _may(self, scope: Scope) -> bool:
         origin = _header(scope, b"origin")

@@ -49,7 +49,7 @@ def install(app: FastAPI, secret: str) -> None:
 
     def trusted(request: Request) -> None:
         if not hmac.compare_digest(request.headers.get(SECRET_HEADER, "").encode(), secret.encode()):
-            raise Problem(404, "Nothing is at this path.")
+            raise Problem(404, "Nothing is at this path.", kind="no-such-path")
 
     router = APIRouter(prefix="/worker", include_in_schema=False, dependencies=[Depends(trusted)])
     machine, seconds = Machine(), Seconds()
@@ -68,7 +68,7 @@ def install(app: FastAPI, secret: str) -> None:
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:
-        return Response(request.app.state.relay.metrics.exposition(), media_type="text/plain")
+        return Response(await request.app.state.relay.exposition(), media_type="text/plain")
 
     @router.get("/rooms/{room}")
     async def room(request: Request, room: str) -> dict[str, Any]:
@@ -106,6 +106,7 @@ def _report(relay: Any, usage: Usage, seconds: list[tuple[int, dict[str, Any]]])
         most_watchers=admission.watchers.in_all,
         memory_mib=usage.memory_mib,
         cpu_cores=usage.cpu_cores,
+        reasons=relay.known_reasons,
         recogniser=relay.recogniser.name if relay.recogniser else None,
         seconds=seconds,
     )

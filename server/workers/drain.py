@@ -50,7 +50,7 @@ class FrontDrain:
         if (left := self.seconds_left) is not None:
             self._refused("draining")
             detail = "The relay is about to end, and takes nobody new; try again shortly."
-            raise Problem(503, detail, {"Retry-After": str(max(1, math.ceil(left)))})
+            raise Problem(503, detail, {"Retry-After": str(max(1, math.ceil(left)))}, kind="draining")
 
     def begin(self) -> None:
         if self._task is None:

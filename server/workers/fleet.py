@@ -75,7 +75,8 @@ class Fleet:
         if any(worker.state == "full" for worker in self.workers):
             self._refused("memory")
             detail = "The relay has no memory left for another participant. Try again when one has left."
-            raise Problem(503, detail, {"Retry-After": str(RETRY_AFTER)}, limit="HIME_WORKER_MEMORY_MB")
+            after = {"Retry-After": str(RETRY_AFTER)}
+            raise Problem(503, detail, after, kind="relay-full", limit="HIME_WORKER_MEMORY_MB")
         raise self._nobody()
 
     def for_name(self, key: Key) -> Worker:
@@ -111,7 +112,8 @@ class Fleet:
 
     def _nobody(self) -> Problem:
         self._refused("no_worker")
-        return Problem(503, "The relay is just starting again. Try again shortly.", {"Retry-After": "1"})
+        detail = "The relay is just starting again. Try again shortly."
+        return Problem(503, detail, {"Retry-After": "1"}, kind="no-worker")
 
     def _orders(self, number: int) -> Orders:
         """Of the next process of that worker."""

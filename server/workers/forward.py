@@ -56,6 +56,5 @@ async def forwarded(request: Request, worker: Worker, body: bytes | None = None)
 
 
 def _unanswered(what: str, seconds: int) -> Problem:
-    return Problem(
-        503, f"The part of the relay that this is for {what}. Try again shortly.", {"Retry-After": str(seconds)}
-    )
+    detail = f"The part of the relay that this is for {what}. Try again shortly."
+    return Problem(503, detail, {"Retry-After": str(seconds)}, kind="no-worker")

@@ -91,23 +91,25 @@ class Front:
         self.hub.close()
         self.stopping.set()
 
-    async def reasons(self) -> list[str]:
-        """Why the relay is not ready, one sentence each; empty when it is: with one worker that is, at least."""
+    async def reasons(self, within: float = READY_WITHIN) -> list[str]:
+        """Why the relay is not ready, one sentence each; empty when it is: with one worker that is, at least. within:
+        seconds that a worker may take to tell."""
         if (left := self.drain.seconds_left) is not None:
             return [f"draining: the relay ends in {left:.0f} s"]
-        workers = await self.workers()
+        workers = await self.workers(within)
         if any(one.state == "ready" and not one.reasons for one in workers):
             return []
         return [f"worker {one.number}: {'; '.join(one.reasons)}" for one in workers]
 
-    async def workers(self) -> list[WorkerReadiness]:
-        return list(await asyncio.gather(*map(_readiness, self.fleet.workers)))
+    async def workers(self, within: float = READY_WITHIN) -> list[WorkerReadiness]:
+        return list(await asyncio.gather(*(_readiness(worker, within) for worker in self.fleet.workers)))
 
     async def exposition(self) -> bytes:
         """All processes' metrics in Prometheus' text format, as those of one."""
         states = [worker.state for worker in self.fleet.workers]
         self.metrics.set_workers({state: states.count(state) for state in states})
-        self.metrics.set_ready(not await self.reasons())
+        ready = [one for one in self.fleet.workers if one.state == "ready" and one.report and not one.report.reasons]
+        self.metrics.set_ready(bool(ready) and self.drain.seconds_left is None)
         there = self.fleet.there
         told = await asyncio.gather(*map(_metrics, there))
         texts: dict[Any, str] = {"front": self.metrics.exposition().decode()}
@@ -187,11 +189,11 @@ async def _running(stack: AsyncExitStack, name: str, work: Any) -> None:
     stack.push_async_callback(cancelled)
 
 
-async def _readiness(worker: Worker) -> WorkerReadiness:
+async def _readiness(worker: Worker, within: float) -> WorkerReadiness:
     reasons = [f"it is {worker.state}"]
     if worker.there:
         try:
-            answer = await worker.control.get("/worker/ready", timeout=READY_WITHIN)
+            answer = await worker.control.get("/worker/ready", timeout=within)
             reasons = list(answer.raise_for_status().json())
         except httpx.HTTPError:
             reasons = ["it does not answer"]

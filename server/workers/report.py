@@ -37,8 +37,8 @@ class RoomTold(BaseModel):
 class Report(BaseModel):
     """rooms: those that somebody is, waits or is remembered in. bank: exemplars of all streams. most_streams,
     most_watchers: what this machine is taken to carry. memory_mib, cpu_cores: of the process, since the report before;
-    None where it cannot be told. seconds: what was counted in each second (Unix time) that has ended since the last
-    few reports, as Window tells it."""
+    None where it cannot be told. reasons: why it is not ready, with storage as it was found last. seconds: what was
+    counted in each second (Unix time) that has ended since the last few reports, as Window tells it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,6 +49,7 @@ class Report(BaseModel):
     most_watchers: int
     memory_mib: float | None
     cpu_cores: float | None
+    reasons: list[str]
     recogniser: str | None
     seconds: list[tuple[int, dict[str, Any]]]
 

@@ -30,7 +30,7 @@ class Siblings:
     async def forget(self, person: str | None, ids: Sequence[str]) -> None:
         if not await self._told("forgotten", person, ids):
             detail = "What runs now may still use what was to be deleted, as a part of the relay does not answer."
-            raise Problem(503, f"{detail} Ask again.", {"Retry-After": "5"})
+            raise Problem(503, f"{detail} Ask again.", {"Retry-After": "5"}, kind="photos-unavailable")
 
     async def close(self) -> None:
         await asyncio.gather(*(http.aclose() for http in self._others))

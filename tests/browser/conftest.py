@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
+from tests.browser.axe import serious_findings
 from tests.browser.camera import write_camera, write_sound
+from tests.browser.paths import ARTIFACTS, ROOT
 from tests.browser.watched import Watched, asks
 from tests.coturn import SECRET, coturn
 
-ROOT = Path(__file__).resolve().parents[2]
-ARTIFACTS = ROOT / "artifacts"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -96,8 +96,10 @@ def until(condition: Callable[[], object], seconds: float, message: str | Callab
 
 
 def shot(page: Page, name: str, full_page: bool = False) -> None:
+    """Keeps a picture of a state of the page, in which axe must find nothing serious, be it light or dark."""
     ARTIFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=full_page)
+    assert serious_findings(page) == [], name
 
 
 @pytest.fixture(scope="session")
@@ -152,8 +154,10 @@ def chromium_path() -> str | None:
     )
 
 
-def launch(playwright: Playwright, *flags: str) -> Browser:
-    return playwright.chromium.launch(executable_path=chromium_path(), args=[*FLAGS, *flags])
+def launch(playwright: Playwright, *flags: str, allow_all: bool = True) -> Browser:
+    """allow_all: camera, microphone and screen are given to whoever asks, instead of by each context's permissions."""
+    usual = FLAGS if allow_all else [flag for flag in FLAGS if flag != "--use-fake-ui-for-media-stream"]
+    return playwright.chromium.launch(executable_path=chromium_path(), args=[*usual, *flags])
 
 
 @pytest.fixture(scope="module")

@@ -245,14 +245,49 @@ def test_the_watcher_chooses_view_and_layout(ben: Page) -> None:
     tile = ben.locator(".tile[data-name=ann]")
     choose(tile, "As it was sent")
     until(lambda: tile.locator("video").first.evaluate("video => video.videoWidth") == 640, 30, "not the native size")
-    tile.get_by_role("radio", name="Side by side").click()
+    tile.get_by_role("radio", name="Slider").click()
     expect(tile.locator(".compare canvas")).to_be_visible(timeout=30_000)
+    until(lambda: ben.evaluate(CANVAS_SIZE) == [640, 360], 30, "not one picture's size")
     choose(tile, "Whole picture, enlarged")
     tile.get_by_role("radio", name="Enhanced").click()
     expect(tile.locator(".compare")).to_be_hidden(timeout=30_000)
     until(lambda: tile.locator("video").first.evaluate("video => video.videoWidth") == 1280, 30, "not enlarged again")
     assert ben.evaluate("() => document.querySelector('#tiles').clientWidth") <= 390, "the page is wider than the phone"
     shot(ben, "call-phone")
+
+
+def test_both_pictures_are_seen_whole(ben: Page) -> None:
+    """Above each other in a narrow window, next to each other in a wide one, of the same size and labelled."""
+    tile = ben.locator(".tile[data-name=ann]")
+    choose(tile, "As it was sent")
+    tile.get_by_role("radio", name="Both").click()
+    expect(tile.get_by_role("img", name="Original and enhanced picture of ann")).to_be_visible(timeout=30_000)
+    expect(tile.get_by_role("slider")).to_be_hidden()
+    until(lambda: ben.evaluate(CANVAS_SIZE) == [640, 720], 30, "not above each other")
+    upper, lower = (tile.locator(f".side.{side}").bounding_box() for side in ("left", "right"))
+    assert upper and lower and upper["y"] + 100 < lower["y"] and upper["x"] == lower["x"]
+    halves = ben.evaluate(
+        """() => {
+          const canvas = document.querySelector('.compare canvas'), context = canvas.getContext('2d');
+          const [upper, lower] = [0, 360].map((y) => context.getImageData(0, y, 640, 360).data);
+          const differ = upper.reduce((sum, value, index) => sum + Math.abs(value - lower[index]), 0) / upper.length;
+          return [differ, new Set(upper).size];
+        }"""
+    )
+    assert halves[0] < 20 and halves[1] > 50, halves  # the same scene twice
+    shot(ben, "call-both-phone")
+    ben.set_viewport_size({"width": 1280, "height": 800})
+    until(lambda: ben.evaluate(CANVAS_SIZE) == [1280, 360], 30, "not next to each other")
+    left, right = (tile.locator(f".side.{side}").bounding_box() for side in ("left", "right"))
+    assert left and right and left["x"] + 300 < right["x"] and left["y"] == right["y"]
+    shot(ben, "call-both-desktop")
+    ben.set_viewport_size({"width": 390, "height": 844})
+    tile.get_by_role("radio", name="Slider").click()
+    expect(tile.get_by_role("slider")).to_be_visible()
+    until(lambda: ben.evaluate(CANVAS_SIZE) == [640, 360], 30, "not with a divider again")
+    choose(tile, "Whole picture, enlarged")
+    tile.get_by_role("radio", name="Enhanced").click()
+    expect(tile.locator(".compare")).to_be_hidden(timeout=30_000)
 
 
 def test_the_dashboard_is_live(server: Server, ann: Page, portrait_browser: Browser) -> None:

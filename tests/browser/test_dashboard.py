@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from server.demo.command import CLIP
 from server.observability.kept import KeptMinutes, Row
-from tests.browser.conftest import ROOT, Server, shot
+from tests.browser.conftest import ROOT, Server, shot, until
 
 PAINTED = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
 # What web.dev calls good is 0.1.
@@ -42,7 +42,8 @@ def streaming(server: Server) -> Iterator[Server]:
     point = {"stages": {"decode": quantiles}, "frame_latency": quantiles, "fps_in": 20.0, "fps_out": 20.0, **counts}
     rest = {"batch_size": 1.0, "bank_exemplars": 3, "reference_gap_s": 4.0, "quantizer_step": 9.0}
     point |= {**rest, "machine": {"cpu_cores": 1.5}, "streams": {"in": 1, "out": 1}}
-    kept.add([Row(now - 60 * ago, 0, point) for ago in range(180, 0, -1)])
+    # none of the minutes that the relay itself writes
+    kept.add([Row(now - 60 * ago, 0, point) for ago in range(190, 10, -1)])
     kept.close()
     command = [sys.executable, "-m", "server.cli", "join", f"{server.url}/?room=team&name=ann", "--loop"]
     with subprocess.Popen([*command, "--publish", str(CLIP), "--watch", "ann"], cwd=ROOT) as process:
@@ -95,12 +96,59 @@ def test_earlier_hours_and_a_table_of_them(page: Page, streaming: Server, tmp_pa
     expect(page.locator("#bypass-note")).to_have_text("Faces in the last hour", timeout=15_000)
 
 
-def test_the_dashboard_on_a_phone(plain_browser: Browser, streaming: Server) -> None:
-    context = plain_browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True)
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844), (320, 640)], ids=["laptop", "phone", "narrow"])
+@pytest.mark.parametrize("look", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("locale", "live"), [("en-US", "Live"), ("de-CH", "Laufend"), ("es-MX", "En vivo")], ids=["en", "de", "es"]
+)
+def test_every_look_language_and_width(
+    plain_browser: Browser, streaming: Server, size: tuple[int, int], look: str, locale: str, live: str
+) -> None:
+    width, height = size
+    context = plain_browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme="light" if look == "light" else "dark",
+        locale=locale,
+    )
+    context.add_init_script(SHIFTS)
     page = context.new_page()
-    page.goto(f"{streaming.url}/dashboard")
-    expect(page.locator("#live")).to_have_text("Live", timeout=15_000)
-    expect(page.locator("#streams tbody").get_by_role("button", name="ann")).to_be_visible(timeout=30_000)
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
-    shot(page, "dashboard-streams-phone", full_page=True)
+    try:
+        page.goto(f"{streaming.url}/dashboard")
+        expect(page.locator("#live")).to_have_text(live, timeout=15_000)
+        expect(page.locator("#streams tbody").get_by_role("button", name="ann")).to_be_visible(timeout=60_000)
+        expect(page.locator("#latency-chart .u-value").nth(1)).to_have_text(re.compile(r"[\d.,]+ ms"), timeout=15_000)
+        assert page.evaluate("() => document.documentElement.lang") == locale[:2]
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        assert page.evaluate("() => window.shifted") < 0.05, page.evaluate("() => window.movers")
+        if locale != "en-US":
+            english = re.findall(r"(?i)\b(?:frames?|faces?|stages?|latency|bank|watchers?|streams?)\b", _text(page))
+            assert english == []
+        shot(page, f"dashboard-{look}-{locale[:2]}-{width}", full_page=True)
+    finally:
+        context.close()
+
+
+def test_the_look_is_the_call_pages_own(plain_browser: Browser, streaming: Server) -> None:
+    """Chosen on one page it is the other's at once, charts included."""
+    context = plain_browser.new_context(color_scheme="dark")
+    dashboard, call = context.new_page(), context.new_page()
+    dashboard.goto(f"{streaming.url}/dashboard")
+    call.goto(streaming.url)
+    colours = """() => [getComputedStyle(document.body).backgroundColor,
+        getComputedStyle(document.querySelector('#latency-chart .u-series:nth-child(2) .u-marker')).borderColor]"""
+    dark = dashboard.evaluate(colours)
+    call.get_by_label("Look").select_option("light")
+    light = until(lambda: (now := dashboard.evaluate(colours)) != dark and now, 10, "the look does not change")
+    assert isinstance(light, list) and all(a != b for a, b in zip(dark, light, strict=True))
+    dashboard.get_by_label("Look").select_option("dark")
+    assert dashboard.evaluate(colours) == dark
+    dashboard.get_by_label("Language").select_option("de")
+    expect(dashboard.locator("h1")).to_have_text("Verzögerung")
+    call.reload()
+    expect(call.locator("#join")).to_have_text("Teilnehmen")
     context.close()
+
+
+def _text(page: Page) -> str:
+    """What is read on the page, without what is chosen from."""
+    return page.evaluate("() => [...document.querySelectorAll('header, main')].map((one) => one.innerText).join(' ')")

@@ -63,7 +63,7 @@ async def test_a_call_in_firefox(server: Server) -> None:
             await until(lambda: len(watcher.frames) > MANY and len(watcher.audio) > MANY, 60, "Firefox's picture")
             await shows(page, ".tile video", video)
             await page.screenshot(ARTIFACTS / "firefox-call.png")
-            await page.evaluate(CLICK, "Side by side")
+            await page.evaluate(CLICK, "Slider")
             await shows(page, ".compare canvas", video)
             await page.screenshot(ARTIFACTS / "firefox-compare.png")
             await page.evaluate(CLICK, "Leave")

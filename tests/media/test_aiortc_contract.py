@@ -1,5 +1,5 @@
-"""What `aiortc_door.py`, `ice_session.py` and `ice_connection.py` of `server/media` rely on in aiortc and aioice beside
-what those document, one attribute a test.
+"""What `aiortc_door.py`, `ice_session.py` and `ice_connection.py` of `server/media`, and `server/client/load/light.py`,
+rely on in aiortc and aioice beside what those document, one attribute a test.
 
 A failure here means: the library has changed, and what the test's message says does not work until the door follows.
 """
@@ -15,10 +15,13 @@ import pytest
 from aioice.ice import CandidatePair, StunProtocol
 from aioice.stun import Class, Message, Method
 from aioice.turn import TurnClientUdpProtocol, TurnTransport
-from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceServer, RTCIceTransport
+from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceServer, RTCIceTransport, RTCPeerConnection
 from aiortc.rtcdtlstransport import SRTP_PROFILES
 from aiortc.rtcicetransport import connection_kwargs
+from aiortc.rtp import RTCP_PSFB_PLI, RtcpPsfbPacket
 from OpenSSL import SSL
+
+from server.client.load.light import JITTER_BUFFER, SEND_KEYFRAME
 
 
 class Listening(aioice.Connection):
@@ -179,6 +182,20 @@ async def test_dtls_transport() -> None:
     dtls._transport = second
     message = "RTCDtlsTransport._transport: after an ICE restart, the relay's goodbye does not reach the peer"
     assert dtls.transport is second, message
+
+
+async def test_what_light_peers_put_in_place_of_aiortcs_is_used() -> None:
+    pc = RTCPeerConnection()
+    transceiver = pc.addTransceiver("video", "sendrecv")
+    message = f"RTCRtpReceiver.{JITTER_BUFFER}: `hime load` decodes every frame"
+    assert callable(getattr(getattr(transceiver.receiver, JITTER_BUFFER, None), "add", None)), message
+    message = f"RTCRtpSender.{SEND_KEYFRAME}: publishers of `hime load` do not hear who asks for a keyframe"
+    asked: list[bool] = []
+    assert callable(getattr(transceiver.sender, SEND_KEYFRAME, None)), message
+    setattr(transceiver.sender, SEND_KEYFRAME, lambda: asked.append(True))
+    await transceiver.sender._handle_rtcp_packet(RtcpPsfbPacket(RTCP_PSFB_PLI, 1, transceiver.sender._ssrc))
+    assert asked == [True], message
+    await pc.close()
 
 
 def test_certificate_create_ssl_context() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -22,10 +23,14 @@ STARTING = 150.0  # seconds: it loads the network
 
 
 async def test_its_link_leads_to_a_room_in_which_there_is_something_to_see() -> None:
+    """Also where the port that the user's own relay is set to is in use, as it is by that relay."""
+    users = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    users.bind(("", 0))
     process = subprocess.Popen(
         [sys.executable, "-m", "server.cli", "demo", "--port", "0", "--weights", "tiny-x4-call"],
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "HIME_UDP_PORTS": str(users.getsockname()[1])},
     )
     try:
         link = urlsplit(await asyncio.wait_for(asyncio.to_thread(_link, process), STARTING))
@@ -46,6 +51,7 @@ async def test_its_link_leads_to_a_room_in_which_there_is_something_to_see() -> 
     finally:
         process.kill()
         process.wait()
+        users.close()
 
 
 def _link(process: subprocess.Popen[str]) -> str:

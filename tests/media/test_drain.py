@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.shared.peers import MovingVideo, Tone, until
+from server.serve import EXIT_SECONDS
 from tests.media.relay_process import RelayProcess, relay_process
 
 
@@ -33,17 +34,16 @@ async def joined(relay: RelayProcess) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_call_goes_on_until_the_time_is_up_and_then_ends_with_a_goodbye(tmp_path: Path, number) -> None:
-    drain = 4.0
+    drain = 8.0
     async with relay_process(tmp_path, HIME_DRAIN_S=str(drain)) as relay, relay.events() as events:
         publisher, watcher = await call(relay)
         sent_at = time.monotonic()
         relay.send(number)
-        while (ready := await relay.http.get("/readyz")).status_code == 200:
-            assert time.monotonic() < sent_at + drain / 2
+        await until(lambda: any(name == "draining" for name, _ in events))
+        ready = await relay.http.get("/readyz")  # who is told of the end is told by a relay that takes nobody new
         assert (ready.status_code, ready.json()["status"]) == (503, "draining")
         assert ready.json()["reasons"][0].startswith("draining: ")
         assert (await relay.http.get("/healthz")).status_code == 200
-        await until(lambda: any(name == "draining" for name, _ in events))
         (told,) = (data for name, data in events if name == "draining")
         assert 0 < told["seconds"] <= drain
 
@@ -60,14 +60,14 @@ async def test_a_call_goes_on_until_the_time_is_up_and_then_ends_with_a_goodbye(
         assert (await other.leave()).status_code == 200
 
         shown, heard = len(watcher.frames), len(watcher.audio)
-        await asyncio.sleep(1)
-        assert len(watcher.frames) > shown + 10 and len(watcher.audio) > heard + 25
+        await until(
+            lambda: len(watcher.frames) > shown + 10 and len(watcher.audio) > heard + 25
+        )  # none come afterwards
         await until(lambda: publisher.pc.connectionState == watcher.pc.connectionState == "closed")
         assert watcher.frames[-1].time - sent_at > 0.8 * drain  # DTLS has said goodbye, not a time-out
         await until(lambda: events[-1][0] == "end")
         assert ("left", {"participant": "ann"}) in events
-        assert await relay.exit_code() == 0
-        assert time.monotonic() - sent_at < drain + 5
+        assert await relay.exit_code(EXIT_SECONDS / 2) == 0  # by itself: what hangs is ended later, with 0 as well
 
 
 async def test_with_nobody_there_it_ends_at_once(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from hime_core.video.picture import Picture
 from server.media.receive.capture import CaptureClock
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Encoding, VideoEncoder
-from server.media.send.fanout import MAX_UNDELIVERED, EncodedStream
+from server.media.send.fanout import MAX_UNDELIVERED, REVIEW, EncodedStream
 from server.media.send.layer_encoder import Shown
 from server.media.send.tracks import EncodedFrame, VideoFeed, VideoTrack
+from server.media.send.trial import CALM
 from server.observability.metrics import Metrics
 
 
@@ -234,9 +235,69 @@ async def test_a_watcher_alone_on_a_path_too_poor_for_the_full_picture_gets_the_
     async with setup() as this:
         poor = Watcher(this.track())
         narrow(poor, 200_000)
-        await this.show(3, width=640, encodes=2)
+        await this.show(3, width=640)
         assert len(poor.frames) == 3 and (320, 44) in this.sizes
         assert this.stream.reduced.target.value == 200_000
+
+
+async def test_no_layer_is_encoded_that_nobody_gets() -> None:
+    async with setup() as this:
+        alone = Watcher(this.track())
+        narrow(alone, 4_000_000)
+        await this.show(4, width=640)
+        narrow(alone, 200_000)
+        await this.show(width=640, encodes=2)  # which brings it the first one of the reduced layer
+        encoded = this.encoder.frames
+        await this.show(10, width=640)
+        assert this.encoder.frames == encoded + 10 and this.sizes == [(640, 90), (320, 44)]
+        for _ in range(80):
+            narrow(alone, 4_000_000)
+            await this.show(width=640)
+        assert this.sizes == [(640, 90), (320, 44), (640, 90)]
+        keys = [number for number, frame in enumerate(alone.frames) if frame.keyframe]
+        assert len(keys) == 3 and keys[:2] == [0, 4] and keys[2] > 60
+        timestamps = [frame.timestamp for frame in alone.frames]
+        assert timestamps == [3000 * number for number in range(95)]  # none twice, and none missing
+        encoded = this.encoder.frames
+        await this.show(3, width=640)
+        assert this.encoder.frames == encoded + 3
+
+
+async def test_the_full_layer_is_tried_where_padding_cannot_show_a_path_and_lowers_nobody_else_s() -> None:
+    async with setup() as this:
+        good, poor = Watcher(this.track()), Watcher(this.track())
+        poor.track.padded = False
+        narrow(good, 4_000_000)
+        narrow(poor, 1_000_000)
+        await this.show(2, width=640, encodes=2)
+        this.clock.now += CALM
+        narrow(poor, 1_000_000)
+        await this.show(20, width=640)  # past the interval between keyframes
+        assert this.count("hime_layer_changes_total", layer="full") == 1
+        assert poor.frames[-1] is good.frames[-1] and len(poor.frames) == 22
+        assert this.stream.full.target.value >= 2_000_000
+        narrow(poor, 800_000)
+        await this.show(2, width=640, encodes=2)
+        assert this.count("hime_layer_changes_total", layer="reduced") == 2
+        assert poor.frames[-1] is not good.frames[-1] and len(poor.frames) == 24
+
+
+async def test_all_paths_are_looked_at_together_now_and_then_and_one_that_becomes_narrow_at_once() -> None:
+    async with setup() as this:
+        everyone = [Watcher(this.track()) for _ in range(30)]
+        looks, share_out = [], this.stream._share_out
+        this.stream._share_out = lambda: looks.append(this.clock.now) or share_out()  # type: ignore[method-assign]
+        for _ in range(40):  # two reports of each in 0.1 s
+            for watcher in everyone:
+                narrow(watcher, 2_500_000)
+            this.clock.now += REVIEW / 2
+        assert 10 < len(looks) <= 20  # and not for each of 1200 reports
+        assert this.stream.full.target.value == 2_500_000
+        narrow(everyone[7], 2_500_000)
+        narrow(everyone[8], 1_500_000)
+        assert this.stream.full.target.value == 1_500_000
+        narrow(everyone[9], 1_000_000)
+        assert everyone[9].track.reduced
 
 
 async def test_a_new_size_is_one_keyframe() -> None:

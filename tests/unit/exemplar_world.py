@@ -34,17 +34,25 @@ class World:
         self.clock = Clock()
         self.store = self.open_store()
         self.engine, self.detector, self.rooms = FakeEngine(), FakeDetector(), FakeRooms()
+        self.metrics = Metrics()
         self.service = ExemplarService(
-            self.settings, self.store, self.engine, self.detector, self.rooms, clock=self.clock, recogniser=recogniser
+            self.settings,
+            self.store,
+            self.engine,
+            self.detector,
+            self.rooms,
+            clock=self.clock,
+            recogniser=recogniser,
+            refused=self.metrics.refused,
         )
         self.app = FastAPI()
         self.app.state.relay = SimpleNamespace(
             settings=self.settings,
             access=load_access(self.settings),
-            metrics=Metrics(),
+            metrics=self.metrics,
             failures={},
             exemplars=self.service,
-            limits=Limits(self.settings),
+            limits=Limits(self.settings, self.metrics.refused),
         )
         self.app.add_middleware(BodyLimit, limit=lambda path: 30_000_000)
         problems.install(self.app)

@@ -64,10 +64,13 @@ class Path:
 
 @dataclass
 class Watcher:
-    """Frames at 25 a second, at the rate that the path's estimate tells, or at most `content` bit/s."""
+    """Frames at 25 a second, at the rate that the path's estimate tells, or at most `content` bit/s, or at that of an
+    encoder for others as well, bit/s. padded: whether it takes padding."""
 
     path: Path
     content: float = 4_000_000
+    others: float | None = None
+    padded: bool = True
     bitrates: Bitrates = field(default_factory=Bitrates)
     offset: float = 5000.0  # seconds that the watcher's clock is ahead
 
@@ -86,7 +89,9 @@ class Watcher:
         self.clock.run(seconds)
 
     def _frame(self) -> None:
-        size = int(min(self.estimate.rate, self.content) / 25 / 8 * self._chance.uniform(0.7, 1.3))
+        rate = min(self.estimate.rate, self.content) if self.others is None else self.others
+        size = int(rate / 25 / 8 * self._chance.uniform(0.7, 1.3))
+        self.estimate.sent(size)
         sizes = deque(min(1200, size - at) for at in range(0, size, 1200))
         self.pacer.put(sizes, lambda count: [self._send(sizes.popleft() + HEADER, None) for _ in range(count)])
         if self.pacer.idle:
@@ -94,6 +99,8 @@ class Watcher:
         self.clock.later(0.04, self._frame)
 
     def _pad(self, count: int, cluster: int) -> None:
+        if not self.padded:
+            return
         self.padding += count
         for _ in range(count):
             self._send(PADDING + HEADER, cluster)

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+import uvicorn
 from fastapi.routing import APIRoute
 from starlette.routing import Mount
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from server.access.guards import AskingGuard, Guard, GuardedRoute
 from server.access.tokens import Grant
@@ -120,10 +122,11 @@ async def ask(client, method, path, headers):
     """The status, or None where the answer goes on and on."""
     url = path.format(room="r", participant="ann", session="none", person="ann", id="none", number=1)
     json = {"room": "r", "name": "eve"} if path == "/api/tokens" else None
+    endless = path.endswith("/events")
     try:
-        answer = await asyncio.wait_for(client.request(method, url, headers=headers, json=json), 0.5)
+        answer = await asyncio.wait_for(client.request(method, url, headers=headers, json=json), 0.5 if endless else 30)
     except TimeoutError:
-        assert path.endswith("/events")
+        assert endless
         return None
     if answer.status_code in (401, 403):
         assert answer.headers["content-type"] == "application/problem+json"
@@ -336,6 +339,31 @@ async def test_who_comes_through_a_proxy_to_an_open_relay_of_this_machine_is_ref
         async with httpx.AsyncClient(transport=elsewhere, base_url="http://localhost") as client:
             assert (await client.get("/api/rooms/r")).status_code == 403
             assert (await client.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "status"), [("192.0.2.7", 403), ("unknown", 403), ("_hidden", 403), ("localhost", 403), (None, 200)]
+)
+async def test_what_a_proxy_forwards_is_local_only_where_it_is_an_address_of_this_machine(tmp_path, forwarded, status):
+    """As uvicorn takes X-Forwarded-For, from a proxy on this machine."""
+    async with running(tmp_path) as (app, _):
+        proxy = httpx.ASGITransport(ProxyHeadersMiddleware(app), client=("127.0.0.1", 1))
+        async with httpx.AsyncClient(transport=proxy, base_url="http://localhost") as client:
+            headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+            assert (await client.get("/api/rooms/r", headers=headers)).status_code == status
+
+
+async def test_who_comes_through_a_unix_socket_is_on_this_machine(tmp_path):
+    async with running(tmp_path) as (app, _):
+        server = uvicorn.Server(uvicorn.Config(app, uds=str(tmp_path / "socket"), lifespan="off", log_config=None))
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "socket"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            assert (await client.get("/api/rooms/r")).status_code == 200
+        server.should_exit = True
+        await serving
 
 
 async def test_openapi_tells_of_tokens_and_keys(relay):

@@ -123,10 +123,11 @@ def test_a_relay_for_other_machines_needs_keys_or_a_word(tmp_path, host):
 async def test_a_relay_for_its_own_machine_asks_nobody_there(tmp_path, host):
     access = load_access(settings(tmp_path, host=host))
     assert not access.needed and not access.open_to_all
-    for address in ("127.0.0.1", "::1", "", "unix"):
+    for address in ("127.0.0.1", "::1", ""):  # "": through a Unix socket, whose peers have none
         one = await caller(access, bearer("whatever"), address)
         assert one.free and one.subject == address
-    assert (await refused(access, address="192.0.2.7")).status_code == 403  # through a proxy
+    for address in ("192.0.2.7", "2001:db8::7", "unknown", "unix", "localhost"):  # as a proxy names who came to it
+        assert (await refused(access, address=address)).status_code == 403
 
 
 async def test_a_key_is_shown_in_three_ways(tmp_path):

@@ -1,4 +1,5 @@
 import threading
+from collections import Counter
 from dataclasses import replace
 
 import cv2
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from hime_core.exemplars.bank import ExemplarBank
+from hime_core.exemplars.bank import DECISIONS, ExemplarBank
 from hime_core.exemplars.exemplar import LONGEST_SIDE, Exemplar, cut_exemplar, plausible, roll_degrees
 from hime_core.faces.geometry import Box, Headshot, headshot_of
 from hime_core.faces.tracker import TrackedFace
@@ -33,8 +34,13 @@ def clock():
 
 
 @pytest.fixture
-def bank(clock):
-    return ExemplarBank(clock=clock)
+def decided():
+    return Counter()
+
+
+@pytest.fixture
+def bank(clock, decided):
+    return ExemplarBank(clock=clock, on_decision=lambda decision: decided.update([decision]))
 
 
 def face(**changes):
@@ -100,23 +106,24 @@ def test_large_faces_are_stored_reduced(portrait):
         ({"landmarks": LANDMARKS + np.array([[0, 0], [0, 0], [30, 0], [0, 0], [0, 0]], np.float32)}, "turned"),
     ],
 )
-def test_refuses_and_says_why(bank, portrait, changes, reason):
+def test_refuses_and_says_why(bank, decided, portrait, changes, reason):
     assert bank.offer(lambda: portrait, face(**changes), 0) is None
-    assert dict(bank.refusals) == {reason: 1}
+    assert dict(decided) == {reason: 1} and reason in DECISIONS
     assert bank.exemplars() == []
 
 
-def test_refuses_what_is_blurred_or_in_motion(bank, portrait):
+def test_refuses_what_is_blurred_or_in_motion(bank, decided, portrait):
     blurred = cv2.GaussianBlur(portrait, (0, 0), 5)
     assert bank.offer(lambda: blurred, face(), 0) is None
     moved = face(box=replace(BOX, x=BOX.x + 25), landmarks=LANDMARKS + np.array([25, 0], np.float32))
     assert bank.offer(lambda: portrait, moved, 6) is not None  # 4 pixels a frame are slow for this face
-    assert dict(bank.refusals) == {"blurred": 1}
-    other = ExemplarBank()
+    assert dict(decided) == {"blurred": 1, "taken": 1}
+    decided.clear()
+    other = ExemplarBank(on_decision=lambda decision: decided.update([decision]))
     other.offer(lambda: blurred, face(), 10)
     other.offer(lambda: blurred, face(), 12)
     assert other.offer(lambda: portrait, moved, 13) is None
-    assert dict(other.refusals) == {"blurred": 1, "moving": 1}
+    assert dict(decided) == {"blurred": 1, "moving": 1}
 
 
 def test_a_refused_face_is_tried_again_before_the_interval_is_over(bank, portrait):
@@ -154,19 +161,20 @@ def softened(portrait, pixels):
     return cv2.resize(small, portrait.shape[1::-1], interpolation=cv2.INTER_CUBIC)
 
 
-def test_small_faces_are_admitted_while_there_is_nothing_better_and_go_when_there_is(bank, portrait):
+def test_small_faces_are_admitted_while_there_is_nothing_better_and_go_when_there_is(bank, decided, portrait):
     poor = softened(portrait, 90)
     for frame in range(0, 120, 30):
         assert bank.offer(lambda: poor, face(), frame) is not None
     for frame in range(120, 210, 30):
         assert bank.offer(lambda: portrait, face(), frame) is not None
     assert [item.frame for item in bank.exemplars()] == [120, 150, 180]  # the poor ones are outdone
+    assert dict(decided) == {"taken": 7, "replaced": 4}
 
 
-def test_what_is_poorer_than_the_bank_is_refused(bank, portrait):
+def test_what_is_poorer_than_the_bank_is_refused(bank, decided, portrait):
     assert bank.offer(lambda: portrait, face(), 0) is not None
     assert bank.offer(lambda: softened(portrait, 70), face(), 30) is None
-    assert dict(bank.refusals) == {"poorer": 1}
+    assert dict(decided) == {"taken": 1, "poorer": 1}
     assert bank.offer(lambda: portrait, face(), 33) is not None
 
 

@@ -42,7 +42,7 @@ async def test_a_photo_is_registered_listed_fetched_and_deleted(client, world):
     body = answer.json()
     assert body["person"] == "ann"
     (info,) = body["exemplars"]
-    assert set(info) == {"id", "created_at", "expires_at", "accepted", "reason", "sharpness", "box"}
+    assert set(info) == {"id", "created_at", "expires_at", "accepted", "reason", "kind", "sharpness", "box"}
     assert info["accepted"] is True and info["reason"] is None and info["sharpness"] > 0
     assert info["box"] == [FACE.x, FACE.y, FACE.width, FACE.height]
     assert info["created_at"].startswith("2023-11-14T22:13:20") and info["expires_at"].startswith("2024-11-13T22:13:20")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+import threading
 from pathlib import Path
 
 import pytest
 
 from server.observability.kept import DAY, KeptMinutes, Row, open_kept
-from server.observability.machine import Machine
+from server.observability.machine import Machine, Usage
 from server.observability.metrics import Metrics
 from server.observability.table import as_csv
 from server.observability.window import HANDED_ON
@@ -82,6 +84,24 @@ def test_minutes_outlive_the_relay(tmp_path: Path) -> None:
     assert again.read(after=0, stream=7) == [{"t": 60.0, "fps_in": 0.5}]
     assert again.last_stream == 7  # those to come have higher numbers
     again.close()
+
+
+async def test_the_machine_is_looked_at_beside_the_event_loop(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.rooms.keeper.LOOK", 0.01)
+    threads: list[int] = []
+
+    class Slow(Machine):
+        def look(self) -> Usage:
+            threads.append(threading.get_ident())
+            return super().look()
+
+    keeping = asyncio.create_task(Keeper(metrics, None, list, Slow()).run())
+    while len(threads) < 2:
+        await asyncio.sleep(0.01)
+    keeping.cancel()
+    assert threading.get_ident() not in threads
 
 
 def test_what_is_older_than_a_day_goes(kept: KeptMinutes) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
+import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -73,3 +76,52 @@ async def test_what_cannot_be_read_is_said_and_the_last_minutes_go_on(relay) -> 
     parts.kept = None
     assert (await client.get("/api/stats?range=hour")).status_code == 503
     assert (await client.get("/api/stats")).status_code == 200
+
+
+class Looked(dict):
+    """A point that notes in which threads it is written out, and how many are at a time."""
+
+    threads: ClassVar[list[int]] = []
+    now = most = 0
+
+    def items(self):
+        Looked.threads.append(threading.get_ident())
+        Looked.now += 1
+        Looked.most = max(Looked.most, Looked.now)
+        time.sleep(0.05)
+        Looked.now -= 1
+        return super().items()
+
+
+async def test_figures_are_written_out_beside_the_loop_one_request_at_a_time(relay, monkeypatch) -> None:
+    parts, client = relay
+    point = {"t": 60.0, "fps_in": 2.0, "stages": {"decode": {"p95": None}}}
+    monkeypatch.setattr(Looked, "threads", [])
+    monkeypatch.setattr(parts.kept, "read", lambda after, stream: [Looked(point)])
+    monkeypatch.setattr(parts.metrics.history, "points", lambda: [Looked(point)])
+    paths = ["/api/stats?range=day", "/api/stats", "/api/stats/streams/3", "/api/stats.csv?range=day", "/api/stats.csv"]
+    answers = await asyncio.gather(*(client.get(path) for path in paths * 2))
+    for path, answer in zip(paths * 2, answers, strict=True):
+        if ".csv" in path:
+            assert answer.text == "t,fps_in,stages.decode.p95\r\n60.0,2.0,\r\n"
+        else:
+            assert answer.headers["content-type"] == "application/json"
+            assert answer.json() == {"interval_s": 1 if path == "/api/stats" else 60, "points": [point]}
+    assert len(Looked.threads) == len(answers) and threading.get_ident() not in Looked.threads
+    assert Looked.most == 1
+
+
+async def test_figures_that_are_no_numbers_are_not_told_as_if_they_were_json(relay, monkeypatch) -> None:
+    parts, client = relay
+    monkeypatch.setattr(parts.metrics.history, "points", lambda: [{"t": 1.0, "fps_in": float("nan")}])
+    with pytest.raises(ValueError, match="JSON"):
+        await client.get("/api/stats")
+
+
+async def test_a_whole_day_is_one_json_document(relay, monkeypatch) -> None:
+    parts, client = relay
+    day = [{"t": 60.0 * n, "fps_in": 1.5} for n in range(1440)]
+    monkeypatch.setattr(parts.kept, "read", lambda after, stream: day)
+    assert json.loads((await client.get("/api/stats?range=day")).content)["points"] == day
+    monkeypatch.setattr(parts.kept, "read", lambda after, stream: [])
+    assert (await client.get("/api/stats?range=day")).json() == {"interval_s": 60, "points": []}

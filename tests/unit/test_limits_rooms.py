@@ -66,8 +66,7 @@ class Relay:
     async def settle(self) -> None:
         """Until whoever leaves has left."""
         for room in list(self.rooms._rooms.values()):
-            if room._leaving:
-                await asyncio.wait(room._leaving)
+            await room._leaving.ended()
         for _ in range(10):  # sessions whose request was given up while they were closed
             await asyncio.sleep(0)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.limits.admission import Admission, cores, estimated_streams
+from server.limits.admission import Admission, Admitted, cores, estimated_streams
 from server.limits.slots import SHARED_BY, Full, Slots
 from server.problems import Problem
 from server.settings import Settings, load_settings
@@ -37,13 +37,13 @@ def test_groups_that_are_gone_take_no_memory():
 
 def test_an_error_gives_the_place_back_and_success_keeps_it():
     slots = Slots(1)
-    with pytest.raises(KeyError), slots.take():
+    with pytest.raises(KeyError), Admitted({slots: slots.take()}):
         raise KeyError
     assert slots.taken == 0
-    with slots.take() as slot:
+    with Admitted({slots: slots.take()}) as admitted:
         pass
     assert slots.taken == 1
-    slot.release()
+    admitted.release()
     assert slots.taken == 0
 
 

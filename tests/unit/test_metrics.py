@@ -1,8 +1,10 @@
+import re
 import threading
 from pathlib import Path
 
 import pytest
 
+from hime_core.exemplars.bank import DECISIONS
 from server.observability.history import SECONDS
 from server.observability.metrics import BYPASSES, LEVELS, OUTCOMES, RECOGNITIONS, STAGES, Metrics
 from server.observability.window import MAX_SAMPLES
@@ -37,6 +39,8 @@ def test_names_and_labels_are_the_designs(metrics):
         assert f'hime_bypass_total{{reason="{reason}"}} 0.0' in text
     for outcome in ("recognised", "corrected", "error"):
         assert f'hime_recognition_total{{outcome="{outcome}"}} 0.0' in text
+    for decision in DECISIONS:
+        assert f'hime_bank_decisions_total{{decision="{decision}"}} 0.0' in text
     for level in LEVELS:
         assert f'hime_demand_frames_total{{level="{level}"}} 0.0' in text
     for line in (
@@ -54,12 +58,19 @@ def test_names_and_labels_are_the_designs(metrics):
 
 
 @pytest.mark.parametrize(
-    ("words", "names"), [("LEVELS", LEVELS), ("BYPASSES", BYPASSES), ("RECOGNITIONS", RECOGNITIONS)]
+    ("group", "names"),
+    [
+        ("outcomes", OUTCOMES),
+        ("demand", LEVELS),
+        ("bypass", BYPASSES),
+        ("recognition", RECOGNITIONS),
+        ("bank", DECISIONS),
+    ],
 )
-def test_the_dashboard_has_words_for(words, names):
-    source = Path(__file__).parents[2] / "client_web/src/dashboard/stats.ts"
-    lines = source.read_text().split(f"{words}: Record<string, string> = {{")[1].split("}")[0].strip().splitlines()
-    assert sorted(line.split(":")[0].strip() for line in lines) == sorted(names)
+def test_the_dashboard_counts(group, names):
+    source = (Path(__file__).parents[2] / "client_web/src/dashboard/stats.ts").read_text()
+    counted = source.split("COUNTED = {")[1].split(f"  {group}: [")[1].split("]")[0]
+    assert sorted(re.findall(r'"(\w+)"', counted)) == sorted(names)
 
 
 def test_the_dashboard_shows_every_stage():
@@ -75,6 +86,7 @@ def test_unknown_labels_are_refused(metrics):
         lambda name, _: metrics.bypass(name),
         lambda name, _: metrics.demand(name),
         lambda name, _: metrics.recognition(name),
+        lambda name, _: metrics.bank_decision(name),
     ):
         with pytest.raises(KeyError):
             call("alice", 0.1)
@@ -113,6 +125,7 @@ def test_a_point_of_one_second(metrics, clock):
     metrics.bypass("late")
     metrics.demand("half_rate")
     metrics.recognition("corrected")
+    metrics.bank_decision("blurred")
     metrics.batch(1)
     metrics.batch(2)
     metrics.reference_gap(4.0)
@@ -131,6 +144,7 @@ def test_a_point_of_one_second(metrics, clock):
     assert point["bypass"] == dict.fromkeys(BYPASSES, 0) | {"late": 1}
     assert point["demand"] == dict.fromkeys(LEVELS, 0) | {"half_rate": 1}
     assert point["recognition"] == {"recognised": 0, "corrected": 1, "error": 0}
+    assert point["bank"] == dict.fromkeys(DECISIONS, 0) | {"blurred": 1}
     assert (point["batch_size"], point["reference_gap_s"], point["bank_exemplars"]) == (1.5, 4.0, 5)
     assert point["quantizer_step"] == 25.0
     assert point["streams"] == {"in": 0, "out": 2}

@@ -10,10 +10,12 @@ import pytest
 from aiortc import RTCPeerConnection
 from aiortc.sdp import SessionDescription
 
+from server.media import transport_cc
 from server.media.aiortc_door import PeerTransport
 from server.media.fragments import Fragment, InvalidFragment
 from server.media.ice_connection import Network
 from server.media.negotiation import (
+    PLAYOUT_DELAY,
     InvalidOffer,
     Offer,
     SentStream,
@@ -167,6 +169,20 @@ async def test_the_answer_prefers_vp8_and_says_where_to_begin() -> None:
     assert "profile-level-id=42001f;x-google-start-bitrate=1500" in answer
     assert next(line for line in answer.splitlines() if line.startswith("m=audio")).split()[3:] == ["96"]
     assert answer.count("a=recvonly") == 2 and "a=ssrc" not in answer
+    await peer.close()
+
+
+@pytest.mark.parametrize("direction", ["recvonly", "sendrecv", "sendonly"])
+@pytest.mark.parametrize("reports", [True, False])
+async def test_who_watches_and_reports_arrivals_is_told_how_long_frames_may_be_held_back(
+    direction: str, reports: bool
+) -> None:
+    lines = f"a=extmap:6 {PLAYOUT_DELAY}\r\n"
+    if reports:
+        lines += f"a=extmap:5 {transport_cc.URI}\r\na=rtcp-fb:96 transport-cc\r\n"
+    parsed, peer = Offer.parse(offer(section("video", direction) + lines)), transport()
+    answer = write_answer(parsed, common_sections(parsed, 1), {"video"}, {}, peer)
+    assert (f"a=extmap:6 {PLAYOUT_DELAY}" in answer) == (reports and direction != "sendonly")
     await peer.close()
 
 

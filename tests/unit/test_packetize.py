@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
@@ -13,12 +14,15 @@ from aiortc.clock import current_ntp_time
 from aiortc.codecs import HEADER_EXTENSIONS
 from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import vp8_depayload
-from aiortc.rtp import HeaderExtensionsMap, RtpPacket, unwrap_rtx
+from aiortc.rtp import HeaderExtensionsMap, RtpPacket, pack_header_extensions, unpack_header_extensions, unwrap_rtx
 
 from benchmarks.shared.peers import numbered_frame
+from server.media.negotiation import PLAYOUT_DELAY
+from server.media.send import packetize
 from server.media.send.bitrate import Bitrates
 from server.media.send.encoder import Codec, VideoEncoder
 from server.media.send.packetize import HEADER, PADDING, RtpStream, packetizer
+from server.media.send.playout import AS_NEEDED, AT_ONCE
 from server.media.transport_cc import URI
 from tests.unit.sections import RTX, VP8, section
 
@@ -78,7 +82,9 @@ def test_lost_packets_are_sent_again(repairs: bool) -> None:
     assert stream.packets == 200
 
 
-def test_every_packet_has_a_number_on_the_connection_where_the_watcher_speaks_of_them() -> None:
+def test_every_packet_has_a_number_on_the_connection_where_the_watcher_speaks_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given: list[tuple[int, int | None]] = []
 
     def number(size: int, cluster: int | None) -> int:
@@ -87,8 +93,19 @@ def test_every_packet_has_a_number_on_the_connection_where_the_watcher_speaks_of
 
     spoken = section(VP8, RTX)
     spoken = replace(spoken, extensions=(*spoken.extensions, NUMBERED))
-    stream = RtpStream(spoken, number)
-    first = stream.pack([b"one", b"two"], 3000, end=False)
+    with monkeypatch.context() as now:
+        now.setattr(packetize, "current_ntp_time", lambda: 0xFFFFFFFFFFFF)  # looks like a number
+        stream = RtpStream(spoken, number)
+    built = []
+
+    def build(values: list[tuple[int, bytes]]) -> tuple[int, bytes]:
+        built.append(values)
+        return pack_header_extensions(values)
+
+    with monkeypatch.context() as counted:
+        counted.setattr(packetize, "pack_header_extensions", build)
+        first = stream.pack([b"one", b"two"], 3000, end=False)
+    assert len(built) == 1  # for a lot that leaves at once, but for the number
     packets = read([*first, *stream.pack([b"three"], 3000), stream.repeat(1 + read(first)[0].sequence_number)])
     padding = RtpPacket.parse(stream.padding(7), EXTENSIONS)
     assert [one.extensions.transport_sequence_number for one in (*packets, padding)] == [1, 2, 3, 4, 5]
@@ -97,3 +114,30 @@ def test_every_packet_has_a_number_on_the_connection_where_the_watcher_speaks_of
     assert padding.sequence_number == packets[-1].sequence_number + 1 and padding.ssrc == stream.repair_ssrc
     assert given[-1] == (HEADER + PADDING, 7) and {cluster for _, cluster in given[:-1]} == {None}
     assert stream.packets == 3  # of media
+
+
+@pytest.mark.parametrize("id_", [4, 15])  # headers of one byte, and of two (RFC 8285)
+def test_every_packet_says_how_long_frames_may_be_held_back(id_: int) -> None:
+    spoken = section(VP8, RTX)
+    delayed = RTCRtpHeaderExtensionParameters(id=id_, uri=PLAYOUT_DELAY)
+    numbers = iter(range(1, 9))
+    stream = RtpStream(replace(spoken, extensions=(*spoken.extensions, NUMBERED, delayed)), lambda *_: next(numbers))
+
+    def said(packet: bytes) -> dict[int, bytes]:
+        profile, length = struct.unpack_from("!HH", packet, 12)
+        return dict(unpack_header_extensions(profile, packet[16 : 16 + 4 * length]))
+
+    stream.playout = AT_ONCE
+    (first,) = stream.pack([b"one"], 3000)
+    stream.playout = AS_NEEDED
+    again, (second,), padding = (
+        stream.repeat(read([first])[0].sequence_number),
+        stream.pack([b"two"], 6000),
+        stream.padding(1),
+    )
+    assert again is not None
+    assert [said(packet)[id_] for packet in (first, again, second, padding)] == [AT_ONCE, *[AS_NEEDED] * 3]
+    assert [said(packet)[5] for packet in (first, again, second, padding)] == [bytes((0, n)) for n in (1, 2, 3, 4)]
+    assert PLAYOUT_DELAY not in {one.uri for one in spoken.extensions}
+    (plain,) = RtpStream(spoken).pack([b"one"], 3000)
+    assert id_ not in said(plain)

@@ -29,6 +29,19 @@ def test_the_engines_load_is_shown_with_its_command_and_machine(tmp_path):
     assert "| 16 | 240.00 | 16.10 | 31.50 | 0.00 | 1.10 |" in text
 
 
+def test_calls_that_a_relay_holds_are_told_by_view_and_step(tmp_path):
+    step = {"calls": 3, "p50": 9.5, "p95": 20.0, "came": 1.0, "freezes": 0.25, "relay_cores": 0.5}
+    step |= {"calls_per_core": 6.0, "load_cores": 0.04, "enhanced": 0.0}
+    views = {"passthrough 320x180": {"steps": [step | {"held": True}], "held": 3, "calls_per_core": 6.0}}
+    views["passthrough 320x180"]["all_steps_held"] = True
+    options = {"views": "passthrough", "relay_cores": "0", "before": False, "weights": None}
+    (tmp_path / "many_calls.json").write_text(json.dumps({"machine": MACHINE, "options": options, "views": views}))
+    text = report(tmp_path)
+    assert "`python -m benchmarks.calls.many_calls --views passthrough --relay-cores 0 --json OUT.json`" in text
+    assert "| passthrough 320x180 | 3 or more | 6.0 |" in text
+    assert "| 3 | 9.50 | 20.00 | 1.00 | 0.25 | 0.50 | 6.00 | 0.04 | 0.00 | yes |" in text
+
+
 def test_a_note_stands_above_its_figures(tmp_path):
     (tmp_path / "engine_load.json").write_text(engine_load(note="Beside a training."))
     before, after = report(tmp_path).split("Beside a training.")
@@ -46,3 +59,16 @@ def test_what_is_absent_or_damaged_is_left_out(tmp_path, capsys):
     (tmp_path / "latency.json").write_text("{}")
     assert "## " not in report(tmp_path)
     assert "latency.json is left out" in capsys.readouterr().err
+
+
+def test_glass_to_glass_is_shown_by_way(tmp_path):
+    way = {"p50": 44.5, "p95": 74.4, "sender": 4.1, "relay": 10.9, "receiver": 29.7, "judder": 4.1, "shown_s": 20.2}
+    way |= {"thirds": [45, 44, 44], "stats": {"jitter_buffer": 0.8, "decode": 3.6, "av_ms": -82.0}, "stages": {}}
+    goal = {"goal": "180p original: median above plain aiortc's at most 0 ms", "value": -51.2, "met": True}
+    found = {"machine": MACHINE, "options": {"seconds": 20.0}, "ways": {"180p original": way}, "goals": [goal]}
+    (tmp_path / "glass.json").write_text(json.dumps(found))
+    text = report(tmp_path)
+    assert "`python -m benchmarks.glass --seconds 20.0 --json OUT.json`" in text
+    assert "| 180p original | 44.5 | 74.4 | 4.1 | 10.9 | 29.7 | 4.1 | 20.2 |" in text
+    assert "| 45, 44, 44 | 0.8 | 3.6 | -82.0 | – |" in text
+    assert "| -51.20 | yes |" in text

@@ -45,19 +45,20 @@ def test_a_large_photo_is_searched_on_a_copy_and_cut_from_the_original(mtcnn, po
 
 
 @pytest.mark.parametrize(
-    "change,reason",
+    "change,reason,kinds",
     [
-        (lambda rgb: np.full((300, 400, 3), 128, np.uint8), "no face"),
-        (lambda rgb: rgb[:10, :10], "no face"),
-        (lambda rgb: cv2.resize(rgb, (250, 250), interpolation=cv2.INTER_AREA), "too small.*at least 128"),
-        (lambda rgb: cv2.GaussianBlur(rgb, (0, 0), 3), "too blurred"),
-        (lambda rgb: np.concatenate([rgb, rgb[:, ::-1]], 1), "more than one"),
-        (lambda rgb: (rgb * 0.08).astype(np.uint8), "too dark|no face"),
+        (lambda rgb: np.full((300, 400, 3), 128, np.uint8), "no face", ["no_face"]),
+        (lambda rgb: rgb[:10, :10], "no face", ["no_face"]),
+        (lambda rgb: cv2.resize(rgb, (250, 250), interpolation=cv2.INTER_AREA), "too small.*at least 128", ["small"]),
+        (lambda rgb: cv2.GaussianBlur(rgb, (0, 0), 3), "too blurred", ["blurred"]),
+        (lambda rgb: np.concatenate([rgb, rgb[:, ::-1]], 1), "more than one", ["several_faces"]),
+        (lambda rgb: (rgb * 0.08).astype(np.uint8), "too dark|no face", ["light", "no_face"]),
     ],
 )
-def test_unusable_photos_say_why(mtcnn, portrait, change, reason):
-    with pytest.raises(UnusablePhoto, match=reason):
+def test_unusable_photos_say_why(mtcnn, portrait, change, reason, kinds):
+    with pytest.raises(UnusablePhoto, match=reason) as refused:
         exemplar_from_photo(np.ascontiguousarray(change(portrait)), mtcnn, "p", 0.0)
+    assert refused.value.kind in kinds
 
 
 def test_a_small_second_face_in_the_background_is_no_obstacle(mtcnn, portrait):

@@ -31,8 +31,7 @@ class Probed:
 
     def arrive(self, cluster: list[tuple[float, int]], pace: float) -> None:
         """With `pace` times the time between packets that they were sent with."""
-        first = cluster[0][0]
-        self.prober.add([Outcome(at, 7 + pace * (at - first), 295, number) for at, number in cluster])
+        self.prober.add([Outcome(at, 7 + pace * (at - cluster[0][0]), 295, number) for at, number in cluster])
 
     def seconds_until_next(self) -> float:
         since = self.clock.now
@@ -69,10 +68,16 @@ def test_one_that_was_held_up_and_came_at_once_proves_nothing_and_is_repeated_so
         cluster = probed.sent[before:]
 
 
-def test_ones_that_are_lost_become_rare() -> None:
+@pytest.mark.parametrize("came", [0.0, 0.5])
+def test_ones_that_are_lost_become_rare_whether_all_of_them_or_a_part(came: float) -> None:
     probed = Probed()
-    assert probed.probe()
-    waits = [probed.seconds_until_next() for _ in range(9)]
+    waits, cluster = [], probed.probe()
+    assert cluster
+    for _ in range(9):
+        probed.arrive(cluster[: int(came * len(cluster))], 1.0)
+        before = len(probed.sent)
+        waits.append(probed.seconds_until_next())
+        cluster = probed.sent[before:]
     assert waits == sorted(waits) and waits[0] <= TIMEOUT + 1.1 and waits[-1] == pytest.approx(MOST_WAIT, abs=2)
 
 

@@ -6,8 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from hime_core.people.people import People
-from server.rooms import room as rooms
+from server.media.rules import SessionRules
+from server.observability.metrics import Metrics
 from server.rooms.room import NameTaken, Room
+from server.rooms.rooms import Rooms
+from server.settings import Settings
 from tests.unit.enhancer_stage import ANN, Clock
 from tests.unit.test_people import photo_of
 
@@ -34,10 +37,13 @@ class Participant:
         self.session = Session(subject)
         self.watchers = {}
         self.started, self.stopped, self.may_close = False, False, asyncio.Event()
+        self.threads = True  # whether it gets any
         self.may_close.set()
 
     def start(self):
         assert not self.started
+        if not self.threads:
+            raise RuntimeError("can't start new thread")
         self.started = True
 
     def stop(self):
@@ -226,7 +232,7 @@ async def test_a_newcomer_without_media_goes_and_was_never_there(how):
     stage = Stage()
     first = stage.come()
     second = stage.come(media=False)
-    stage.clock.now += rooms.NEWCOMER_TIMEOUT - 0.1
+    stage.clock.now += SessionRules.connect_timeout - 0.1
     stage.room.sweep()
     assert not second.stopped
     if how == "late":
@@ -244,6 +250,20 @@ async def test_a_newcomer_without_media_goes_and_was_never_there(how):
     assert stage.room.participants == {"ann": first} and stage.dropped == [] and len(first.people.exemplars()) == 1
     second.on_media()  # which had been on its way
     assert stage.room.participants == {"ann": first} and not second.started
+
+
+async def test_a_newcomer_has_as_long_as_the_settings_give_a_connection():
+    stage = Stage()
+    rooms = Rooms(Settings(_env_file=None, connect_timeout_s=40), Metrics(), clock=stage.clock)
+    stage.room = rooms._room("r")
+    first, second = stage.come(), stage.come(media=False)
+    stage.clock.now += 39.9
+    stage.room.sweep()
+    assert not second.stopped
+    stage.clock.now += 0.2
+    stage.room.sweep()
+    assert second.stopped and stage.room.participants == {"ann": first}
+    await rooms.close()
 
 
 async def test_a_newer_newcomer_takes_the_place_of_the_one_that_waits():
@@ -285,3 +305,80 @@ async def test_closing_the_room_ends_who_waits():
     await stage.room.close()
     assert first.stopped and second.stopped and not second.started
     assert stage.room.forgotten and stage.dropped == ["of-ann"]
+
+
+async def test_a_newcomer_without_threads_takes_nothing_on_and_who_had_the_name_has_left():
+    stage = Stage()
+    listener = Listener(stage.room)
+    first, second = stage.come(), stage.come(media=False)
+    bob, second.threads = first.watch(), False
+    second.on_media()
+    assert stage.room.participants == {} and first.stopped and second.stopped and not second.watchers
+    assert [await listener.next() for _ in range(2)] == [("joined", "ann"), ("left", "ann")]
+    await asyncio.sleep(0.01)
+    assert bob.closed and first.session.closed and second.session.closed
+    again = stage.come()
+    assert again.people is first.people and stage.dropped == []  # what was known is remembered all the same
+
+
+async def test_a_newcomer_without_threads_leaves_who_waits_for_an_absent_one_without_it_once():
+    """The name's publisher was lost, came back without media yet, and tries again beside that."""
+    stage = Stage()
+    listener = Listener(stage.room)
+    first = stage.come()
+    bob = first.watch()
+    first.session.lost = True
+    stage.room.sweep()
+    back, second = stage.come(media=False), stage.come(media=False)
+    cem, second.threads = back.watch(), False
+    second.on_media()
+    await stage.room.close()
+    assert [event.name async for event in listener.events] == ["joined", "reconnecting", "left"]
+    assert bob.closed and cem.closed
+
+
+async def test_who_gets_no_threads_leaves_what_is_remembered_where_it_is_deleted():
+    stage = Stage()
+    first = stage.come()
+    photo = photo_of(ANN, "a-photo")
+    first.people.expect("ann").bank.add_photo(photo)
+    await stage.leave(first)
+    refused = Participant("ann", stage.room.people_for("ann"))
+    refused.threads = False
+    with pytest.raises(RuntimeError):
+        stage.room.enter(refused)
+    assert refused.stopped and stage.room.participants == {} and stage.room.idle
+    stage.room.forget_photos(["a-photo"])
+    assert "a-photo" in stage.dropped
+    stage.clock.now += 120
+    stage.room.sweep()
+    assert stage.room.forgotten and "of-ann" in stage.dropped
+
+
+async def test_who_gets_no_threads_leaves_those_who_wait_for_the_absent_one_waiting():
+    stage = Stage()
+    first = stage.come()
+    bob = first.watch()
+    first.session.lost = True
+    stage.room.sweep()
+    refused = Participant("ann", stage.room.people_for("ann"), "another")
+    refused.threads = False
+    with pytest.raises(RuntimeError):
+        stage.room.enter(refused)
+    await asyncio.sleep(0.01)
+    assert stage.room.reconnecting == ["ann"] and not bob.closed
+
+
+async def test_what_goes_wrong_at_a_sessions_end_is_logged_without_its_words(caplog):
+    stage = Stage()
+    ann, name = stage.come(), "somebody-s-name"
+
+    async def fails():
+        raise KeyError(name)
+
+    ann.session.close = fails
+    stage.room.leave(ann)
+    await stage.room.close()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR" and "KeyError" in record.getMessage()
+    assert name not in caplog.text

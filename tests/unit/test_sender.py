@@ -24,13 +24,16 @@ from aiortc.rtp import (
     pack_remb_fci,
 )
 
+from benchmarks.shared.peers import until
 from server.media.receive.capture import CaptureClock
 from server.media.receive.jitter import ReceivedData
 from server.media.send.bitrate import Bitrates
 from server.media.send.history import REPEAT_AFTER
+from server.media.send.pacing import MAX_DELAY, Pacer
 from server.media.send.sender import REPEAT_BURST, AudioSender, VideoSender
 from server.media.send.tracks import AudioRelay, EncodedFrame, VideoFeed, VideoTrack
-from tests.unit.sections import H264, OPUS, VP8, NotingPeer, section
+from tests.unit.sections import H264, OPUS, RTX, VP8, NotingPeer, section
+from tests.unit.simulated_path import Clock
 
 
 class Source:
@@ -51,11 +54,26 @@ class Sending:
     def __init__(self, codec: object = VP8) -> None:
         self.peer, self.source = NotingPeer(), Source()
         self.capture = CaptureClock(90000)
-        self.track = VideoTrack(Bitrates(), VideoFeed(self.capture))
+        self.unrepaired: list[int] = []
+        self.track = VideoTrack(Bitrates(), VideoFeed(self.capture, on_unrepaired=self.unrepaired.append))
         self.track.source = self.source
         self.sender = VideoSender(section(codec), self.peer, self.track, "name")
         self.ssrc = self.sender.description.ssrc
         self.sender.start()
+
+    def lose(self, packets: int, rate: int) -> tuple[Clock, list[int]]:
+        """Of a frame, whose numbers are returned; the path carries `rate` bit/s from now on. The clock stands still."""
+        clock = Clock()
+        self.sender._stream._history._clock = clock
+        self.sender._pacer = Pacer(lambda: 1e9, clock, clock.later)
+        self.track.put(EncodedFrame([bytes(1200)] * packets, 0, True, 1.0))
+        lost = [RtpPacket.parse(one).sequence_number for one in self.peer.rtp]
+        self.sender._pacer = Pacer(lambda: rate, clock, clock.later)
+        self.peer.rtp.clear()
+        return clock, lost
+
+    def ask(self, lost: list[int]) -> None:
+        self.sender.receive_rtcp(RtcpRtpfbPacket(RTCP_RTPFB_NACK, ssrc=1, media_ssrc=self.ssrc, lost=lost))
 
     @property
     def payloads(self) -> list[bytes]:
@@ -75,6 +93,14 @@ async def test_frames_leave_at_once_and_the_track_learns_its_codec() -> None:
         assert to.track.ended
         to.track.put(frame(b"two"))
         assert to.payloads == [b"one"]
+
+
+async def test_the_track_learns_whether_its_watcher_takes_padding() -> None:
+    for codecs, padded in (((VP8,), False), ((VP8, RTX), True)):
+        track = VideoTrack(Bitrates(), VideoFeed(CaptureClock(90000)))
+        sender = VideoSender(section(*codecs), NotingPeer(), track, "name")
+        assert track.padded == padded
+        await sender.close()
 
 
 async def test_what_the_peer_reports_reaches_the_track() -> None:
@@ -132,6 +158,69 @@ async def test_a_packet_that_is_asked_for_twice_at_once_is_sent_once() -> None:
     for _ in range(3):
         to.sender.receive_rtcp(RtcpRtpfbPacket(RTCP_RTPFB_NACK, ssrc=1, media_ssrc=to.ssrc, lost=lost))
     assert to.payloads == [b"one", b"one"]
+    await to.sender.close()
+
+
+async def test_a_watcher_that_estimates_nothing_at_all_gets_its_packets_again() -> None:
+    to = Sending()
+    to.track.put(EncodedFrame([bytes(1000)] * 5, 0, True, 1.0))
+    lost = [RtpPacket.parse(one).sequence_number for one in to.peer.rtp]
+    to.sender.receive_rtcp(RtcpPsfbPacket(RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=pack_remb_fci(0, [to.ssrc])))
+    assert to.track.path.rate == 0
+    to.peer.rtp.clear()
+    to.sender.receive_rtcp(RtcpRtpfbPacket(RTCP_RTPFB_NACK, ssrc=1, media_ssrc=to.ssrc, lost=lost))
+    await until(lambda: len(to.peer.rtp) == 5)
+    await to.sender.close()
+
+
+async def test_packets_that_come_too_late_beside_the_picture_are_left_out_and_may_be_asked_for_again() -> None:
+    to = Sending()
+    clock, lost = to.lose(10, rate=100_000)
+    to.ask(lost)
+    clock.run(2 * MAX_DELAY)
+    repaired = len(to.peer.rtp)
+    to.track.put(frame(b"next", 1))
+    clock.run(1)
+    assert 0 < repaired < 10 and to.unrepaired == [10 - repaired]
+    assert len(to.peer.rtp) == repaired + 1 and to.payloads[-1] == b"next"
+    assert to.sender._repeats == REPEAT_BURST - repaired + 1
+    to.ask(lost[repaired:])
+    clock.run(2)
+    assert len(to.peer.rtp) == 10 + 1
+    await to.sender.close()
+
+
+async def test_what_waits_to_be_sent_again_is_not_queued_twice_and_a_repair_may_be_lost_itself() -> None:
+    to = Sending()
+    clock, lost = to.lose(60, rate=300_000)
+    for _ in range(30):
+        to.ask(lost[len(to.peer.rtp) :])  # what has not come yet
+        clock.run(0.1)
+    assert len(to.peer.rtp) == 60 and to.sender._repeats == REPEAT_BURST - 60
+    to.ask(lost[:1])
+    assert len(to.peer.rtp) == 61
+    to.ask(lost[:1])
+    assert len(to.peer.rtp) == 61  # it has left a moment ago
+    clock.run(REPEAT_AFTER)
+    to.ask(lost[:1])
+    assert len(to.peer.rtp) == 62
+    await to.sender.close()
+
+
+async def test_a_packet_that_has_just_left_again_is_on_its_way_however_long_it_waited() -> None:
+    to = Sending()
+    clock, lost = to.lose(5, rate=100_000)
+    begun = clock.now
+    to.ask(lost)
+    while len(to.peer.rtp) < 5:
+        clock.run(0.01)
+    assert clock.now - begun > REPEAT_AFTER
+    to.ask(lost[4:])
+    clock.run(1)
+    assert len(to.peer.rtp) == 5
+    to.ask(lost[4:])
+    clock.run(1)
+    assert len(to.peer.rtp) == 6
     await to.sender.close()
 
 

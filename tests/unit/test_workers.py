@@ -51,6 +51,7 @@ def report(names: dict[tuple[str, str], NameTold] | None = None, memory: float =
         most_watchers=64,
         memory_mib=memory,
         cpu_cores=0.1,
+        reasons=[],
         recogniser=None,
         seconds=[],
     )

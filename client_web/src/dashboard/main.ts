@@ -2,12 +2,14 @@ import "uplot/dist/uPlot.min.css";
 import { takeInvitation } from "../access";
 import { byId, el, segmented } from "../dom";
 import { getJson, request } from "../http";
+import { followLook, languageChoice, lookChoice } from "../looks";
+import { fillIn, t } from "../strings";
 import { TimeChart } from "./charts";
 import { drawBypass, drawFigures, drawStages } from "./now";
-import { lines } from "./palette";
+import { lines, muted } from "./palette";
 import { BUDGET_MS, panelOf, readersOf, type Reader } from "./panels";
 import { StatsSource } from "./source";
-import { STAGES, Series, columns, isIdle, usualLevel, type Point } from "./stats";
+import { KEPT_SECONDS, STAGES, Series, columns, isIdle, usualLevel, type Point } from "./stats";
 import { StreamsCard } from "./streams";
 import { WorkersNote } from "./workers";
 
@@ -15,44 +17,49 @@ import { WorkersNote } from "./workers";
 const RECENT = 10;
 const STACKED = "all";
 const MINUTE_MS = 60_000;
-const SPANS = [
-  { value: "60", text: "1 min" },
-  { value: "600", text: "10 min" },
-  { value: "3600", text: "Hour", hint: "Minute by minute, kept across restarts" },
-  { value: "86400", text: "Day", hint: "Minute by minute, kept across restarts" },
-] as const;
+type Span = keyof typeof t.dashboard.spans;
+const SPANS: Record<Span, number> = { minute: 60, minutes: 600, hour: 3600, day: 86400 };
 
+followLook();
+fillIn(document, t.dashboard);
+document.title = `${t.dashboard.title} · HIME Relay`;
+byId("looks").append(el("div", {}, languageChoice("language")), el("div", {}, lookChoice("look")));
 takeInvitation();
-document.querySelector("main")!.hidden = false; // with all of it in its place
+for (const part of document.querySelectorAll<HTMLElement>("header, main")) part.hidden = false; // with all of it in its place
 const series = new Series();
-let span = 60;
+let span: Span = "minute";
 /** Minutes of the last hour or day, where one of them is chosen. */
 let earlier: Point[] = [];
 let fetched = 0;
-let stage: string = STACKED;
+let stage: (typeof STAGES)[number] | typeof STACKED = STACKED;
 let stageChart: TimeChart | null = null;
 
-const isKept = (): boolean => span > 600;
+const isKept = (): boolean => span === "hour" || span === "day";
 const interval = (): number => (isKept() ? 60 : 1);
-const range = (): string => (span === 86400 ? "day" : span === 3600 ? "hour" : "minutes");
+const range = (): string => (span === "minute" ? "minutes" : span);
 
-/** A chart for each card that names a panel, in the panel's own words. */
+/** A chart for each card that names a panel. */
 const charts = [...document.querySelectorAll<HTMLElement>("[data-panel] .chart")].map((host) => {
   const panel = panelOf(host.closest<HTMLElement>("[data-panel]")!.dataset.panel!);
   const readers = readersOf(panel, interval);
   const budget = panel.budget === undefined ? undefined : BUDGET_MS[panel.budget];
   const drawn = lines(panel.id, readers.map(({ label }) => label));
   if (budget !== undefined) {
-    readers.push({ label: "budget", read: () => budget });
-    drawn.push({ label: "budget of p95", colour: "#9ba7b4", dashed: true });
+    readers.push({ label: t.dashboard.budget, read: () => budget });
+    drawn.push({ label: t.dashboard.budget, colour: muted, dashed: true });
   }
   const unit = panel.unit === "s" ? " ms" : panel.id === "memory" ? " MiB" : "";
   return { chart: new TimeChart(host, drawn, panel.draw === "stack", unit), readers };
 });
 
+const options = (Object.keys(SPANS) as Span[]).map((value) => ({
+  value,
+  text: t.dashboard.spans[value],
+  hint: SPANS[value] > KEPT_SECONDS ? t.dashboard.kept : "",
+}));
 byId("window").append(
-  segmented("Window", SPANS, "60", (value) => {
-    span = Number(value);
+  segmented(t.dashboard.window, options, span, (value) => {
+    span = value;
     earlier = [];
     draw();
     if (isKept()) void fetchEarlier();
@@ -60,44 +67,48 @@ byId("window").append(
 );
 const chooser = byId<HTMLSelectElement>("stage");
 chooser.append(
-  el("option", { value: STACKED }, ["All, p50 stacked"]),
-  ...STAGES.map((each) => el("option", { value: each }, [`${each}: p50, p95, p99`])),
+  el("option", { value: STACKED }, [t.dashboard.stages.all]),
+  ...STAGES.map((each) => el("option", { value: each }, [`${t.dashboard.stages.of[each]}: p50, p95, p99`])),
 );
 chooser.addEventListener("change", () => {
-  stage = chooser.value;
+  stage = chooser.value as typeof stage;
   openStageChart();
   draw();
 });
 byId("csv").addEventListener("click", () => void saveTable());
 
-function openStageChart(): void {
-  stageChart?.destroy();
-  const labels = stage === STACKED ? STAGES : ["p50", "p95", "p99"];
-  stageChart = new TimeChart(byId("stage-chart"), lines(stage === STACKED ? "stages" : stage, labels), stage === STACKED, " ms");
+function stageReaders(): Reader[] {
+  const chosen = stage;
+  if (chosen === STACKED) {
+    return STAGES.map((each) => ({ label: t.dashboard.stages.of[each], read: (point) => point.stages[each]?.p50 ?? null }));
+  }
+  return (["p50", "p95", "p99"] as const).map((label) => ({ label, read: (point) => point.stages[chosen]?.[label] ?? null }));
 }
 
-function stageReaders(): Reader[] {
-  if (stage === STACKED) return STAGES.map((label) => ({ label, read: (point) => point.stages[label]?.p50 ?? null }));
-  return (["p50", "p95", "p99"] as const).map((label) => ({ label, read: (point) => point.stages[stage]?.[label] ?? null }));
+function openStageChart(): void {
+  stageChart?.destroy();
+  const stacked = stage === STACKED;
+  const labels = stageReaders().map(({ label }) => label);
+  stageChart = new TimeChart(byId("stage-chart"), lines(stacked ? "stages" : stage, labels), stacked, " ms");
 }
 
 function draw(): void {
-  const points = isKept() ? earlier : series.last(span);
+  const points = isKept() ? earlier : series.last(SPANS[span]);
   const recent = series.last(RECENT);
   const now = series.points.at(-1)?.t ?? Date.now() / 1000;
   byId("empty").hidden = !isIdle(points);
   const show = (chart: TimeChart, readers: readonly Reader[]): void => {
     const [times, ...data] = columns(points, readers.map(({ read }) => read), interval());
-    chart.show(times, data, now, span);
+    chart.show(times, data, now, SPANS[span]);
   };
   if (points.some((point) => (point.machine?.gpu_share ?? null) !== null)) byId("gpu-card").hidden = false;
   for (const { chart, readers } of charts) show(chart, readers);
   show(stageChart!, stageReaders());
   const level = usualLevel(recent);
-  byId("demand-note").textContent = `Frames per second with a face to enhance${level ? `; of late mostly ${level}` : ""}`;
+  byId("demand-note").textContent = level ? t.dashboard.demandUsual(level) : t.dashboard.demandNote;
   drawFigures(recent, points);
   drawStages(recent);
-  drawBypass(points, { 60: "minute", 600: "10 minutes", 3600: "hour" }[span] ?? "day");
+  drawBypass(points, t.dashboard.facesIn[span]);
 }
 
 async function fetchEarlier(): Promise<void> {
@@ -136,7 +147,7 @@ new StatsSource({
   },
   onOnline: (online) => {
     live.dataset.state = online ? "live" : "lost";
-    live.textContent = online ? "Live" : "The server does not answer; trying again";
+    live.textContent = online ? t.dashboard.live : t.dashboard.lost;
   },
   onRefused: (words) => {
     live.dataset.state = "lost";

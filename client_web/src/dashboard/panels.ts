@@ -1,5 +1,6 @@
+import { t } from "../strings";
 import definitions from "./panels.json";
-import { BYPASSES, LEVELS, OUTCOMES, RECOGNITIONS, type Point } from "./stats";
+import { COUNTED, inWords, type Counts, type Point } from "./stats";
 
 /** One panel of this page and of Grafana's dashboard, which docker/grafana/dashboard.py makes of the same file. */
 export interface Panel {
@@ -20,14 +21,6 @@ export interface Reader {
 export const BUDGET_MS: Readonly<Record<string, number>> = definitions.budget_ms;
 const PANELS = definitions.panels as Panel[];
 
-/** What is counted under each name, in the order in which it is drawn, and in words. */
-const COUNTED: Record<string, [string, string][]> = {
-  outcomes: OUTCOMES.map((name) => [name, name]),
-  demand: Object.entries(LEVELS),
-  bypass: Object.entries(BYPASSES),
-  recognition: Object.entries(RECOGNITIONS),
-};
-
 export function panelOf(id: string): Panel {
   const found = PANELS.find((panel) => panel.id === id);
   if (!found) throw new Error(`There is no panel ${id}.`);
@@ -40,7 +33,8 @@ export function readersOf(panel: Panel, interval: () => number): Reader[] {
     if (figures === undefined) return [];
     const [group, name] = figures.split(".") as [keyof Point, string];
     const of = (point: Point): Record<string, number | null> => (point[group] ?? {}) as unknown as Record<string, number | null>;
-    if (name !== "*") return [{ label, read: (point) => of(point)[name] ?? null }];
-    return COUNTED[group]!.map(([key, words]) => ({ label: words, read: (point) => (of(point)[key] ?? 0) / interval() }));
+    if (name !== "*") return [{ label: t.dashboard.lines[label] ?? label, read: (point) => of(point)[name] ?? null }];
+    const counts = group as Counts;
+    return COUNTED[counts].map((key) => ({ label: inWords(counts, key), read: (point) => (of(point)[key] ?? 0) / interval() }));
   });
 }

@@ -1,3 +1,5 @@
+import { numeral, t } from "../strings";
+
 /** What the server tells of one second; milliseconds. As in docs/architecture.md. */
 export interface Quantiles {
   p50: number | null;
@@ -15,6 +17,8 @@ export interface Point {
   bypass: Record<string, number>;
   demand: Record<string, number>;
   recognition: Record<string, number>;
+  /** Minutes of earlier versions lack it. */
+  bank?: Record<string, number>;
   batch_size: number | null;
   bank_exemplars: number;
   reference_gap_s: number | null;
@@ -39,36 +43,40 @@ export const STAGES = [
   "composite",
   "encode",
 ] as const;
-export const OUTCOMES = ["enhanced", "carried", "passed", "dropped"] as const;
-/** The levels of demand on the network, from all that is wanted down to nothing. */
-export const LEVELS: Record<string, string> = {
-  references_3: "3 references",
-  references_2: "2 references",
-  references_1: "1 reference",
-  half_rate: "every 2nd frame",
-  smaller_1: "1 size smaller",
-  smaller_2: "2 sizes smaller",
-  smaller_3: "3 sizes smaller",
-  smaller_4: "4 sizes smaller",
-  pass: "nothing",
-};
-export const BYPASSES: Record<string, string> = {
-  late: "Enhancement came too late",
-  overload: "Too much to do at once",
-  no_exemplar: "Nothing sharper known yet",
-  unrecognised: "May be someone known: not yet certain who",
-  error: "Enhancement failed",
-  too_large: "Too large to gain",
-  unwatched: "Nobody watches the enhanced view",
-  close: "Clear as it is",
-  no_face: "No face in the picture",
-};
-/** What came of telling whose face it is. */
-export const RECOGNITIONS: Record<string, string> = {
-  recognised: "faces recognised",
-  corrected: "corrected",
-  error: "not looked at for an error",
-};
+/** What is counted under each name, in the order in which it is drawn; the words are `t.dashboard.counted`. */
+export const COUNTED = {
+  outcomes: ["enhanced", "carried", "passed", "dropped"],
+  /** The levels of demand on the network, from all that is wanted down to nothing. */
+  demand: [
+    "references_3",
+    "references_2",
+    "references_1",
+    "half_rate",
+    "smaller_1",
+    "smaller_2",
+    "smaller_3",
+    "smaller_4",
+    "pass",
+  ],
+  bypass: ["late", "overload", "no_exemplar", "unrecognised", "error", "too_large", "unwatched", "close", "no_face"],
+  /** What came of telling whose face it is. */
+  recognition: ["recognised", "corrected", "error"],
+  /** What became of faces that were looked at for a bank. */
+  bank: [
+    "taken",
+    "replaced",
+    "another_person",
+    "poorer",
+    "blurred",
+    "small",
+    "moving",
+    "turned",
+    "cut_off",
+    "uncertain",
+    "implausible",
+  ],
+} as const;
+export type Counts = keyof typeof COUNTED;
 export const KEPT_SECONDS = 600;
 
 /** The last ten minutes: history once, then a point each second; restarts of the server included. */
@@ -124,12 +132,17 @@ export function total(counts: readonly Record<string, number>[]): Record<string,
   return sums;
 }
 
+/** What is counted under a name, in words; the name itself where this page does not know it. */
+export function inWords(group: Counts, name: string): string {
+  return (t.dashboard.counted[group] as Record<string, string>)[name] ?? name;
+}
+
 /** Of these points' frames, the level that most were on, in words; null where nothing could be asked for. */
 export function usualLevel(points: readonly Point[]): string | null {
   const [most] = Object.entries(total(points.map((point) => point.demand)))
     .filter(([, frames]) => frames > 0)
     .sort(([, a], [, b]) => b - a);
-  return most ? (LEVELS[most[0]] ?? most[0]) : null;
+  return most ? inWords("demand", most[0]) : null;
 }
 
 export function mean(values: readonly (number | null)[]): number | null {
@@ -175,9 +188,8 @@ export function stack(data: readonly Column[]): Column[] {
   );
 }
 
-/** A figure with as many digits as it deserves. */
+/** A figure with as many digits as it deserves, as the user's language writes it. */
 export function figure(value: number | null | undefined): string {
   if (value === null || value === undefined) return "–";
-  if (value >= 100) return value.toFixed(0);
-  return value >= 10 ? value.toFixed(value % 1 === 0 ? 0 : 1) : value.toFixed(1);
+  return numeral(value, value >= 100 || (value >= 10 && value % 1 === 0) ? 0 : 1);
 }

@@ -1,5 +1,6 @@
 import { byId, el } from "../dom";
 import { getJson } from "../http";
+import { numeral, t } from "../strings";
 import { TimeChart } from "./charts";
 import { lines } from "./palette";
 import { figure } from "./stats";
@@ -36,37 +37,39 @@ interface StreamPoint {
 
 const POLL_MS = 2000;
 const HOUR = 3600;
-const HIDDEN = "Rooms whose names you may not see";
+const words = t.dashboard.streams;
 
 /** By room, in the order of their first streams; those whose names are not told together, last. */
 export function byRoom(streams: readonly Stream[]): [string, Stream[]][] {
   const rooms = new Map<string, Stream[]>();
   for (const stream of [...streams].sort((a, b) => Number(a.room === null) - Number(b.room === null))) {
-    const room = stream.room === null ? HIDDEN : `Room ${stream.room}`;
+    const room = stream.room === null ? words.hidden : words.room(stream.room);
     rooms.set(room, [...(rooms.get(room) ?? []), stream]);
   }
   return [...rooms];
 }
 
 export function nameOf(stream: Stream): string {
-  return stream.name ?? `Stream ${stream.number}`;
+  return stream.name ?? words.numbered(stream.number);
 }
 
 /** What a watcher gets, in words. */
 export function watcherInWords({ number, view, layout, kbps, path_kbps, loss, reduced }: Watcher): string {
-  if (kbps === null) return `${number}: sound only`;
-  const lost = (100 * (loss ?? 0)).toFixed(loss && loss < 0.1 ? 1 : 0);
-  return `${number}: ${view}, ${layout}${reduced ? ", reduced" : ""} · ${figure(kbps)} kbit/s, path ${figure(path_kbps)} · ${lost} % lost`;
+  if (kbps === null) return `${number}: ${words.soundOnly}`;
+  const picture = [words.views[view] ?? view, words.layouts[layout] ?? layout, ...(reduced ? [words.reduced] : [])].join(", ");
+  const lost = words.lost(numeral(100 * (loss ?? 0), loss && loss < 0.1 ? 1 : 0));
+  return `${number}: ${picture} · ${figure(kbps)} kbit/s, ${words.path(figure(path_kbps))} · ${lost}`;
 }
 
 /** The running streams and who watches them, and the last hour of the one that is chosen. */
 export class StreamsCard {
   private readonly body = byId("streams").querySelector("tbody")!;
-  private readonly chart = new TimeChart(byId("stream-chart"), lines("stream", ["latency, ms", "frames in /s", "frames out /s"]), false, "");
+  private readonly chart = new TimeChart(byId("stream-chart"), lines("stream", [words.latency, words.framesIn, words.framesOut]), false, "");
   private chosen: Stream | null = null;
   private filled = 0;
 
   constructor() {
+    this.chart.show([], [[], [], []], Date.now() / 1000, HOUR);
     const poll = (): void => {
       if (!document.hidden) void this.poll();
     };
@@ -84,7 +87,7 @@ export class StreamsCard {
     const focused = document.activeElement?.id;
     this.body.replaceChildren(...byRoom(streams).flatMap(([room, those]) => [roomRow(room, those), ...those.map((each) => this.row(each))]));
     if (focused?.startsWith("hour-")) document.getElementById(focused)?.focus();
-    byId("streams-note").textContent = streams.length > 0 ? "Of now; choose one for its last hour" : "Nobody sends";
+    byId("streams-note").textContent = streams.length > 0 ? words.choose : words.nobody;
     if (this.chosen && Date.now() - this.filled > 30_000) void this.fill(this.chosen);
   }
 
@@ -98,7 +101,7 @@ export class StreamsCard {
     });
     const cells = [figure(stream.fps_in), figure(stream.fps_out), figure(stream.latency_ms), String(stream.exemplars)];
     return el("tr", {}, [
-      el("th", { scope: "row" }, [choose, stream.state === "stalled" ? " stands still" : ""]),
+      el("th", { scope: "row" }, [choose, stream.state === "stalled" ? ` ${words.still}` : ""]),
       ...cells.map((cell) => el("td", {}, [cell])),
       el("td", { class: "watchers" }, [el("ul", {}, stream.watchers.map((each) => el("li", {}, [watcherInWords(each)])))]),
     ]);
@@ -111,9 +114,9 @@ export class StreamsCard {
       const columns = [points.map((each) => each.latency_ms), points.map((each) => each.fps_in), points.map((each) => each.fps_out)];
       this.chart.show(points.map((each) => each.t), columns, Date.now() / 1000, HOUR);
       byId("stream-note").textContent =
-        points.length > 0 ? `${nameOf(stream)}, minute by minute` : `${nameOf(stream)}: its first minute is not over yet`;
+        points.length > 0 ? words.minutes(nameOf(stream)) : words.young(nameOf(stream));
     } catch {
-      byId("stream-note").textContent = "Earlier minutes cannot be read now";
+      byId("stream-note").textContent = words.unread;
     }
   }
 }
@@ -128,6 +131,6 @@ function roomRow(room: string, streams: readonly Stream[]): HTMLElement {
     el("td", {}, [sum((each) => each.fps_out)]),
     el("td", {}, [""]),
     el("td", {}, [String(streams.reduce((all, each) => all + each.exemplars, 0))]),
-    el("td", { class: "watchers" }, [`${watchers} ${watchers === 1 ? "watcher" : "watchers"}, ${kbps} kbit/s`]),
+    el("td", { class: "watchers" }, [words.counted(watchers, kbps)]),
   ]);
 }

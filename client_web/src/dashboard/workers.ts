@@ -1,5 +1,6 @@
 import { byId } from "../dom";
 import { request } from "../http";
+import { t } from "../strings";
 
 export interface WorkerReadiness {
   number: number;
@@ -8,16 +9,15 @@ export interface WorkerReadiness {
 }
 
 const POLL_MS = 5000;
-const WORDS = { full: "full, takes nobody new", down: "down, is started again" } as const;
+const words = t.dashboard.workers;
 
 /** How many there are in each state, and which of them are not ready. */
 export function workersInWords(workers: readonly WorkerReadiness[]): string {
   const poor = workers.filter(({ state, reasons }) => state !== "ready" || reasons.length > 0);
   const which = poor.map(({ number, state, reasons }) => {
-    const words = state === "full" || state === "down" ? WORDS[state] : state === "ready" ? reasons.join("; ") : state;
-    return `worker ${number}: ${words}`;
+    return `${words.worker(number)}: ${state === "ready" ? reasons.join("; ") : words.states[state]}`;
   });
-  return [`${workers.length - poor.length} of ${workers.length} workers are ready`, ...which].join(" · ");
+  return [words.ready(workers.length - poor.length, workers.length), ...which].join(" · ");
 }
 
 /** Shows them, where the relay has several. */

@@ -1,9 +1,9 @@
 import { invitation, type Access } from "../access";
+import { CHOICES, type Choice } from "../choices";
 import { byId } from "../dom";
 import type { Entry } from "../lobby";
 import { isName, nameProblem } from "../names";
 import { t } from "../strings";
-import type { View } from "../whep";
 
 /** The room of a link that leads there without a camera, such as `/?room=demo&watch=1`; null where it is none. */
 export function readWatchLink(query: URLSearchParams): string | null {
@@ -11,10 +11,10 @@ export function readWatchLink(query: URLSearchParams): string | null {
   return query.get("watch") === "1" && isName(room) ? room : null;
 }
 
-/** What the page's address, with `view=compare` or `view=original`, wants to be shown of everybody. */
-export function linkedView(search: string): View {
+/** What the page's address, such as with `view=compare`, wants to be shown of everybody. */
+export function linkedView(search: string): Choice {
   const view = new URLSearchParams(search).get("view");
-  return view === "compare" || view === "original" ? view : "enhanced";
+  return CHOICES.find((choice) => choice === view) ?? "enhanced";
 }
 
 /** Of who sends nothing, and so needs no name. */

@@ -1,3 +1,5 @@
+import { dashboard } from "./de/dashboard";
+import { problems } from "./de/problems";
 import type { Strings } from "./en";
 
 const counted = (count: number, one: string, more: string): string => `${count} ${count === 1 ? one : more}`;
@@ -17,6 +19,7 @@ export const de: Strings = {
     invited: "Ihre Einladung gilt für diesen Raum und diesen Namen.",
     camera: "Kamera",
     microphone: "Mikrofon",
+    output: "Lautsprecher",
     quality: "Gesendetes Bild",
     speakers: "Lautsprecher prüfen",
     join: "Teilnehmen",
@@ -91,7 +94,6 @@ export const de: Strings = {
       size_changes: "Ihr Bild ändert zu oft seine Größe: Andere sehen es ab und zu stillstehen.",
       frame_rate: "Ihre Kamera sendet mehr Bilder in der Sekunde, als dieser Server annimmt: Einige fallen weg.",
     },
-    nameTaken: "Jemand anderes in diesem Raum hat diesen Namen.",
     serverEnded: "Der Server hat die Verbindung beendet.",
     connectionLost: "Die Verbindung ist verloren.",
     takenOver: (name) => `Ein anderes Fenster oder Gerät nimmt als ${name} teil.`,
@@ -116,7 +118,8 @@ export const de: Strings = {
     moreLong: "Mehr: eigenes Bild, Geräte, Tasten",
     self: "Sich selbst sehen, wie andere Sie sehen",
     selfOff: "Das eigene Bild ausblenden",
-    devices: "Kamera, Mikrofon, Bildgröße und Aussehen",
+    devices: "Geräte, Bildgröße und Aussehen",
+    devicesWatching: "Lautsprecher und Aussehen",
     devicesTitle: "Geräte",
     shortcuts: "Tasten",
     device: "Gerät",
@@ -124,7 +127,7 @@ export const de: Strings = {
   shortcuts: {
     mic: "Mikrofon an oder aus",
     camera: "Kamera an oder aus",
-    view: "Nächste Ansicht: geschärft, Original, nebeneinander",
+    view: "Nächste Ansicht: geschärft, Original, Regler, beide",
     full: "Vollbild",
     speaker: "Alle gleich groß, oder groß, wer spricht",
     leave: "Das Gespräch verlassen",
@@ -139,11 +142,12 @@ export const de: Strings = {
     noPicture: "Es kommt kein Bild an.",
     youAsSeen: "Sie, wie andere Sie sehen",
     view: "Ansicht",
-    views: { enhanced: "Geschärft", original: "Original", compare: "Beide" },
+    views: { enhanced: "Geschärft", original: "Original", compare: "Regler", sides: "Beide" },
     viewHints: {
       enhanced: "Gesichter mit ihren Einzelheiten",
       original: "Dasselbe Bild, einfach vergrößert",
-      compare: "Beide nebeneinander, mit einer Trennlinie zum Ziehen",
+      compare: "Beide, mit einer Trennlinie zum Ziehen",
+      sides: "Beide nebeneinander",
     },
     more: (name) => `Mehr zu ${name}`,
     layout: "Was gezeigt wird",
@@ -256,6 +260,17 @@ export const de: Strings = {
     erase: "Alles löschen",
     eraseAsk: (person) => `Jedes Foto von ${person} löschen, und alles, was daraus berechnet wurde?`,
     erased: "Alles über Sie ist gelöscht.",
+    unusable: {
+      no_face: "es wurde kein Gesicht gefunden: Nehmen Sie eines von vorn, in gutem Licht",
+      several_faces: "es zeigt mehr als ein Gesicht: Nehmen Sie eines, auf dem Sie allein sind",
+      small: "das Gesicht ist zu klein: Gehen Sie näher heran",
+      cut_off: "das Gesicht ist vom Rand abgeschnitten: Zeigen Sie es ganz",
+      covered: "Augen, Nase und Mund sind nicht zu erkennen: Lassen Sie das Gesicht unbedeckt",
+      turned: "das Gesicht ist zu weit abgewandt: Sehen Sie in die Kamera",
+      light: "das Gesicht ist zu dunkel oder zu hell: Sorgen Sie für gleichmäßiges Licht",
+      blurred: "das Gesicht ist zu unscharf: Halten Sie still und stellen Sie scharf",
+      another_person: "es zeigt jemand anderen als die Fotos unter diesem Namen: Nehmen Sie dieselbe Person oder einen anderen Namen",
+    },
   },
 
   invite: {
@@ -328,4 +343,6 @@ export const de: Strings = {
     arrives: "Wie es ankommt",
     enhanced: "Mit HIME",
   },
+  dashboard,
+  problems,
 };

@@ -1,4 +1,7 @@
-/** Every word of the call page. Another language is another file of this type, named in index.ts. */
+import { dashboard } from "./en/dashboard";
+import { problems } from "./en/problems";
+
+/** Every word of the pages. Another language is another file of this type, named in index.ts. */
 const counted = (count: number, one: string, more = `${one}s`): string => `${count} ${count === 1 ? one : more}`;
 
 export const en = {
@@ -17,6 +20,7 @@ export const en = {
     invited: "Your invitation is for this room and this name.",
     camera: "Camera",
     microphone: "Microphone",
+    output: "Loudspeaker",
     quality: "Picture that is sent",
     speakers: "Test your speakers",
     join: "Join",
@@ -91,7 +95,6 @@ export const en = {
       size_changes: "Your picture changes its size too often: others see it stand still now and then.",
       frame_rate: "Your camera sends more pictures a second than this relay takes: some are left out.",
     } as Record<string, string>,
-    nameTaken: "Somebody else in this room has this name.",
     serverEnded: "The server ended the connection.",
     connectionLost: "The connection is lost.",
     takenOver: (name: string) => `Another window or device joined as ${name}.`,
@@ -116,7 +119,8 @@ export const en = {
     moreLong: "More: your own view, devices, shortcuts",
     self: "Show yourself as others see you",
     selfOff: "Hide your own picture",
-    devices: "Camera, microphone, picture size and look",
+    devices: "Devices, picture size and look",
+    devicesWatching: "Loudspeaker and look",
     devicesTitle: "Devices",
     shortcuts: "Keyboard shortcuts",
     device: "Device",
@@ -124,7 +128,7 @@ export const en = {
   shortcuts: {
     mic: "Microphone on or off",
     camera: "Camera on or off",
-    view: "Next view: enhanced, original, side by side",
+    view: "Next view: enhanced, original, slider, both",
     full: "Full screen",
     speaker: "Everybody alike, or who speaks large",
     leave: "Leave the call",
@@ -142,12 +146,14 @@ export const en = {
     views: {
       enhanced: "Enhanced",
       original: "Original",
-      compare: "Side by side",
+      compare: "Slider",
+      sides: "Both",
     },
     viewHints: {
       enhanced: "Faces with their details given back",
       original: "The same picture, plainly enlarged",
       compare: "Both, with a divider to drag",
+      sides: "Both, next to each other",
     },
     more: (name: string) => `More for ${name}`,
     layout: "What is shown",
@@ -264,6 +270,18 @@ export const en = {
     erase: "Delete everything",
     eraseAsk: (person: string) => `Delete every photo of ${person} and all that was computed from them?`,
     erased: "Everything about you is deleted.",
+    /** Why a photo cannot be used, by the kinds that the relay names. */
+    unusable: {
+      no_face: "no face was found: take one from the front, in good light",
+      several_faces: "more than one face is in it: take one of you alone",
+      small: "the face is too small: come closer",
+      cut_off: "the face is cut off by its edge: show it whole",
+      covered: "eyes, nose and mouth cannot be made out: uncover the face",
+      turned: "the face is turned away too far: look into the camera",
+      light: "the face is too dark or too bright: take even light",
+      blurred: "the face is too blurred: hold still, and in focus",
+      another_person: "it shows somebody else than the photos under this name: take the same person, or another name",
+    } as Record<string, string>,
   },
 
   invite: {
@@ -335,6 +353,8 @@ export const en = {
     arrives: "As it arrives",
     enhanced: "With HIME",
   },
+  dashboard,
+  problems,
 };
 
 export type Strings = typeof en;

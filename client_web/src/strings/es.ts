@@ -1,3 +1,5 @@
+import { dashboard } from "./es/dashboard";
+import { problems } from "./es/problems";
 import type { Strings } from "./en";
 
 const counted = (count: number, one: string, more: string): string => `${count} ${count === 1 ? one : more}`;
@@ -17,6 +19,7 @@ export const es: Strings = {
     invited: "Su invitación es para esta sala y este nombre.",
     camera: "Cámara",
     microphone: "Micrófono",
+    output: "Altavoz",
     quality: "Imagen que se envía",
     speakers: "Probar los altavoces",
     join: "Entrar",
@@ -91,7 +94,6 @@ export const es: Strings = {
       size_changes: "Su imagen cambia de tamaño demasiado a menudo: los demás la ven detenida a veces.",
       frame_rate: "Su cámara envía más imágenes por segundo de las que admite este servidor: algunas se omiten.",
     },
-    nameTaken: "Otra persona en esta sala tiene ese nombre.",
     serverEnded: "El servidor terminó la conexión.",
     connectionLost: "Se perdió la conexión.",
     takenOver: (name) => `Otra ventana u otro dispositivo entró como ${name}.`,
@@ -116,7 +118,8 @@ export const es: Strings = {
     moreLong: "Más: su imagen, dispositivos, teclas",
     self: "Verse como le ven los demás",
     selfOff: "Ocultar su propia imagen",
-    devices: "Cámara, micrófono, tamaño de imagen y aspecto",
+    devices: "Dispositivos, tamaño de imagen y aspecto",
+    devicesWatching: "Altavoz y aspecto",
     devicesTitle: "Dispositivos",
     shortcuts: "Atajos de teclado",
     device: "Dispositivo",
@@ -124,7 +127,7 @@ export const es: Strings = {
   shortcuts: {
     mic: "Encender o apagar el micrófono",
     camera: "Encender o apagar la cámara",
-    view: "Vista siguiente: mejorada, original, ambas",
+    view: "Vista siguiente: mejorada, original, divisor, ambas",
     full: "Pantalla completa",
     speaker: "Todos por igual, o en grande quien habla",
     leave: "Salir de la llamada",
@@ -139,11 +142,12 @@ export const es: Strings = {
     noPicture: "No llega ninguna imagen.",
     youAsSeen: "Usted, como le ven los demás",
     view: "Vista",
-    views: { enhanced: "Mejorada", original: "Original", compare: "Ambas" },
+    views: { enhanced: "Mejorada", original: "Original", compare: "Divisor", sides: "Ambas" },
     viewHints: {
       enhanced: "Caras con sus detalles recuperados",
       original: "La misma imagen, solo ampliada",
       compare: "Ambas, con un divisor que se arrastra",
+      sides: "Ambas, una junto a la otra",
     },
     more: (name) => `Más para ${name}`,
     layout: "Qué se muestra",
@@ -255,6 +259,17 @@ export const es: Strings = {
     erase: "Borrar todo",
     eraseAsk: (person) => `¿Borrar todas las fotos de ${person} y todo lo que se calculó con ellas?`,
     erased: "Todo lo suyo está borrado.",
+    unusable: {
+      no_face: "no se encontró ninguna cara: use una de frente y con buena luz",
+      several_faces: "hay más de una cara: use una en la que esté solo usted",
+      small: "la cara es demasiado pequeña: acérquese",
+      cut_off: "la cara está cortada por el borde: muéstrela entera",
+      covered: "no se distinguen ojos, nariz y boca: descubra la cara",
+      turned: "la cara está demasiado girada: mire a la cámara",
+      light: "la cara está demasiado oscura o clara: busque una luz uniforme",
+      blurred: "la cara está demasiado borrosa: quieta y enfocada serviría",
+      another_person: "muestra a otra persona que las fotos de este nombre: use la misma persona u otro nombre",
+    },
   },
 
   invite: {
@@ -326,4 +341,6 @@ export const es: Strings = {
     arrives: "Como llega",
     enhanced: "Con HIME",
   },
+  dashboard,
+  problems,
 };

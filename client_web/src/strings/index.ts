@@ -24,13 +24,19 @@ export function keepLanguage(chosen: Language): void {
   localStorage.setItem(STORED, chosen);
 }
 
-/** Puts the words into what the page's HTML holds: text by `data-t`, names by `data-t-label`. */
-export function fillIn(root: Document): void {
+/** A number of the user's language, with so many digits after its point. */
+export function numeral(value: number, digits = 0): string {
+  return value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false });
+}
+
+/** Puts the words into what the page's HTML holds: text by `data-t`, names by `data-t-label`, each with its place in `words`. */
+export function fillIn(root: Document, words: object = t.page): void {
   root.documentElement.lang = language;
-  const words = t.page as Record<string, string>;
-  for (const element of root.querySelectorAll<HTMLElement>("[data-t]")) element.textContent = words[element.dataset.t!]!;
+  const at = (place: string): string =>
+    place.split(".").reduce<unknown>((found, key) => (found as Record<string, unknown>)[key], words) as string;
+  for (const element of root.querySelectorAll<HTMLElement>("[data-t]")) element.textContent = at(element.dataset.t!);
   for (const element of root.querySelectorAll<HTMLElement>("[data-t-label]")) {
-    element.setAttribute("aria-label", words[element.dataset.tLabel!]!);
-    if (element.matches("button, a")) element.title = words[element.dataset.tLabel!]!;
+    element.setAttribute("aria-label", at(element.dataset.tLabel!));
+    if (element.matches("button, a")) element.title = at(element.dataset.tLabel!);
   }
 }

@@ -71,8 +71,8 @@ class Packet:
         if len(self.payload) < 2:
             return None
         original = Packet.__new__(Packet)
-        original.marker, original.timestamp, original.abs_send_time = self.marker, self.timestamp, self.abs_send_time
-        original.transport_number = self.transport_number
+        original.marker, original.timestamp = self.marker, self.timestamp
+        original.abs_send_time = original.transport_number = None  # which are of the packet that came
         original.arrived, original.payload_type, original.ssrc = self.arrived, payload_type, ssrc
         original.sequence_number = int.from_bytes(self.payload[:2], "big")
         original.payload = self.payload[2:]

@@ -42,6 +42,11 @@ class ArrivalEstimate:
         self._lowered = float("-inf")
 
     @property
+    def standing(self) -> float:
+        """Seconds that the newest packet took longer than the quickest lately."""
+        return self._trend.standing
+
+    @property
     def lowered(self) -> float:
         """When the path was last found to be full, clock seconds."""
         return self._lowered

@@ -1,5 +1,5 @@
-"""A view as all watchers who take the same codec get it: encoded in a thread of its own, in full, and reduced as well
-while somebody's path needs that.
+"""A view as all watchers who take the same codec get it: encoded in a thread of its own, in full, or reduced, or both,
+as their paths need it.
 
 renderer ─▶ slot ─▶ encoders' thread ─▶ event loop ─▶ each watcher's track, from the layer that suits its path
 """
@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from server.media.send.bitrate import LOWER_STEP, PathEstimate
 from server.media.send.encoder import Codec, Encoding, VideoEncoder
 from server.media.send.layer_encoder import LayerEncoder, Shown
 from server.media.send.layers import Layer, LayerChoice, reduced
 from server.media.send.tracks import EncodedFrame, VideoTrack
+from server.media.send.trial import Unpadded
 from server.media.slot import Slot
 from server.observability.metrics import Metrics
 
@@ -57,8 +59,9 @@ class EncodedStream:
         self._loop = loop
         self._clock = clock
         self._seats: dict[VideoTrack, _Seat] = {}
-        self._reduces = False  # whether somebody needs the reduced layer
+        self._needed: frozenset[Layer] = frozenset()  # layers that somebody gets, or is to get
         self._reviewed = float("-inf")
+        self._best_lately = 0.0  # bit/s, of all paths when they were last looked at
         self._slot: Slot[Shown] = Slot(WAITING)
         self._undelivered = threading.Semaphore(MAX_UNDELIVERED)
         self._thread = threading.Thread(target=self._encode_all, name="video-encode", daemon=True)
@@ -92,13 +95,15 @@ class EncodedStream:
         if track.path.too_narrow and not seat.narrow:
             self._metrics.narrow_path()
         seat.narrow = track.path.too_narrow
-        best = self._best()
-        self._review(track, seat, best)
         if self._clock() - self._reviewed >= REVIEW:
-            self._reviewed = self._clock()
+            self._reviewed, self._best_lately = self._clock(), self._best()
             for other, its in self._seats.items():
-                self._review(other, its, best)
-        self._share_out()
+                self._review(other, its, self._best_lately)
+            self._share_out()
+            return
+        changed = self._review(track, seat, max(self._best_lately, track.path.rate))
+        if changed or track.path.rate < LOWER_STEP * self._layer(seat.choice.layer).target.value:
+            self._share_out()
 
     def put(self, shown: Shown) -> None:
         """Never waits: the newest frame takes the place of one that the encoder has not come to."""
@@ -123,21 +128,29 @@ class EncodedStream:
     def _best(self) -> float:
         return max((track.path.rate for track in self._seats), default=0)
 
-    def _review(self, track: VideoTrack, seat: _Seat, best: float) -> None:
-        if seat.choice.update(track.path.rate, best):
+    def _review(self, track: VideoTrack, seat: _Seat, best: float) -> bool:
+        """Whether the watcher is to get another layer."""
+        unpadded = None if track.padded else Unpadded(track.path.sending, track.loss)
+        changed = seat.choice.update(track.path.rate, best, unpadded)
+        if changed:
             self._metrics.layer(seat.choice.layer)
             self.request_keyframe(track, "layer")
+        return changed
 
     def _share_out(self) -> None:
-        """Each layer's bitrate is set by those whom it is meant for."""
-        paths: dict[Layer, list[VideoTrack]] = {"full": [], "reduced": []}
+        """Each layer's bitrate is set by those whom it is meant for; by those who only try it where there are no
+        others."""
+        paths: dict[Layer, list[PathEstimate]] = {"full": [], "reduced": []}
+        trying: list[PathEstimate] = []
         for track, seat in self._seats.items():
-            paths[seat.choice.layer].append(track)
+            (trying if seat.choice.tries else paths[seat.choice.layer]).append(track.path)
             track.reduced = seat.choice.layer == "reduced"
-        for layer, tracks in paths.items():
-            if tracks:
-                self._layer(layer).target.update([track.path for track in tracks])
-        self._reduces = any("reduced" in (seat.choice.layer, seat.layer) for seat in self._seats.values())
+        paths["full"] = paths["full"] or trying
+        for layer, its in paths.items():
+            if its:
+                self._layer(layer).target.update(its)
+        layers = (layer for seat in self._seats.values() for layer in (seat.choice.layer, seat.layer))
+        self._needed = frozenset(layer for layer in layers if layer is not None)
 
     def _deliver(self, frames: Mapping[Layer, EncodedFrame]) -> None:
         self._undelivered.release()
@@ -172,10 +185,14 @@ class EncodedStream:
         """Both layers of a frame reach the event loop together, so that whoever changes between them misses none."""
         started = self._clock()
         frames: dict[Layer, EncodedFrame | None] = {}
-        if self._reduces:
+        needed = self._needed
+        if "reduced" in needed:
             frames["reduced"] = self.reduced.encode(shown, reduced(shown.picture))
         else:
             self.reduced.stop()
-        frames["full"] = self.full.encode(shown, shown.picture)
+        if "full" in needed:
+            frames["full"] = self.full.encode(shown, shown.picture)
+        else:
+            self.full.stop()
         self._metrics.stage("encode", self._clock() - started)
         return {layer: frame for layer, frame in frames.items() if frame is not None}

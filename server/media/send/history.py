@@ -15,8 +15,8 @@ REPEAT_AFTER = 0.04  # seconds after which a packet may be sent again, so that a
 
 @dataclass
 class Sent:
-    """One packet. time: when it left, clock seconds; again: when it was last to be sent again; timestamp: RTP's, as
-    sent."""
+    """One packet. time: when it left, clock seconds; again: when it was last asked for, or left again; timestamp:
+    RTP's, as sent."""
 
     time: float
     timestamp: int
@@ -54,6 +54,13 @@ class SentHistory:
         if packet is None or now - packet.again < REPEAT_AFTER:
             return None
         packet.again = now
+        return packet
+
+    def repeat(self, number: int) -> Sent | None:
+        """A packet that is sent again now; None where it is forgotten."""
+        packet = self._packets.get(number)
+        if packet is not None:
+            packet.again = self._clock()
         return packet
 
     def _oldest(self) -> Sent:

@@ -10,6 +10,7 @@ import cv2
 
 from hime_core.video.picture import Picture
 from server.media.send.bitrate import Bitrates
+from server.media.send.trial import Trial, Unpadded
 
 Layer = Literal["full", "reduced"]
 
@@ -32,24 +33,45 @@ class LayerChoice:
         self._calm = FIRST_CALM
         self._wide_since: float | None = None
         self._rose = float("-inf")
+        self._trial = Trial(clock)
 
-    def update(self, rate: float, best: float) -> bool:
-        """rate: what the path carries; best: of all watchers of the view, bit/s. Whether another layer is chosen."""
+    @property
+    def tries(self) -> bool:
+        """Whether the full layer is on trial: the path is not known to carry it."""
+        return self._trial.running
+
+    def update(self, rate: float, best: float, unpadded: Unpadded | None = None) -> bool:
+        """rate: what the path carries; best: of all watchers of the view, bit/s; unpadded: None where padding shows
+        that. Whether another layer is chosen."""
         now = self._clock()
         if self.layer == "full":
-            if rate >= max(self._least, DOWN * best):
-                return False
-            self.layer, self._wide_since = "reduced", None
-            least, most = CALM
-            self._calm = min(2 * self._calm, most) if now - self._rose < SOON else least
-            return True
+            return self._fall(rate, best, unpadded)
         if rate < max(MARGIN * self._least, UP * best):
             self._wide_since = None
-            return False
+            if unpadded is None or not self._trial.due(rate, unpadded):
+                return False
+            self.layer, self._rose = "full", now
+            return True
         self._wide_since = now if self._wide_since is None else self._wide_since
         if now - self._wide_since < self._calm:
             return False
         self.layer, self._rose = "full", now
+        return True
+
+    def _fall(self, rate: float, best: float, unpadded: Unpadded | None) -> bool:
+        now = self._clock()
+        if rate >= max(self._least, DOWN * best):
+            if self.tries:
+                self._trial.end()
+                self._rose = now
+            return False
+        if self.tries and unpadded is not None and not self._trial.fails(rate, unpadded):
+            return False
+        soon = now - self._rose < SOON
+        self._trial.fall(rate, soon)
+        self.layer, self._wide_since = "reduced", None
+        least, most = CALM
+        self._calm = min(2 * self._calm, most) if soon else least
         return True
 
     def begin(self, rate: float, best: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from server.media.send.arrival_estimate import ArrivalEstimate
 from server.media.send.bitrate import PathEstimate
 from server.media.send.pacing import Later
+from server.media.send.playout import PlayoutDelay
 from server.media.send.probing import Prober
 from server.media.send.sent import SentPackets
 from server.media.transport_cc import Feedback
@@ -19,7 +20,7 @@ INTERVAL = 0.25  # seconds after which they are told in any case
 
 
 class PathMeasure:
-    """For the event loop's thread."""
+    """For the event loop's thread. playout: how long the watcher is to hold frames back."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class PathMeasure:
         self._sent = SentPackets(clock)
         self._wanted = path.most / PAYLOAD
         self._estimate = ArrivalEstimate(path.rate / PAYLOAD, path.least / PAYLOAD, self._wanted, clock)
+        self.playout = PlayoutDelay()
         self._prober = Prober(pad, self._estimate.proven, clock, later)
         self._told = self._estimate.rate, clock()
 
@@ -47,6 +49,7 @@ class PathMeasure:
         outcomes = self._sent.outcomes(feedback)
         self._prober.add(outcomes)
         self._estimate.add(outcomes)
+        self.playout.add(self._estimate.standing)
         rate, now = self._estimate.rate, self._clock()
         self._path.measured(PAYLOAD * rate)
         before, at = self._told

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from server.media.send.pacing import Later, Timer
+from server.media.send.packetize import PADDING
 from server.media.send.sent import Outcome
 
 FIRST_SHARE, SHARE = 3.0, 2.0  # of the rate: the first cluster's, and those after it
 LENGTH = 0.015  # seconds of one
 LEAST = 5  # packets of one
-PADDING = 255  # bytes of one packet: all that RTP's padding can say
 TICK = 0.002  # seconds between two lots
 FIRST = 0.2  # seconds until the first one: a watcher that has just connected is busy
 WAIT, MOST_WAIT = 1.0, 60.0  # seconds to the next: after one that did not come through, and after many
@@ -114,7 +114,7 @@ class Prober:
         if rate is not None:
             self._proven(rate)
         self._share = SHARE
-        if cluster.came and rate is None:
+        if rate is None and len(cluster.came) >= GOOD * cluster.packets:  # they were held up
             wait = AGAIN
         elif rate is None or rate < STEP * cluster.known:
             self._wait, wait = min(2 * self._wait, MOST_WAIT), self._wait

@@ -151,10 +151,14 @@ class VideoSender(_TrackSender):
         self._filler = Filler()
         self._pacer = Pacer(lambda: track.path.rate)
         self._repeats = float(REPEAT_BURST)  # packets that may be sent again now
+        self._asked = set[int]()  # numbers of those that wait to be
+        track.padded = self._stream.padded
         track.codec = "H264" if section.codecs[0].name.upper() == "H264" else "VP8"
 
     def start(self) -> None:
         super().start()
+        if self._measure is not None:
+            self._stream.playout = self._measure.playout.value
         self._track.start(self)
 
     @property
@@ -177,8 +181,11 @@ class VideoSender(_TrackSender):
             self._measure.probe()
 
     def receive_feedback(self, feedback: Feedback) -> None:
-        if self._measure is not None and self._measure.add(feedback):
+        if self._measure is None:
+            return
+        if self._measure.add(feedback):
             self._track.measured()
+        self._stream.playout = self._measure.playout.value
 
     async def close(self) -> None:
         self._pacer.close()
@@ -225,17 +232,24 @@ class VideoSender(_TrackSender):
         for number in dict.fromkeys(number & 0xFFFF for number in numbers):
             if self._repeats < 1:
                 break
-            if (size := self._stream.ask(number)) is not None:
+            if number not in self._asked and (size := self._stream.ask(number)) is not None:
                 asked.append(number)
                 sizes.append(size)
                 self._repeats -= 1
+        self._asked.update(asked)
 
         def leave(count: int) -> None:
             lot = [asked.popleft() for _ in range(count)]
+            self._asked.difference_update(lot)
             self._send_packets(lambda: [one for one in map(self._stream.repeat, lot) if one is not None])
 
+        def left_out(count: int) -> None:
+            self._asked.difference_update(asked)
+            self._repeats += count
+            self._track.unrepaired(count)
+
         if sizes:
-            self._pacer.repair(sizes, leave)
+            self._pacer.repair(sizes, leave, left_out)
 
     def _estimate(self, fci: bytes) -> None:
         """What the watcher says that its path carries (REMB)."""

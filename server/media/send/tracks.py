@@ -85,13 +85,15 @@ class VideoFeed:
     """What a track is of: one view of a published stream.
 
     capture: the stream's; on_start: called once the watcher is connected, and is to set `source`; on_sent: with a
-    frame's latency as it leaves for the network; on_skipped: with the number of frames that a congested watcher loses.
+    frame's latency as it leaves for the network; on_skipped: with the number of frames that a congested watcher loses;
+    on_unrepaired: with that of packets that a watcher asked for and does not get, as its path has no room for them.
     """
 
     capture: CaptureClock
     on_start: Callable[[VideoTrack], None] = lambda track: None
     on_sent: Callable[[float], None] = lambda latency: None
     on_skipped: Callable[[int], None] = lambda frames: None
+    on_unrepaired: Callable[[int], None] = lambda packets: None
 
 
 class VideoTrack(Track):
@@ -109,6 +111,7 @@ class VideoTrack(Track):
         self.codec: Codec = "VP8"  # the watcher's; set before start()
         self.source: VideoSource | None = None
         self.loss = 0.0  # of packets, as the watcher reported last: 0..1
+        self.padded = True  # whether padding can be sent to the watcher; set before start()
         self.reduced = False  # whether the source has chosen its reduced layer, set by it
         self.path = PathEstimate(bitrates, clock)
         self.timeline = Timeline(feed.capture, clock)
@@ -159,6 +162,11 @@ class VideoTrack(Track):
         feed.on_sent(latency)
         placed = self.timeline.place(frame.timestamp)
         self._sender.send(frame if placed == frame.timestamp else replace(frame, timestamp=placed))
+
+    def unrepaired(self, packets: int) -> None:
+        """packets: that the watcher asked for, and that are not sent again."""
+        if self._feed is not None:
+            self._feed.on_unrepaired(packets)
 
     def audio_delay(self) -> float:
         """How long the audio received with a frame is to wait for it, seconds."""

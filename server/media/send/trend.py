@@ -32,14 +32,11 @@ class _Group:
 
 
 class DelayTrend:
-    """Times in seconds; those of arrival are of a clock of the receiver's.
-
-    standing: seconds that the newest packet took longer than the quickest lately.
-    """
+    """Times in seconds; those of arrival are of a clock of the receiver's."""
 
     def __init__(self) -> None:
         self.usage: Usage = "normal"
-        self.standing = 0.0
+        self._newest = 0.0  # packet's delay
         self._least: deque[tuple[float, float]] = deque(maxlen=MEMORY)  # when each bucket began, and its least delay
         self._group: _Group | None = None
         self._before: _Group | None = None
@@ -55,6 +52,11 @@ class DelayTrend:
         self._over: float | None = None  # seconds that the trend has been above the threshold
         self._over_count = 0
         self._moved: float | None = None
+
+    @property
+    def standing(self) -> float:
+        """Seconds that the newest packet took longer than the quickest lately."""
+        return self._newest - min((least for _, least in self._least), default=0.0)
 
     def add(self, sent: float, arrived: float) -> None:
         """One packet, in the order in which they left."""
@@ -82,7 +84,7 @@ class DelayTrend:
             self._least.append((arrived, delay))
         elif delay < self._least[-1][1]:
             self._least[-1] = self._least[-1][0], delay
-        self.standing = delay - min(least for _, least in self._least)
+        self._newest = delay
 
     def _update(self, sent: float, took: float, arrived: float) -> None:
         """sent, took: between two groups, as they left and as they arrived."""
