@@ -13,6 +13,6 @@ class WorkerSettings(BaseModel):
     worker_memory_mb: int = Field(
         0,
         ge=0,
-        description="memory of a worker, of several, from which on it takes nobody new, and is replaced when it is "
-        "empty; 0: no limit",
+        description="resident MiB from which on a worker of several takes nobody new, and is replaced when it "
+        "is empty; 0: no limit",
     )

@@ -44,6 +44,8 @@ class _Feed:
             if worker.there:
                 try:
                     async for event in _events(worker, self._room):
+                        if not worker.there:  # what is left of one that has just ended
+                            break
                         self._send(self.merged.take(worker.number, event))
                 except httpx.HTTPError:
                     pass  # it has died, or is slow: it is asked again

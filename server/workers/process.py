@@ -17,6 +17,7 @@ from typing import Literal
 
 import httpx
 
+from server.supervision import told
 from server.workers.link import connected
 from server.workers.orders import Orders
 from server.workers.report import Report
@@ -109,7 +110,12 @@ class Worker:
 
     async def _once(self) -> None:
         self.state, self.report, self.replaced = "starting", None, False
-        process = self._process = await _started(self._module, self._orders())
+        try:
+            process = self._process = await _started(self._module, self._orders())
+        except OSError:  # the machine has no more to give
+            self.state = "down"
+            self.settled.set()
+            raise
         if self._ending:  # which came while it was started
             self._terminate()
         ended, polled = asyncio.ensure_future(process.wait()), asyncio.ensure_future(self._poll())
@@ -145,7 +151,10 @@ class Worker:
                 self.report = report
                 if self.state == "starting":
                     self.state = "ready"
-                self._on_report(self, report, asked)
+                try:
+                    self._on_report(self, report, asked)
+                except Exception as error:  # the worker is well, and its calls are to go on
+                    log.error("a worker's report could not be used: %s", told(error))
                 self.settled.set()
             await asyncio.sleep(FIRST_POLL if self.state == "starting" else POLL)
 

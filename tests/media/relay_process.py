@@ -92,6 +92,13 @@ async def relay_process(
         process.wait()
 
 
+def worker_pids(front: int) -> list[int]:
+    """The workers of a front that has that process id, in the order of their numbers unless one was started again."""
+    tasks = Path(f"/proc/{front}/task")
+    pids = sorted(int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split())
+    return [pid for pid in pids if b"quick_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 def _port(process: subprocess.Popen[str]) -> int:
     assert process.stdout is not None
     for line in process.stdout:

@@ -13,15 +13,8 @@ from pathlib import Path
 import httpx
 
 from benchmarks.shared.peers import MovingVideo, Peer, Tone, until
-from tests.media.relay_process import RelayProcess, relay_process
+from tests.media.relay_process import RelayProcess, relay_process, worker_pids
 from tests.unit.relay_fakes import portrait
-
-
-def worker_pids(relay: RelayProcess) -> list[int]:
-    """In the order of their numbers."""
-    tasks = Path(f"/proc/{relay.process.pid}/task")
-    pids = sorted(int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split())
-    return [pid for pid in pids if b"quick_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 async def participants(relay: RelayProcess, room: str = "r") -> set[str]:
@@ -78,7 +71,7 @@ async def test_two_workers_are_one_relay(tmp_path: Path) -> None:
     async with relay_process(tmp_path, HIME_WORKERS="2") as relay, relay.events() as events:
         assert [one["state"] for one in (await relay.http.get("/readyz")).json()["workers"]] == ["ready", "ready"]
         ann, bob, sees_ann, sees_bob = await two_calls(relay)
-        first, second = worker_pids(relay)
+        first, second = worker_pids(relay.process.pid)
         assert await udp_sockets(first) >= 2 and await udp_sockets(second) >= 2
 
         # The room, its events and its figures are those of both.
@@ -142,7 +135,7 @@ async def test_a_worker_that_is_killed_takes_only_its_own_call_along_which_is_ba
         page = Page(relay, "ann", "ann")  # on the second
         try:
             await until(lambda: page.watcher and page.watcher.frames)
-            before, dead = page.watcher, worker_pids(relay)[1]
+            before, dead = page.watcher, worker_pids(relay.process.pid)[1]
             sent = len(video.sent)
             os.kill(dead, signal.SIGKILL)
             killed = time.monotonic()
@@ -159,7 +152,7 @@ async def test_a_worker_that_is_killed_takes_only_its_own_call_along_which_is_ba
             async with asyncio.timeout(60):
                 while [one["state"] for one in await workers(relay)] != ["ready", "ready"]:
                     await asyncio.sleep(0.1)
-            assert dead not in worker_pids(relay) and len(worker_pids(relay)) == 2
+            assert dead not in worker_pids(relay.process.pid) and len(worker_pids(relay.process.pid)) == 2
         finally:
             await page.close()
 
@@ -235,7 +228,7 @@ async def photos_in_use(relay: RelayProcess, name: str) -> int:
 async def test_all_calls_end_with_a_goodbye_when_the_relay_ends(tmp_path: Path) -> None:
     async with relay_process(tmp_path, HIME_WORKERS="2", HIME_DRAIN_S="3") as relay, relay.events() as events:
         ann, bob, sees_ann, sees_bob = await two_calls(relay)
-        pids = worker_pids(relay)
+        pids = worker_pids(relay.process.pid)
         relay.send(signal.SIGTERM)
         await until(lambda: any(name == "draining" for name, _ in events))
         assert (await relay.http.get("/readyz")).json()["status"] == "draining"
@@ -251,21 +244,21 @@ async def test_all_calls_end_with_a_goodbye_when_the_relay_ends(tmp_path: Path) 
 
 async def test_workers_do_not_outlive_a_front_that_is_killed(tmp_path: Path) -> None:
     async with relay_process(tmp_path, HIME_WORKERS="2") as relay:
-        pids = worker_pids(relay)
+        pids = worker_pids(relay.process.pid)
         relay.send(signal.SIGKILL)
         await until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
 
 
 async def test_one_worker_is_the_relay_itself(tmp_path: Path) -> None:
     async with relay_process(tmp_path, HIME_WORKERS="1") as relay:
-        assert worker_pids(relay) == []
+        assert worker_pids(relay.process.pid) == []
         assert "workers" not in (await relay.http.get("/readyz")).json()
 
 
 async def test_a_second_signal_ends_all_at_once(tmp_path: Path) -> None:
     async with relay_process(tmp_path, HIME_WORKERS="2", HIME_DRAIN_S="300") as relay:
         await two_calls(relay)
-        pids = worker_pids(relay)
+        pids = worker_pids(relay.process.pid)
         relay.send(signal.SIGTERM)
         await until_ready_is(relay, "draining")
         relay.send(signal.SIGTERM)
