@@ -68,7 +68,7 @@ class Front:
         self.limits = Limits(settings, metrics.refused)
         self.places = Places(self.limits.admission)
         self.rooms = Streams(fleet, self.limits)
-        self.hub = Hub(fleet.workers, self.limits.admission, lambda: self.drain.events())
+        self.hub = Hub(fleet.workers, self.limits.admission, lambda: self.drain.events(), metrics.failure)
         self.drain = FrontDrain(fleet.workers, settings.drain_s, self.hub.tell, metrics.refused)
         self.stopping = asyncio.Event()
         self._seconds = MergedSeconds(metrics.history)

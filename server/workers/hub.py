@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
 
 import httpx
 
 from server.limits.admission import Admission
 from server.rooms.events import Event, Events, Listening
-from server.supervision import Tasks
+from server.supervision import Failed, Tasks, supervised
 from server.workers.merged_room import MergedRoom
 from server.workers.process import Worker
 
@@ -21,11 +23,11 @@ SILENT = 5.0  # seconds without an event, of which there is one each second, aft
 class _Feed:
     """One room's."""
 
-    def __init__(self, room: str, workers: Sequence[Worker]) -> None:
+    def __init__(self, room: str, workers: Sequence[Worker], failed: Failed) -> None:
         self.merged, self.events = MergedRoom(), Events()
         self._room, self._tasks = room, Tasks("a room's events")
         for worker in workers:
-            self._tasks.run(self._follow(worker))
+            self._tasks.run(supervised("events", partial(self._follow, worker), failed))
 
     def gone(self, worker: Worker) -> None:
         self._send(self.merged.gone(worker.number))
@@ -43,10 +45,11 @@ class _Feed:
         while True:
             if worker.there:
                 try:
-                    async for event in _events(worker, self._room):
-                        if not worker.there:  # what is left of one that has just ended
-                            break
-                        self._send(self.merged.take(worker.number, event))
+                    async with aclosing(_events(worker, self._room)) as events:
+                        async for event in events:
+                            if not worker.there:  # what is left of one that has just ended
+                                break
+                            self._send(self.merged.take(worker.number, event))
                 except httpx.HTTPError:
                     pass  # it has died, or is slow: it is asked again
                 else:
@@ -56,12 +59,13 @@ class _Feed:
 
 
 class Hub:
-    """For the event loop. first: what every listener is told before all else."""
+    """For the event loop."""
 
     def __init__(
-        self, workers: Sequence[Worker], admission: Admission, first: Callable[[], list[Event]] = lambda: []
+        self, workers: Sequence[Worker], admission: Admission, first: Callable[[], list[Event]], failed: Failed
     ) -> None:
-        self._workers, self._admission, self._first = workers, admission, first
+        """first: what every listener is told before all else; failed: counts what went wrong, by a fixed word."""
+        self._workers, self._admission, self._first, self._failed = workers, admission, first, failed
         self._feeds: dict[str, _Feed] = {}
 
     @property
@@ -73,7 +77,7 @@ class Hub:
         """A place among the room's listeners, to be released. Raises Problem 503 where there is none."""
         with self._admission.listener(room) as place:
             if room not in self._feeds:
-                self._feeds[room] = _Feed(room, self._workers)
+                self._feeds[room] = _Feed(room, self._workers, self._failed)
             feed = self._feeds[room]
             return Listening(feed.events.subscribe([*self._first(), *feed.merged.first()]), place)
 
@@ -97,7 +101,7 @@ class Hub:
         self._feeds.clear()
 
 
-async def _events(worker: Worker, room: str) -> AsyncIterator[Event]:
+async def _events(worker: Worker, room: str) -> AsyncGenerator[Event, None]:
     """As the worker tells them. Raises httpx.HTTPError."""
     timeout = httpx.Timeout(SILENT)
     async with worker.control.stream("GET", f"/worker/rooms/{room}/events", timeout=timeout) as response:
