@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 
 from server import pages, problems
 from server.access.access import Access, load_access
 from server.access.routes import router as access_router
 from server.exemplars.check import WITHIN, StorageCheck
+from server.exemplars.elsewhere import Elsewhere, Nowhere
 from server.exemplars.routes import router as exemplars_router
 from server.exemplars.service import ExemplarService
 from server.exemplars.store import PhotoStore
 from server.lifecycle import Drain, RefuseWhileDraining
 from server.limits import Limits
-from server.limits.bodies import BodyLimit
 from server.observability.kept import KeptMinutes, open_kept
 from server.observability.metrics import Metrics
+from server.observability.routes import WorkerReadiness
 from server.observability.routes import router as observability_router
 from server.rooms.check_routes import router as check_router
 from server.rooms.keeper import Keeper
@@ -45,7 +45,6 @@ if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is ne
 
 DESCRIPTION = "A WebRTC relay that gives far and blurred faces in a video call their details back."
 CLOSE_SECONDS = 10.0  # that one part may take to end with the relay
-SMALL_BODY = 1_000_000  # bytes; an SDP offer is some ten kilobytes
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -58,6 +57,15 @@ class Given:
     engine: Engine | None = None
     detector: StreamDetector | None = None
     recogniser: Recogniser | None = None
+
+
+@dataclass(frozen=True)
+class Among:
+    """What a relay is told that is one worker of several. numbers: of its streams, which no other worker's have;
+    elsewhere: the others. Earlier minutes' figures are kept for all of them together, and not here."""
+
+    numbers: Iterator[int]
+    elsewhere: Elsewhere
 
 
 @dataclass
@@ -88,6 +96,16 @@ class Relay:
         await self.drain.over.wait()
         self.stopping.set()
 
+    async def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        self.storage.begin()  # for the next who asks: figures do not wait for storage
+        self.metrics.set_ready(not self.known_reasons)
+        return self.metrics.exposition()
+
+    async def workers(self) -> list[WorkerReadiness]:
+        """This process is the whole relay, or one worker of it."""
+        return []
+
     async def reasons(self, within: float = WITHIN) -> list[str]:
         """Why the relay is not ready, one sentence each; empty when it is. within: seconds that storage may take."""
         if self.drain.seconds_left is None:
@@ -109,8 +127,10 @@ def create_app(
     detector: StreamDetector | None = None,
     recogniser: Recogniser | None = None,
     access: Access | None = None,
+    among: Among | None = None,
 ) -> FastAPI:
-    """The application. Parts that are given stay the caller's to close; access: as the settings have it unless given.
+    """The application. Parts that are given stay the caller's to close; access: as the settings have it unless given;
+    among: None where this process is the whole relay.
 
     A part that cannot be loaded does not stop the service: calls pass unenhanced and /readyz gives the reason. Raises
     InputError where the settings do not say who may use the relay.
@@ -120,7 +140,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.relay = await _build(settings, let_in, Given(engine, detector, recogniser), stack)
+            app.state.relay = await _build(settings, let_in, Given(engine, detector, recogniser), among, stack)
             yield
 
     app = FastAPI(
@@ -132,28 +152,17 @@ def create_app(
         redoc_url=None,
     )
     app.add_middleware(
-        BodyLimit,
-        limit=lambda path: _body_limit(settings, path),
-        patience=settings.request_timeout_s,
-        min_rate=settings.min_body_rate,
-        refused=lambda reason: app.state.relay.metrics.refused(reason),
-        before=lambda path, address: _before_body(app.state.relay.limits, path, address),
-    )
-    app.add_middleware(
         RefuseWhileDraining,
         drain=lambda: app.state.relay.drain,
         refused=lambda: app.state.relay.metrics.refused("draining"),
     )
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE", "OPTIONS"],
-            allow_headers=["Authorization", "Content-Type", "If-Match"],
-            expose_headers=["Location", "Link", "Accept-Patch", "ETag"],
-        )
     problems.install(app)
-    install_web_rules(app, settings, lambda reason: app.state.relay.metrics.refused(reason))
+    install_web_rules(
+        app,
+        settings,
+        refused=lambda reason: app.state.relay.metrics.refused(reason),
+        before=lambda path, address: _before_body(app.state.relay.limits, path, address),
+    )
     app.include_router(access_router)
     app.include_router(rooms_router)
     app.include_router(check_router)
@@ -164,7 +173,9 @@ def create_app(
     return app
 
 
-async def _build(settings: Settings, access: Access, given: Given, stack: AsyncExitStack) -> Relay:
+async def _build(
+    settings: Settings, access: Access, given: Given, among: Among | None, stack: AsyncExitStack
+) -> Relay:  # fmt: skip
     """Builds the parts in order of need; the stack closes them in reverse."""
     cv2.setNumThreads(1)  # threads of many small operations only wait for each other
     metrics = Metrics()
@@ -206,13 +217,24 @@ async def _build(settings: Settings, access: Access, given: Given, stack: AsyncE
     )
     stack.push_async_callback(rooms.close)
     exemplars = ExemplarService(
-        settings, photos, engine, detector, rooms, recogniser=recogniser, refused=metrics.refused
+        settings,
+        photos,
+        engine,
+        detector,
+        rooms,
+        recogniser=recogniser,
+        refused=metrics.refused,
+        elsewhere=among.elsewhere if among else Nowhere(),
     )
     stack.push_async_callback(off_the_loop, exemplars.close, CLOSE_SECONDS, "close-photos")
     purging = supervised("purge", exemplars.purge_forever, metrics.failure)
     purge = asyncio.create_task(purging, name="purge expired exemplars")
     stack.push_async_callback(_cancelled, purge)
-    kept = await asyncio.to_thread(open_kept, settings.data / "figures.db", lambda: metrics.failure("figures"))
+    kept = None
+    if among is not None:
+        rooms.numbers = among.numbers
+    else:
+        kept = await asyncio.to_thread(open_kept, settings.data / "figures.db", lambda: metrics.failure("figures"))
     if kept is not None:
         rooms.numbers = itertools.count(1 + kept.last_stream)
         stack.push_async_callback(off_the_loop, kept.close, CLOSE_SECONDS, "close-figures")
@@ -299,12 +321,6 @@ def _before_body(limits: Limits, path: str, address: str) -> None:
     """Raises Problem 429: photos are many bytes, which are not read where they are too many."""
     if path.startswith("/api/people/"):
         limits.uploads.take(address)
-
-
-def _body_limit(settings: Settings, path: str) -> int:
-    if path.startswith("/api/people/"):
-        return SMALL_BODY + settings.max_photos * settings.max_photo_bytes
-    return SMALL_BODY
 
 
 def _version() -> str:

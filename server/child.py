@@ -27,6 +27,7 @@ ALONE = MappingProxyType(
         "HIME_API_KEYS_FILE": "",
         "HIME_DATABASE_URL": "",
         "HIME_PHOTOS_URL": "",
+        "HIME_WORKERS": "1",
     }
 )
 

@@ -19,6 +19,9 @@ def serve(
     data: Annotated[Path | None, typer.Option(help="Directory of the database and photos [default: data].")] = None,
     weights: Annotated[str | None, typer.Option(help="A bundled checkpoint's name, or a .safetensors file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [default: auto].")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Processes that carry calls, for many cores [default: 1].")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info].")] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML file with settings (docs/settings.md).")
@@ -27,7 +30,16 @@ def serve(
     """Start the relay. Every setting can also be given as an environment variable, such as HIME_PORT, or in a file."""
     from server.serve import run
 
-    run(host=host, port=port, data=data, weights=weights, device=device, log_level=log_level, config=config)
+    run(
+        host=host,
+        port=port,
+        data=data,
+        weights=weights,
+        device=device,
+        workers=workers,
+        log_level=log_level,
+        config=config,
+    )
 
 
 @app.command()

@@ -16,6 +16,7 @@ Kind = Literal[
     "method-not-allowed",
     "internal-error",
     "exhausted",
+    "no-worker",
     "wrong-host",
     "wrong-origin",
     "too-many-connections",

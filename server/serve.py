@@ -1,35 +1,27 @@
-"""`hime serve`: the relay under uvicorn."""
+"""`hime serve`: one process that is the relay, or a front before several."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
 from hime_core.errors import InputError
-from server.memory import keep_what_is_loaded
+from server.hosting import host_app
 from server.settings import Settings, load_settings
 from server.silence import leave_no_core, log_to_stderr
 
 if TYPE_CHECKING:  # which brings OpenCV and PyAV with it
     from fastapi import FastAPI
 
+    from server.access.access import Access
+
 BACKLOG = 128
-OPENING_SECONDS = 60.0  # that storage may take at first, which brings its schema up to date
-GRACE_SECONDS = 5  # for open requests when the service stops
-EXIT_SECONDS = 30.0  # from the end of the calls to the end of the process, whatever hangs
-HURRIED_EXIT_SECONDS = 5.0  # the same from a second signal on
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 log = logging.getLogger(__name__)
@@ -49,98 +41,35 @@ def run(**options: Any) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from hime_core.model.checkpoint import find_weights
-
     if settings.weights != "auto":
+        from hime_core.model.checkpoint import find_weights
+
         find_weights(settings.weights)
     _check_identity(settings.identity_weights)
     _check_data(settings)
 
+    serve(_application(settings, access), settings, listener)
+
+
+def _application(settings: Settings, access: Access) -> FastAPI:
+    """The whole relay; or where there are several workers, the front before them."""
+    if settings.workers > 1:
+        from server.workers.front import create_front
+
+        return create_front(settings, access)
     from server.app import create_app
 
-    serve(create_app(settings, access=access), settings, listener)
+    return create_app(settings, access=access)
 
 
 def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
-    """Serves an application of `create_app` until a signal ends it. Exits with 1 if startup fails, and with 128 + the
-    signal's number where a second signal cut the calls."""
-    from server.limits.connections import Connections
-
-    connections = Connections(
-        settings.max_connections,
-        settings.max_connections_per_address,
-        settings.request_timeout_s,
-        refused=lambda reason: app.state.relay.metrics.refused(reason),
-    )
-    config = uvicorn.Config(
-        app,
-        http=connections.protocol(),
-        ws="none",
-        log_config=None,
-        access_log=False,  # paths hold people's names
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
+    """Serves an application of `create_app` until a signal ends it, and tells where; exits as host_app() does."""
     port = listener.getsockname()[1]
-    server = RelayServer(
-        config, app, lambda reasons: _announce(settings, port, reasons, app.state.relay.access.open_to_all)
-    )
-    with listener, suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
-    if not server.started:
-        sys.exit(1)
-    sys.exit(server.exit_code)
 
+    def on_ready(reasons: list[str]) -> None:
+        _announce(settings, port, reasons, app.state.relay.access.open_to_all)
 
-class RelayServer(uvicorn.Server):
-    """uvicorn's, whose first signal lets calls go on for a while, and whose second one ends them. A third ends the
-    process as it is, and so does a second before the relay serves."""
-
-    def __init__(self, config: uvicorn.Config, app: FastAPI, on_ready: Callable[[list[str]], None]) -> None:
-        """on_ready: is told why the relay is not ready, in no sentence where it is."""
-        super().__init__(config)
-        self.exit_code = 0
-        self._app, self._on_ready = app, on_ready
-        self._signals = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and not self.should_exit:
-            self._app.state.relay.drain.on_over = self._end
-            self._loop = asyncio.get_running_loop()
-            keep_what_is_loaded()
-            self._on_ready(await self._app.state.relay.reasons(OPENING_SECONDS))
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """In the main thread, between any two instructions. `should_exit` comes last: it ends event streams at once."""
-        self._signals += 1
-        if self._signals == 3 or (self._signals == 2 and self._loop is None):
-            os._exit(128 + sig)
-        if self._loop is None:
-            self.should_exit = True
-            return
-        drain = self._app.state.relay.drain
-        if self._signals == 1:
-            self._loop.call_soon_threadsafe(drain.begin)
-            return
-        self.exit_code, self.force_exit = 128 + sig, True
-        self._exit_within(HURRIED_EXIT_SECONDS)
-        self._loop.call_soon_threadsafe(drain.hurry)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._exit_within(EXIT_SECONDS)
-        await self._app.state.relay.stop()
-        await super().shutdown(sockets)
-
-    def _exit_within(self, seconds: float) -> None:
-        """Threads that hang would otherwise be waited for when the interpreter ends."""
-        watch = threading.Timer(seconds, os._exit, (self.exit_code,))
-        watch.daemon = True
-        watch.start()
-
-    def _end(self) -> None:
-        self.should_exit = True
+    host_app(app, settings, listener, on_ready)
 
 
 def _end_on_signals() -> None:

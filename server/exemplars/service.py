@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 from hime_core.arrays import Array
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Box
-from server.exemplars.audit import ANONYMOUS
+from server.exemplars.audit import ANONYMOUS, RELAY
 from server.exemplars.consent import OF_API
+from server.exemplars.elsewhere import Elsewhere, Nowhere
 from server.exemplars.errors import StorageError, StoreFull
 from server.exemplars.photo import StoredPhoto
 from server.exemplars.store import PhotoStore
@@ -62,9 +63,12 @@ class ExemplarService:
         monotonic: Callable[[], float] = time.monotonic,
         recogniser: Recogniser | None = None,
         refused: Count = uncounted,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """recogniser: tells whether photos show one person; without it, they are taken as they come. refused: counts
-        what is over a limit; also called by the worker thread."""
+        what is over a limit; also called by the worker thread. elsewhere: the other processes of the relay; None: there
+        are none."""
+        self._elsewhere = elsewhere or Nowhere()
         self._settings, self._store, self._recogniser = settings, store, recogniser
         self._engine, self._detector, self._rooms = engine, detector, rooms
         self._clock, self._monotonic = clock, monotonic
@@ -109,10 +113,23 @@ class ExemplarService:
             if not usable:
                 return examined, []
             stored = await self._work(lambda: self._store.add(person, usable, expires_at, actor, wording))
-            for people in self._rooms.people_with(person):
-                for exemplar, _ in usable:
-                    people.expect(person).bank.add_photo(exemplar)
+            self._use([exemplar for exemplar, _ in usable], person)
+            await self._elsewhere.added(person, [photo.id for photo in stored])
         return examined, stored
+
+    async def use(self, person: str, ids: Sequence[str]) -> None:
+        """Hands photos to calls here that another process has registered. Raises Problem 503."""
+        async with self._changing:
+            if self._rooms.people_with(person):
+                kept = await self._work(lambda: self._store.exemplars_of(person, RELAY))
+                self._use([exemplar for exemplar in kept if exemplar.id in ids], person)
+
+    async def forget_here(self, person: str | None, ids: Sequence[str]) -> None:
+        """Forgets photos in calls here that another process has deleted; with a person, all that is known of them."""
+        async with self._changing:
+            if person is not None:
+                self._rooms.forget_person(person)
+            self._forget_in_calls(list(ids))
 
     async def photos_of(self, person: str, actor: str = ANONYMOUS) -> list[StoredPhoto]:
         return await self._work(lambda: self._store.photos_of(person, actor))
@@ -127,6 +144,7 @@ class ExemplarService:
                 return bool(await self._work(lambda: self._store.remove(person, id, actor)))
             finally:
                 self._forget_in_calls([id])
+                await self._elsewhere.forget(None, [id])
 
     async def forget_person(self, person: str, actor: str = ANONYMOUS) -> None:
         """Deletes all that is known of a person: photos, cached features, and what calls have gathered or remember."""
@@ -137,6 +155,7 @@ class ExemplarService:
             finally:  # also where erasing fails: a photo that is to be deleted is not used again
                 self._rooms.forget_person(person)
                 self._forget_in_calls(ids)
+                await self._elsewhere.forget(person, ids)
 
     async def purge_forever(self) -> None:
         """Erases photos as they expire. To be started again when it raises."""
@@ -148,12 +167,24 @@ class ExemplarService:
             await asyncio.sleep(self._settings.purge_interval_s)
 
     async def purge(self) -> None:
-        async with self._changing:
-            self._forget_in_calls(await self._work(self._store.expired))  # though erasing may fail
-            self._forget_in_calls(await self._work(self._store.purge))
+        gone: set[str] = set()
+        try:
+            async with self._changing:
+                for work in (self._store.expired, self._store.purge):  # though erasing may fail
+                    ids = await self._work(work)
+                    gone.update(ids)
+                    self._forget_in_calls(ids)
+        finally:  # when changes here wait no longer: the others may be about to tell of theirs
+            if gone:
+                await self._elsewhere.forget(None, sorted(gone))
 
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
+
+    def _use(self, exemplars: Sequence[Exemplar], person: str) -> None:
+        for people in self._rooms.people_with(person):
+            for exemplar in exemplars:
+                people.expect(person).bank.add_photo(exemplar)
 
     def _forget_in_calls(self, ids: list[str]) -> None:
         self._rooms.forget_photos(ids)

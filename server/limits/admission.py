@@ -32,6 +32,17 @@ def cores(limit: Path = CPU_MAX) -> float:
     return there
 
 
+def no_more_rooms(most: int) -> Problem:
+    """What is answered where there are so many rooms already."""
+    return Problem(
+        503,
+        f"The relay has no room for another room: it takes {most}. Try again later.",
+        {"Retry-After": str(RETRY_AFTER)},
+        kind="relay-full",
+        limit="HIME_MAX_ROOMS",
+    )
+
+
 def estimated_streams(cores: float, gpu: bool) -> int:
     """Published video that a machine carries.
 

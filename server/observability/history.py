@@ -38,6 +38,7 @@ class History:
         self.bank_exemplars = 0
         self._second = int(self._now())
         self._window, self._minute = Window(), Window()
+        self.on_second: Callable[[int, Window], None] = lambda second, window: None  # what came in each that is over
 
     def sample(self, series: str, value: float) -> None:
         self._note(series, value)
@@ -50,6 +51,15 @@ class History:
             self._advance()
             self._streams[direction] = count
 
+    def add(self, second: int, window: Window) -> None:
+        """What another process has counted in that second (Unix time). Later seconds may not have been added before;
+        where the second is over here, it is left out."""
+        with self._lock:
+            self._advance()
+            self._go_to(second)
+            if second == self._second:
+                self._window.add(window)
+
     def points(self, after: float = 0.0) -> list[dict[str, Any]]:
         """The points of whole seconds that began later than `after` (Unix seconds), oldest first."""
         return self._later(self._points, after)
@@ -57,6 +67,11 @@ class History:
     def minutes(self, after: float = 0.0) -> list[dict[str, Any]]:
         """As points(), of whole minutes: the last hour's at most."""
         return self._later(self._minutes, after)
+
+    def until_now(self) -> None:
+        """Ends the seconds that are over, though nothing has come since."""
+        with self._lock:
+            self._advance()
 
     @property
     def now(self) -> float:
@@ -104,6 +119,7 @@ class History:
     def _end_second(self) -> None:
         self._points.append((float(self._second), self._told(self._window, self._second, 1)))
         self._minute.add(self._window)
+        self.on_second(self._second, self._window)
         self._window = Window()
         self._second += 1
         if self._second % 60 == 0:

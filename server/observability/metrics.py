@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -44,6 +44,7 @@ PACKETS = ("recovered", "lost", "late")
 UNSENT = ("slow_encoder", "slow_watcher", "error")
 LEVELS = tuple(level.name for level in levels(REFERENCES))
 BYPASSES = ("late", "error", "no_face", "close", "no_exemplar", "unrecognised", "too_large", "overload", "unwatched")
+WORKER_STATES = ("starting", "ready", "full", "ending", "down")
 RECOGNITIONS = ("recognised", "corrected", "error")
 
 DURATIONS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0)
@@ -150,6 +151,7 @@ class Metrics:
         self._failures = make(
             Counter, "failures", "Parts that failed and were started again, or replaced", labelnames=["part"]
         )
+        self._workers: Gauge | None = None
         for direction in ("in", "out"):
             self.set_streams(direction, 0)
 
@@ -262,6 +264,14 @@ class Metrics:
                 self.history.sample(series, value)
         if usage.gpu_share is not None:
             self._gpu.set(usage.gpu_share)
+
+    def set_workers(self, states: Mapping[str, int]) -> None:
+        """How many worker processes there are in each state; of a front alone."""
+        if self._workers is None:
+            text = "Worker processes by state"
+            self._workers = Gauge("hime_workers", text, labelnames=["state"], registry=self.registry)
+        for state in WORKER_STATES:
+            self._workers.labels(state).set(states.get(state, 0))
 
     def set_ready(self, ready: bool) -> None:
         self._ready.set(ready)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from sse_starlette import EventSourceResponse
 
@@ -33,14 +33,26 @@ class Health(BaseModel):
     status: str
 
 
+class WorkerReadiness(BaseModel):
+    """One worker process. reasons: why it is not ready."""
+
+    number: int
+    state: Literal["starting", "ready", "full", "ending", "down"] = Field(
+        description="`full`: it has as much memory as a worker may, and takes nobody new; `down`: it has ended, and is "
+        "started again"
+    )
+    reasons: list[str]
+
+
 class Readiness(BaseModel):
     """status: ready, not ready, or draining, where the relay is about to end. reasons: what is missing, one sentence
-    each; empty when ready. recogniser: what tells whose face it is, null
-    where nothing does."""
+    each; empty when ready, as with one worker of several that is. recogniser: what tells whose face it is, null
+    where nothing does. workers: with `--workers` from 2 on."""
 
     status: str
     reasons: list[str]
     recogniser: str | None
+    workers: list[WorkerReadiness] = []
 
 
 class Percentiles(BaseModel):
@@ -138,6 +150,8 @@ async def readyz(request: Request) -> JSONResponse:
         "reasons": reasons,
         "recogniser": relay.recogniser.name if relay.recogniser else None,
     }
+    if workers := await relay.workers():
+        body["workers"] = [one.model_dump() for one in workers]
     return JSONResponse(body, 503 if reasons else 200)
 
 
@@ -148,10 +162,7 @@ async def readyz(request: Request) -> JSONResponse:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(request: Request, caller: Observer) -> Response:
-    relay = request.app.state.relay
-    relay.storage.begin()  # for the next who asks: figures do not wait for storage
-    relay.metrics.set_ready(not relay.known_reasons)
-    return Response(relay.metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(await request.app.state.relay.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get(

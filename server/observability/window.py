@@ -54,6 +54,19 @@ class Window:
                 del kept[: len(kept) - 60 * HANDED_ON]
             self._seen[series] += other._seen[series]
 
+    def told(self) -> dict[str, Any]:
+        """What another process makes the same stretch of, by `of`; as JSON has it. Bounded as `add` is."""
+        kept = {series: samples[:: -(-len(samples) // HANDED_ON)] for series, samples in self._samples.items()}
+        return {"samples": kept, "seen": dict(self._seen), "counts": dict(self.counts)}
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Window:
+        window = cls()
+        window._samples.update({series: list(samples) for series, samples in told["samples"].items()})
+        window._seen.update(told["seen"])
+        window.counts.update(told["counts"])
+        return window
+
     def point(self, names: Names, seconds: float, now: dict[str, Any]) -> dict[str, Any]:
         """Milliseconds; counts over the whole stretch, rates per second. now: what is told as it is at the end."""
         samples = {name: values for name, values in self._samples.items() if name not in (*MEANS, *MACHINE)}

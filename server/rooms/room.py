@@ -84,6 +84,16 @@ class Room:
         """Whether it is idle, remembers nobody, and nobody is about to come."""
         return self.idle and not self.remembered and not self.arriving
 
+    @property
+    def newcomers(self) -> dict[str, Participant]:
+        """Who wait for names that are in use, by those."""
+        return {name: one.participant for name, one in self._newcomers.items()}
+
+    @property
+    def absent(self) -> dict[str, Absence]:
+        """The publishers whose networks are lost, by name."""
+        return self._absences.all
+
     def people_for(self, name: str) -> People:
         """Those for a participant who is about to take that name: as its last session knew them, or nobody yet."""
         self.remembered.forget_expired()

@@ -17,7 +17,7 @@ from hime_core.faces.damage import DamageEstimator
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from server.limits import Limits
-from server.limits.admission import RETRY_AFTER, Admitted
+from server.limits.admission import Admitted, no_more_rooms
 from server.media.ice_connection import Network
 from server.media.ice_servers import IceServers
 from server.media.negotiation import InvalidOffer, Offer
@@ -27,7 +27,6 @@ from server.media.send.encoder import Codec, Encoding, find_h264
 from server.media.session import Session
 from server.media.sockets import sockets_for
 from server.observability.metrics import Metrics
-from server.problems import Problem
 from server.rooms.checks import Checks
 from server.rooms.events import Event, Listening
 from server.rooms.participant import Content, Participant
@@ -94,7 +93,7 @@ class Rooms:
         self._encoding = Encoding(bitrates, h264, preferred)
         self.ends_in: Callable[[], float | None] = lambda: None  # seconds; None while the relay is not about to end
         self.checks = Checks(self._session, self.limits.admission)
-        self.numbers = count(1)  # of the streams to come
+        self.numbers: Iterator[int] = count(1)  # of the streams to come
         self._rooms: dict[str, Room] = {}
         self._sweep = Sweep(self._rooms, metrics, settings.max_remembered, clock)
         self._sweeping: asyncio.Task[None] | None = None
@@ -234,6 +233,11 @@ class Rooms:
         return streams_of(self._rooms.values(), may_see)
 
     @property
+    def everywhere(self) -> list[Room]:
+        """All rooms, also those that nobody is in."""
+        return list(self._rooms.values())
+
+    @property
     def anyone(self) -> bool:
         """Whether somebody is in a room, or about to be."""
         return any(room.participants or room.arriving for room in self._rooms.values())
@@ -300,13 +304,7 @@ class Rooms:
         ]
         if not empty:
             self.limits.refused("rooms")
-            raise Problem(
-                503,
-                f"The relay has no room for another room: it takes {self._most_rooms}. Try again later.",
-                {"Retry-After": str(RETRY_AFTER)},
-                kind="relay-full",
-                limit="HIME_MAX_ROOMS",
-            )
+            raise no_more_rooms(self._most_rooms)
         room = self._rooms.pop(min(empty)[1])
         room.remembered.forget_all()
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from hime_core.compositing.layout import Layout, View
-from server.rooms.participant import Participant
-from server.rooms.room import Room
-from server.rooms.watcher import Watcher
+
+if TYPE_CHECKING:  # these bring OpenCV and PyAV with them
+    from server.rooms.participant import Participant
+    from server.rooms.room import Room
+    from server.rooms.watcher import Watcher
 
 
 class WatcherTold(BaseModel):

@@ -26,6 +26,10 @@ async def describe(request: Request, room: Name, caller: RoomViewer) -> dict[str
     shared. `refused`, where there is any: by name, why what a publisher sends is left out: `pixels`, `size_changes`,
     `frame_rate` or `no_media`. `reconnecting`, where there are any: the names of publishers whose network is lost, and
     whom watchers wait for."""
+    return told_of_room(request, room)
+
+
+def told_of_room(request: Request, room: str) -> dict[str, Any]:
     found = _rooms(request).get(room)
     if found is None:
         return {"room": room, "participants": {}}
@@ -44,6 +48,11 @@ async def events(request: Request, room: Name, caller: RoomViewer) -> EventSourc
     """Server-sent events: `joined` for everyone who is there, who comes, and who comes back or takes over a name;
     `reconnecting` where a publisher's network is lost: watchers keep their sessions, until `joined` or `left` follows;
     `left`; `refused` where a publisher's session is ended because of what it sends; and `stats` each second."""
+    return events_of(request, room)
+
+
+def events_of(request: Request, room: str) -> EventStream:
+    """Raises Problem 503 where there are too many listeners."""
     listening = _rooms(request).listen(room)
 
     async def sent() -> AsyncIterator[ServerSentEvent]:

@@ -64,6 +64,11 @@ class Absences:
         return list(self._by_name)
 
     @property
+    def all(self) -> dict[str, Absence]:
+        """By name."""
+        return dict(self._by_name)
+
+    @property
     def watched(self) -> bool:
         """Whether anybody waits for one of them."""
         return any(one.watchers for one in self._by_name.values())

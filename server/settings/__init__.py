@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -22,6 +22,7 @@ from server.settings.limits import LimitSettings
 from server.settings.media import MediaSettings
 from server.settings.network import IceServer, NetworkSettings
 from server.settings.storage import StorageSettings
+from server.settings.workers import WorkerSettings
 
 __all__ = ["IceServer", "InvalidSettings", "Settings", "load_settings"]
 
@@ -29,7 +30,14 @@ CLIENT_BUILD = Path(__file__).resolve().parents[2] / "client_web" / "dist"
 
 
 class Settings(
-    StorageSettings, MediaSettings, NetworkSettings, AccessSettings, LimitSettings, LifecycleSettings, BaseSettings
+    StorageSettings,
+    MediaSettings,
+    NetworkSettings,
+    AccessSettings,
+    LimitSettings,
+    LifecycleSettings,
+    WorkerSettings,
+    BaseSettings,
 ):
     """Where the relay listens. Rates are in bit/s, sizes in bytes or pixels, the rest as the names say."""
 
@@ -47,6 +55,15 @@ class Settings(
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return value or None
+
+    @model_validator(mode="after")
+    def _a_port_for_each_worker(self) -> Self:
+        first, last = self.ports
+        if last and last - first + 1 < self.workers:
+            needed = f"{self.workers} workers need a port each, and there is {last - first + 1}"
+            such = f"{first}-{first + self.workers - 1}"
+            raise ValueError(f"HIME_UDP_PORTS: {needed}: give a range such as {such}, or fewer workers")
+        return self
 
     @property
     def loopback_only(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cached_property
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -107,7 +106,7 @@ class NetworkSettings(BaseModel):
                 raise ValueError(f"{quoted(address)} is not an IP address such as 203.0.113.7 or 2001:db8::7") from None
         return addresses
 
-    @cached_property
+    @property
     def ports(self) -> tuple[int, int]:
         """The first and the last UDP port of media; 0 and 0 for any free ones."""
         found = PORTS.fullmatch(self.udp_ports)

@@ -58,7 +58,7 @@ class LightServer(Server):
 
     def __init__(self, data: Path) -> None:
         super().__init__(data)
-        self.command = [sys.executable, "-m", "tests.media.relay_process", str(self.port), str(data)]
+        self.command = [sys.executable, "-m", "tests.media.served", str(self.port), str(data)]
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,10 @@ import uvicorn
 from aiortc import RTCConfiguration, RTCPeerConnection
 from fastapi import FastAPI
 
+from server.access.access import load_access
 from server.app import create_app
 from server.settings import Settings
+from server.workers.front import create_front
 from tests.unit.enhancer_stage import ByColour
 from tests.unit.relay_fakes import FakeDetector, FakeEngine
 
@@ -40,9 +42,14 @@ WHIP, WHEP = Side("whip", "sendonly", "recvonly"), Side("whep", "recvonly", "sen
 
 @contextmanager
 def serving(data: Path, **settings: Any) -> Iterator[str]:
-    """A relay's URL. Only faces are made up; all that a client speaks to is the relay's own."""
+    """A relay's URL. Only faces are made up; all that a client speaks to is the relay's own. With HIME_WORKERS=2, it is
+    a front before two workers."""
     given = Settings(_env_file=None, data=data, client=data / "dist", **settings)
-    with running(create_app(given, FakeEngine(), FakeDetector(), ByColour())) as url:
+    if given.workers > 1:
+        app = create_front(given, load_access(given), "tests.media.quick_worker")
+    else:
+        app = create_app(given, FakeEngine(), FakeDetector(), ByColour())
+    with running(app) as url:
         yield url
 
 

@@ -77,7 +77,7 @@ async def relay_process(
     data: Path, port: int = 0, before: Sequence[str] = (), **environment: str
 ) -> AsyncIterator[RelayProcess]:
     """before: a command that starts the relay's."""
-    command = [*before, sys.executable, "-m", "tests.media.relay_process", str(port), str(data)]
+    command = [*before, sys.executable, "-m", "tests.media.served", str(port), str(data)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment)
     try:
         port = await asyncio.wait_for(asyncio.to_thread(_port, process), STARTING)
@@ -92,30 +92,16 @@ async def relay_process(
         process.wait()
 
 
+def worker_pids(front: int) -> list[int]:
+    """The workers of a front that has that process id, in the order of their numbers unless one was started again."""
+    tasks = Path(f"/proc/{front}/task")
+    pids = sorted(int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split())
+    return [pid for pid in pids if b"quick_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 def _port(process: subprocess.Popen[str]) -> int:
     assert process.stdout is not None
     for line in process.stdout:
         if found := READY.search(line):
             return int(found[1])
     raise AssertionError(f"the relay ended before it was ready, with {process.wait()}")
-
-
-def main() -> None:
-    from server.serve import _end_on_signals, listen, serve
-    from server.silence import log_to_stderr
-
-    _end_on_signals()
-
-    from server.app import create_app
-    from server.settings import load_settings
-    from server.standins import FailedDetector, FailedEngine
-    from tests.unit.enhancer_stage import ByColour
-
-    settings = load_settings(port=int(sys.argv[1]), data=Path(sys.argv[2]), log_level="warning")
-    log_to_stderr(settings.log_level)
-    listener = listen(settings.host, settings.port)
-    serve(create_app(settings, FailedEngine(), FailedDetector(), ByColour()), settings, listener)
-
-
-if __name__ == "__main__":
-    main()

@@ -42,6 +42,8 @@ def test_help_names_the_commands_and_loads_nothing_heavy():
         (["serve", "--port", "0", "--weights", "nope"], {}, "nope"),
         (["serve", "--port", "0", "--data", "/dev/null"], {}, "--data"),
         (["serve", "--device", "tpu"], {}, "--device"),
+        (["serve", "--workers", "0"], {}, "--workers"),
+        (["serve", "--workers", "3"], {"HIME_UDP_PORTS": "50000-50001"}, "HIME_UDP_PORTS: 3 workers need a port each"),
         (["serve"], {"HIME_VIDEO_MAX_BITRATE": "1"}, "bitrates"),
         (["serve"], {"HIME_DATABASE_URL": "nonsense"}, "HIME_DATABASE_URL"),
         (["data", "rotate"], {"HIME_DATA_KEY": "nonsense"}, "HIME_DATA_KEY: key 1 is not 32 bytes"),

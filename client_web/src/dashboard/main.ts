@@ -11,6 +11,7 @@ import { BUDGET_MS, panelOf, readersOf, type Reader } from "./panels";
 import { StatsSource } from "./source";
 import { KEPT_SECONDS, STAGES, Series, columns, isIdle, usualLevel, type Point } from "./stats";
 import { StreamsCard } from "./streams";
+import { WorkersNote } from "./workers";
 
 /** Seconds that the figures and the table look back. */
 const RECENT = 10;
@@ -136,6 +137,7 @@ const live = byId("live");
 openStageChart();
 draw();
 new StreamsCard();
+new WorkersNote();
 new StatsSource({
   onPoints: (points) => {
     series.add(points);

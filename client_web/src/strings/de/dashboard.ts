@@ -59,6 +59,18 @@ export const dashboard: Strings["dashboard"] = {
     },
   },
 
+  workers: {
+    ready: (ready, all) => `${ready} von ${all} Prozessen sind bereit`,
+    worker: (number) => `Prozess ${number}`,
+    states: {
+      starting: "startet",
+      ready: "bereit",
+      full: "voll, nimmt niemanden mehr auf",
+      ending: "endet",
+      down: "beendet, wird neu gestartet",
+    },
+  },
+
   streams: {
     title: "Ströme",
     note: "Im Augenblick",

@@ -6,6 +6,7 @@ export const problems: Strings["problems"] = {
   "method-not-allowed": "Der Server tut das hier nicht. Laden Sie die Seite neu.",
   "internal-error": "Der Server konnte nicht antworten. Versuchen Sie es noch einmal.",
   exhausted: "Der Server hat dafür gerade keinen Platz; was läuft, geht weiter. Versuchen Sie es bald noch einmal.",
+  "no-worker": "Dieser Teil des Servers startet gerade neu. Versuchen Sie es gleich noch einmal.",
   "wrong-host": "Der Server kennt den Namen in der Adresszeile nicht. Wer ihn betreibt, kann den Namen in HIME_ALLOWED_HOSTS aufnehmen.",
   "wrong-origin": "Eine Seite von anderswo darf hier nichts ändern. Wer den Server betreibt, kann sie in HIME_CORS_ORIGINS erlauben.",
   "too-many-connections": "Zu viele Verbindungen zum Server sind offen. Schließen Sie einige Tabs und versuchen Sie es noch einmal.",

@@ -58,6 +58,18 @@ export const dashboard = {
     },
   },
 
+  workers: {
+    ready: (ready: number, all: number) => `${ready} of ${all} workers are ready`,
+    worker: (number: number) => `worker ${number}`,
+    states: {
+      starting: "starts",
+      ready: "ready",
+      full: "full, takes nobody new",
+      ending: "ends",
+      down: "down, is started again",
+    } as Record<string, string>,
+  },
+
   streams: {
     title: "Streams",
     note: "Of now",

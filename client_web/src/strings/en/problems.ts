@@ -5,6 +5,7 @@ export const problems = {
   "method-not-allowed": "The relay does not do this here. Load the page anew.",
   "internal-error": "The relay failed to answer. Try again.",
   exhausted: "The relay has no room for this now; what runs goes on. Try again shortly.",
+  "no-worker": "This part of the relay is just starting again. Try again shortly.",
   "wrong-host": "The relay is not known by the name in the address bar. Whoever runs it can add the name to HIME_ALLOWED_HOSTS.",
   "wrong-origin": "A page of another site may change nothing here. Whoever runs the relay can allow the site in HIME_CORS_ORIGINS.",
   "too-many-connections": "Too many connections to the relay are open. Close some tabs, and try again.",

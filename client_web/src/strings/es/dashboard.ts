@@ -59,6 +59,18 @@ export const dashboard: Strings["dashboard"] = {
     },
   },
 
+  workers: {
+    ready: (ready, all) => `${ready} de ${all} procesos están listos`,
+    worker: (number) => `proceso ${number}`,
+    states: {
+      starting: "arrancando",
+      ready: "listo",
+      full: "lleno, no admite a nadie más",
+      ending: "terminando",
+      down: "caído, se reinicia",
+    },
+  },
+
   streams: {
     title: "Flujos",
     note: "De ahora",

@@ -6,6 +6,7 @@ export const problems: Strings["problems"] = {
   "method-not-allowed": "El servidor no hace esto aquí. Vuelva a cargar la página.",
   "internal-error": "El servidor no pudo responder. Inténtelo otra vez.",
   exhausted: "El servidor no tiene sitio para esto ahora; lo que está en marcha sigue. Inténtelo dentro de poco.",
+  "no-worker": "Esta parte del servidor se está reiniciando. Inténtelo dentro de poco.",
   "wrong-host": "El servidor no conoce el nombre de la barra de direcciones. Quien lo lleva puede añadirlo a HIME_ALLOWED_HOSTS.",
   "wrong-origin": "Una página de otro sitio no puede cambiar nada aquí. Quien lleva el servidor puede permitirla en HIME_CORS_ORIGINS.",
   "too-many-connections": "Hay demasiadas conexiones abiertas con el servidor. Cierre algunas pestañas e inténtelo otra vez.",

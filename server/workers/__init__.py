@@ -1,0 +1,1 @@
+"""Several processes that are one relay: a front that answers HTTP, and workers that carry media."""

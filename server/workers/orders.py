@@ -1,0 +1,23 @@
+"""What a worker process is started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from server.settings import Settings
+
+SECRET_HEADER = "X-HIME-Worker"
+
+
+@dataclass(frozen=True)
+class Orders:
+    """socket: the Unix socket that it listens on; others: those of the other workers. secret: what the front and the
+    others show it. first, step: the numbers of its streams."""
+
+    settings: Settings = field(repr=False)
+    socket: Path
+    others: tuple[Path, ...]
+    secret: str = field(repr=False)
+    first: int
+    step: int

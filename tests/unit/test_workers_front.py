@@ -1,0 +1,63 @@
+"""What a front answers though no worker runs, and what it lets nobody do."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import httpx
+
+from server.access.access import load_access
+from server.settings import Settings
+from server.workers.front import create_front
+
+
+@asynccontextmanager
+async def front(tmp_path, **settings):
+    """Whose workers end as soon as they are started."""
+    given = Settings(data=tmp_path, client=tmp_path, workers=2, **settings)
+    app = create_front(given, load_access(given), "server.settings.quoting")
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
+    ):
+        yield client, app.state.relay
+
+
+async def test_without_workers_each_request_has_an_answer(tmp_path):
+    async with front(tmp_path) as (client, relay):
+        for method, path in (("POST", "/whip/r/ann"), ("GET", "/openapi.json"), ("DELETE", "/api/people/ann")):
+            answer = await client.request(method, path)
+            assert (answer.status_code, answer.json()["type"]) == (503, "/problems/no-worker"), path
+            assert answer.headers["retry-after"] == "1"
+        assert (await client.get("/api/rooms/r")).json() == {"room": "r", "participants": {}}
+        assert (await client.get("/healthz")).status_code == 200
+        ready = await client.get("/readyz")
+        assert ready.status_code == 503 and len(ready.json()["workers"]) == 2
+        assert "hime_ready 0.0" in (await client.get("/metrics")).text
+        assert relay.limits.admission.participants.taken == 0  # nobody holds a place in vain
+
+
+async def test_wrong_names_and_foreign_pages_are_refused_as_by_a_single_relay(tmp_path):
+    async with front(tmp_path) as (client, _):
+        answer = await client.post("/whip/r/ann%20")
+        assert answer.status_code == 400 and answer.json()["errors"][0]["name"] == "participant"
+        answer = await client.post("/whip/r/ann", headers={"Origin": "https://elsewhere.example"})
+        assert answer.status_code == 403
+        answer = await client.get("/api/rooms/r", headers={"Host": "elsewhere.example"})
+        assert answer.status_code == 421
+
+
+async def test_who_may_not_publish_takes_no_place_and_no_worker(tmp_path):
+    async with front(tmp_path, api_keys=f"web:{'x' * 32}") as (client, relay):
+        for method, path in (("POST", "/whip/r/ann"), ("PATCH", "/whip/r/ann/1"), ("GET", "/api/people/ann/exemplars")):
+            assert (await client.request(method, path)).status_code == 401, path
+        assert relay.fleet.pins.of(("r", "ann")) is None
+
+
+async def test_event_streams_end_with_the_front(tmp_path):
+    async with front(tmp_path) as (_, relay):
+        listening = relay.hub.listen("r")
+        await asyncio.wait_for(relay.stop(), 10)
+        assert [event.name async for event in listening] == ["draining"]
+        assert relay.drain.seconds_left is not None and relay.stopping.is_set()
