@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -265,7 +266,7 @@ def command_of(section: Section, options: Found) -> str:
             continue
         # What was trained here lies somewhere on this machine: its name is enough.
         text = Path(value).name if isinstance(value, str) and "/" in value else str(value)
-        parts.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {text}"))
+        parts.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(text)}"))
     return " ".join([*parts, "--json OUT.json"])
 
 

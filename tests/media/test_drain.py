@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.shared.peers import MovingVideo, Tone, until
-from server.serve import EXIT_SECONDS
+from server.hosting import EXIT_SECONDS
 from tests.media.relay_process import RelayProcess, relay_process
 
 
