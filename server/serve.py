@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hime_core.errors import InputError
-from server.hosting import host_app
 from server.settings import Settings, load_settings
 from server.silence import leave_no_core, log_to_stderr
 
@@ -68,6 +67,8 @@ def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
 
     def on_ready(reasons: list[str]) -> None:
         _announce(settings, port, reasons, app.state.relay.access.open_to_all)
+
+    from server.hosting import host_app  # not before signals are seen to
 
     host_app(app, settings, listener, on_ready)
 
