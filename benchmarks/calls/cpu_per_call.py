@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks.shared import lockstep, relays
 from benchmarks.shared.portrait import CLOSE_FRAMES
 from benchmarks.shared.replay import portrait
+from hime_core.stream.demand import REFERENCES
 
 HERE = Path(__file__).resolve().parents[2]
 TEN = 10
@@ -46,6 +47,8 @@ def measured(tree: Path, clip: Path, frames: int, profiled: bool) -> Found:
     found: Found = json.loads(done.stdout)
     if {name: count for name, count in found["outcomes"].items() if count} != {"enhanced": frames}:
         raise RuntimeError(f"of {frames} frames, {found['outcomes']}: all are to be enhanced")
+    if found["exemplars"] != [REFERENCES]:
+        raise RuntimeError(f"exemplars by face: {found['exemplars']}; one face is to have {REFERENCES}")
     return found
 
 

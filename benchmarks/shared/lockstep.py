@@ -84,7 +84,8 @@ def _named(code: Any) -> str:
 
 async def call(clip: dict[str, Any], profiles: Profiles | None) -> dict[str, Any]:
     """clip: `before`, encoded frames that are played first; `frames`, over which is measured; `fps`. Returns ms a frame
-    by thread, calls and ms a frame by function, how often a frame each stage was gone through, and outcomes."""
+    by thread, calls and ms a frame by function, how often a frame each stage was gone through, the exemplars of
+    the last frame's faces, and outcomes."""
     clock, frames = Clock(), len(clip["frames"])
     stages: Counter[str] = Counter()
     engine = build_engine("auto", "cpu")
@@ -109,6 +110,7 @@ async def call(clip: dict[str, Any], profiles: Profiles | None) -> dict[str, Any
         await asyncio.wait_for(watcher.came.wait(), PATIENCE)
         while busy(enhancer):
             await asyncio.sleep(0.001)
+    used = [face.exemplars for face in enhancer.seen]
     end = threads(), profiles.calls() if profiles else {}, stages, pipeline.outcomes
     track.stop()
     decoder.close()
@@ -118,6 +120,7 @@ async def call(clip: dict[str, Any], profiles: Profiles | None) -> dict[str, Any
         "threads": {name: 1000 * (used - start[0].get(name, 0.0)) / frames for name, used in end[0].items()},
         "functions": {name: _since(used, start[1].get(name, (0, 0.0)), frames) for name, used in end[1].items()},
         "stages": {name: (count - start[2][name]) / frames for name, count in end[2].items()},
+        "exemplars": used,
         "outcomes": {name: count - start[3][name] for name, count in end[3].items()},
     }
 
