@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,24 @@ def _config() -> Config:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy says so, not where the driver thinks
     for pragma in SQLITE_PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
+        _set(connection, pragma)
+
+
+def _set(connection: sqlite3.Connection, pragma: str) -> None:
+    """SQLite itself does not wait where the journal's mode is changed while others use the database: it fails, or says
+    that the mode is the former one. So it is asked again, for as long as the connection waits for locks."""
+    (milliseconds,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    end = time.monotonic() + milliseconds / 1000
+    while True:
+        late = time.monotonic() > end
+        try:
+            (value,) = connection.execute(f"PRAGMA {pragma}").fetchone() or ("",)
+            if late or not pragma.startswith("journal_mode") or pragma.lower().endswith(value):
+                return
+        except sqlite3.OperationalError as error:
+            if late or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+        time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:
