@@ -28,7 +28,7 @@ async def call(kind: type[AskingPeer], *rates: float) -> AsyncIterator[tuple[Rel
             watcher = kind(relay.http, forwarder)
             relay.peers.append(watcher)
             watchers.append(await watcher.watch(VIEW, ("video",)))
-            await until(lambda watcher=watcher: watcher.frames, 20, "the picture")
+            await until(lambda watcher=watcher: watcher.frames, 60, "the picture")  # by estimates, it takes up to 25 s
         yield relay, watchers
 
 
