@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 from fastapi import FastAPI
@@ -20,6 +21,8 @@ from server.silence import leave_no_core, log_to_stderr
 from server.workers.control import install
 from server.workers.orders import Orders
 from server.workers.siblings import Siblings
+
+APART = 1.0  # seconds between two signals: of two at once, Python tells of one
 
 Make = Callable[[Settings, Among], FastAPI]
 
@@ -50,11 +53,12 @@ def _bound(orders: Orders) -> socket.socket:
 
 
 def _end_with_front() -> None:
-    """Nobody could reach calls any longer when the front has died."""
+    """Nobody could reach calls any longer when the front has died: they do not go on as long as they might."""
     while os.read(sys.stdin.fileno(), 1):  # not by sys.stdin, whose lock would be held when the interpreter ends
         pass
-    for _ in range(2):
-        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(APART)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -247,7 +247,8 @@ async def test_all_calls_end_with_a_goodbye_when_the_relay_ends(tmp_path: Path) 
 
 
 async def test_workers_do_not_outlive_a_front_that_is_killed(tmp_path: Path) -> None:
-    async with relay_process(tmp_path, HIME_WORKERS="2") as relay:
+    async with relay_process(tmp_path, HIME_WORKERS="2", HIME_DRAIN_S="300") as relay:
+        await two_calls(relay)
         pids = worker_pids(relay.process.pid)
         relay.send(signal.SIGKILL)
         await until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
