@@ -20,8 +20,8 @@ Series = tuple[str, tuple[tuple[str, str], ...]]  # a sample's name and labels
 class Merged(Collector):
     """Sums of counters, of histograms and of gauges, but for those above.
 
-    What ended processes have counted stays in the sums, as they were read last: a sum that fell would be taken for a
-    restart of all.
+    What ended processes have counted stays in the sums, as they were read last, and so does what one counted that does
+    not answer: a sum that fell would be taken for a restart of all.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,8 @@ class Merged(Collector):
         self._families: list[Metric] = []
 
     def merge(self, texts: Mapping[Hashable, str]) -> bytes:
-        """texts: by process, which gone() names; the front's own is the first."""
+        """texts: by process, which gone() names, of those that have answered and not gone; the front's own is the
+        first."""
         families: dict[str, Metric] = {}
         values: dict[Series, float] = dict(self._gone)
         for process, text in texts.items():
@@ -43,6 +44,8 @@ class Merged(Collector):
                     if family.type != "gauge":
                         counts[series] = sample.value
             self._last[process] = counts
+        for process in self._last.keys() - texts.keys():
+            _add(values, self._last[process])
         self._families = _filled(families, values)
         return exposition(self)
 
@@ -51,8 +54,12 @@ class Merged(Collector):
 
     def gone(self, process: Hashable) -> None:
         """It has ended; another one of that name counts from 0."""
-        for series, value in self._last.pop(process, {}).items():
-            self._gone[series] = self._gone.get(series, 0.0) + value
+        _add(self._gone, self._last.pop(process, {}))
+
+
+def _add(sums: dict[Series, float], counts: Mapping[Series, float]) -> None:
+    for series, value in counts.items():
+        sums[series] = sums.get(series, 0.0) + value
 
 
 def _together(family: str, before: float | None, value: float) -> float:

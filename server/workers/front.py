@@ -110,10 +110,12 @@ class Front:
         self.metrics.set_workers({state: states.count(state) for state in states})
         ready = [one for one in self.fleet.workers if one.state == "ready" and one.report and not one.report.reasons]
         self.metrics.set_ready(bool(ready) and self.drain.seconds_left is None)
-        there = self.fleet.there
-        told = await asyncio.gather(*map(_metrics, there))
+        asked = [(worker, worker.pid) for worker in self.fleet.there]
+        told = await asyncio.gather(*(_metrics(worker) for worker, _ in asked))
         texts: dict[Any, str] = {"front": self.metrics.exposition().decode()}
-        texts |= {worker.number: text for worker, text in zip(there, told, strict=True) if text}
+        for (worker, pid), text in zip(asked, told, strict=True):
+            if text and worker.there and worker.pid == pid:  # what it told before it ended is in the sums as it was
+                texts[worker.number] = text
         return self._merged.merge(texts)
 
     async def sweep_forever(self) -> None:

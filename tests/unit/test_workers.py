@@ -348,6 +348,16 @@ class TestExposition:
         assert values["hime_frames_total", (("outcome", "enhanced"),)] == 4
         assert values["hime_streams", (("direction", "in"),)] == 1
 
+    def test_counters_do_not_fall_while_a_worker_does_not_answer(self):
+        front, merged = Metrics().exposition().decode(), Merged()
+        worker = self.counted(3, 2)
+        merged.merge({"front": front, 1: worker.exposition().decode()})
+        values = self.values(merged.merge({"front": front}))
+        assert values["hime_frames_total", (("outcome", "enhanced"),)] == 3
+        worker.frame("enhanced")
+        values = self.values(merged.merge({"front": front, 1: worker.exposition().decode()}))
+        assert values["hime_frames_total", (("outcome", "enhanced"),)] == 4
+
 
 class TestSeconds:
     def test_a_second_is_that_of_all_workers(self):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import httpx
 
 from server.access.access import load_access
+from server.observability.metrics import Metrics
 from server.settings import Settings
 from server.workers.front import create_front
 
@@ -61,3 +63,27 @@ async def test_event_streams_end_with_the_front(tmp_path):
         await asyncio.wait_for(relay.stop(), 10)
         assert [event.name async for event in listening] == ["draining"]
         assert relay.drain.seconds_left is not None and relay.stopping.is_set()
+
+
+async def test_what_a_worker_counted_is_counted_once_though_it_ends_while_it_is_asked(tmp_path, monkeypatch):
+    counted = Metrics()
+    counted.frame("enhanced")
+
+    class Ends:
+        """Answers the first time, and ends with the second answer."""
+
+        asked = 0
+
+        async def get(self, path, timeout):
+            self.asked += 1
+            if self.asked == 2:
+                worker.there, worker.state = False, "down"
+                relay._gone(worker)
+            return httpx.Response(200, content=counted.exposition(), request=httpx.Request("GET", "http://localhost"))
+
+    worker = SimpleNamespace(number=1, pid=1, there=True, state="ready", report=None, control=Ends())
+    async with front(tmp_path) as (client, relay):
+        with monkeypatch.context() as patched:
+            patched.setattr(relay.fleet, "workers", [worker])
+            for _ in range(3):
+                assert 'hime_frames_total{outcome="enhanced"} 1.0' in (await client.get("/metrics")).text
