@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -62,10 +63,12 @@ class Given:
 @dataclass(frozen=True)
 class Among:
     """What a relay is told that is one worker of several. numbers: of its streams, which no other worker's have;
-    elsewhere: the others. Earlier minutes' figures are kept for all of them together, and not here."""
+    elsewhere: the others; wall: the Unix time by which all count seconds. Earlier minutes' figures are kept for all of
+    them together, and not here."""
 
     numbers: Iterator[int]
     elsewhere: Elsewhere
+    wall: Callable[[], float] = time.time
 
 
 @dataclass
@@ -178,7 +181,7 @@ async def _build(
 ) -> Relay:  # fmt: skip
     """Builds the parts in order of need; the stack closes them in reverse."""
     cv2.setNumThreads(1)  # threads of many small operations only wait for each other
-    metrics = Metrics()
+    metrics = Metrics(wall=among.wall) if among else Metrics()
     failures: dict[str, str] = {}
 
     async def load(part: str, make: Callable[[], T], instead: T) -> T:

@@ -43,6 +43,7 @@ class Fleet:
         self._last_stream = 0
         self._shares, self._secret = shares(settings), secrets.token_urlsafe(32)
         self._directory = tempfile.TemporaryDirectory(prefix="hime-")  # for this user alone
+        self._unix = time.time() - time.monotonic()
         self._turn = 0
         self._used: set[int] = set()  # workers that have had a participant since they were started
         self._begun: set[int] = set()  # workers that have ever reported
@@ -122,7 +123,7 @@ class Fleet:
         others = tuple(each for place, each in enumerate(sockets, 1) if place != number)
         begins = -(-self._last_stream // step) * step + number
         first = begins + (SKIPPED * step if number in self._begun else 0)
-        return Orders(self._shares[number - 1], sockets[number - 1], others, self._secret, first, step)
+        return Orders(self._shares[number - 1], sockets[number - 1], others, self._secret, first, step, self._unix)
 
     def _reported(self, worker: Worker, report: Report, asked: float) -> None:
         self._last_stream = max([self._last_stream, *(stream.number for stream in report.streams)])

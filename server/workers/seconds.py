@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from server.observability.history import History
@@ -15,10 +14,10 @@ LATE = WAIT + 1.5  # seconds that the front's history is behind the time, so tha
 
 
 class MergedSeconds:
-    """Feeds a history whose clock is LATE. For one thread."""
+    """Feeds a history whose clock is LATE, and goes by that clock itself. For one thread."""
 
-    def __init__(self, history: History, wall: Callable[[], float] = time.time) -> None:
-        self._history, self._wall = history, wall
+    def __init__(self, history: History) -> None:
+        self._history = history
         self._waiting: dict[int, list[Window]] = defaultdict(list)
         self._done = 0
 
@@ -27,8 +26,9 @@ class MergedSeconds:
         for second, told in seconds:
             if second > self._done:
                 self._waiting[second].append(Window.of(told))
+        now = self._history.now + LATE
         for second in sorted(self._waiting):
-            if second + 1 + WAIT <= self._wall():
+            if second + 1 + WAIT <= now:
                 self._done = second
                 for window in self._waiting.pop(second):
                     self._history.add(second, window)

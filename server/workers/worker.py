@@ -38,10 +38,20 @@ def main(make: Make = made) -> None:
     log_to_stderr(settings.log_level)
     leave_no_core()
     threading.Thread(target=_end_with_front, name="front", daemon=True).start()
-    app = make(settings, Among(itertools.count(orders.first, orders.step), Siblings(orders.others, orders.secret)))
+    among = Among(
+        itertools.count(orders.first, orders.step),
+        Siblings(orders.others, orders.secret),
+        unix_clock(orders),
+    )
+    app = make(settings, among)
     install(app, orders.secret)
     # The front is the only proxy that can reach the socket, and names one address: its own client's.
     host_app(app, settings, _bound(orders), lambda reasons: None, forwarded_allow_ips="*", date_header=False)
+
+
+def unix_clock(orders: Orders) -> Callable[[], float]:
+    """Unix time, as the front and the other workers count it."""
+    return lambda: time.monotonic() + orders.unix
 
 
 def _bound(orders: Orders) -> socket.socket:

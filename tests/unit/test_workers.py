@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from types import SimpleNamespace
 
@@ -9,6 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hime_core.errors import InputError
+from server.app import Among, create_app
+from server.exemplars.elsewhere import Nowhere
 from server.limits.admission import Admission
 from server.observability.metrics import Metrics
 from server.observability.window import Window
@@ -21,8 +24,11 @@ from server.workers.merged_room import MergedRoom
 from server.workers.pins import Pins
 from server.workers.places import Places
 from server.workers.report import NameTold, Report, RoomTold
-from server.workers.seconds import WAIT, MergedSeconds
+from server.workers.seconds import LATE, WAIT, MergedSeconds
 from server.workers.shares import divided_ports, part, shares
+from server.workers.worker import unix_clock
+from tests.unit.enhancer_stage import ByColour
+from tests.unit.relay_fakes import FakeDetector, FakeEngine
 
 
 class Clock:
@@ -361,21 +367,30 @@ class TestExposition:
 
 class TestSeconds:
     def test_a_second_is_that_of_all_workers(self):
-        now = time.time()
-        clock, wall = SimpleNamespace(now=50.0), SimpleNamespace(now=now)
-        metrics = Metrics(lambda: clock.now, lambda: now - WAIT - 1.5)
-        seconds = MergedSeconds(metrics.history, lambda: wall.now)
-        at = int(now - WAIT - 1.5)
-        wall.now = at + 1.5
+        clock = SimpleNamespace(now=50.0)
+        metrics = Metrics(lambda: clock.now - LATE, lambda: 1000.75 + clock.now - 50 - LATE)
+        seconds = MergedSeconds(metrics.history)
         for latency, count in ((0.010, 3), (0.030, 1)):
             window = Window()
             for _ in range(count):
                 window.sample("frame_latency", latency)
                 window.counts["fps_in"] += 10
-            seconds.add([(at, window.told())])
-        wall.now += 5
+            seconds.add([(999, window.told())])  # that ended just now
+            clock.now += WAIT / 2
         seconds.add([])
         clock.now += 2
-        (point,) = [point for point in metrics.history.points() if point["t"] == at]
+        (point,) = [point for point in metrics.history.points() if point["t"] == 999]
         assert point["fps_in"] == 40 and point["frame_latency"]["count"] == 4
         assert point["frame_latency"]["p50"] == 10.0
+
+    async def test_all_processes_count_by_one_clock_though_the_machines_is_set_anew(self, tmp_path, monkeypatch):
+        fleet = Fleet(Settings(data=tmp_path, workers=2), lambda reason: None)
+        first = fleet._orders(1)
+        then = time.time()
+        monkeypatch.setattr(time, "time", lambda: then + 3600)
+        among = Among(itertools.count(1), Nowhere(), unix_clock(fleet._orders(2)))
+        assert abs(unix_clock(first)() - then) < 60
+        app = create_app(Settings(data=tmp_path), FakeEngine(), FakeDetector(), ByColour(), among=among)
+        async with app.router.lifespan_context(app):
+            assert abs(app.state.relay.metrics.history.now - unix_clock(first)()) < 60
+        await fleet.close()
