@@ -105,9 +105,9 @@ class Relay:
         self.metrics.set_ready(not self.known_reasons)
         return self.metrics.exposition()
 
-    async def workers(self) -> list[WorkerReadiness]:
-        """This process is the whole relay, or one worker of it."""
-        return []
+    async def readiness(self) -> tuple[list[str], list[WorkerReadiness]]:
+        """The reasons, and no workers: this process is the whole relay, or one worker of it."""
+        return await self.reasons(), []
 
     async def reasons(self, within: float = WITHIN) -> list[str]:
         """Why the relay is not ready, one sentence each; empty when it is. within: seconds that storage may take."""

@@ -144,13 +144,13 @@ async def healthz() -> dict[str, str]:
 )
 async def readyz(request: Request) -> JSONResponse:
     relay = request.app.state.relay
-    reasons = await relay.reasons()
+    reasons, workers = await relay.readiness()
     body = {
         "status": "draining" if relay.drain.seconds_left is not None else "not ready" if reasons else "ready",
         "reasons": reasons,
         "recogniser": relay.recogniser.name if relay.recogniser else None,
     }
-    if workers := await relay.workers():
+    if workers:
         body["workers"] = [one.model_dump() for one in workers]
     return JSONResponse(body, 503 if reasons else 200)
 

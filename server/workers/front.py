@@ -94,15 +94,16 @@ class Front:
     async def reasons(self, within: float = READY_WITHIN) -> list[str]:
         """Why the relay is not ready, one sentence each; empty when it is: with one worker that is, at least. within:
         seconds that a worker may take to tell."""
-        if (left := self.drain.seconds_left) is not None:
-            return [f"draining: the relay ends in {left:.0f} s"]
-        workers = await self.workers(within)
-        if any(one.state == "ready" and not one.reasons for one in workers):
-            return []
-        return [f"worker {one.number}: {'; '.join(one.reasons)}" for one in workers]
+        return (await self.readiness(within))[0]
 
-    async def workers(self, within: float = READY_WITHIN) -> list[WorkerReadiness]:
-        return list(await asyncio.gather(*(_readiness(worker, within) for worker in self.fleet.workers)))
+    async def readiness(self, within: float = READY_WITHIN) -> tuple[list[str], list[WorkerReadiness]]:
+        """The reasons, and those of each worker."""
+        workers = list(await asyncio.gather(*(_readiness(worker, within) for worker in self.fleet.workers)))
+        if (left := self.drain.seconds_left) is not None:
+            return [f"draining: the relay ends in {left:.0f} s"], workers
+        if any(one.state == "ready" and not one.reasons for one in workers):
+            return [], workers
+        return [f"worker {one.number}: {'; '.join(one.reasons)}" for one in workers], workers
 
     async def exposition(self) -> bytes:
         """All processes' metrics in Prometheus' text format, as those of one."""

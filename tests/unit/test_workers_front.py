@@ -87,3 +87,19 @@ async def test_what_a_worker_counted_is_counted_once_though_it_ends_while_it_is_
             patched.setattr(relay.fleet, "workers", [worker])
             for _ in range(3):
                 assert 'hime_frames_total{outcome="enhanced"} 1.0' in (await client.get("/metrics")).text
+
+
+async def test_a_worker_is_asked_once_whether_it_is_ready(tmp_path, monkeypatch):
+    asked = []
+
+    async def get(path, timeout):
+        asked.append(path)
+        return httpx.Response(200, json=[], request=httpx.Request("GET", "http://localhost"))
+
+    worker = SimpleNamespace(number=1, there=True, state="ready", report=None, control=SimpleNamespace(get=get))
+    async with front(tmp_path) as (client, relay):
+        with monkeypatch.context() as patched:
+            patched.setattr(relay.fleet, "workers", [worker])
+            answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["workers"]) == (200, [{"number": 1, "state": "ready", "reasons": []}])
+    assert asked == ["/worker/ready"]
