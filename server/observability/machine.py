@@ -15,11 +15,11 @@ MIB = 2**20
 class Usage(NamedTuple):
     """Since the look before. cpu_cores: that the relay kept busy; cpu_share, gpu_share: of the whole machine, 0..1."""
 
-    cpu_cores: float | None
-    cpu_share: float | None
-    memory_mib: float | None
-    gpu_share: float | None
-    gpu_memory_mib: float | None
+    cpu_cores: float | None = None
+    cpu_share: float | None = None
+    memory_mib: float | None = None
+    gpu_share: float | None = None
+    gpu_memory_mib: float | None = None
 
 
 class Machine:

@@ -152,6 +152,7 @@ class Metrics:
             Counter, "failures", "Parts that failed and were started again, or replaced", labelnames=["part"]
         )
         self._workers: Gauge | None = None
+        self.used = Usage()  # as it was looked at last
         for direction in ("in", "out"):
             self.set_streams(direction, 0)
 
@@ -259,6 +260,7 @@ class Metrics:
 
     def usage(self, usage: Usage) -> None:
         """What the machine has to do. The processor's and the memory's are Prometheus' own `process_…` as well."""
+        self.used = usage
         for series, value in usage._asdict().items():
             if value is not None:
                 self.history.sample(series, value)

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import BaseModel
 
 from server.exemplars.service import ExemplarService
-from server.observability.machine import Machine, Usage
 from server.observability.window import MACHINE, Window
 from server.problems import Problem
 from server.rooms.told import events_of, told_of_room
@@ -52,14 +51,14 @@ def install(app: FastAPI, secret: str) -> None:
             raise Problem(404, "Nothing is at this path.", kind="no-such-path")
 
     router = APIRouter(prefix="/worker", include_in_schema=False, dependencies=[Depends(trusted)])
-    machine, seconds = Machine(), Seconds()
+    seconds = Seconds()
 
     @router.get("/report")
     async def report(request: Request, after: int = 0) -> Report:
         relay = request.app.state.relay
         relay.metrics.history.on_second = seconds.keep
         relay.metrics.history.until_now()
-        return _report(relay, machine.look(), seconds.after(after))
+        return _report(relay, seconds.after(after))
 
     @router.get("/ready")
     async def ready(request: Request) -> list[str]:
@@ -95,9 +94,9 @@ def _service(request: Request) -> ExemplarService:
     return service
 
 
-def _report(relay: Any, usage: Usage, seconds: list[tuple[int, dict[str, Any]]]) -> Report:
+def _report(relay: Any, seconds: list[tuple[int, dict[str, Any]]]) -> Report:
     rooms = {room.name: told_of(room) for room in relay.rooms.everywhere}
-    admission = relay.limits.admission
+    admission, usage = relay.limits.admission, relay.metrics.used
     return Report(
         rooms={name: told for name, told in rooms.items() if told.names or told.remembered},
         streams=relay.rooms.streams(lambda room: True),

@@ -36,7 +36,7 @@ class RoomTold(BaseModel):
 
 class Report(BaseModel):
     """rooms: those that somebody is, waits or is remembered in. bank: exemplars of all streams. most_streams,
-    most_watchers: what this machine is taken to carry. memory_mib, cpu_cores: of the process, since the report before;
+    most_watchers: what this machine is taken to carry. memory_mib, cpu_cores: of the process, as it was looked at last;
     None where it cannot be told. reasons: why it is not ready, with storage as it was found last. seconds: what was
     counted in each second (Unix time) that has ended since the last few reports, as Window tells it."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import threading
 import time
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -13,14 +16,17 @@ from hime_core.errors import InputError
 from server.app import Among, create_app
 from server.exemplars.elsewhere import Nowhere
 from server.limits.admission import Admission
+from server.observability.machine import Machine, Usage
 from server.observability.metrics import Metrics
 from server.observability.window import Window
 from server.problems import Problem
 from server.rooms.events import Event
 from server.settings import Settings, load_settings
+from server.workers.control import install
 from server.workers.exposition import Merged
 from server.workers.fleet import Fleet
 from server.workers.merged_room import MergedRoom
+from server.workers.orders import SECRET_HEADER
 from server.workers.pins import Pins
 from server.workers.places import Places
 from server.workers.report import NameTold, Report, RoomTold
@@ -363,6 +369,34 @@ class TestExposition:
         worker.frame("enhanced")
         values = self.values(merged.merge({"front": front, 1: worker.exposition().decode()}))
         assert values["hime_frames_total", (("outcome", "enhanced"),)] == 4
+
+
+class TestReport:
+    async def test_the_machine_is_not_looked_at_in_the_event_loops_thread(self, tmp_path, monkeypatch):
+        looks: list[threading.Thread] = []
+
+        def look(machine):
+            looks.append(threading.current_thread())
+            return Usage(memory_mib=7.0)
+
+        monkeypatch.setattr(Machine, "look", look)
+        app = create_app(
+            Settings(data=tmp_path),
+            FakeEngine(),
+            FakeDetector(),
+            ByColour(),
+            among=Among(itertools.count(1), Nowhere()),
+        )
+        install(app, "secret")
+        transport, headers = httpx.ASGITransport(app), {SECRET_HEADER: "secret"}
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client,
+            asyncio.timeout(10),
+        ):
+            while (await client.get("/worker/report")).json()["memory_mib"] != 7.0:
+                await asyncio.sleep(0.05)
+        assert looks and threading.current_thread() not in looks
 
 
 class TestSeconds:
