@@ -25,7 +25,7 @@ class _Feed:
 
     def __init__(self, room: str, workers: Sequence[Worker], failed: Failed) -> None:
         self.merged, self.events = MergedRoom(), Events()
-        self._room, self._tasks = room, Tasks("a room's events")
+        self._room, self._failed, self._tasks = room, failed, Tasks("a room's events")
         for worker in workers:
             self._tasks.run(supervised("events", partial(self._follow, worker), failed))
 
@@ -50,8 +50,10 @@ class _Feed:
                             if not worker.there:  # what is left of one that has just ended
                                 break
                             self._send(self.merged.take(worker.number, event))
-                except httpx.HTTPError:
-                    pass  # it has died, or is slow: it is asked again
+                except (httpx.TimeoutException, httpx.HTTPStatusError):
+                    self._failed("events")  # it is slow, or refuses: it is asked again
+                except httpx.TransportError:
+                    pass  # it has died, which is counted as that
                 else:
                     while worker.state == "ending":  # it has ended all streams, as its calls
                         await asyncio.sleep(AGAIN)

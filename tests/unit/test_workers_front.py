@@ -103,3 +103,25 @@ async def test_a_worker_is_asked_once_whether_it_is_ready(tmp_path, monkeypatch)
             answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()["workers"]) == (200, [{"number": 1, "state": "ready", "reasons": []}])
     assert asked == ["/worker/ready"]
+
+
+async def test_a_rooms_events_that_a_worker_holds_back_are_counted_and_asked_for_again(tmp_path, monkeypatch):
+    answers = [httpx.ReadTimeout("slow"), httpx.Response(503), httpx.ReadError("dead")]
+    joined = b'event: joined\ndata: {"participant": "ann"}\n\n'
+
+    def answer(request):
+        given = answers.pop(0) if answers else httpx.Response(200, content=joined)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    control = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://localhost")
+    worker = SimpleNamespace(number=1, there=True, state="ready", report=None, control=control)
+    async with front(tmp_path) as (_, relay), control:
+        monkeypatch.setattr(relay.hub, "_workers", [worker])
+        listening = relay.hub.listen("r")
+        event = await asyncio.wait_for(anext(aiter(listening)), 10)
+        assert event.name == "joined" and not answers
+        counted = relay.metrics.exposition().decode()
+        assert 'hime_failures_total{part="events"} 2.0' in counted
+        listening.release()
