@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -74,37 +74,31 @@ class Metrics:
         def make(kind: type[Kind], name: str, text: str, **options: Any) -> Kind:
             return kind(f"hime_{name}", text, registry=self.registry, **options)
 
-        stages = make(
+        def by(
+            label: str, values: Sequence[str], kind: type[Kind], name: str, text: str, **options: Any
+        ) -> dict[str, Kind]:  # fmt: skip
+            """One for each of the label's values: those that have not come yet are told as 0."""
+            metric = make(kind, name, text, labelnames=[label], **options)
+            return {value: metric.labels(value) for value in values}
+
+        self._stages = by(
+            "stage",
+            STAGES,
             Histogram,
             "stage_duration_seconds",
             "Time one frame or face spends in one stage",
-            labelnames=["stage"],
             buckets=DURATIONS,
         )
-        frames = make(Counter, "frames", "Received frames by what became of them", labelnames=["outcome"])
-        bypasses = make(Counter, "bypass", "Faces that were not freshly enhanced, by reason", labelnames=["reason"])
-        recognitions = make(
-            Counter, "recognition", "Faces that were recognised, by what came of it", labelnames=["outcome"]
+        self._frames = by("outcome", OUTCOMES, Counter, "frames", "Received frames by what became of them")
+        self._bypasses = by("reason", BYPASSES, Counter, "bypass", "Faces that were not freshly enhanced, by reason")
+        self._recognitions = by(
+            "outcome", RECOGNITIONS, Counter, "recognition", "Faces that were recognised, by what came of it"
         )
-        decisions = make(
-            Counter,
-            "bank_decisions",
-            "Faces looked at for a bank, and exemplars that went, by what was decided",
-            labelnames=["decision"],
-        )
-        self._decisions = {name: decisions.labels(name) for name in DECISIONS}
-        self._recognitions = {name: recognitions.labels(name) for name in RECOGNITIONS}
+        text = "Faces looked at for a bank, and exemplars that went, by what was decided"
+        self._decisions = by("decision", DECISIONS, Counter, "bank_decisions", text)
         # Frames, not streams: a share of time that no scrape can miss, where a gauge would show the moment of it.
-        demands = make(
-            Counter,
-            "demand_frames",
-            "Watched frames with a face to enhance, by the level of demand on the engine",
-            labelnames=["level"],
-        )
-        self._demands = {name: demands.labels(name) for name in LEVELS}
-        self._stages = {name: stages.labels(name) for name in STAGES}
-        self._frames = {name: frames.labels(name) for name in OUTCOMES}
-        self._bypasses = {name: bypasses.labels(name) for name in BYPASSES}
+        text = "Watched frames with a face to enhance, by the level of demand on the engine"
+        self._demands = by("level", LEVELS, Counter, "demand_frames", text)
         self._latency = make(
             Histogram,
             "frame_latency_seconds",
@@ -127,17 +121,12 @@ class Metrics:
         self._keyframe_requests = make(
             Counter, "keyframe_requests", "Keyframes asked of publishers, by reason", labelnames=["reason"]
         )
-        packets = make(
-            Counter,
-            "missing_packets",
-            "Publishers' video packets that did not come in their turn, by outcome",
-            labelnames=["outcome"],
-        )
-        self._packets = {name: packets.labels(name) for name in PACKETS}
+        text = "Publishers' video packets that did not come in their turn, by outcome"
+        self._packets = by("outcome", PACKETS, Counter, "missing_packets", text)
         self._skipped = make(Counter, "frames_skipped", "Publishers' frames that packet loss made undecodable")
         self._freezes = make(Counter, "freezes", "Publishers' pictures that stood still, as in webrtc-stats")
-        unsent = make(Counter, "unsent_frames", "Rendered frames that did not reach a watcher", labelnames=["reason"])
-        self._unsent = {name: unsent.labels(name) for name in UNSENT}
+        text = "Rendered frames that did not reach a watcher"
+        self._unsent = by("reason", UNSENT, Counter, "unsent_frames", text)
         self._unrepaired = make(
             Counter, "unrepaired_packets", "Packets that a watcher asked for and its path had no room for"
         )
