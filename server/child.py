@@ -92,6 +92,11 @@ class RelayProcess:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def _listen(self, stream: IO[str] | None, ready: threading.Event) -> None:
         """Until the process ends; `ready` is set by then at the latest."""
         assert stream is not None

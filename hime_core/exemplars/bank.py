@@ -39,22 +39,6 @@ MAX_UNSEEN = 15  # frames since the last detection: later the landmarks may have
 MAX_SPEED = 0.03  # of the headshot's side per frame: beyond, a picture is blurred by motion even where it looks sharp
 STEADINESS = (0.9, 0.5, 0.45)  # how much better another exemplar must match to take the place of the one in use
 
-# What becomes of a face of the call: taken; replaced later by a better or newer one; given over to another person,
-# whose face it is; or refused at once, and why.
-DECISIONS = (
-    "taken",
-    "replaced",
-    "another_person",
-    "poorer",
-    "blurred",
-    "small",
-    "moving",
-    "turned",
-    "cut_off",
-    "uncertain",
-    "implausible",
-)
-
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
@@ -69,7 +53,7 @@ class ExemplarBank:
     A face of the call is admitted, at most every `interval` frames, when it is about as good as the best there is, or
     shows what the bank lacks; what is much poorer than the rest goes. Photos are never pushed out by the call, and fill
     at most half of the bank. on_decision: told of each face of the call that was looked at, and of each that goes
-    again: one of DECISIONS.
+    again: one of `decisions.DECISIONS`.
     """
 
     def __init__(

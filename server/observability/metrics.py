@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client import generate_latest as exposition
 from prometheus_client.registry import Collector
 
-from hime_core.exemplars.bank import DECISIONS
+from hime_core.exemplars.decisions import DECISIONS
 from hime_core.stream.demand import REFERENCES, levels
 from server.observability.history import History
 from server.observability.machine import Usage
@@ -167,7 +167,7 @@ class Metrics:
         self.history.count(f"recognition {outcome}")
 
     def bank_decision(self, decision: str) -> None:
-        """decision: one of `hime_core.exemplars.bank.DECISIONS`."""
+        """decision: one of `hime_core.exemplars.decisions.DECISIONS`."""
         self._decisions[decision].inc()
         self.history.count(f"bank {decision}")
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from skimage import data
 
-from hime_core.exemplars.bank import DECISIONS, ExemplarBank
+from hime_core.exemplars.bank import ExemplarBank
+from hime_core.exemplars.decisions import DECISIONS
 from hime_core.exemplars.exemplar import LONGEST_SIDE, Exemplar, cut_exemplar, plausible, roll_degrees
 from hime_core.faces.geometry import Box, Headshot, headshot_of
 from hime_core.faces.tracker import TrackedFace

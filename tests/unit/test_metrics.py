@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hime_core.exemplars.bank import DECISIONS
+from hime_core.exemplars.decisions import DECISIONS
 from server.observability.history import SECONDS
 from server.observability.metrics import BYPASSES, LEVELS, OUTCOMES, RECOGNITIONS, STAGES, Metrics
 from server.observability.window import MAX_SAMPLES

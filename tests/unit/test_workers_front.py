@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -24,6 +26,11 @@ async def front(tmp_path, **settings):
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
     ):
         yield client, app.state.relay
+
+
+def test_a_front_loads_no_networks_and_nothing_that_carries_media():
+    found = "import sys, server.workers.front; print({'torch', 'ncnn', 'av', 'aiortc'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", found], capture_output=True, text=True).stdout.strip() == "set()"
 
 
 async def test_without_workers_each_request_has_an_answer(tmp_path):
