@@ -60,13 +60,16 @@ class Direct:
 class Relayed:
     """By WHIP and WHEP (RFC 9725 and its draft counterpart)."""
 
-    def __init__(self, url: str, whip: str, whep: str) -> None:
-        self._url, self._whip, self._whep = url, whip, whep
+    def __init__(self, url: str, whip: str, whep: str, unsaid: str = "") -> None:
+        """unsaid: a header extension that the watcher does not offer, by its URI."""
+        self._url, self._whip, self._whep, self._unsaid = url, whip, whep, unsaid
         self._sessions: list[str] = []
 
     def connect(self, publisher: Page, watcher: Page) -> None:
         for page, name, path in ((publisher, "publisher", self._whip), (watcher, "watcher", self._whep)):
-            answer = self._post(path, page.evaluate(f"{name}.offer()"))
+            lines = page.evaluate(f"{name}.offer()").splitlines(keepends=True)
+            offer = "".join(line for line in lines if not self._unsaid or self._unsaid not in line)
+            answer = self._post(path, offer)
             self._sessions.append(answer.headers["location"])
             page.evaluate(f"sdp => {name}.accept(sdp)", answer.text)
 

@@ -20,7 +20,7 @@ from hime_core.faces.registration import Registration, places_of, similarity
 FEATHER = 0.12  # of the side
 LOCAL_MEAN_CELLS = 4  # the difference's mean is taken away on a grid of so many cells
 DOUBT = 24.0  # grey levels of misfit at which carried detail counts for 1/e
-# Between frames faces move less than between an exemplar and a frame: a flow that costs a third errs by as little.
+# Between frames faces move less than between an exemplar and a frame: a coarser flow does (benchmarks/faces/flicker).
 FLOW = {"side": 72, "stride": 4, "descents": 6}
 LARGEST_LUMA = 64  # side of the luma that detail is carried by: more costs time and finds the same motion
 
