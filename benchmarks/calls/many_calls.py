@@ -28,10 +28,10 @@ from typing import Any
 import av
 
 from benchmarks.shared import relays
-from benchmarks.shared.portrait import CLOSE_FRAMES, WALK_FRAMES, Portrait
+from benchmarks.shared.portrait import Portrait
+from benchmarks.shared.replay import WALK
 
 FPS = 25
-WALK = CLOSE_FRAMES + WALK_FRAMES  # frames until the face is far
 FAR = 50  # frames until the sway turns back
 LATE = 100  # ms
 SETTLE = WALK / FPS + 2  # seconds until the newest call's face has become far

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from tests.browser.conftest import FLAGS, chromium_path, launch, open_context, until
+from benchmarks.shared.chromium import ALLOW_ALL, FLAGS, chromium_path
+from tests.browser.conftest import launch, open_context, until
 from tests.browser.test_survival import CAMERA, COUNT_FRAMES, LightServer, connections
 from tests.unit.access_world import KEYS, token
 
@@ -77,7 +78,7 @@ def call(playwright: Playwright, guest: Guest, folder: Path) -> Iterator[tuple[P
     within.write_text(f'#!/bin/sh\nexec {" ".join(guest.inside)} {chromium_path()} "$@"\n')
     within.chmod(0o755)
     secure = f"--unsafely-treat-insecure-origin-as-secure={url}"
-    far = playwright.chromium.launch(executable_path=str(within), args=[*FLAGS, CAMERA, secure])
+    far = playwright.chromium.launch(executable_path=str(within), args=[*FLAGS, ALLOW_ALL, CAMERA, secure])
     near = launch(playwright, CAMERA)
     try:
         yield join(far, url, "ann"), join(near, server.url, "ben")

@@ -13,8 +13,8 @@ from playwright.async_api import async_playwright
 
 from benchmarks.clients.bidi import firefox, firefox_path
 from benchmarks.clients.check import FPS, HEIGHT, WIDTH, Seen
+from benchmarks.shared.chromium import FLAGS, chromium_path
 from server.proof.numbers import COUNTER_BITS
-from tests.browser.conftest import FLAGS, chromium_path
 
 CONNECTION = """
   const offered = async (codec) => {

@@ -5,11 +5,12 @@
 
 Directly from peer to peer, through a relay as aiortc's examples make it, and through this one, taking turns. `page` is
 this one's own page at both ends, whose publisher sees themselves enhanced, so that the relay's figures have two views
-in them; the others are pages that do nothing else. Publisher and watcher are browsers of their own. The camera is a
-track of frames that a page draws 20 times a second; each carries the time of its making in a strip of blocks, which the
-watcher reads in requestVideoFrameCallback, where the browser says when that frame is shown. All is on one machine with
-one clock. A far face is in every picture after five seconds of coming close and walking away, so that there is
-something to enhance. `zoom` is not measured: it cuts the strip off.
+in them; the others are pages that do nothing else. `unhurried` is a watcher who does not offer the playout-delay
+extension, and so holds frames back as browsers do by themselves. Publisher and watcher are browsers of their own. The
+camera is a track of frames that a page draws 20 times a second; each carries the time of its making in a strip of
+blocks, which the watcher reads in requestVideoFrameCallback, where the browser says when that frame is shown. All is on
+one machine with one clock. A far face is in every picture after five seconds of coming close and walking away, so that
+there is something to enhance. `zoom` is not measured: it cuts the strip off.
 
 `sender` is what passes until the watcher's browser has the frame, less what the relay counts as its own (from a frame's
 last packet in to its packets out, `relay`); `receiver` is from there to the screen. They are medians, and need not add
@@ -33,6 +34,7 @@ from benchmarks.glass.browsers import Call, Direct, Ends, Pages, Plain, Relayed,
 from benchmarks.glass.figures import Frame, Row, browsers, goals, means
 from benchmarks.shared import relays
 from benchmarks.shared.relays import counters, difference
+from server.media.negotiation import PLAYOUT_DELAY
 
 SETTLING = 9.0  # seconds: the walk, and bitrates that settle
 SIZES = {"180p": 320, "360p": 640, "720p": 1280}
@@ -46,7 +48,7 @@ VIEWS = {
 
 @dataclass(frozen=True)
 class Case:
-    """size: one of SIZES; way: direct, aiortc, one of VIEWS, or `page` and a view."""
+    """size: one of SIZES; way: direct, aiortc, one of VIEWS, or `page` or `unhurried` and a view."""
 
     size: str
     way: str
@@ -60,7 +62,13 @@ class Case:
         return {"direct": None, "aiortc": "aiortc"}.get(self.way, "hime")
 
 
-WAYS = ("direct", "aiortc", *VIEWS, "page original", "page enhanced")
+UNHURRIED = "unhurried"
+WAYS = (
+    "direct",
+    "aiortc",
+    *VIEWS,
+    *(f"{who} {view}" for who in ("page", UNHURRIED) for view in ("original", "enhanced")),
+)
 CASES = tuple(Case(size, way) for size in SIZES for way in WAYS)
 
 
@@ -75,8 +83,9 @@ def begin(both: Ends, case: Case, url: str, options: argparse.Namespace) -> Call
         case ["page", view]:
             return Pages(both, url, view, width)
     shown = options.window.split("x")[0]
-    whep = f"/whep/glass/ann?{VIEWS[case.way]}&width={shown}"
-    return plain(Relayed(url, "/whip/glass/ann", whep), sound=not options.silent)
+    whep = f"/whep/glass/ann?{VIEWS[case.way.removeprefix(UNHURRIED).strip()]}&width={shown}"
+    unsaid = PLAYOUT_DELAY if case.way.startswith(UNHURRIED) else ""
+    return plain(Relayed(url, "/whip/glass/ann", whep, unsaid), sound=not options.silent)
 
 
 def measure(both: Ends, case: Case, url: str, options: argparse.Namespace) -> Row:

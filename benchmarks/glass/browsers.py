@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,21 +14,10 @@ import httpx
 import numpy as np
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
+from benchmarks.shared.chromium import FLAGS, chromium_path
 from benchmarks.shared.portrait import CLOSE_FRAMES, FPS, HEIGHT, WALK_FRAMES, WIDTH, Portrait
 
 ENDS = (Path(__file__).parent / "ends.js").read_text()
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-background-timer-throttling",
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding",
-    "--disable-component-update",
-    "--no-first-run",
-    "--autoplay-policy=no-user-gesture-required",
-    "--disable-features=WebRtcHideLocalIpsWithMdns",
-)
 # Served by the browser itself, as cameras and VideoFrame need a secure context.
 BLANK = "http://localhost:1/"
 STYLE = "<!doctype html><style>body{margin:0;background:#000}video{width:100vw;height:100vh;object-fit:contain}</style>"
@@ -60,13 +48,16 @@ class Direct:
 class Relayed:
     """By WHIP and WHEP (RFC 9725 and its draft counterpart)."""
 
-    def __init__(self, url: str, whip: str, whep: str) -> None:
-        self._url, self._whip, self._whep = url, whip, whep
+    def __init__(self, url: str, whip: str, whep: str, unsaid: str = "") -> None:
+        """unsaid: a header extension that the watcher does not offer, by its URI."""
+        self._url, self._whip, self._whep, self._unsaid = url, whip, whep, unsaid
         self._sessions: list[str] = []
 
     def connect(self, publisher: Page, watcher: Page) -> None:
         for page, name, path in ((publisher, "publisher", self._whip), (watcher, "watcher", self._whep)):
-            answer = self._post(path, page.evaluate(f"{name}.offer()"))
+            lines = page.evaluate(f"{name}.offer()").splitlines(keepends=True)
+            offer = "".join(line for line in lines if not self._unsaid or self._unsaid not in line)
+            answer = self._post(path, offer)
             self._sessions.append(answer.headers["location"])
             page.evaluate(f"sdp => {name}.accept(sdp)", answer.text)
 
@@ -221,5 +212,4 @@ def ends(window: tuple[int, int]) -> Iterator[Ends]:
 
 
 def _launch(playwright: Playwright) -> Browser:
-    own = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    return playwright.chromium.launch(executable_path=own, args=list(FLAGS))
+    return playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)

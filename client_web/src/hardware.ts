@@ -1,5 +1,6 @@
 import { mediaProblem, openMedia, QUALITIES, stopMedia, type DeviceChoice, type Quality } from "./devices";
 import { el, segmented } from "./dom";
+import { inWords } from "./http";
 import { icon } from "./icons";
 import type { Entry } from "./lobby";
 import { lookChoice } from "./looks";
@@ -77,9 +78,13 @@ export class DeviceDialog {
     for (const track of this.entry.stream?.getTracks() ?? []) track.addEventListener("ended", () => this.change(gone));
   }
 
-  /** One after the other: no stream is opened that nobody closes. */
+  /** One after the other: no stream is opened that nobody closes. What fails does not keep off those after it. */
   private change(wanted: () => Partial<DeviceChoice> | null): void {
-    this.changing = this.changing.then(() => this.apply(wanted()));
+    this.changing = this.changing
+      .then(() => this.apply(wanted()))
+      .catch((error: unknown) => {
+        this.message.textContent = inWords(error);
+      });
   }
 
   private async apply(change: Partial<DeviceChoice> | null): Promise<void> {

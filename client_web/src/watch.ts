@@ -44,6 +44,7 @@ export class Watch {
     if (now && wanted.view === now.view && wanted.layout === now.layout && wanted.width === now.width) return;
     this.wanted = wanted;
     this.attempt = 0;
+    this.refused = false; // of another view the relay may think otherwise
     this.connect();
   }
 

@@ -43,8 +43,9 @@ export class WhipClient {
     return this.session.restart();
   }
 
-  /** Another camera or microphone without a new negotiation. */
+  /** Another camera or microphone without a new negotiation; a closed connection sends none any more. */
   async replace(track: MediaStreamTrack): Promise<void> {
+    if (this.pc.connectionState === "closed") return;
     await this.senders.get(track.kind)?.replaceTrack(track);
   }
 

@@ -26,6 +26,9 @@ export class FakePeerConnection extends EventTarget {
   addTransceiver(trackOrKind: { kind: string } | string, init: RTCRtpTransceiverInit): FakeTransceiver {
     const kind = typeof trackOrKind === "string" ? trackOrKind : trackOrKind.kind;
     const transceiver = new FakeTransceiver(kind, init);
+    transceiver.sender.replaceTrack.mockImplementation(async () => {
+      if (this.connectionState === "closed") throw new DOMException("It is closed.", "InvalidStateError");
+    });
     this.transceivers.push(transceiver);
     return transceiver;
   }

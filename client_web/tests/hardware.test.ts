@@ -73,6 +73,16 @@ describe("DeviceDialog", () => {
     expect(live()).toEqual(entry.stream!.getTracks());
   });
 
+  it("goes on to the next device where one could not be sent", async () => {
+    vi.mocked(changed).mockRejectedValueOnce(new Error("It could not be sent."));
+    Track.made[1]!.unplug();
+    await vi.advanceTimersByTimeAsync(1000);
+    (entry.stream!.getTracks()[0] as unknown as Track).unplug();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(changed).toHaveBeenCalledTimes(2);
+    expect(live()).toEqual(entry.stream!.getTracks());
+  });
+
   it("leaves nothing on where the call ends meanwhile", async () => {
     Track.made[1]!.unplug();
     await vi.advanceTimersByTimeAsync(50);

@@ -82,6 +82,18 @@ describe("Publication", () => {
     expect(peer().transceivers[0]!.sender.replaceTrack).toHaveBeenCalledOnce();
   });
 
+  it("sends from another camera with the next connection where there is none now", async () => {
+    fakeFetch(() => problem(503, "The room is full."));
+    publish();
+    await vi.advanceTimersByTimeAsync(0);
+    const refused = FakePeerConnection.made.length;
+    const stream = new FakeMediaStream([{ kind: "video" }]) as unknown as MediaStream;
+    await publication.replace(stream);
+    publication.hurry();
+    expect(FakePeerConnection.made).toHaveLength(refused + 1);
+    expect(peer().transceivers[0]!.init.streams).toEqual([stream]);
+  });
+
   it("sends nothing any more once it is stopped", async () => {
     publish();
     await vi.advanceTimersByTimeAsync(0);

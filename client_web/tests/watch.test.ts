@@ -68,6 +68,17 @@ describe("Watch", () => {
     expect(posts()).toHaveLength(2);
   });
 
+  it("asks for another view than the refused one once who is absent is back", async () => {
+    calls = fakeFetch(() => problem(403, "Not this view."));
+    watch.show(FULL);
+    await vi.advanceTimersByTimeAsync(0);
+    watch.away = true;
+    watch.show({ ...FULL, view: "original" });
+    watch.away = false;
+    await vi.advanceTimersByTimeAsync(0);
+    expect(posts().at(-1)).toContain("view=original");
+  });
+
   it("makes no further try while they are absent", async () => {
     calls = fakeFetch(() => problem(404, "There is no such participant in the room."));
     watch.show(FULL);

@@ -13,14 +13,14 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from hime_core.arrays import F32, U8, Array
+from hime_core.arrays import F32, NOTHING, U8, Array
 from hime_core.faces.geometry import FaceSquare, crop, resized
 from hime_core.faces.registration import Registration, places_of, similarity
 
 FEATHER = 0.12  # of the side
 LOCAL_MEAN_CELLS = 4  # the difference's mean is taken away on a grid of so many cells
 DOUBT = 24.0  # grey levels of misfit at which carried detail counts for 1/e
-# Between frames faces move less than between an exemplar and a frame: a flow that costs a third errs by as little.
+# Between frames faces move less than between an exemplar and a frame: a coarser flow does (benchmarks/faces/flicker).
 FLOW = {"side": 72, "stride": 4, "descents": 6}
 LARGEST_LUMA = 64  # side of the luma that detail is carried by: more costs time and finds the same motion
 
@@ -112,21 +112,18 @@ class Carrier:
         flow = self._registration.flow(moved, luma)
         flow = cv2.resize(flow, (side, side), interpolation=cv2.INTER_AREA) * np.float32(side / flow.shape[1])
         places = places_of(side, side) + flow
-        map_x, map_y = places[..., 0], places[..., 1]
-        fitted = cv2.remap(moved, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        fitted = cv2.remap(moved, places, NOTHING, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         misfit = cv2.GaussianBlur(cv2.absdiff(fitted, luma).astype(np.float32), (0, 0), 1.5)
         trust = np.exp(-np.square(misfit / np.float32(DOUBT)))
 
         # The same way back, at the detail's own resolution.
-        map_x, map_y = (back[i, 0] * map_x + back[i, 1] * map_y + back[i, 2] for i in (0, 1))
         scale = detail.difference.shape[0] / detail.luma.shape[0]
-        map_x, map_y = (
-            (cv2.resize(m.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR) + 0.5) * scale - 0.5
-            for m in (map_x, map_y)
-        )
+        places = cv2.transform(places, np.column_stack((scale * back[:, :2], scale * (back[:, 2] + 0.5) - 0.5)))
+        places = cv2.resize(places, (size, size), interpolation=cv2.INTER_LINEAR)
         carried = cv2.remap(
-            detail.difference, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0)
-        )
+            detail.difference, places, NOTHING, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(0, 0, 0),
+        )  # fmt: skip
         return carried, cv2.resize(trust, (size, size), interpolation=cv2.INTER_LINEAR)[..., None]
 
 

@@ -103,10 +103,8 @@ class ExemplarBank:
                 reason = self._poorer(entry)
             if exemplar is not None and reason is None:
                 self._admitted = frame
-                before = len(self._entries)
                 self._entries.append(entry)
-                self._fit()
-                gone = before + 1 - len(self._entries)
+                gone = self._fit()
         if exemplar is None or reason is not None:
             self._on_decision(reason or "implausible")
             return None
@@ -120,7 +118,11 @@ class ExemplarBank:
         with self._lock:
             self._entries = [e for e in self._entries if e.exemplar.id != exemplar.id] + [entry]
             self._trim("photo", self._capacity // 2)
+            before = len(self._entries)
             self._trim("call", self._capacity - sum(e.exemplar.source == "photo" for e in self._entries))
+            gone = before - len(self._entries)
+        for _ in range(gone):
+            self._on_decision("replaced")
 
     def remove(self, ids: Iterable[str]) -> None:
         """Removes exemplars by id; unknown ids are ignored."""
@@ -202,9 +204,7 @@ class ExemplarBank:
         moved = np.hypot(headshot.cx - other.cx, headshot.cy - other.cy) + abs(headshot.side - other.side) / 2
         return float(moved) / headshot.side / (frame - before)
 
-    def _refusal(
-        self, rgb: Callable[[], U8], face: TrackedFace, headshot: Headshot, speed: float
-    ) -> str | None:  # fmt: skip
+    def _refusal(self, rgb: Callable[[], U8], face: TrackedFace, headshot: Headshot, speed: float) -> str | None:
         if headshot.side < OF_CALL.side:
             return "small"
         if face.score < MIN_SCORE or face.seen > MAX_UNSEEN:
@@ -228,10 +228,12 @@ class ExemplarBank:
         novel = float(_differences([*self._entries, entry])[-1].min()) > NOVELTY
         return None if novel else "poorer"
 
-    def _fit(self) -> None:
-        """Makes room after exemplars of the call were added."""
+    def _fit(self) -> int:
+        """Makes room after exemplars of the call were added; returns how many had to go for it."""
+        before = len(self._entries)
         self._drop_outdone()
         self._trim("call", self._capacity - sum(e.exemplar.source == "photo" for e in self._entries))
+        return before - len(self._entries)
 
     def _drop_outdone(self) -> None:
         """What was the best in poor times goes when the call has brought enough that is better."""

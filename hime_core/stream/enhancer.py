@@ -315,7 +315,7 @@ class Enhancer:
 
 def _added(face: Eligible, sr: U8, shown: float) -> F32:
     """What the network added to a face, at no more pixels than are shown of it."""
-    side = min(sr.shape[0], math.ceil(face.square.side * shown)) if shown < math.inf else sr.shape[0]
+    side = math.ceil(min(sr.shape[0], face.square.side * shown))
     return difference(resized(sr, side), resized(face.image, side))
 
 

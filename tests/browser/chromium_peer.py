@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 from playwright.async_api import Page, async_playwright
 
+from benchmarks.shared.chromium import FLAGS, chromium_path
 from benchmarks.shared.forwarder import Forwarder, payload_types
-from tests.browser.conftest import FLAGS, chromium_path
 
 WATCH = """
   async () => {

@@ -14,27 +14,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
+from benchmarks.shared.chromium import ALLOW_ALL, FLAGS, chromium_path
 from tests.browser.axe import serious_findings
 from tests.browser.camera import write_camera, write_sound
 from tests.browser.paths import ARTIFACTS, ROOT
 from tests.browser.watched import Watched, asks
 from tests.coturn import SECRET, coturn
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-background-timer-throttling",
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--use-fake-ui-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-    # host candidates as addresses: there is no mDNS responder in a container
-    "--disable-features=WebRtcHideLocalIpsWithMdns",
-]
 # Lets the tests see every peer connection that the page opens.
 REMEMBER_CONNECTIONS = """
   window.testConnections = [];
@@ -147,17 +133,10 @@ def playwright() -> Iterator[Playwright]:
         yield playwright
 
 
-def chromium_path() -> str | None:
-    """The machine's own; None for playwright's."""
-    return next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"))), None
-    )
-
-
 def launch(playwright: Playwright, *flags: str, allow_all: bool = True) -> Browser:
     """allow_all: camera, microphone and screen are given to whoever asks, instead of by each context's permissions."""
-    usual = FLAGS if allow_all else [flag for flag in FLAGS if flag != "--use-fake-ui-for-media-stream"]
-    return playwright.chromium.launch(executable_path=chromium_path(), args=[*usual, *flags])
+    allowed = (ALLOW_ALL,) if allow_all else ()
+    return playwright.chromium.launch(executable_path=chromium_path(), args=[*FLAGS, *allowed, *flags])
 
 
 @pytest.fixture(scope="module")

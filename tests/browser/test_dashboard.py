@@ -81,6 +81,17 @@ def test_the_dashboard_beside_a_stream(page: Page, streaming: Server) -> None:
     assert errors == []
 
 
+def test_calls_that_are_over_are_not_forgotten(page: Page, server: Server) -> None:
+    now, counts = int(time.time()), {"outcomes": {}, "bypass": {}, "demand": {}, "recognition": {}}
+    rest = {"batch_size": None, "bank_exemplars": 0, "reference_gap_s": None, "quantizer_step": None, "streams": {}}
+    quiet = {"stages": {}, "frame_latency": None, "fps_out": 0.0, **counts, **rest}
+    points = [{"t": now - 300, "fps_in": 20.0, **quiet}, {"t": now, "fps_in": 0.0, **quiet}]
+    page.route("**/api/stats/events", lambda route: route.fulfill(content_type="text/event-stream", body=""))
+    page.route("**/api/stats", lambda route: route.fulfill(json={"points": points}))
+    page.goto(f"{server.url}/dashboard")
+    expect(page.locator("#empty")).to_be_hidden(timeout=15_000)
+
+
 def test_earlier_hours_and_a_table_of_them(page: Page, streaming: Server, tmp_path: Path) -> None:
     page.goto(f"{streaming.url}/dashboard")
     page.get_by_role("radio", name="Day").click()

@@ -81,7 +81,9 @@ def test_the_start_page_shows_what_it_is_about(visitor: Page, server: Server) ->
     box = show.locator(".picture").bounding_box()
     assert box is not None
     visitor.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.3 * box["height"])
-    visitor.wait_for_function(f"(before) => ({loupe})()[0] !== before", arg=visitor.evaluate(loupe)[0] and original)
+    first = visitor.evaluate(loupe)[0]
+    visitor.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.6 * box["height"])
+    visitor.wait_for_function(f"(first) => ({loupe})()[0] !== first", arg=first)
     expect(visitor.get_by_role("button", name="Join", exact=True)).to_be_visible()
     assert errors == [] and elsewhere == []
 

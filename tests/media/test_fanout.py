@@ -300,6 +300,24 @@ async def test_all_paths_are_looked_at_together_now_and_then_and_one_that_become
         assert everyone[9].track.reduced
 
 
+async def test_the_best_path_keeps_the_full_picture_when_it_becomes_narrower_between_two_looks_at_all() -> None:
+    async with setup() as this:
+        wide, gone = Watcher(this.track()), Watcher(this.track())
+        narrow(gone, 4_000_000)
+        narrow(wide, 3_900_000)
+        this.stream.remove(gone.track)
+        narrow(wide, 1_900_000)  # less than half of the one that has left
+        assert not wide.track.reduced
+        this.clock.now += REVIEW
+        narrow(wide, 4_000_000)
+        narrow(wide, 1_300_000)  # less than half of its own
+        assert not wide.track.reduced and this.stream.full.target.value == 1_300_000
+        other = Watcher(this.track())
+        narrow(other, 3_000_000)
+        narrow(wide, 1_300_000)
+        assert wide.track.reduced and not other.track.reduced
+
+
 async def test_a_new_size_is_one_keyframe() -> None:
     async with setup() as this:
         watcher = Watcher(this.track())

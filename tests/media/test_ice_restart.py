@@ -17,7 +17,7 @@ from benchmarks.shared.relays import free_port
 from server.media.fragments import Fragment
 from server.media.sockets import NoPort, OwnPorts
 from tests.media.test_rooms import named
-from tests.unit.test_limits_rooms import candidates
+from tests.unit.limited_rooms import candidates
 
 SDP_FRAGMENT = "application/trickle-ice-sdpfrag"
 

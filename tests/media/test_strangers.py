@@ -13,8 +13,8 @@ import pytest
 from benchmarks.shared.peers import MovingVideo, Peer, Tone, until
 from tests.media.relay_process import RelayProcess, relay_process
 from tests.unit.access_world import bearer, token, write_keys
+from tests.unit.limited_rooms import candidates
 from tests.unit.relay_fakes import portrait
-from tests.unit.test_limits_rooms import candidates
 from tests.unit.test_negotiation import offer, section
 
 SDP = {"Content-Type": "application/sdp"}

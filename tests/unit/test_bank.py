@@ -213,6 +213,19 @@ def test_photos_outlive_the_call(bank, portrait, clock):
     assert sum(item.source == "photo" for item in bank.exemplars()) == 3
 
 
+def test_faces_of_the_call_that_make_room_for_photos_are_counted(bank, decided, portrait, clock):
+    for frame in range(0, 30 * 16, 30):
+        clock.now += 1
+        bank.offer(lambda: portrait, face(), frame)
+    assert dict(decided) == {"taken": 16}
+    for i in range(3):
+        bank.add_photo(exemplar(f"photo-{i}", source="photo"))
+    assert dict(decided) == {"taken": 16, "replaced": 3}
+    for i in range(3, 20):
+        bank.add_photo(exemplar(f"photo-{i}", source="photo"))  # half of the bank at most
+    assert dict(decided) == {"taken": 16, "replaced": 8}
+
+
 def test_what_came_of_one_view_of_a_face_goes_to_another_bank(bank, portrait):
     for frame in range(3):
         bank.offer(lambda: portrait, face(track=7), 30 * frame)

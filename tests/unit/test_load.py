@@ -14,9 +14,10 @@ import jwt
 import pytest
 
 from hime_core.errors import InputError
-from server.client.load import report
-from server.client.load.call import CallFigures
+from server.client.load import group, report
+from server.client.load.call import CallFigures, CallPlan
 from server.client.load.command import LoadOptions, call_plan, ramp_plan
+from server.client.load.encoded import EncodedClip
 from server.client.load.metrics import RelayCounts, relay_counts
 from server.client.load.ramp import Ramp, RampPlan
 from server.client.load.step import Step, Usage, is_held, step_of
@@ -192,6 +193,34 @@ async def test_until_full_ends_with_the_call_that_is_refused() -> None:
 async def test_a_signal_ends_it_with_the_steps_that_are_whole(seconds: float, count: int) -> None:
     steps, _, _ = await ramped(FakeGroup(), RampPlan((1, 2), 0.5, 2.0, 4.0, 0.3), over_after=seconds)
     assert len(steps) == count
+
+
+async def test_a_join_that_lasts_too_long_in_the_end_leaves_before_the_connection_to_the_relay_closes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    joining, closed = asyncio.Event(), list[bool]()
+
+    class SlowCall:
+        def __init__(self, plan: CallPlan, number: int, http: httpx.AsyncClient, *args: Any) -> None:
+            self._http = http
+
+        async def join(self) -> None:
+            joining.set()
+            await asyncio.Event().wait()
+
+        async def leave(self) -> None:
+            await asyncio.sleep(0.01)
+            closed.append(self._http.is_closed)
+
+    monkeypatch.setattr(group, "Call", SlowCall)
+    monkeypatch.setattr(group, "JOINING", 0.0)
+    calls = group.LocalGroup(CallPlan("http://127.0.0.1:9", EncodedClip("VP8", (b"",), (0,), 0, 25.0, (16, 16))))
+    adding = asyncio.create_task(calls.add(0))
+    await joining.wait()
+    await calls.close()
+    assert closed == [False]
+    with pytest.raises(asyncio.CancelledError):
+        await adding
 
 
 # --- what is asked for

@@ -225,6 +225,24 @@ async def test_what_is_sent_in_a_window_counts_to_it_whenever_it_comes(clip: Enc
     assert way.sink.tally(2).frames == 3 and way.sink.tally(3).frames == 0
 
 
+async def test_packets_of_a_window_are_told_after_it_is_over(clip: EncodedClip, clock: Clock) -> None:
+    way = Way(clip, clock)
+    way.sink.begin()
+    await way.call(5)
+    way.replay.log.window = 2
+    way.sink.begin()
+    await way.call(10)
+    await way.packets()  # which are lost
+    repaired, after = await way.packets(), await way.packets()
+    way.arrive(after)
+    way.replay.log.window = 3
+    way.sink.begin()
+    way.arrive(repaired)
+    tally = way.sink.tally(2)
+    assert tally.lost >= 1 and tally.recovered == len(repaired)
+    assert tally.expected >= 10 + tally.lost + tally.recovered + len(after)
+
+
 async def test_a_stop_is_a_freeze_and_a_lost_packet_costs_frames_until_a_keyframe(
     clip: EncodedClip, clock: Clock
 ) -> None:

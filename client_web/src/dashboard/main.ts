@@ -96,7 +96,7 @@ function draw(): void {
   const points = isKept() ? earlier : series.last(SPANS[span]);
   const recent = series.last(RECENT);
   const now = series.points.at(-1)?.t ?? Date.now() / 1000;
-  byId("empty").hidden = !isIdle(points);
+  byId("empty").hidden = !isIdle([...series.points, ...points]);
   const show = (chart: TimeChart, readers: readonly Reader[]): void => {
     const [times, ...data] = columns(points, readers.map(({ read }) => read), interval());
     chart.show(times, data, now, SPANS[span]);

@@ -156,9 +156,9 @@ export type Column = (number | null)[];
  * Times and one column per reader; a missing stretch of time becomes a gap, not a straight line. interval: seconds from
  * one point to the next.
  */
-export function columns(
-  points: readonly Point[],
-  readers: readonly ((point: Point) => number | null)[],
+export function columns<P extends { t: number }>(
+  points: readonly P[],
+  readers: readonly ((point: P) => number | null)[],
   interval = 1,
 ): [number[], ...Column[]] {
   const times: number[] = [];

@@ -3,7 +3,7 @@ import { getJson } from "../http";
 import { numeral, t } from "../strings";
 import { TimeChart } from "./charts";
 import { lines } from "./palette";
-import { figure } from "./stats";
+import { columns, figure } from "./stats";
 
 interface Watcher {
   number: number;
@@ -36,6 +36,7 @@ interface StreamPoint {
 }
 
 const POLL_MS = 2000;
+const MINUTE = 60;
 const HOUR = 3600;
 const words = t.dashboard.streams;
 
@@ -111,12 +112,13 @@ export class StreamsCard {
     this.filled = Date.now();
     try {
       const { points } = await getJson<{ points: StreamPoint[] }>(`/api/stats/streams/${stream.number}?range=hour`);
-      const columns = [points.map((each) => each.latency_ms), points.map((each) => each.fps_in), points.map((each) => each.fps_out)];
-      this.chart.show(points.map((each) => each.t), columns, Date.now() / 1000, HOUR);
+      if (stream !== this.chosen) return; // another one was, meanwhile
+      const [times, ...data] = columns(points, [(each) => each.latency_ms, (each) => each.fps_in, (each) => each.fps_out], MINUTE);
+      this.chart.show(times, data, Date.now() / 1000, HOUR);
       byId("stream-note").textContent =
         points.length > 0 ? words.minutes(nameOf(stream)) : words.young(nameOf(stream));
     } catch {
-      byId("stream-note").textContent = words.unread;
+      if (stream === this.chosen) byId("stream-note").textContent = words.unread;
     }
   }
 }

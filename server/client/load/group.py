@@ -80,6 +80,7 @@ class LocalGroup:
             await asyncio.wait(self._joining, timeout=JOINING)
         for task in self._joining:
             task.cancel()
+        await asyncio.gather(*self._joining, return_exceptions=True)  # they leave, too
         await asyncio.gather(*(call.leave() for call in self._calls.values()), return_exceptions=True)
         self._calls.clear()
         if self._servers is not None:

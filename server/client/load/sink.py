@@ -44,7 +44,8 @@ class Sink:
         self._buffer = VideoJitterBuffer(lambda payload_type: codec, self, round_trip, clock)
         self._requests = KeyframeRequests(round_trip, clock)
         self._statistics = StreamStatistics(CLOCK_RATE)
-        self._counted = 0, 0
+        self._counted: dict[int, tuple[int, int, int]] = {}  # as each window began
+        self._recovered = 0
         self._freezes = Freezes()
         self._tallies: dict[int, Tally] = {}
         self._offset: int | None = None
@@ -64,14 +65,16 @@ class Sink:
 
     def begin(self) -> None:
         """A window begins."""
-        self._counted = self._packets_counted()
+        self._counted[self._log.window] = self._packets_counted()
+        _forget(self._counted)
 
     def tally(self, window: int) -> Tally:
-        """Of the window that is over, of which nothing more comes."""
+        """Of the window that is over, of which nothing more comes. Packets are those since its begin, as what is lost
+        at its end may still be repaired."""
         found = self._tally(window)
         found.watchers, found.timed = 1, int(self._offset is not None)
-        counted = self._packets_counted()
-        found.expected, received = (now - before for now, before in zip(counted, self._counted, strict=True))
+        counted, begun = self._packets_counted(), self._counted.get(window, (0, 0, 0))
+        found.expected, received, found.recovered = (now - before for now, before in zip(counted, begun, strict=True))
         found.lost = max(0, found.expected - received)
         found.jitter = self._statistics.jitter / CLOCK_RATE
         return found
@@ -80,17 +83,19 @@ class Sink:
 
     def packets(self, outcome: str, count: int) -> None:
         if outcome == "recovered":
-            self._tally(self._log.window).recovered += count
+            self._recovered += count
 
     def skipped(self, frames: int) -> None:
         """They did not come, which is counted where they are missed."""
 
     # --- inside
 
-    def _packets_counted(self) -> tuple[int, int]:
-        """Expected and received so far."""
+    def _packets_counted(self) -> tuple[int, int, int]:
+        """Expected, received and recovered so far."""
         counted = self._statistics
-        return (0, 0) if counted.max_seq is None else (counted.packets_expected, counted.packets_received)
+        if counted.max_seq is None:
+            return 0, 0, 0
+        return counted.packets_expected, counted.packets_received, self._recovered
 
     def _wants_reading(self) -> bool:
         """Whether a keyframe is needed to tell how timestamps lie: a relay may send none for as long as all is well."""
@@ -104,8 +109,7 @@ class Sink:
     def _tally(self, window: int) -> Tally:
         if window not in self._tallies:
             self._tallies[window] = Tally()
-            for old in sorted(self._tallies)[:-KEPT_WINDOWS]:
-                del self._tallies[old]
+            _forget(self._tallies)
         return self._tallies[window]
 
     def _released(self, frame: ReceivedData, tally: Tally) -> None:
@@ -132,6 +136,12 @@ class Sink:
             self._offset = (timestamp - self._log.clip.pts(sent.number)) % _WRAP
         elif self._offset is None:
             self._next_reading = self._clock()  # the next keyframe may tell
+
+
+def _forget(windows: dict[int, Any]) -> None:
+    """All but the last ones."""
+    for old in sorted(windows)[:-KEPT_WINDOWS]:
+        del windows[old]
 
 
 def is_keyframe(codec: Codec, data: bytes) -> bool:

@@ -29,7 +29,8 @@ def percentile(times: Counter[int], share: float) -> float | None:
 class Tally:
     """frames: those that came whole and could be decoded; latencies: how many, by steps of 0.1 ms; timed: how many of
     the watchers have told frames apart. expected, lost: packets, after repair; recovered: that came out of order or
-    again. jitter: seconds (RFC 3550, section 6.4.1), summed over the watchers."""
+    again; these three from the window's begin until it is told. jitter: seconds (RFC 3550, section 6.4.1), summed over
+    the watchers."""
 
     watchers: int = 0
     timed: int = 0

@@ -61,7 +61,7 @@ class EncodedStream:
         self._seats: dict[VideoTrack, _Seat] = {}
         self._needed: frozenset[Layer] = frozenset()  # layers that somebody gets, or is to get
         self._reviewed = float("-inf")
-        self._best_lately = 0.0  # bit/s, of all paths when they were last looked at
+        self._widest: VideoTrack | None = None  # of the best path, when all were last looked at
         self._slot: Slot[Shown] = Slot(WAITING)
         self._undelivered = threading.Semaphore(MAX_UNDELIVERED)
         self._thread = threading.Thread(target=self._encode_all, name="video-encode", daemon=True)
@@ -71,13 +71,15 @@ class EncodedStream:
         """The track gets frames from the next keyframe of its layer on."""
         seat = self._seats[track] = _Seat(LayerChoice(self._bitrates, self._clock))
         track.source = self
-        seat.choice.begin(track.path.rate, self._best())
+        self._find_widest()
+        seat.choice.begin(track.path.rate, self._best)
         self._share_out()
         self.request_keyframe(track, "join")
 
     def remove(self, track: VideoTrack) -> bool:
         """Whether anybody is left."""
         self._seats.pop(track, None)
+        self._find_widest()
         self._share_out()
         return bool(self._seats)
 
@@ -96,12 +98,15 @@ class EncodedStream:
             self._metrics.narrow_path()
         seat.narrow = track.path.too_narrow
         if self._clock() - self._reviewed >= REVIEW:
-            self._reviewed, self._best_lately = self._clock(), self._best()
+            self._reviewed = self._clock()
+            self._find_widest()
             for other, its in self._seats.items():
-                self._review(other, its, self._best_lately)
+                self._review(other, its, self._best)
             self._share_out()
             return
-        changed = self._review(track, seat, max(self._best_lately, track.path.rate))
+        if track is self._widest:  # a path is not to be compared with what it carried itself
+            self._find_widest()
+        changed = self._review(track, seat, max(self._best, track.path.rate))
         if changed or track.path.rate < LOWER_STEP * self._layer(seat.choice.layer).target.value:
             self._share_out()
 
@@ -125,8 +130,13 @@ class EncodedStream:
     def _layer(self, layer: Layer) -> LayerEncoder:
         return self.full if layer == "full" else self.reduced
 
+    def _find_widest(self) -> None:
+        self._widest = max(self._seats, key=lambda track: track.path.rate, default=None)
+
+    @property
     def _best(self) -> float:
-        return max((track.path.rate for track in self._seats), default=0)
+        """What the best path to a watcher carries, bit/s."""
+        return 0.0 if self._widest is None else self._widest.path.rate
 
     def _review(self, track: VideoTrack, seat: _Seat, best: float) -> bool:
         """Whether the watcher is to get another layer."""

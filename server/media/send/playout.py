@@ -1,7 +1,7 @@
 """How long a watcher's browser may hold frames back before it shows them.
 
 Left to itself, libwebrtc holds frames back by what it takes for the network's unevenness, and so by that of the relay's
-own work, which it can make out no better: mostly longer than all else takes together. Where packets come evenly, frames
+own work, which it cannot tell from it (the `unhurried` ways of benchmarks/glass). Where packets come evenly, frames
 are to be shown as they come; where they do not, the browser is left to itself, as it would freeze otherwise.
 
 The header extension is http://www.webrtc.org/experiments/rtp-hdrext/playout-delay: the least and the most time between

@@ -175,7 +175,7 @@ class VideoTrack(Track):
         """How long the audio received with a frame is to wait for it, seconds.
 
         Sound is older when it comes: Opus has gathered 20 ms of it and looked 6.5 ms ahead. What is left of SOUND_LEAD
-        is within the 45 ms by which it may lead (EBU R37), and browsers hold it back for longer than pictures."""
+        is within the 45 ms by which it may lead (ITU-R BT.1359), and browsers hold it back for longer than pictures."""
         return min(max(0.0, (self._latency.value or 0.0) - SOUND_LEAD), MAX_AUDIO_DELAY)
 
     def request_keyframe(self, reason: str) -> None:
