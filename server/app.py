@@ -9,7 +9,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import cv2
@@ -18,6 +20,8 @@ from fastapi import FastAPI
 from server import pages, problems
 from server.access.access import Access, load_access
 from server.access.routes import router as access_router
+from server.engines.engines import Engines, engines_of
+from server.engines.lasting import own_engine, remote_engine
 from server.exemplars.check import WITHIN, StorageCheck
 from server.exemplars.elsewhere import Elsewhere, Nowhere
 from server.exemplars.routes import router as exemplars_router
@@ -26,6 +30,7 @@ from server.exemplars.store import PhotoStore
 from server.lifecycle import Drain, RefuseWhileDraining
 from server.limits import Limits
 from server.observability.kept import KeptMinutes, open_kept
+from server.observability.machine import Machine
 from server.observability.metrics import Metrics
 from server.observability.routes import WorkerReadiness
 from server.observability.routes import router as observability_router
@@ -40,12 +45,13 @@ from server.supervision import off_the_loop, supervised
 from server.web.install import install as install_web_rules
 
 if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is needed
-    from hime_core.engine import Engine
+    from hime_core.engine import Engine, FailoverEngine
     from hime_core.faces.detector import StreamDetector
     from hime_core.faces.recognition import Recogniser
 
 DESCRIPTION = "A WebRTC relay that gives far and blurred faces in a video call their details back."
 CLOSE_SECONDS = 10.0  # that one part may take to end with the relay
+MISSING = 30.0  # seconds that an engine may take to come back before the relay says that it is missing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -63,18 +69,21 @@ class Given:
 @dataclass(frozen=True)
 class Among:
     """What a relay is told that is one worker of several. numbers: of its streams, which no other worker's have;
-    elsewhere: the others; wall: the Unix time by which all count seconds. Earlier minutes' figures are kept for all of
-    them together, and not here."""
+    elsewhere: the others; wall: the Unix time by which all count seconds; engine: the socket of the engine process that
+    it asks, None where it has an engine itself. Earlier minutes' figures are kept for all of them together, and not
+    here."""
 
     numbers: Iterator[int]
     elsewhere: Elsewhere
     wall: Callable[[], float] = time.time
+    engine: Path | None = None
 
 
 @dataclass
 class Relay:
     """All that a running relay is made of. recogniser: None where it could not be loaded; failures: what could not be
-    loaded, by part; kept: None where earlier minutes' figures cannot be kept."""
+    loaded, by part; lasting: the engine, where one was loaded; kept: None where earlier minutes' figures cannot be
+    kept."""
 
     settings: Settings
     access: Access
@@ -90,6 +99,7 @@ class Relay:
     drain: Drain
     kept: KeptMinutes | None
     failures: dict[str, str] = field(default_factory=dict)
+    lasting: FailoverEngine | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def stop(self) -> None:
@@ -121,6 +131,8 @@ class Relay:
         if (left := self.drain.seconds_left) is not None:
             return [f"draining: the relay ends in {left:.0f} s"]
         reasons = [f"{part}: {why}" for part, why in self.failures.items()]
+        if self.lasting and (missing := self.lasting.missing_for) > MISSING:
+            reasons.append(f"engine: it was lost {missing:.0f} s ago, and is not back")
         return reasons if self.storage.reason is None else [*reasons, f"storage: {self.storage.reason}"]
 
 
@@ -193,10 +205,18 @@ async def _build(
             return instead
 
     engine: Engine
+    lasting: FailoverEngine | None = None
+    engines: Engines | None = None
     if given.engine is not None:
         engine = given.engine
     else:
-        engine = await load("engine", lambda: _load_engine(settings, metrics), FailedEngine())
+        path = among.engine if among else None
+        if among is None and (engines := await engines_of(settings, metrics.failure)):
+            stack.push_async_callback(engines.close)
+            path = engines.of_worker(1)
+        make = partial(remote_engine, path, metrics) if path else partial(own_engine, settings, metrics)
+        lasting = await load("engine", make, None)
+        engine = lasting or FailedEngine()
         stack.push_async_callback(off_the_loop, engine.close, CLOSE_SECONDS, "close-engine")
     detector: StreamDetector
     if given.detector is not None:
@@ -241,7 +261,8 @@ async def _build(
     if kept is not None:
         rooms.numbers = itertools.count(1 + kept.last_stream)
         stack.push_async_callback(off_the_loop, kept.close, CLOSE_SECONDS, "close-figures")
-    keeper = Keeper(metrics, kept, rooms.streams)
+    machine = Machine(others=(lambda: engines.pids) if engines else tuple)
+    keeper = Keeper(metrics, kept, rooms.streams, machine)
     keeping = asyncio.create_task(supervised("figures", keeper.run, metrics.failure), name="keep figures")
     stack.push_async_callback(_cancelled, keeping)
     drain = Drain(rooms, settings.drain_s)
@@ -261,36 +282,8 @@ async def _build(
         drain,
         kept,
         failures,
+        lasting,
     )
-
-
-def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
-    """On the device that is set, or the best there is; an engine on the CPU takes over when that one fails."""
-    import torch
-
-    from hime_core.engine import FailoverEngine, best_device, build_engine
-
-    def on_batch(size: int, seconds: float) -> None:
-        metrics.batch(size)
-        metrics.stage("enhance", seconds)
-
-    def on_failure() -> None:
-        metrics.failure("engine")
-
-    def build(device: str) -> Engine:
-        return build_engine(settings.weights, device, on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
-
-    torch.set_num_threads(1)
-    device = best_device() if settings.device == "auto" else settings.device
-    try:
-        engine = build(device)
-    except Exception:
-        if settings.device != "auto" or device == "cpu":
-            raise
-        log.exception("the graphics card cannot be used, faces are enhanced on the CPU")
-        on_failure()
-        engine = build("cpu")
-    return FailoverEngine(engine, lambda: build("cpu"), on_failure)
 
 
 def _on_gpu(settings: Settings) -> bool:

@@ -10,7 +10,7 @@ import torch
 from hime_core.engine.batching import BatchingEngine
 from hime_core.engine.failover import FailoverConfig, FailoverEngine
 from hime_core.engine.ncnn_backend import NcnnBackend
-from hime_core.engine.protocol import Backend, Engine, FaceRequest, Late, Overload
+from hime_core.engine.protocol import Backend, Engine, FaceRequest, Gone, Late, Overload
 from hime_core.engine.torch_backend import TorchBackend
 from hime_core.faces.geometry import LR_SIDES
 from hime_core.model.checkpoint import DEFAULT_WEIGHTS
@@ -23,6 +23,7 @@ __all__ = [
     "FaceRequest",
     "FailoverConfig",
     "FailoverEngine",
+    "Gone",
     "Late",
     "NcnnBackend",
     "Overload",

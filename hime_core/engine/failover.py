@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from hime_core.arrays import U8
-from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
+from hime_core.engine.protocol import Engine, FaceRequest, Gone, Late, Overload
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FailoverConfig:
-    """When an engine is given up. Times in seconds.
+    """When an engine is given up: at once where it says that it is gone, and else by these. Times in seconds.
 
     failed_faces: that failed in a row, over `failed_for` at least; hangs: without an answer while faces wait for one;
     every: between looks; pauses: between two replacements, the first and the longest: doubled each time, until an
@@ -62,9 +62,17 @@ class FailoverEngine:
         self._generation = 0
         self._waiting: set[Future[U8]] = set()
         self._failures, self._failed_since = 0, 0.0  # faces in a row, and when the first was
+        self._gone = False  # whether the engine has said so
+        self._lost: float | None = None  # when the engine was given up, while there is no other
         self._silence = 0.0  # seconds that faces have waited since the last answer
         self._watch = threading.Thread(target=self._watch_engine, name="hime-engine-watch", daemon=True)
         self._watch.start()
+
+    @property
+    def missing_for(self) -> float:
+        """Seconds since there has been no engine to ask; 0 while there is one."""
+        lost = self._lost
+        return 0.0 if lost is None else self._clock() - lost
 
     def submit(self, requests: Sequence[FaceRequest]) -> list[Future[U8]]:
         answers: list[Future[U8]] = [Future() for _ in requests]
@@ -78,6 +86,7 @@ class FailoverEngine:
             return answers
         # Not under the lock: a face may be answered in this very call.
         for answer, future in zip(answers, _submitted(engine, requests), strict=True):
+            answer.add_done_callback(partial(_cancelled_too, future))
             future.add_done_callback(partial(self._answered, generation, answer))
         return answers
 
@@ -115,6 +124,8 @@ class FailoverEngine:
         self._silence = 0.0
         if error is None:
             self._failures = 0
+        elif isinstance(error, Gone):
+            self._gone = True
         elif not isinstance(error, Late):
             self._failed_since = self._failed_since if self._failures else self._clock()
             self._failures += 1
@@ -141,6 +152,8 @@ class FailoverEngine:
         config = self._config
         with self._lock:
             self._silence = self._silence + passed if self._waiting else 0.0
+            if self._gone:
+                return "it is gone"
             if self._silence >= config.hangs:
                 return "it does not answer"
             if self._failures >= config.failed_faces and now - self._failed_since >= config.failed_for:
@@ -153,7 +166,8 @@ class FailoverEngine:
             before, self._engine = self._engine, None
             self._generation += 1
             given_up, self._waiting = self._waiting, set()
-            self._failures, self._silence = 0, 0.0
+            self._failures, self._silence, self._gone = 0, 0.0, False
+            self._lost = self._clock()
         self._on_failure()
         for answer in given_up:
             with suppress(InvalidStateError):  # answered just now
@@ -173,9 +187,19 @@ class FailoverEngine:
                 pause = min(2 * pause, self._config.pauses[1])
                 continue
             with self._lock:
-                self._engine = engine
+                closed = self._closing.is_set()
+                if not closed:
+                    self._engine, self._lost = engine, None
+            if closed:  # which came while it was made
+                engine.close()
+                return
             log.warning("another engine has taken over")
             return
+
+
+def _cancelled_too(future: Future[U8], answer: Future[U8]) -> None:
+    if answer.cancelled():
+        future.cancel()
 
 
 def _submitted(engine: Engine, requests: Sequence[FaceRequest]) -> list[Future[U8]]:

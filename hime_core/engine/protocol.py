@@ -64,3 +64,7 @@ class Overload(RuntimeError):
 
 class Late(RuntimeError):
     """The engine came to the face too late for it to be of use."""
+
+
+class Gone(RuntimeError):
+    """The engine itself is lost, with all that it was asked; another one may take its place."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+import sys
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
 
 
 class WorkerSettings(BaseModel):
@@ -16,3 +19,14 @@ class WorkerSettings(BaseModel):
         description="resident MiB from which on a worker of several takes nobody new, and is replaced when it "
         "is empty; 0: no limit",
     )
+    engine: Literal["auto", "process", "worker"] = Field(
+        "auto",
+        description="where faces are enhanced: in a process of its own, one for each graphics card, that all workers "
+        "ask, or in each worker; auto: in a process where there are several workers and a graphics card",
+    )
+
+    @model_validator(mode="after")
+    def _processes_where_there_can_be_some(self) -> Self:
+        if self.engine == "process" and not sys.platform.startswith("linux"):
+            raise ValueError("HIME_ENGINE: engine processes need Linux: give worker, or leave it at auto")
+        return self

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from server.engines.engines import Engines
 from server.limits.admission import RETRY_AFTER
 from server.limits.rates import Count
 from server.problems import Problem
@@ -38,6 +39,7 @@ class Fleet:
         """refused: counts refusals; module: what workers run."""
         self.on_report: Callable[[Worker, Report, float], None] = lambda worker, report, asked: None
         self.on_gone: Callable[[Worker], None] = lambda worker: None
+        self.engines: Engines | None = None  # to be set before workers run
         self.pins = Pins(clock)
         self._refused, self._memory = refused, settings.worker_memory_mb
         self._last_stream = 0
@@ -123,7 +125,9 @@ class Fleet:
         others = tuple(each for place, each in enumerate(sockets, 1) if place != number)
         begins = -(-self._last_stream // step) * step + number
         first = begins + (SKIPPED * step if number in self._begun else 0)
-        return Orders(self._shares[number - 1], sockets[number - 1], others, self._secret, first, step, self._unix)
+        engine = self.engines.of_worker(number) if self.engines else None
+        settings = self._shares[number - 1]
+        return Orders(settings, sockets[number - 1], others, engine, self._secret, first, step, self._unix)
 
     def _reported(self, worker: Worker, report: Report, asked: float) -> None:
         self._last_stream = max([self._last_stream, *(stream.number for stream in report.streams)])

@@ -12,10 +12,12 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from server import pages, problems
 from server.access.access import Access
 from server.access.routes import router as access_router
+from server.engines.engines import engines_of
 from server.limits import Limits
 from server.observability.kept import KeptMinutes, open_kept
 from server.observability.metrics import Metrics
@@ -73,6 +75,7 @@ class Front:
         self.stopping = asyncio.Event()
         self._seconds = MergedSeconds(metrics.history)
         self._merged = Merged()
+        self._engines: set[int] = set()  # engine processes whose metrics were told
         fleet.on_report, fleet.on_gone = self._reported, self._gone
         for worker in fleet.workers:
             if worker.report is not None:
@@ -117,7 +120,11 @@ class Front:
         for (worker, pid), text in zip(asked, told, strict=True):
             if text and worker.there and worker.pid == pid:  # what it told before it ended is in the sums as it was
                 texts[worker.number] = text
-        return self._merged.merge(texts)
+        engines = set(self.fleet.engines.pids) if self.fleet.engines else set()
+        for pid in self._engines - engines:
+            self._merged.gone(pid)
+        self._engines = engines
+        return self._merged.merge(texts | {pid: _of_process(pid) for pid in engines})
 
     async def sweep_forever(self) -> None:
         while True:
@@ -170,15 +177,25 @@ async def _build(
     if kept is not None:
         stack.callback(kept.close)
         fleet.number_from(kept.last_stream)
+    if engines := await engines_of(settings, metrics.failure):
+        fleet.engines = engines
+        stack.push_async_callback(engines.close)
     stack.push_async_callback(fleet.close)
     for worker in fleet.workers:
         await _running(stack, "worker", supervised("worker", worker.run, metrics.failure))
     await asyncio.gather(*(worker.settled.wait() for worker in fleet.workers))
     front = Front(settings, access, metrics, kept, fleet)
-    keeper = Keeper(metrics, kept, front.rooms.streams, FleetMachine(fleet))
+    keeper = Keeper(metrics, kept, front.rooms.streams, FleetMachine(fleet, engines))
     await _running(stack, "figures", supervised("figures", keeper.run, metrics.failure))
     await _running(stack, "sweep", supervised("sweep", front.sweep_forever, metrics.failure))
     return front
+
+
+def _of_process(pid: int) -> str:
+    """What Prometheus' own `process_…` metrics say of an engine process; what faces cost there, the workers count."""
+    registry = CollectorRegistry()
+    ProcessCollector(pid=lambda: pid, registry=registry)
+    return generate_latest(registry).decode()
 
 
 async def _running(stack: AsyncExitStack, name: str, work: Any) -> None:

@@ -42,6 +42,7 @@ def main(make: Make = made) -> None:
         itertools.count(orders.first, orders.step),
         Siblings(orders.others, orders.secret),
         unix_clock(orders),
+        orders.engine,
     )
     app = make(settings, among)
     install(app, orders.secret)

@@ -1,0 +1,78 @@
+"""An engine process, `python -m server.engines.process LISTENER`: the relay starts it, and says by standard input what
+it is to load. LISTENER is the number of the descriptor of the socket that workers connect to."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from hime_core.engine import Engine, FailoverConfig, FailoverEngine
+from server.engines import wire
+from server.engines.load import load_engine
+from server.engines.service import Service, Told
+from server.settings import Settings
+from server.silence import leave_no_core, log_to_stderr
+
+BEAT = 0.5  # seconds between signs of life on standard output, from when the networks are loaded
+LOST = 3  # exit code
+
+Make = Callable[[Settings, Told], Engine]
+
+
+def loaded(settings: Settings, told: Told) -> Engine:
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    return load_engine(settings, told.batch, told.wait)
+
+
+def main(make: Make = loaded) -> None:
+    """Serves until the relay ends. make: the engine."""
+    settings: Settings = pickle.load(sys.stdin.buffer)  # from the relay alone, which has started this process
+    log_to_stderr(settings.log_level)
+    leave_no_core()
+    threading.Thread(target=_end_with_relay, name="relay", daemon=True).start()
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    told = Told()
+    try:
+        first = make(settings, told)
+    except Exception as error:
+        _refuse(listener, " ".join(str(error).split()) or type(error).__name__)
+        sys.exit(f"the engine could not be loaded: {type(error).__name__}")
+    os.set_blocking(sys.stdout.fileno(), False)
+    # What follows an engine that fails or hangs is another process: only that has a graphics card from the beginning.
+    engine = FailoverEngine(first, lambda: os._exit(LOST), config=FailoverConfig())
+    Service(listener, engine, told).run(BEAT, _beat)
+
+
+def _beat() -> bool:
+    with suppress(BlockingIOError):  # nobody reads just now
+        os.write(sys.stdout.fileno(), b".")
+    return True
+
+
+def _refuse(listener: socket.socket, reason: str) -> None:
+    """Tells the workers that wait."""
+    listener.setblocking(False)
+    with suppress(OSError):
+        while True:
+            link, _ = listener.accept()
+            with link, suppress(OSError):
+                link.send(wire.failed(reason))
+
+
+def _end_with_relay() -> None:
+    while os.read(sys.stdin.fileno(), 1):  # not by sys.stdin, whose lock would be held when the interpreter ends
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

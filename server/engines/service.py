@@ -1,0 +1,223 @@
+"""The engine process's side: one engine, asked by any number of workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+from hime_core.arrays import U8
+from hime_core.engine import Engine, FaceRequest, Late, Overload
+from hime_core.exemplars.exemplar import Exemplar
+from server.engines import memory, wire
+from server.engines.wire import Answer, Face, Kind, Status
+
+UNTOLD = 4096  # batches, and waits, that are remembered until an answer tells of them
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Told:
+    """What the engine says of batches and waits, until the next answer takes it along. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._batches: deque[tuple[int, float]] = deque(maxlen=UNTOLD)
+        self._waits: deque[float] = deque(maxlen=UNTOLD)
+
+    def batch(self, size: int, seconds: float) -> None:
+        self._batches.append((size, seconds))
+
+    def wait(self, seconds: float) -> None:
+        self._waits.append(seconds)
+
+    def take(self) -> tuple[list[tuple[int, float]], list[float]]:
+        return _taken(self._batches), _taken(self._waits)
+
+
+class Client:
+    """One worker's connection. receive() and close() are for one thread, answers come from any."""
+
+    def __init__(self, name: int, link: socket.socket, engine: Engine, told: Told) -> None:
+        """name: which no other connection has; link: is closed with this."""
+        self.exemplars: dict[int, Exemplar] = {}
+        self._name, self._link, self._engine, self._told = name, link, engine, told
+        self._slots: memory.Slots | None = None
+        self._waiting: dict[int, Future[U8]] = {}
+        link.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._link.fileno()
+
+    def greet(self) -> None:
+        """Raises OSError where the worker is gone."""
+        self._link.send(wire.hello(self._engine.scale))
+
+    def receive(self) -> bool:
+        """Takes one message; False when the worker is gone. Raises ValueError, OSError where it sent nonsense."""
+        try:
+            message, files, _, _ = socket.recv_fds(self._link, wire.LONGEST, 1)
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+        try:
+            if message:
+                self._take(message, files)
+            return bool(message)
+        finally:
+            for file in files:
+                os.close(file)
+
+    def close(self) -> None:
+        """Lets go of all that was the worker's."""
+        for future in list(self._waiting.values()):
+            future.cancel()
+        self._forget(list(self.exemplars))
+        self._link.close()
+
+    def _take(self, message: bytes, files: list[int]) -> None:
+        match wire.kind_of(message):
+            case Kind.FACES:
+                self._ask(list(wire.read_faces(message)))
+            case Kind.EXEMPLAR if files:
+                number, image = wire.number_of(message), memory.read(files[0], wire.picture_shape(message))
+                self.exemplars[number] = wire.read_exemplar(message, image, f"{self._name}.{number}")
+            case Kind.DROP:
+                self._forget(wire.read_drop(message))
+            case Kind.CANCEL:
+                if future := self._waiting.get(wire.number_of(message)):
+                    future.cancel()
+            case Kind.SLOTS if files and self._slots is None:
+                self._slots = memory.Slots(files[0], *wire.read_slots(message))
+            case kind:
+                raise ValueError(f"a worker says {kind.name}, which it may not")
+
+    def _ask(self, faces: list[Face]) -> None:
+        asked, requests = [], []
+        for face in faces:
+            try:
+                requests.append(self._request(face))
+                asked.append(face)
+            except (KeyError, ValueError) as error:
+                self._say(_failure(face.number, error))
+        for face, future in zip(asked, self._engine.submit(requests), strict=True):
+            self._waiting[face.number] = future
+            future.add_done_callback(partial(self._answered, face))
+
+    def _request(self, face: Face) -> FaceRequest:
+        """Its picture stays where it is: nobody writes there before it is answered."""
+        if self._slots is None:
+            raise ValueError("there are no slots")
+        lr = self._slots.picture(face.slot, face.side)
+        exemplars = tuple([self.exemplars[number] for number in face.exemplars])
+        return FaceRequest(lr, face.landmarks, exemplars, (self._name, face.stream), face.deadline)
+
+    def _answered(self, face: Face, future: Future[U8]) -> None:
+        self._waiting.pop(face.number, None)
+        try:
+            result = future.result()
+            assert self._slots is not None
+            self._slots.picture(face.slot, result.shape[0])[...] = result
+            answer = Answer(face.number, Status.SHARP, result.shape[0])
+        except CancelledError:
+            answer = Answer(face.number, Status.CANCELLED)
+        except Exception as error:
+            answer = _failure(face.number, error)
+        batches, waits = self._told.take()
+        self._say(answer._replace(batches=batches, waits=waits))
+
+    def _say(self, answer: Answer) -> None:
+        """Fits in what a socket holds for all of a worker's slots: one that does not take it reads nothing any more."""
+        try:
+            self._link.send(wire.answer(answer))
+        except BlockingIOError:
+            with suppress(OSError):
+                self._link.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it is gone, which receive() tells
+
+    def _forget(self, numbers: list[int] | tuple[int, ...]) -> None:
+        gone = [self.exemplars.pop(number) for number in numbers if number in self.exemplars]
+        self._engine.forget([exemplar.id for exemplar in gone])
+
+
+class Service:
+    """Serves all workers in the thread that runs it."""
+
+    def __init__(self, listener: socket.socket, engine: Engine, told: Told) -> None:
+        """told: what the engine's `on_batch` and `on_wait` are."""
+        self.clients: list[Client] = []
+        self._listener, self._engine, self._told = listener, engine, told
+        self._names = 0
+        listener.setblocking(False)
+
+    def run(self, every: float, alive: Callable[[], bool]) -> None:
+        """Until `alive` says False, which is asked every so many seconds."""
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._listener, selectors.EVENT_READ, None)
+            asked = time.monotonic()
+            while True:
+                for key, _ in ready.select(max(0.0, asked + every - time.monotonic())):
+                    if key.data is None:
+                        self._accept(ready)
+                    else:
+                        self._serve(ready, key.data)
+                if time.monotonic() >= asked + every:
+                    asked = time.monotonic()
+                    if not alive():
+                        break
+        for client in self.clients:
+            client.close()
+
+    def _accept(self, ready: selectors.BaseSelector) -> None:
+        try:
+            link, _ = self._listener.accept()
+        except OSError as error:  # it has gone again, or this process may open no more
+            log.warning("a worker was not taken: %s", type(error).__name__)
+            return
+        self._names += 1
+        client = Client(self._names, link, self._engine, self._told)
+        try:
+            client.greet()
+        except OSError:
+            client.close()
+            return
+        self.clients.append(client)
+        ready.register(client, selectors.EVENT_READ, client)
+
+    def _serve(self, ready: selectors.BaseSelector, client: Client) -> None:
+        try:
+            there = client.receive()
+        except Exception as error:  # the other workers are served on
+            log.error("a worker's connection is ended: %s", type(error).__name__)
+            there = False
+        if not there:
+            ready.unregister(client)
+            self.clients.remove(client)
+            client.close()
+
+
+def _failure(number: int, error: Exception) -> Answer:
+    match error:
+        case Late():
+            return Answer(number, Status.LATE, words=str(error))
+        case Overload():
+            return Answer(number, Status.OVERLOAD, words=str(error))
+    return Answer(number, Status.ERROR, words=f"{type(error).__name__}: {error}")
+
+
+def _taken(untold: deque[T]) -> list[T]:
+    found: list[T] = []
+    with suppress(IndexError):
+        while len(found) < wire.MOST_TOLD:
+            found.append(untold.popleft())
+    return found
