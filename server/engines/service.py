@@ -161,20 +161,17 @@ class Service:
         listener.setblocking(False)
 
     def run(self, every: float, alive: Callable[[], bool]) -> None:
-        """Until `alive` says False, which is asked every so many seconds."""
+        """Until `alive` says False, which is asked at first, and every so many seconds."""
         with selectors.DefaultSelector() as ready:
             ready.register(self._listener, selectors.EVENT_READ, None)
-            asked = time.monotonic()
-            while True:
-                for key, _ in ready.select(max(0.0, asked + every - time.monotonic())):
-                    if key.data is None:
-                        self._accept(ready)
-                    else:
-                        self._serve(ready, key.data)
-                if time.monotonic() >= asked + every:
-                    asked = time.monotonic()
-                    if not alive():
-                        break
+            while alive():
+                next_time = time.monotonic() + every
+                while (left := next_time - time.monotonic()) > 0:
+                    for key, _ in ready.select(left):
+                        if key.data is None:
+                            self._accept(ready)
+                        else:
+                            self._serve(ready, key.data)
         for client in self.clients:
             client.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from server.engines.engines import Engines
 from server.limits import Limits
 from server.observability.machine import Machine, Usage
 from server.rooms.streams import StreamTold
@@ -31,8 +30,8 @@ class Streams:
 class FleetMachine(Machine):
     """Also has the processor's time and the memory of the workers, and of the engine processes."""
 
-    def __init__(self, fleet: Fleet, engines: Engines | None = None) -> None:
-        super().__init__(others=(lambda: engines.pids) if engines else tuple)
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__(others=lambda: fleet.engine_pids)
         self._fleet = fleet
 
     def look(self) -> Usage:

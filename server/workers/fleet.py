@@ -60,6 +60,11 @@ class Fleet:
         """Those that answer."""
         return [worker for worker in self.workers if worker.there]
 
+    @property
+    def engine_pids(self) -> list[int]:
+        """Of the engine processes that workers ask."""
+        return self.engines.pids if self.engines else []
+
     def number_from(self, last_stream: int) -> None:
         """Before workers run: the highest number that a stream had before."""
         self._last_stream = last_stream

@@ -18,6 +18,7 @@ from server import pages, problems
 from server.access.access import Access
 from server.access.routes import router as access_router
 from server.engines.engines import engines_of
+from server.engines.keeper import MODULE as ENGINE
 from server.limits import Limits
 from server.observability.kept import KeptMinutes, open_kept
 from server.observability.metrics import Metrics
@@ -120,7 +121,7 @@ class Front:
         for (worker, pid), text in zip(asked, told, strict=True):
             if text and worker.there and worker.pid == pid:  # what it told before it ended is in the sums as it was
                 texts[worker.number] = text
-        engines = set(self.fleet.engines.pids) if self.fleet.engines else set()
+        engines = set(self.fleet.engine_pids)
         for pid in self._engines - engines:
             self._merged.gone(pid)
         self._engines = engines
@@ -147,12 +148,16 @@ class Front:
         self.hub.gone(worker)
 
 
-def create_front(settings: Settings, access: Access, module: str = MODULE) -> FastAPI:
-    """The application. module: what workers run."""
+def create_front(settings: Settings, access: Access, module: str = MODULE, engine: str = ENGINE) -> FastAPI:
+    """The application. module: what workers run; engine: what engine processes run, where there are some."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            engines = await engines_of(settings, metrics.failure, engine)
+            if engines:
+                fleet.engines = engines
+                stack.push_async_callback(engines.close)
             app.state.relay = await _build(settings, access, fleet, metrics, stack)
             yield
 
@@ -177,15 +182,12 @@ async def _build(
     if kept is not None:
         stack.callback(kept.close)
         fleet.number_from(kept.last_stream)
-    if engines := await engines_of(settings, metrics.failure):
-        fleet.engines = engines
-        stack.push_async_callback(engines.close)
     stack.push_async_callback(fleet.close)
     for worker in fleet.workers:
         await _running(stack, "worker", supervised("worker", worker.run, metrics.failure))
     await asyncio.gather(*(worker.settled.wait() for worker in fleet.workers))
     front = Front(settings, access, metrics, kept, fleet)
-    keeper = Keeper(metrics, kept, front.rooms.streams, FleetMachine(fleet, engines))
+    keeper = Keeper(metrics, kept, front.rooms.streams, FleetMachine(fleet))
     await _running(stack, "figures", supervised("figures", keeper.run, metrics.failure))
     await _running(stack, "sweep", supervised("sweep", front.sweep_forever, metrics.failure))
     return front

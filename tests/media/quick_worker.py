@@ -1,5 +1,5 @@
 """A worker as `server.workers.worker` is, with an engine that does nothing and a detector for photos alone: it is there
-at once."""
+at once. Where there is an engine process it asks that one, and looks for faces."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class InPhotos(FakeDetector):
 
 
 def made(settings: Settings, among: Among) -> FastAPI:
+    if among.engine is not None:
+        return create_app(settings, recogniser=ByColour(), among=among)
     return create_app(settings, FailedEngine(), InPhotos(), ByColour(), among=among)
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,18 @@ async def relay_process(
 
 def worker_pids(front: int) -> list[int]:
     """The workers of a front that has that process id, in the order of their numbers unless one was started again."""
-    tasks = Path(f"/proc/{front}/task")
-    pids = sorted(int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split())
-    return [pid for pid in pids if b"quick_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return children(front, "quick_worker")
+
+
+def children(parent: int, module: str) -> list[int]:
+    """The processes that run a module, of those that a process has started; the oldest first."""
+    found = []
+    for task in Path(f"/proc/{parent}/task").iterdir():
+        with suppress(FileNotFoundError):  # it has just ended
+            for pid in (task / "children").read_text().split():
+                if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+    return sorted(found)
 
 
 def _port(process: subprocess.Popen[str]) -> int:

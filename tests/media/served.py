@@ -19,7 +19,7 @@ def main() -> None:
     if settings.workers > 1:
         from server.workers.front import create_front
 
-        app = create_front(settings, load_access(settings), "tests.media.quick_worker")
+        app = create_front(settings, load_access(settings), "tests.media.quick_worker", "tests.media.quick_engine")
     else:
         from server.app import create_app
         from server.standins import FailedDetector, FailedEngine

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import httpx
@@ -32,9 +33,14 @@ FAR = CLOSE_FRAMES + WALK_FRAMES + 20
 
 @asynccontextmanager
 async def relay_of(
-    data: Path, engine: Engine | None = None, deadline_ms: float = 120, recogniser: Recogniser | None = None
+    data: Path,
+    engine: Engine | None = None,
+    deadline_ms: float = 120,
+    recogniser: Recogniser | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[tuple[Relay, httpx.AsyncClient]]:
-    settings = Settings(_env_file=None, data=data, frame_deadline_ms=deadline_ms)
+    """given: more settings."""
+    settings = Settings(_env_file=None, data=data, frame_deadline_ms=deadline_ms, **(given or {}))
     app: FastAPI = create_app(settings, engine=engine, recogniser=recogniser)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     serving = asyncio.create_task(server.serve())

@@ -175,7 +175,7 @@ async def test_an_application_ends_without_waiting_on_the_loop(monkeypatch: pyte
             super().close()
 
     engine = SlowToClose()
-    monkeypatch.setattr(application, "_load_engine", lambda settings, metrics: engine)
+    monkeypatch.setattr(application, "own_engine", lambda settings, metrics: engine)
     app = application.create_app(Settings(data=tmp_path), detector=FakeDetector(), recogniser=ByColour())
     async with (
         app.router.lifespan_context(app),

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hime_core.engine import BatchingEngine, FaceRequest
+from hime_core.engine import BatchingEngine, Engine, FaceRequest
 from hime_core.engine.protocol import Backend
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import Headshot
@@ -39,7 +40,7 @@ class Enlarging:
 class World:
     path: Path
     service: Service
-    engine: BatchingEngine
+    engine: Any
     batches: list[tuple[int, float]] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
 
@@ -54,9 +55,12 @@ class World:
 
 
 @contextmanager
-def engine_world(folder: Path, backend: Backend | None = None, capacity: int = 64) -> Iterator[World]:
+def engine_world(
+    folder: Path, backend: Backend | None = None, capacity: int = 64, engine: Engine | None = None
+) -> Iterator[World]:
+    """engine: instead of one that batches for a backend."""
     path, told, running = folder / "engine.sock", Told(), True
-    engine = BatchingEngine(backend or Enlarging(), capacity, told.batch, told.wait)
+    engine = engine or BatchingEngine(backend or Enlarging(), capacity, told.batch, told.wait)
     with wire.connection() as listener:
         listener.bind(str(path))
         listener.listen()

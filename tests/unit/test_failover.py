@@ -13,7 +13,7 @@ import pytest
 
 from hime_core.engine import BatchingEngine, FailoverConfig, FailoverEngine
 from hime_core.engine.failover import Replaced
-from hime_core.engine.protocol import FaceRequest, Late, Overload
+from hime_core.engine.protocol import FaceRequest, Gone, Late, Overload
 from tests.unit.test_failing_engine import Backend, Stream
 
 QUICK = FailoverConfig(failed_faces=4, failed_for=0.05, hangs=0.3, every=0.02, pauses=(0.2, 0.8))
@@ -122,6 +122,51 @@ def test_an_engine_that_hangs_is_replaced_and_its_faces_are_let_go() -> None:
         assert isinstance(hanging.exception(timeout=5), Replaced)
         eventually(lambda: ask(engine) == "picture")
         assert failures == ["engine"]
+
+
+def test_one_that_is_gone_is_replaced_at_once_and_missed_until_then() -> None:
+    made, patient = threading.Event(), FailoverConfig(failed_faces=1000, failed_for=1000, hangs=1000, every=0.02)
+
+    def make_next() -> Answering:
+        assert made.wait(5)
+        return Answering("picture")
+
+    with failing_over(Answering(Gone("it has ended")), make_next, patient) as (engine, failures):
+        assert engine.missing_for == 0
+        assert isinstance(ask(engine), Gone)
+        eventually(lambda: isinstance(ask(engine), Replaced))
+        eventually(lambda: engine.missing_for > 0.05)
+        made.set()
+        eventually(lambda: ask(engine) == "picture")
+        assert failures == ["engine"] and engine.missing_for == 0
+
+
+def test_one_that_was_made_too_late_is_closed() -> None:
+    making, made, spare = threading.Event(), threading.Event(), Answering("picture")
+
+    def make_next() -> Answering:
+        making.set()
+        assert made.wait(5)
+        return spare
+
+    with failing_over(Answering(Gone("it has ended")), make_next) as (engine, _):
+        ask(engine)
+        assert making.wait(5)
+        threading.Timer(0.05, made.set).start()
+    assert spare.closed.wait(5)
+
+
+def test_a_face_that_nobody_wants_is_not_wanted_behind_it_either() -> None:
+    asked: list[Future] = []
+
+    class Keeping(Answering):
+        def submit(self, requests):
+            asked.extend(super().submit(requests))
+            return asked[-len(requests) :]
+
+    with failing_over(Keeping(None), lambda: pytest.fail("it is only slow")) as (engine, _):
+        (future,) = engine.submit([FACE])
+        assert future.cancel() and asked[0].cancelled()
 
 
 def test_an_engine_without_work_does_not_hang() -> None:
