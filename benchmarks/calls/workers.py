@@ -32,6 +32,11 @@ def children(pid: int) -> list[int]:
     return sorted(int(each) for pids in lists for each in pids)
 
 
+def kind(pid: int) -> str:
+    """What a front's process is for."""
+    return "engine" if b"server.engines" in Path(f"/proc/{pid}/cmdline").read_bytes() else "worker"
+
+
 def milliseconds(url: str, count: int) -> list[float]:
     taken = []
     with httpx.Client(base_url=url, timeout=60) as http:
@@ -54,7 +59,7 @@ def main() -> None:
             below = children(relay.pid)
             for pid in (relay.pid, *below):
                 found = memory(pid)
-                name = "worker" if pid in below else "front" if below else "the relay itself"
+                name = kind(pid) if pid in below else "front" if below else "the relay itself"
                 processes.append([str(workers), name, f"{found['Private_Dirty']:.0f}", f"{found['Rss']:.0f}"])
     print(*table(["workers", "process", "its own, MiB", "resident, MiB"], processes), sep="\n")
     print()

@@ -44,7 +44,7 @@ WHIP, WHEP = Side("whip", "sendonly", "recvonly"), Side("whep", "recvonly", "sen
 def serving(data: Path, **settings: Any) -> Iterator[str]:
     """A relay's URL. Only faces are made up; all that a client speaks to is the relay's own. With HIME_WORKERS=2, it is
     a front before two workers."""
-    given = Settings(_env_file=None, data=data, client=data / "dist", **settings)
+    given = Settings(_env_file=None, data=data, client=data / "dist", **{"engine": "worker"} | settings)
     if given.workers > 1:
         app = create_front(given, load_access(given), "tests.media.quick_worker")
     else:

@@ -1,5 +1,5 @@
 """A worker as `server.workers.worker` is, with an engine that does nothing and a detector for photos alone: it is there
-at once. Where there is an engine process it asks that one, and looks for faces."""
+at once. Where there is an engine process, it asks that one and looks for faces."""
 
 from __future__ import annotations
 

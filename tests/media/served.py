@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from server.silence import log_to_stderr
 
 def main() -> None:
     _end_on_signals()
-    settings = load_settings(port=int(sys.argv[1]), data=Path(sys.argv[2]), log_level="warning")
+    place = os.environ.get("HIME_ENGINE", "worker")  # whose engine does nothing
+    settings = load_settings(port=int(sys.argv[1]), data=Path(sys.argv[2]), log_level="warning", engine=place)
     log_to_stderr(settings.log_level)
     listener = listen(settings.host, settings.port)
     if settings.workers > 1:

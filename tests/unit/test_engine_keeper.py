@@ -117,13 +117,12 @@ class TestEngines:
         ("given", "there", "processes"),
         [
             ({}, ["0"], None),  # one worker
-            ({"workers": 2}, [], None),  # no card
+            ({"workers": 2}, [], [None]),  # no card
             ({"workers": 2}, ["0"], ["0"]),
             ({"workers": 2}, ["3", "5", "6"], ["3", "5"]),  # no more than ask
-            ({"workers": 2, "device": "cpu"}, ["0"], None),
+            ({"workers": 2, "device": "cpu"}, ["0"], [None]),
             ({"workers": 2, "engine": "worker"}, ["0"], None),
             ({"engine": "process"}, [], [None]),
-            ({"engine": "process", "device": "cpu"}, ["0"], [None]),
             ({"engine": "process"}, ["0", "1"], ["0"]),
         ],
     )

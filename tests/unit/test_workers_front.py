@@ -19,7 +19,7 @@ from server.workers.front import create_front
 @asynccontextmanager
 async def front(tmp_path, **settings):
     """Whose workers end as soon as they are started."""
-    given = Settings(data=tmp_path, client=tmp_path, workers=2, **settings)
+    given = Settings(data=tmp_path, client=tmp_path, workers=2, engine="worker", **settings)
     app = create_front(given, load_access(given), "server.settings.quoting")
     async with (
         app.router.lifespan_context(app),
