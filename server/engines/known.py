@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import NamedTuple
 from weakref import WeakKeyDictionary, finalize
 
 from hime_core.exemplars.exemplar import Exemplar
+from server.engines.wake import Wake
 
 LIMIT = 256 << 20  # bytes of their pictures
 MOST = 4096
-
-
-class Wake:
-    """Wakes a thread that polls it. To be set from anywhere, also where a garbage collection happens to come by."""
-
-    def __init__(self) -> None:
-        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-
-    def __del__(self) -> None:  # and not sooner: whoever might set it has a reference
-        os.close(self._descriptor)
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def set(self) -> None:
-        os.eventfd_write(self._descriptor, 1)
-
-    def clear(self) -> None:
-        os.eventfd_read(self._descriptor)
 
 
 class _Held(NamedTuple):

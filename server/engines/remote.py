@@ -21,8 +21,9 @@ from hime_core.engine import FaceRequest, Gone, Late, Overload
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.geometry import LR_SIDES
 from server.engines import memory, wire
-from server.engines.known import Known, Wake
-from server.engines.wire import Answer, Face, Status
+from server.engines.known import Known
+from server.engines.wake import Wake
+from server.engines.wire import Answer, Answers, Face, Status
 
 SLOTS = 64  # faces that a worker may have at the engine
 LARGEST = LR_SIDES[-1]
@@ -219,7 +220,7 @@ class RemoteEngine:
                     message = self._link.recv(wire.LONGEST)
                     if not message:
                         break
-                    self._take(wire.read_answer(message))
+                    self._take(wire.read_answers(message))
         except Exception as caught:
             error = caught
         if not self._closed:
@@ -227,11 +228,15 @@ class RemoteEngine:
         self._end(Gone("the engine process is gone"))
         self._link.close()
 
-    def _take(self, answer: Answer) -> None:
-        for size, seconds in answer.batches:
+    def _take(self, told: Answers) -> None:
+        for size, seconds in told.batches:
             self._on_batch(size, seconds)
-        for seconds in answer.waits:
+        for seconds in told.waits:
             self._on_wait(seconds)
+        for answer in told.answers:
+            self._answer(answer)
+
+    def _answer(self, answer: Answer) -> None:
         asked = self._asked.pop(answer.number)
         try:
             result = self._slots.picture(asked.slot, answer.side).copy() if answer.status is Status.SHARP else None

@@ -18,6 +18,7 @@ from hime_core.arrays import U8
 from hime_core.engine import Engine, FaceRequest, Late, Overload
 from hime_core.exemplars.exemplar import Exemplar
 from server.engines import memory, wire
+from server.engines.wake import Wake
 from server.engines.wire import Answer, Face, Kind, Status
 
 UNTOLD = 4096  # batches, and waits, that are remembered until an answer tells of them
@@ -40,16 +41,19 @@ class Told:
         self._waits.append(seconds)
 
     def take(self) -> tuple[list[tuple[int, float]], list[float]]:
-        return _taken(self._batches), _taken(self._waits)
+        return _taken(self._batches, wire.MOST_TOLD), _taken(self._waits, wire.MOST_TOLD)
 
 
 class Client:
-    """One worker's connection. receive() and close() are for one thread, answers come from any."""
+    """One worker's connection. For one thread, but for what the engine's own threads call: they write the answers'
+    pictures, and leave it to that thread to say so, many at once."""
 
-    def __init__(self, name: int, link: socket.socket, engine: Engine, told: Told) -> None:
-        """name: which no other connection has; link: is closed with this."""
+    def __init__(self, name: int, link: socket.socket, engine: Engine, told: Told, wake: Wake) -> None:
+        """name: which no other connection has; link: is closed with this; wake: is set where there is something to
+        say()."""
         self.exemplars: dict[int, Exemplar] = {}
         self._name, self._link, self._engine, self._told = name, link, engine, told
+        self._wake, self._unsaid = wake, deque[Answer]()
         self._slots: memory.Slots | None = None
         self._waiting: dict[int, Future[U8]] = {}
         link.setblocking(False)
@@ -76,6 +80,18 @@ class Client:
         finally:
             for file in files:
                 os.close(file)
+
+    def say(self) -> None:
+        """Answers fit in what a socket holds for all of a worker's slots: one that does not take them reads nothing any
+        more, and its connection is ended."""
+        while self._unsaid:
+            told = wire.Answers(_taken(self._unsaid, wire.MOST), *self._told.take())
+            try:
+                self._link.send(wire.answers(told))
+            except OSError:  # or it is gone: receive() tells
+                self._unsaid.clear()
+                with suppress(OSError):
+                    self._link.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Lets go of all that was the worker's."""
@@ -108,7 +124,7 @@ class Client:
                 requests.append(self._request(face))
                 asked.append(face)
             except (KeyError, ValueError) as error:
-                self._say(_failure(face.number, error))
+                self._put(_failure(face.number, error))
         for face, future in zip(asked, self._engine.submit(requests), strict=True):
             self._waiting[face.number] = future
             future.add_done_callback(partial(self._answered, face))
@@ -132,18 +148,11 @@ class Client:
             answer = Answer(face.number, Status.CANCELLED)
         except Exception as error:
             answer = _failure(face.number, error)
-        batches, waits = self._told.take()
-        self._say(answer._replace(batches=batches, waits=waits))
+        self._put(answer)
 
-    def _say(self, answer: Answer) -> None:
-        """Fits in what a socket holds for all of a worker's slots: one that does not take it reads nothing any more."""
-        try:
-            self._link.send(wire.answer(answer))
-        except BlockingIOError:
-            with suppress(OSError):
-                self._link.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is gone, which receive() tells
+    def _put(self, answer: Answer) -> None:
+        self._unsaid.append(answer)
+        self._wake.set()
 
     def _forget(self, numbers: list[int] | tuple[int, ...]) -> None:
         gone = [self.exemplars.pop(number) for number in numbers if number in self.exemplars]
@@ -157,21 +166,19 @@ class Service:
         """told: what the engine's `on_batch` and `on_wait` are."""
         self.clients: list[Client] = []
         self._listener, self._engine, self._told = listener, engine, told
-        self._names = 0
+        self._names, self._wake = 0, Wake()
         listener.setblocking(False)
 
     def run(self, every: float, alive: Callable[[], bool]) -> None:
         """Until `alive` says False, which is asked at first, and every so many seconds."""
         with selectors.DefaultSelector() as ready:
-            ready.register(self._listener, selectors.EVENT_READ, None)
+            ready.register(self._listener, selectors.EVENT_READ, self._accept)
+            ready.register(self._wake, selectors.EVENT_READ, self._say)
             while alive():
                 next_time = time.monotonic() + every
                 while (left := next_time - time.monotonic()) > 0:
                     for key, _ in ready.select(left):
-                        if key.data is None:
-                            self._accept(ready)
-                        else:
-                            self._serve(ready, key.data)
+                        key.data(ready)
         for client in self.clients:
             client.close()
 
@@ -182,16 +189,21 @@ class Service:
             log.warning("a worker was not taken: %s", type(error).__name__)
             return
         self._names += 1
-        client = Client(self._names, link, self._engine, self._told)
+        client = Client(self._names, link, self._engine, self._told, self._wake)
         try:
             client.greet()
         except OSError:
             client.close()
             return
         self.clients.append(client)
-        ready.register(client, selectors.EVENT_READ, client)
+        ready.register(client, selectors.EVENT_READ, partial(self._serve, client))
 
-    def _serve(self, ready: selectors.BaseSelector, client: Client) -> None:
+    def _say(self, ready: selectors.BaseSelector) -> None:
+        self._wake.clear()  # first: what comes from here on wakes anew
+        for client in self.clients:
+            client.say()
+
+    def _serve(self, client: Client, ready: selectors.BaseSelector) -> None:
         try:
             there = client.receive()
         except Exception as error:  # the other workers are served on
@@ -212,9 +224,9 @@ def _failure(number: int, error: Exception) -> Answer:
     return Answer(number, Status.ERROR, words=f"{type(error).__name__}: {error}")
 
 
-def _taken(untold: deque[T]) -> list[T]:
+def _taken(waiting: deque[T], most: int) -> list[T]:
     found: list[T] = []
     with suppress(IndexError):
-        while len(found) < wire.MOST_TOLD:
-            found.append(untold.popleft())
+        while len(found) < most:
+            found.append(waiting.popleft())
     return found

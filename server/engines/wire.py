@@ -23,8 +23,9 @@ from hime_core.faces.geometry import Headshot
 
 VERSION = 1
 LONGEST = 1 << 16  # bytes of a message
-MOST_TOLD = 255  # batches, and waits, that one answer tells of
-WORDS = 300  # characters of an error that are told
+MOST = 100  # answers in one message
+MOST_TOLD = 255  # batches, and waits, that one message tells of
+WORDS = 300  # bytes of an error that are told
 
 
 class Kind(IntEnum):
@@ -35,7 +36,7 @@ class Kind(IntEnum):
     FACES = 5
     DROP = 6  # exemplars
     CANCEL = 7  # a face that is no longer wanted
-    ANSWER = 8
+    ANSWERS = 8
 
 
 class Status(IntEnum):
@@ -60,21 +61,28 @@ class Face(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """side: of the sharp face; words: of an error; batches: sizes and seconds of batches, and waits: seconds that faces
-    have waited, both since the answer before, to whomever that went."""
+    """side: of the sharp face; words: of an error."""
 
     number: int
     status: Status
     side: int = 0
+    words: str = ""
+
+
+class Answers(NamedTuple):
+    """Of one worker. batches: sizes and seconds of batches, and waits: seconds that faces have waited, both since the
+    message before, to whomever that went."""
+
+    answers: Sequence[Answer]
     batches: Sequence[tuple[int, float]] = ()
     waits: Sequence[float] = ()
-    words: str = ""
 
 
 _HELLO = struct.Struct("<BHH")
 _SLOTS = struct.Struct("<BHI")
 _FACE = struct.Struct("<IHHBqd40s")
-_ANSWER = struct.Struct("<BIBHBB")
+_ANSWERS = struct.Struct("<BBB")
+_ANSWER = struct.Struct("<IBHH")
 _BATCH = struct.Struct("<Hd")
 _NUMBER = struct.Struct("<BI")
 # Number, height, width, landmarks, headshot, sharpness, yaw, light, resolved, step, time, frame, sighting, whether it
@@ -106,7 +114,7 @@ def read_hello(message: bytes) -> int:
 
 
 def failed(reason: str) -> bytes:
-    return bytes([Kind.FAILED]) + reason[:WORDS].encode()
+    return bytes([Kind.FAILED]) + reason.encode()[:WORDS]
 
 
 def slots(count: int, size: int) -> bytes:
@@ -139,27 +147,27 @@ def read_faces(message: bytes) -> Iterator[Face]:
         yield Face(number, slot, side, stream, deadline, _points(landmarks), exemplars)
 
 
-def answer(told: Answer) -> bytes:
-    counts = len(told.batches), len(told.waits)
-    parts = [_ANSWER.pack(Kind.ANSWER, told.number, told.status, told.side, *counts)]
+def answers(told: Answers) -> bytes:
+    parts = [_ANSWERS.pack(Kind.ANSWERS, len(told.batches), len(told.waits))]
     parts += [_BATCH.pack(size, seconds) for size, seconds in told.batches]
-    parts.append(struct.pack(f"<{counts[1]}d", *told.waits))
-    parts.append(told.words[:WORDS].encode())
+    parts.append(struct.pack(f"<{len(told.waits)}d", *told.waits))
+    for number, status, side, text in told.answers:
+        words = text.encode()[:WORDS]
+        parts.append(_ANSWER.pack(number, status, side, len(words)) + words)
     return b"".join(parts)
 
 
-def read_answer(message: bytes) -> Answer:
-    _, number, status, side, batches, waits = _ANSWER.unpack_from(message)
-    after = _ANSWER.size + batches * _BATCH.size
-    end = after + 8 * waits
-    return Answer(
-        number,
-        Status(status),
-        side,
-        list(_BATCH.iter_unpack(message[_ANSWER.size : after])),
-        struct.unpack(f"<{waits}d", message[after:end]),
-        message[end:].decode(errors="replace"),
-    )
+def read_answers(message: bytes) -> Answers:
+    _, batches, waits = _ANSWERS.unpack_from(message)
+    after = _ANSWERS.size + batches * _BATCH.size
+    at = after + 8 * waits
+    told = list(_BATCH.iter_unpack(message[_ANSWERS.size : after])), struct.unpack(f"<{waits}d", message[after:at])
+    found = []
+    while at < len(message):
+        number, status, side, words = _ANSWER.unpack_from(message, at)
+        at += _ANSWER.size + words
+        found.append(Answer(number, Status(status), side, message[at - words : at].decode(errors="replace")))
+    return Answers(found, *told)
 
 
 def cancel(number: int) -> bytes:

@@ -16,8 +16,9 @@ import pytest
 from hime_core.engine import BatchingEngine, Gone, Late, NcnnBackend, Overload
 from hime_core.model.hime import HimeConfig
 from server.engines import memory, remote, wire
-from server.engines.known import Known, Wake
+from server.engines.known import Known
 from server.engines.remote import SLOTS, RemoteEngine, connected
+from server.engines.wake import Wake
 from tests.unit.engine_world import Enlarging, engine_world, eventually, exemplar, face
 from tests.unit.relay_fakes import FakeEngine
 from tests.unit.test_engine import lively, request
@@ -324,7 +325,11 @@ def test_a_deadline_without_end_and_long_words_arrive():
     one = wire.Face(5, 3, 96, -(2**63), math.inf, np.ones((5, 2), np.float32), (1, 2**32 - 1))
     (got,) = wire.read_faces(wire.faces([one]))
     assert got[:5] == one[:5] and got.exemplars == one.exemplars and np.array_equal(got.landmarks, one.landmarks)
-    answer = wire.Answer(1, wire.Status.ERROR, 0, [(16, 0.25)] * 255, [0.5] * 255, "ä" * 1000)
-    got = wire.read_answer(wire.answer(answer))
-    assert (got.batches, list(got.waits), got.words) == (answer.batches, answer.waits, "ä" * wire.WORDS)
+    most = [wire.Answer(number, wire.Status.ERROR, 0, "ä" * 1000) for number in range(wire.MOST)]
+    message = wire.answers(wire.Answers(most, [(16, 0.25)] * wire.MOST_TOLD, [0.5] * wire.MOST_TOLD))
+    assert len(message) < wire.LONGEST
+    got = wire.read_answers(message)
+    assert len(got.batches) == len(got.waits) == wire.MOST_TOLD and set(got.batches) == {(16, 0.25)}
+    assert [one.number for one in got.answers] == list(range(wire.MOST))
+    assert {one.words for one in got.answers} == {"ä" * (wire.WORDS // 2)}
     assert wire.read_drop(wire.drop(range(5))) == tuple(range(5))
