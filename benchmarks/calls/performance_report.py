@@ -3,9 +3,9 @@
     python -m benchmarks.calls.performance_report FOLDER [--out docs/performance.md]
 
 FOLDER holds what `--json` wrote: glass*.json, latency*.json, many_calls*.json, cpu_per_frame*.json,
-cpu_per_call*.json, impairments*.json, lip_sync*.json, soak*.json, flicker*.json, bench*.json (of `hime bench`) and
-engine_load*.json. What is absent is left out; every number comes from one of the files. A "note" added to a file stands
-above its figures.
+cpu_per_call*.json, impairments*.json, lip_sync*.json, soak*.json, flicker*.json, bench*.json (of `hime bench`),
+engine_load*.json, engine_places*.json and engine_process*.json. What is absent is left out; every number comes from one
+of the files. A "note" added to a file stands above its figures.
 """
 
 from __future__ import annotations
@@ -197,6 +197,44 @@ def engine_load(found: Found) -> list[str]:
     return [*lines, *table(heads, [[one[key] for key in keys] for one in found["loads"]], 2)]
 
 
+def engine_places(found: Found) -> list[str]:
+    heads = (
+        "engine",
+        "enhanced/s",
+        "carried/s",
+        "passed/s",
+        "dropped/s",
+        "frames that came",
+        "p50 ms",
+        "p95 ms",
+        "cores",
+    )
+    keys = ("enhanced", "carried", "passed", "dropped", "came", "p50", "p95", "relay_cores")
+    names = {"worker": "in each worker", "process": "one process"}
+    rows = [[names[place], *(medians[key] for key in keys)] for place, medians in found["places"].items()]
+    count = len(found["rounds"]["process"])
+    beside = (
+        f"The process had more fresh frames in {found['fresher']} of {count} rounds, a lower p95 in {found['younger']}."
+    )
+    return [*table(heads, rows, 2), beside, ""]
+
+
+def engine_process(found: Found) -> list[str]:
+    heads = (
+        "faces/s",
+        "at once",
+        "engine",
+        "host time a face, us",
+        "p50 ms",
+        "p95 ms",
+        "a batch",
+        "refused",
+        "sender behind, ms",
+    )
+    keys = ("rate", "at_once", "place", "host_us", "p50", "p95", "batch", "refused", "behind")
+    return table(heads, [[one[key] for key in keys] for one in found["loads"]], 2)
+
+
 SECTIONS = (
     Section(
         "Glass to glass", "glass", "python -m benchmarks.glass",
@@ -244,6 +282,16 @@ SECTIONS = (
         "The engine under load", "engine_load", "python -m benchmarks.network.engine_load",
         "The network alone by batch, pictures as bytes in and out; then the whole engine, with calls of 15 faces of "
         "LR 32 a second each and three exemplars, doubled until p95 passes 60 ms or faces are refused.", engine_load,
+    ),
+    Section(
+        "One engine for two workers", "engine_places", "python -m benchmarks.calls.engine_places",
+        "Enhanced calls on several workers, with an engine in each or with one engine process; medians of rounds that "
+        "take turns, frames of one call.", engine_places,
+    ),
+    Section(
+        "What an engine process costs", "engine_process", "python -m benchmarks.network.engine_process",
+        "The way to another process and back, beside an engine in the same one: a network that takes no time, unless "
+        "one is named. Host time is processor time, of both processes together.", engine_process,
     ),
 )  # fmt: skip
 

@@ -12,10 +12,11 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import httpx
@@ -110,8 +111,15 @@ def kept_to(cores: str) -> Callable[[], None] | None:
 
 
 @contextmanager
-def hime(weights: str | None, device: str | None, cores: str = "", checkout: Path | None = None) -> Iterator[Running]:
-    """`hime serve`, ready. None: its defaults. cores: as kept_to(); checkout: of the repository, None for this one."""
+def hime(
+    weights: str | None,
+    device: str | None,
+    cores: str = "",
+    checkout: Path | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Running]:
+    """`hime serve`, ready. None: its defaults. cores: as kept_to(); checkout: of the repository, None for this one;
+    settings: environment variables."""
     port = free_port()
     with tempfile.TemporaryDirectory() as data:
         command = [sys.executable, "-m", "server.cli", "serve", "--port", str(port), "--data", data]
@@ -122,7 +130,7 @@ def hime(weights: str | None, device: str | None, cores: str = "", checkout: Pat
         process = subprocess.Popen(
             command,
             stdout=subprocess.DEVNULL,
-            env=UNLIMITED | os.environ | elsewhere,
+            env=UNLIMITED | os.environ | elsewhere | dict(settings),
             cwd=checkout,
             preexec_fn=kept_to(cores),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import httpx
 import pytest
 from aiortc.codecs import get_encoder
@@ -12,7 +14,7 @@ from server.media.receive import decode
 from server.media.receive.decode import Decoder
 from server.settings import Settings
 from tests.unit.enhancer_stage import ByColour
-from tests.unit.relay_fakes import FakeDetector
+from tests.unit.relay_fakes import FakeDetector, FakeEngine
 from tests.unit.test_failing_engine import Backend, Stream
 from tests.unit.test_receiver import VP8, Clock, Sink, encoded, frame, vp8_depayload
 
@@ -147,6 +149,16 @@ async def test_broken_weights_leave_the_relay_serving_and_unready(tmp_path, cont
         assert (await client.get("/healthz")).status_code == 200
         (future,) = app.state.relay.engine.submit([object()])
         assert future.exception(timeout=0) is not None
+
+
+async def test_an_engine_that_does_not_come_back_leaves_the_relay_unready(tmp_path) -> None:
+    app = create_app(Settings(data=tmp_path), FakeEngine(), FakeDetector(), ByColour())
+    async with app.router.lifespan_context(app):
+        relay = app.state.relay
+        relay.lasting = SimpleNamespace(missing_for=10.0)
+        assert await relay.reasons() == []  # it may be there again at any time
+        relay.lasting = SimpleNamespace(missing_for=31.0)
+        assert await relay.reasons() == ["engine: it was lost 31 s ago, and is not back"]
 
 
 async def test_a_graphics_card_that_cannot_be_used_at_start_leaves_the_cpu(tmp_path, monkeypatch) -> None:
