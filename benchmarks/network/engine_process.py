@@ -101,7 +101,7 @@ async def measured(options: argparse.Namespace) -> list[Load]:
 
     with tempfile.TemporaryDirectory() as folder:
         module = MODULE if options.weights else "benchmarks.shared.idle_engine"
-        keeper = Keeper(settings, Path(folder) / "engine.sock", None, module)
+        keeper = Keeper(settings, Path(folder) / "engine.sock", module=module)
         running = asyncio.create_task(keeper.run())
         try:
             remote = await asyncio.to_thread(connected, keeper.path, 300, on_batch)

@@ -22,7 +22,7 @@ class Engines:
         """cards: one process for each, None where any will do; failed: counts deaths; module: what they run."""
         self._directory = tempfile.TemporaryDirectory(prefix="hime-engine-")  # for this user alone
         self.keepers = [
-            Keeper(settings, Path(self._directory.name) / f"{number}.sock", card, module)
+            Keeper(settings, Path(self._directory.name) / f"{number}.sock", card, failed, module)
             for number, card in enumerate(cards, 1)
         ]
         self._tasks = [

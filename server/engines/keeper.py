@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from server.settings import Settings
+from server.supervision import Failed
 
 MODULE = "server.engines.process"
 START_WITHIN = 300.0  # seconds until its first sign of life: networks are loaded
@@ -22,6 +23,7 @@ SILENT = 5.0  # seconds without one, after which it is taken to hang
 SHORT = 60.0  # seconds: a life that is too short to be worth much
 TRIES = 3  # short lives in a row, after which the graphics card is given up
 BACKLOG = 128
+ALIVE, NO_CARD = b".", b"!"  # what it says on standard output
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +41,17 @@ class Keeper:
         settings: Settings,
         path: Path,
         card: str | None = None,
+        failed: Failed = lambda part: None,
         module: str = MODULE,
         clock: Callable[[], float] = time.monotonic,
         silent: float = SILENT,
     ) -> None:
         """path: of the socket; card: the one graphics card that it sees, as CUDA_VISIBLE_DEVICES has it, None for
-        whichever there are; module: what is run."""
+        whichever there are; failed: told of a card that it cannot use, as whoever runs this is of deaths; module: what
+        is run."""
         self.path = path
         self._settings, self._card, self._module, self._clock, self._silent = settings, card, module, clock, silent
+        self._failed = failed
         self._process: Process | None = None
         self._short = 0
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -91,12 +96,14 @@ class Keeper:
         within = START_WITHIN
         while True:
             try:
-                beat = await asyncio.wait_for(process.stdout.read(1024), within)
+                said = await asyncio.wait_for(process.stdout.read(1024), within)
             except TimeoutError:
                 return f"the engine process has given no sign of life for {within:g} s"
-            if not beat:
+            if not said:
                 return f"the engine process has ended with {await process.wait()}"
-            within = self._silent
+            if NO_CARD in said:
+                self._failed("engine")
+            within = self._silent if ALIVE in said else within
 
     async def _started(self) -> Process:
         """In a session of its own: what a terminal's Ctrl-C means for it, the relay decides."""

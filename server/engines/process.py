@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from hime_core.engine import Engine, FailoverConfig, FailoverEngine
 from server.engines import wire
+from server.engines.keeper import ALIVE, NO_CARD
 from server.engines.load import load_engine
 from server.engines.service import Service, Told
 from server.settings import Settings
@@ -30,7 +31,7 @@ def loaded(settings: Settings, told: Told) -> Engine:
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    return load_engine(settings, told.batch, told.wait)
+    return load_engine(settings, told.batch, told.wait, lambda: _say(NO_CARD))
 
 
 def main(make: Make = loaded) -> None:
@@ -49,13 +50,12 @@ def main(make: Make = loaded) -> None:
     os.set_blocking(sys.stdout.fileno(), False)
     # What follows an engine that fails or hangs is another process: only that has a graphics card from the beginning.
     engine = FailoverEngine(first, lambda: os._exit(LOST), config=FailoverConfig())
-    Service(listener, engine, told).run(BEAT, _beat)
+    Service(listener, engine, told).run(BEAT, lambda: _say(ALIVE))
 
 
-def _beat() -> bool:
+def _say(what: bytes) -> None:
     with suppress(BlockingIOError):  # nobody reads just now
-        os.write(sys.stdout.fileno(), b".")
-    return True
+        os.write(sys.stdout.fileno(), what)
 
 
 def _refuse(listener: socket.socket, reason: str) -> None:

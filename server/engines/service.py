@@ -169,12 +169,13 @@ class Service:
         self._names, self._wake = 0, Wake()
         listener.setblocking(False)
 
-    def run(self, every: float, alive: Callable[[], bool]) -> None:
-        """Until `alive` says False, which is asked at first, and every so many seconds."""
+    def run(self, every: float, alive: Callable[[], None], going_on: Callable[[], bool] = lambda: True) -> None:
+        """Until `going_on` says False, asked every so many seconds; `alive` is called as often, and at first."""
         with selectors.DefaultSelector() as ready:
             ready.register(self._listener, selectors.EVENT_READ, self._accept)
             ready.register(self._wake, selectors.EVENT_READ, self._say)
-            while alive():
+            while going_on():
+                alive()
                 next_time = time.monotonic() + every
                 while (left := next_time - time.monotonic()) > 0:
                     for key, _ in ready.select(left):

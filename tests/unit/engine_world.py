@@ -65,7 +65,7 @@ def engine_world(
         listener.bind(str(path))
         listener.listen()
         service = Service(listener, engine, told)
-        thread = threading.Thread(target=service.run, args=(0.02, lambda: running))
+        thread = threading.Thread(target=service.run, args=(0.02, lambda: None, lambda: running))
         thread.start()
         try:
             yield World(path, service, engine)

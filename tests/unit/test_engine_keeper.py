@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -48,7 +50,7 @@ async def asked(path: Path) -> RemoteEngine:
 class TestKeeper:
     async def test_a_card_is_given_up_where_process_after_process_dies(self, tmp_path):
         clock = Clock()
-        keeper = Keeper(Settings(data=tmp_path), tmp_path / "e.sock", "0", ENDS, clock)
+        keeper = Keeper(Settings(data=tmp_path), tmp_path / "e.sock", "0", module=ENDS, clock=clock)
         for _ in range(TRIES):
             assert keeper.device == "auto"
             with pytest.raises(EngineDied, match="has ended with 0"):
@@ -58,7 +60,7 @@ class TestKeeper:
         keeper.close()
 
     async def test_a_device_that_was_asked_for_is_never_given_up(self, tmp_path):
-        keeper = Keeper(Settings(data=tmp_path, device="cuda"), tmp_path / "e.sock", "0", ENDS)
+        keeper = Keeper(Settings(data=tmp_path, device="cuda"), tmp_path / "e.sock", "0", module=ENDS)
         for _ in range(TRIES + 1):
             with pytest.raises(EngineDied):
                 await keeper.run()
@@ -66,7 +68,7 @@ class TestKeeper:
         keeper.close()
 
     async def test_one_that_gives_no_sign_of_life_is_killed(self, tmp_path):
-        keeper = Keeper(Settings(data=tmp_path), tmp_path / "e.sock", None, QUICK, silent=1.5)
+        keeper = Keeper(Settings(data=tmp_path), tmp_path / "e.sock", module=QUICK, silent=1.5)
         running = asyncio.create_task(keeper.run())
         engine = await asked(keeper.path)
         pid = keeper.pid
@@ -77,8 +79,20 @@ class TestKeeper:
         engine.close()
         keeper.close()
 
+    async def test_a_card_that_cannot_be_used_is_counted(self, tmp_path):
+        failed: list[str] = []
+        keeper = Keeper(Settings(data=tmp_path), tmp_path / "e.sock", failed=failed.append, module=ENDS)
+        said = asyncio.StreamReader()
+        said.feed_data(b"!")
+        living = asyncio.create_task(keeper._life(SimpleNamespace(stdout=said, wait=AsyncMock(return_value=9))))
+        await until(lambda: failed == ["engine"])
+        said.feed_data(b"..")
+        said.feed_eof()
+        assert await living == "the engine process has ended with 9" and failed == ["engine"]
+        keeper.close()
+
     async def test_it_ends_with_the_relay_and_leaves_no_process(self, tmp_path):
-        keeper = Keeper(Settings(data=tmp_path), tmp_path / "e.sock", None, QUICK)
+        keeper = Keeper(Settings(data=tmp_path), tmp_path / "e.sock", module=QUICK)
         running = asyncio.create_task(keeper.run())
         await until(lambda: keeper.pid)
         pid = keeper.pid

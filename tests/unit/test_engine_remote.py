@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from hime_core.engine import BatchingEngine, Gone, Late, NcnnBackend, Overload
+from hime_core.engine.failover import Replaced
 from hime_core.model.hime import HimeConfig
-from server.engines import memory, remote, wire
+from server.engines import lasting, memory, remote, wire
 from server.engines.known import Known
 from server.engines.remote import SLOTS, RemoteEngine, connected
 from server.engines.wake import Wake
+from server.observability.metrics import Metrics
 from tests.unit.engine_world import Enlarging, engine_world, eventually, exemplar, face
 from tests.unit.relay_fakes import FakeEngine
 from tests.unit.test_engine import lively, request
@@ -296,6 +298,18 @@ class TestConnection:
         monkeypatch.setattr(remote, "AGAIN", 0.01)
         with pytest.raises(TimeoutError, match=r"did not answer within 0\.05 s"):
             connected(tmp_path / "nothing.sock", 0.05)
+
+    def test_a_worker_serves_without_a_process_and_asks_it_when_it_comes(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(lasting, "START_WITHIN", 0.05)
+        monkeypatch.setattr(remote, "AGAIN", 0.01)
+        engine = lasting.remote_engine(tmp_path / "engine.sock", Metrics())
+        eventually(lambda: engine.missing_for > 0)
+        (future,) = engine.submit([face()])
+        assert isinstance(future.exception(5), Replaced | Gone)
+        with engine_world(tmp_path):
+            eventually(lambda: engine.missing_for == 0)
+            assert engine.submit([face()])[0].result(10).shape == (128, 128, 3)
+            engine.close()
 
     def test_nonsense_ends_its_own_connection_and_no_other(self, tmp_path):
         with engine_world(tmp_path) as world:
