@@ -125,7 +125,7 @@ class Client:
                 asked.append(face)
             except (KeyError, ValueError) as error:
                 self._put(_failure(face.number, error))
-        for face, future in zip(asked, self._engine.submit(requests), strict=True):
+        for face, future in zip(asked, self._engine.submit(requests) if requests else (), strict=True):
             self._waiting[face.number] = future
             future.add_done_callback(partial(self._answered, face))
 

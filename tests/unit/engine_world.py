@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -52,6 +53,10 @@ class World:
     def held(self) -> int:
         """Exemplars that the engine's side holds."""
         return sum(len(client.exemplars) for client in list(self.service.clients))
+
+    def exemplars(self) -> WeakSet[Exemplar]:
+        """Those that the engine's side has just now, for as long as anything there holds them."""
+        return WeakSet(one for client in list(self.service.clients) for one in list(client.exemplars.values()))
 
 
 @contextmanager

@@ -210,14 +210,14 @@ class TestExemplars:
             for each in (worker, other):
                 each.submit([face(kept, gone)])[0].result(10)
             assert world.held == 4
+            theirs = world.exemplars()
+            assert len(theirs) == 4
             del gone
-            eventually(lambda: world.held == 2)
-            eventually(lambda: len(world.engine._cutter._prepared) == 2)
+            eventually(lambda: world.held == len(theirs) == 2)
             other.close()
-            eventually(lambda: world.held == 1)
+            eventually(lambda: world.held == len(theirs) == 1)
             worker.forget(["kept"])
-            eventually(lambda: world.held == 0)
-            eventually(lambda: len(world.engine._cutter._prepared) == 0)
+            eventually(lambda: world.held == len(theirs) == 0)  # and what was prepared of them
             assert worker.submit([face(kept)])[0].result(10) is not None  # it is asked for again
             assert world.held == 1
             worker.close()
@@ -226,9 +226,10 @@ class TestExemplars:
         with engine_world(tmp_path) as world:
             worker, kept = world.worker(), exemplar()
             worker.submit([face(kept)])[0].result(10)
+            theirs = world.exemplars()
+            assert len(theirs) == 1
             worker._link.shutdown(wire.socket.SHUT_RDWR)  # as the kernel does
-            eventually(lambda: not world.service.clients)
-            eventually(lambda: len(world.engine._cutter._prepared) == 0)
+            eventually(lambda: not world.service.clients and not theirs)
             eventually(lambda: isinstance(worker.submit([face(kept)])[0].exception(10), Gone))
 
     def test_the_one_named_longest_ago_goes_when_there_are_too_many(self):
