@@ -198,39 +198,17 @@ def engine_load(found: Found) -> list[str]:
 
 
 def engine_places(found: Found) -> list[str]:
-    heads = (
-        "engine",
-        "enhanced/s",
-        "carried/s",
-        "passed/s",
-        "dropped/s",
-        "frames that came",
-        "p50 ms",
-        "p95 ms",
-        "cores",
-    )
+    heads = ("engine", "enhanced/s", "carried/s", "passed/s", "dropped/s", "came", "p50 ms", "p95 ms", "cores")
     keys = ("enhanced", "carried", "passed", "dropped", "came", "p50", "p95", "relay_cores")
     names = {"worker": "in each worker", "process": "one process"}
     rows = [[names[place], *(medians[key] for key in keys)] for place, medians in found["places"].items()]
     count = len(found["rounds"]["process"])
-    beside = (
-        f"The process had more fresh frames in {found['fresher']} of {count} rounds, a lower p95 in {found['younger']}."
-    )
-    return [*table(heads, rows, 2), beside, ""]
+    better = f"had more fresh frames in {found['fresher']} of {count} rounds, a lower p95 in {found['younger']}"
+    return [*table(heads, rows, 2), f"The process {better}.", ""]
 
 
 def engine_process(found: Found) -> list[str]:
-    heads = (
-        "faces/s",
-        "at once",
-        "engine",
-        "host time a face, us",
-        "p50 ms",
-        "p95 ms",
-        "a batch",
-        "refused",
-        "sender behind, ms",
-    )
+    heads = ("faces/s", "at once", "engine", "host us a face", "p50 ms", "p95 ms", "a batch", "refused", "behind, ms")
     keys = ("rate", "at_once", "place", "host_us", "p50", "p95", "batch", "refused", "behind")
     return table(heads, [[one[key] for key in keys] for one in found["loads"]], 2)
 

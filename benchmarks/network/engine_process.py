@@ -106,7 +106,7 @@ async def measured(options: argparse.Namespace) -> list[Load]:
         try:
             remote = await asyncio.to_thread(connected, keeper.path, 300, on_batch)
             own = (
-                await asyncio.to_thread(load_engine, settings, on_batch, lambda seconds: None)
+                await asyncio.to_thread(load_engine, settings.weights, settings.device, on_batch, lambda seconds: None)
                 if options.weights
                 else BatchingEngine(Nothing(), on_batch=on_batch)
             )

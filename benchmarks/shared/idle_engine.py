@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hime_core.engine import BatchingEngine
+from server.engines.orders import Orders
 from server.engines.process import main
 from server.engines.service import Told
-from server.settings import Settings
 
 
 class Nothing:
@@ -20,7 +20,7 @@ class Nothing:
         return np.zeros((len(lr), side, side, 3), np.uint8)
 
 
-def made(settings: Settings, told: Told) -> BatchingEngine:
+def made(orders: Orders, told: Told) -> BatchingEngine:
     return BatchingEngine(Nothing(), on_batch=told.batch, on_wait=told.wait)
 
 

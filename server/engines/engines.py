@@ -51,9 +51,11 @@ class Engines:
 
 async def engines_of(settings: Settings, failed: Failed, module: str = MODULE) -> Engines | None:
     """None where each worker has its engine within itself: HIME_ENGINE says so, or it is auto and there is one worker
-    alone, or no Linux."""
+    alone, no graphics card, or no Linux."""
     alone = settings.workers == 1 or not sys.platform.startswith("linux")
     if settings.engine == "worker" or (settings.engine == "auto" and alone):
         return None
     found = [] if settings.device == "cpu" else await asyncio.to_thread(cards)
+    if settings.engine == "auto" and not found:
+        return None
     return Engines(settings, found[: settings.workers] or [None], failed, module)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pickle
 import socket
 import sys
 import time
@@ -14,7 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from server.engines.orders import Orders
 from server.settings import Settings
+from server.settings.invalid import PREFIX
 from server.supervision import Failed
 
 MODULE = "server.engines.process"
@@ -109,7 +110,8 @@ class Keeper:
         """In a session of its own: what a terminal's Ctrl-C means for it, the relay decides."""
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = os.environ | {"PYTHONPATH": path}
+        own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}  # no keys
+        environment = own | {"PYTHONPATH": path}
         if self._card is not None:
             environment["CUDA_VISIBLE_DEVICES"] = self._card
         listener = self._listener.fileno()
@@ -119,6 +121,6 @@ class Keeper:
         )  # fmt: skip
         assert process.stdin is not None
         with suppress(OSError):  # it has ended already, which its exit code tells
-            process.stdin.write(pickle.dumps(self._settings.model_copy(update={"device": self.device})))
+            process.stdin.write(Orders(self._settings.weights, self.device, self._settings.log_level).line())
             await process.stdin.drain()
         return process  # whose standard input stays open: it ends with the relay

@@ -13,7 +13,7 @@ import torch
 from hime_core.arrays import U8
 from hime_core.engine import Engine, FaceRequest, FailoverConfig, FailoverEngine, Gone
 from hime_core.model.hime import HimeConfig
-from server.engines.load import load_engine, on_cpu
+from server.engines.load import load_engine
 from server.engines.remote import connected
 from server.observability.metrics import Metrics
 from server.settings import Settings
@@ -29,9 +29,9 @@ ANY = FaceRequest(np.zeros((16, 16, 3), np.uint8), np.zeros((5, 2), np.float32),
 def own_engine(settings: Settings, metrics: Metrics) -> FailoverEngine:
     """In this process; one on the CPU takes over where it fails. Raises what building it raises."""
     torch.set_num_threads(1)
-    failed = partial(metrics.failure, "engine")
-    load = partial(load_engine, on_batch=partial(_batch, metrics), on_wait=partial(metrics.stage, "queue"))
-    return FailoverEngine(load(settings, on_failure=failed), lambda: load(on_cpu(settings)), failed)
+    failed, waited = partial(metrics.failure, "engine"), partial(metrics.stage, "queue")
+    load = partial(load_engine, settings.weights, on_batch=partial(_batch, metrics), on_wait=waited)
+    return FailoverEngine(load(settings.device, on_failure=failed), partial(load, "cpu"), failed)
 
 
 def remote_engine(path: Path, metrics: Metrics) -> FailoverEngine:

@@ -4,7 +4,6 @@ it is to load. LISTENER is the number of the descriptor of the socket that worke
 from __future__ import annotations
 
 import os
-import pickle
 import socket
 import sys
 import threading
@@ -15,35 +14,35 @@ from hime_core.engine import Engine, FailoverConfig, FailoverEngine
 from server.engines import wire
 from server.engines.keeper import ALIVE, NO_CARD
 from server.engines.load import load_engine
+from server.engines.orders import Orders
 from server.engines.service import Service, Told
-from server.settings import Settings
 from server.silence import leave_no_core, log_to_stderr
 
 BEAT = 0.5  # seconds between signs of life on standard output, from when the networks are loaded
 LOST = 3  # exit code
 
-Make = Callable[[Settings, Told], Engine]
+Make = Callable[[Orders, Told], Engine]
 
 
-def loaded(settings: Settings, told: Told) -> Engine:
+def loaded(orders: Orders, told: Told) -> Engine:
     import cv2
     import torch
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    return load_engine(settings, told.batch, told.wait, lambda: _say(NO_CARD))
+    return load_engine(orders.weights, orders.device, told.batch, told.wait, lambda: _say(NO_CARD))
 
 
 def main(make: Make = loaded) -> None:
     """Serves until the relay ends. make: the engine."""
-    settings: Settings = pickle.load(sys.stdin.buffer)  # from the relay alone, which has started this process
-    log_to_stderr(settings.log_level)
+    orders = Orders.of_line(sys.stdin.buffer.readline())
+    log_to_stderr(orders.log_level)
     leave_no_core()
     threading.Thread(target=_end_with_relay, name="relay", daemon=True).start()
     listener = socket.socket(fileno=int(sys.argv[1]))
     told = Told()
     try:
-        first = make(settings, told)
+        first = make(orders, told)
     except Exception as error:
         _refuse(listener, " ".join(str(error).split()) or type(error).__name__)
         sys.exit(f"the engine could not be loaded: {type(error).__name__}")

@@ -22,7 +22,7 @@ class WorkerSettings(BaseModel):
     engine: Literal["auto", "process", "worker"] = Field(
         "auto",
         description="where faces are enhanced: in a process of its own, one for each graphics card, that all workers "
-        "ask, or in each worker; auto: in a process where there are several workers",
+        "ask, or in each worker; auto: in a process where there are several workers and a graphics card",
     )
 
     @model_validator(mode="after")

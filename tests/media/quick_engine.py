@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from hime_core.engine import BatchingEngine
+from server.engines.orders import Orders
 from server.engines.process import main
 from server.engines.service import Told
-from server.settings import Settings
 from tests.unit.engine_world import Enlarging
 
 
-def made(settings: Settings, told: Told) -> BatchingEngine:
+def made(orders: Orders, told: Told) -> BatchingEngine:
     return BatchingEngine(Enlarging(), on_batch=told.batch, on_wait=told.wait)
 
 

@@ -91,11 +91,13 @@ class TestKeeper:
         assert await living == "the engine process has ended with 9" and failed == ["engine"]
         keeper.close()
 
-    async def test_it_ends_with_the_relay_and_leaves_no_process(self, tmp_path):
+    async def test_it_ends_with_the_relay_and_leaves_no_process(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HIME_API_KEYS", f"web:{'x' * 32}")
         keeper = Keeper(Settings(data=tmp_path), tmp_path / "e.sock", module=QUICK)
         running = asyncio.create_task(keeper.run())
-        await until(lambda: keeper.pid)
+        (await asked(keeper.path)).close()
         pid = keeper.pid
+        assert b"HIME_" not in Path(f"/proc/{pid}/environ").read_bytes()  # it needs no keys
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -131,10 +133,11 @@ class TestEngines:
         ("given", "there", "processes"),
         [
             ({}, ["0"], None),  # one worker
-            ({"workers": 2}, [], [None]),  # no card
+            ({"workers": 2}, [], None),  # no card
             ({"workers": 2}, ["0"], ["0"]),
             ({"workers": 2}, ["3", "5", "6"], ["3", "5"]),  # no more than ask
-            ({"workers": 2, "device": "cpu"}, ["0"], [None]),
+            ({"workers": 2, "device": "cpu"}, ["0"], None),
+            ({"workers": 2, "device": "cpu", "engine": "process"}, ["0"], [None]),
             ({"workers": 2, "engine": "worker"}, ["0"], None),
             ({"engine": "process"}, [], [None]),
             ({"engine": "process"}, ["0", "1"], ["0"]),
