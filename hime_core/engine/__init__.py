@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from hime_core.engine.batching import BatchingEngine
+from hime_core.engine.device_runner import DeviceRunner
 from hime_core.engine.failover import FailoverConfig, FailoverEngine
+from hime_core.engine.host_runner import HostRunner
 from hime_core.engine.ncnn_backend import NcnnBackend
-from hime_core.engine.protocol import Backend, Engine, FaceRequest, Late, Overload
+from hime_core.engine.protocol import Backend, Engine, FaceRequest, FaceRunner, Late, Overload
 from hime_core.engine.torch_backend import TorchBackend
 from hime_core.faces.geometry import LR_SIDES
 from hime_core.model.checkpoint import DEFAULT_WEIGHTS
@@ -19,10 +21,13 @@ from hime_core.model.hime import Hime
 __all__ = [
     "Backend",
     "BatchingEngine",
+    "DeviceRunner",
     "Engine",
     "FaceRequest",
+    "FaceRunner",
     "FailoverConfig",
     "FailoverEngine",
+    "HostRunner",
     "Late",
     "NcnnBackend",
     "Overload",
@@ -30,9 +35,11 @@ __all__ = [
     "best_device",
     "build_backend",
     "build_engine",
+    "build_runner",
     "weights_for",
 ]
 
+WARM_UP = 30.0  # seconds in which shapes are recorded before the first face; the rest are when first met
 # On clips of calls the two are alike (hime_core/weights/tiny-x4-call.md); tiny takes under half of the time.
 AUTO_WEIGHTS = {"cpu": "tiny-x4-call", "cuda": DEFAULT_WEIGHTS}
 
@@ -47,8 +54,19 @@ def weights_for(weights: str, device: str) -> str:
 
 
 def build_backend(model: Hime, device: str) -> Backend:
-    """What runs a network fastest on a device, "cpu" or "cuda"."""
+    """What runs a network fastest on a device, "cpu" or "cuda", with references cut elsewhere."""
     return NcnnBackend(model) if device == "cpu" else TorchBackend(model, device)
+
+
+def build_runner(model: Hime, device: str) -> FaceRunner:
+    """What enhances faces fastest on a device, references included; warm."""
+    if device == "cpu":
+        backend = build_backend(model, device)
+        _warm_up(backend)
+        return HostRunner(backend)
+    runner = DeviceRunner(model, device)
+    runner.warm_up(WARM_UP)
+    return runner
 
 
 def build_engine(
@@ -63,9 +81,7 @@ def build_engine(
     """
     device = device or best_device()
     model = Hime.from_pretrained(weights_for(weights, device))
-    backend = build_backend(model, device)
-    _warm_up(backend)
-    return BatchingEngine(backend, on_batch=on_batch, on_wait=on_wait)
+    return BatchingEngine(build_runner(model, device), on_batch=on_batch, on_wait=on_wait)
 
 
 def _warm_up(backend: Backend) -> None:

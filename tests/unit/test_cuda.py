@@ -32,7 +32,7 @@ def test_a_recorded_network_sees_each_face_and_its_references(name: str):
             expected, got = (backend.infer(*batch).astype(int) for backend in (cpu, cuda))
             assert np.abs(got - expected).max() <= 4
             assert np.abs(got - expected).mean() < 0.3
-    assert all(cuda._graphs.values())
+    assert all(cuda.recorded._graphs.values())
 
 
 def test_a_replayed_step_learns_as_one_that_is_not():

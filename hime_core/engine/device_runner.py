@@ -1,0 +1,131 @@
+"""Everything per face on the device: exemplars lie there, and are cut, registered and seen by the network in one go."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hime_core.arrays import U8, Array
+from hime_core.engine.protocol import FaceRequest
+from hime_core.engine.recording import Recorded
+from hime_core.engine.torch_backend import CUDA_BATCH, Network
+from hime_core.exemplars.exemplar import Exemplar
+from hime_core.exemplars.references import step_of
+from hime_core.exemplars.shelf import BLACK, Shelf
+from hime_core.faces.dense import luma, register
+from hime_core.faces.geometry import LR_SIDES
+from hime_core.faces.registration import similarities
+from hime_core.model.hime import Hime
+
+LANES = 2  # one batch is prepared while one computes
+REFERENCES = (3, 1, 2)  # of a face, in the order in which their shapes are recorded
+LIMIT = 512 << 20  # bytes of exemplars on the device, an equal share for each of LR_SIDES
+
+
+class DeviceRunner:
+    """A FaceRunner that gives the device a batch's LR faces and, for each reference, its slot and a matrix.
+
+    Results differ from those of references cut on the host by what two searches for the same flow differ
+    (tests/unit/test_device_runner.py). On CUDA a shape is recorded, with cutting and registration, when first met.
+    """
+
+    def __init__(self, model: Hime, device: str, limit: int = LIMIT, max_batch: int = CUDA_BATCH) -> None:
+        """limit: bytes of exemplars kept on the device, for all LR sizes together. Raises ValueError where it is too
+        small for a batch of faces."""
+        self.scale, self.max_batch, self.lanes = model.config.scale, max_batch, LANES
+        self._device, self._share = torch.device(device), limit // len(LR_SIDES)
+        self._network = Network(model, self._device)
+        self.recorded = Recorded(self._enhanced, self._device)
+        self._shelves: dict[int, Shelf] = {}  # by LR size
+        self._lock = threading.Lock()  # what is placed for a batch stays until the batch is launched
+
+    def enhance(self, requests: Sequence[FaceRequest]) -> Sequence[U8]:
+        lr = np.stack([request.lr for request in requests])
+        side, count = lr.shape[1], max(1, len(requests[0].exemplars))
+        exemplars = [exemplar for request in requests for exemplar in request.exemplars or (None,)]
+        laid = self._laid(requests, exemplars)
+        with self._lock:
+            with self.recorded.computing():
+                slots, inverse = self._placed(side, exemplars, laid)
+            wait = self.recorded.launch(
+                lr, slots.reshape(-1, count), inverse.astype(np.float32).reshape(-1, count, 2, 3)
+            )
+        return list(wait())
+
+    def forget(self, exemplar_ids: Iterable[str]) -> None:
+        gone = set(exemplar_ids)
+        with self._lock, self.recorded.computing():
+            for shelf in self._shelves.values():
+                shelf.forget(gone)
+
+    def close(self) -> None: ...
+
+    def warm_up(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> int:
+        """Has the shapes run that may come, the likeliest first, until so many seconds are over; how many were."""
+        end, count = clock() + seconds, 0
+        for faces in (1 << n for n in range(self.max_batch.bit_length())):
+            for references in REFERENCES:
+                for side in LR_SIDES:
+                    if count and clock() >= end:
+                        return count
+                    self._run_blank(side, references, faces)
+                    count += 1
+        return count
+
+    def _run_blank(self, side: int, references: int, faces: int) -> None:
+        lr = np.zeros((faces, side, side, 3), np.uint8)
+        matrices = np.zeros((faces, references, 2, 3), np.float32)
+        with self._lock:
+            self._shelf(side)
+            wait = self.recorded.launch(lr, np.full((faces, references), BLACK, np.int64), matrices)
+        wait()
+
+    def _laid(self, requests: Sequence[FaceRequest], exemplars: Sequence[Exemplar | None]) -> Array:
+        """What lays each exemplar over its face's canvas, (B, 2, 3); the identity where there is none."""
+        targets = np.stack([request.landmarks for request in requests]).astype(np.float64)
+        targets = np.repeat((targets + 0.5) * self.scale - 0.5, len(exemplars) // len(requests), axis=0)
+        sources = np.stack([t if e is None else e.landmarks for e, t in zip(exemplars, targets, strict=True)])
+        return similarities(sources, targets)
+
+    def _placed(self, side: int, exemplars: Sequence[Exemplar | None], laid: Array) -> tuple[Array, Array]:
+        """Each reference's slot, int64 (B,), and its matrix from the canvas to the slot as `affine_grid` takes it."""
+        shelf, canvas = self._shelf(side), side * self.scale
+        slots, scales, origins = np.full(len(exemplars), BLACK), np.ones(len(exemplars)), np.zeros((len(exemplars), 2))
+        rescales = np.hypot(laid[:, 0, 0], laid[:, 1, 0])
+        for n, exemplar in enumerate(exemplars):
+            if exemplar is not None:
+                place = shelf.place(exemplar, step_of(float(rescales[n])))
+                slots[n], scales[n], origins[n] = place.slot, place.scale, place.origin
+        # Back from the canvas to the exemplar: x = A⁻¹ (c - t); from there to the slot: (x + 0.5) scale - 0.5 - origin.
+        a, b = laid[:, 0, 0], laid[:, 1, 0]
+        back = (
+            np.stack((np.stack((a, b), -1), np.stack((-b, a), -1)), 1) / np.maximum(rescales, 1e-9)[:, None, None] ** 2
+        )
+        back *= scales[:, None, None]
+        shift = (scales[:, None] - 1) / 2 - origins - np.einsum("bij,bj->bi", back, laid[:, :, 2])
+        # Both sides from -1 to 1 between their outer edges.
+        shift = (2 * (shift + back.sum(-1) * (canvas - 1) / 2) + 1) / shelf.side - 1
+        return slots, np.concatenate((back * (canvas / shelf.side), shift[..., None]), -1)
+
+    def _shelf(self, side: int) -> Shelf:
+        if side not in self._shelves:
+            shelf = Shelf(side * self.scale, self._share, self._device)
+            if shelf.capacity < self.max_batch * max(REFERENCES):
+                raise ValueError(f"{self._share} bytes hold {shelf.capacity} exemplars, a batch may have more")
+            self._shelves[side] = shelf
+        return self._shelves[side]
+
+    def _enhanced(self, lr: Tensor, slots: Tensor, matrices: Tensor) -> Tensor:
+        """On the device, and recorded: uint8 (N, L, L, 3), int64 (N, R) and float32 (N, R, 2, 3) to the network's."""
+        canvas = lr.shape[1] * self.scale
+        pictures = self._shelves[lr.shape[1]].pictures.index_select(0, slots.flatten())[:, None].float()
+        grid = F.affine_grid(matrices.flatten(0, 1), [len(pictures), 1, canvas, canvas], align_corners=False)
+        cut = F.grid_sample(pictures, grid, mode="bicubic", padding_mode="border", align_corners=False)
+        cut = cut[:, 0].round().clamp(0, 255).unflatten(0, slots.shape)
+        return self._network(lr, register(cut, luma(lr)))
