@@ -12,7 +12,6 @@ from hime_core.engine.host_runner import HostRunner
 from hime_core.engine.protocol import Backend, FaceRequest, FaceRunner, Overload
 from hime_core.engine.waiting import WaitingRoom, Work
 
-LINGER = 0.003  # seconds that a batch waits for company where the backend gains from it
 SMOOTHING = 0.2
 
 
@@ -36,8 +35,7 @@ class BatchingEngine:
         self.scale = self._runner.scale
         self._on_batch, self._on_wait, self._clock = on_batch, on_wait, clock
         self._seconds: dict[tuple[int, int], float] = {}  # that a bucket's batch takes
-        linger, expected = LINGER if runner.max_batch > 1 else 0.0, lambda bucket: self._seconds.get(bucket, 0.0)
-        self._waiting = WaitingRoom(capacity, linger, expected, clock, runner.lanes)
+        self._waiting = WaitingRoom(capacity, lambda bucket: self._seconds.get(bucket, 0.0), clock)
         self._threads = [
             threading.Thread(target=self._serve, name=f"hime-engine-{lane}", daemon=True)
             for lane in range(runner.lanes)
@@ -51,7 +49,14 @@ class BatchingEngine:
         return self._waiting.late
 
     def submit(self, requests: Sequence[FaceRequest]) -> list[Future[U8]]:
-        return [self._put(request) for request in requests]
+        futures: list[Future[U8]] = [Future() for _ in requests]
+        taken_in = self._waiting.put(*zip(requests, futures, strict=True))
+        for future, taken in zip(futures, taken_in, strict=True):
+            if not taken and self._waiting.closed:
+                future.cancel()
+            elif not taken:
+                future.set_exception(Overload("the engine's queue is full"))
+        return futures
 
     def forget(self, exemplar_ids: Iterable[str]) -> None:
         self._runner.forget(exemplar_ids)
@@ -67,15 +72,6 @@ class BatchingEngine:
     def enhance(self, requests: Sequence[FaceRequest]) -> list[U8]:
         """The same without a queue, for tests and measurements. All of one size and number of references."""
         return list(self._runner.enhance(requests))
-
-    def _put(self, request: FaceRequest) -> Future[U8]:
-        future: Future[U8] = Future()
-        if not self._waiting.put(request, future):
-            if self._waiting.closed:
-                future.cancel()
-            else:
-                future.set_exception(Overload("the engine's queue is full"))
-        return future
 
     def _serve(self) -> None:
         while batch := self._waiting.take(self._runner.max_batch):

@@ -82,7 +82,8 @@ class DeviceRunner:
         lr = np.zeros((faces, side, side, 3), np.uint8)
         matrices = np.zeros((faces, references, 2, 3), np.float32)
         with self._lock:
-            self._shelf(side)
+            with self.recorded.computing():
+                self._shelf(side)
             wait = self.recorded.launch(lr, np.full((faces, references), BLACK, np.int64), matrices)
         wait()
 
