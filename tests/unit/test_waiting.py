@@ -161,7 +161,7 @@ def test_who_takes_again_is_done_and_holds_nobody_back():
             go_on.wait(10)
 
     lanes = [threading.Thread(target=lane, daemon=True) for _ in range(2)]
-    room.put((face("a"), Future()))
+    room.put((face("a", deadline=time.monotonic() + 20), Future()))  # which leaves no time for company
     lanes[0].start()
     assert taken.get(timeout=10) == ["a"]
     room.put((face("b"), Future()))
