@@ -39,24 +39,29 @@ class DeviceRunner:
         """limit: bytes of exemplars kept on the device, for all LR sizes together. Raises ValueError where it is too
         small for a batch of faces."""
         self.scale, self.max_batch, self.lanes = model.config.scale, max_batch, LANES
-        self._device, self._share = torch.device(device), limit // len(LR_SIDES)
-        self._network = Network(model, self._device)
-        self.recorded = Recorded(self._enhanced, self._device)
+        self.device, self._share = torch.device(device), limit // len(LR_SIDES)
+        self._network = Network(model, self.device)
+        self.recorded = Recorded(self._enhanced, self.device)
         self._shelves: dict[int, Shelf] = {}  # by LR size
         self._lock = threading.Lock()  # what is placed for a batch stays until the batch is launched
 
     def enhance(self, requests: Sequence[FaceRequest]) -> Sequence[U8]:
         lr = np.stack([request.lr for request in requests])
-        side, count = lr.shape[1], max(1, len(requests[0].exemplars))
-        exemplars = [exemplar for request in requests for exemplar in request.exemplars or (None,)]
-        laid = self._laid(requests, exemplars)
+        laid = _laid(requests, self.scale)
         with self._lock:
             with self.recorded.computing():
-                slots, inverse = self._placed(side, exemplars, laid)
-            wait = self.recorded.launch(
-                lr, slots.reshape(-1, count), inverse.astype(np.float32).reshape(-1, count, 2, 3)
-            )
+                slots, matrices = self._placed(requests, laid)
+            wait = self.recorded.launch(lr, slots, matrices)
         return list(wait())
+
+    @torch.inference_mode()
+    def references(self, requests: Sequence[FaceRequest]) -> U8:
+        """What `enhance` shows the network, for tests and measurements: luma uint8 (N, R, scale*L, scale*L)."""
+        lr, laid = np.stack([request.lr for request in requests]), _laid(requests, self.scale)
+        with self._lock, self.recorded.computing():
+            there = [torch.from_numpy(a).to(self.device) for a in (lr, *self._placed(requests, laid))]
+            found: U8 = self._references(*there).to(torch.uint8).cpu().numpy()
+        return found
 
     def forget(self, exemplar_ids: Iterable[str]) -> None:
         gone = set(exemplar_ids)
@@ -87,16 +92,11 @@ class DeviceRunner:
             wait = self.recorded.launch(lr, np.full((faces, references), BLACK, np.int64), matrices)
         wait()
 
-    def _laid(self, requests: Sequence[FaceRequest], exemplars: Sequence[Exemplar | None]) -> Array:
-        """What lays each exemplar over its face's canvas, (B, 2, 3); the identity where there is none."""
-        targets = np.stack([request.landmarks for request in requests]).astype(np.float64)
-        targets = np.repeat((targets + 0.5) * self.scale - 0.5, len(exemplars) // len(requests), axis=0)
-        sources = np.stack([t if e is None else e.landmarks for e, t in zip(exemplars, targets, strict=True)])
-        return similarities(sources, targets)
-
-    def _placed(self, side: int, exemplars: Sequence[Exemplar | None], laid: Array) -> tuple[Array, Array]:
-        """Each reference's slot, int64 (B,), and its matrix from the canvas to the slot as `affine_grid` takes it."""
-        shelf, canvas = self._shelf(side), side * self.scale
+    def _placed(self, requests: Sequence[FaceRequest], laid: Array) -> tuple[Array, Array]:
+        """Each reference's slot, int64 (N, R), and its matrix from the canvas to the slot as `affine_grid` takes it,
+        float32 (N, R, 2, 3)."""
+        side = requests[0].lr.shape[0]
+        shelf, canvas, exemplars = self._shelf(side), side * self.scale, _exemplars(requests)
         slots, scales, origins = np.full(len(exemplars), BLACK), np.ones(len(exemplars)), np.zeros((len(exemplars), 2))
         rescales = np.hypot(laid[:, 0, 0], laid[:, 1, 0])
         for n, exemplar in enumerate(exemplars):
@@ -105,18 +105,17 @@ class DeviceRunner:
                 slots[n], scales[n], origins[n] = place.slot, place.scale, place.origin
         # Back from the canvas to the exemplar: x = A⁻¹ (c - t); from there to the slot: (x + 0.5) scale - 0.5 - origin.
         a, b = laid[:, 0, 0], laid[:, 1, 0]
-        back = (
-            np.stack((np.stack((a, b), -1), np.stack((-b, a), -1)), 1) / np.maximum(rescales, 1e-9)[:, None, None] ** 2
-        )
-        back *= scales[:, None, None]
+        back = np.stack((np.stack((a, b), -1), np.stack((-b, a), -1)), 1)
+        back *= (scales / np.maximum(rescales, 1e-9) ** 2)[:, None, None]
         shift = (scales[:, None] - 1) / 2 - origins - np.einsum("bij,bj->bi", back, laid[:, :, 2])
         # Both sides from -1 to 1 between their outer edges.
         shift = (2 * (shift + back.sum(-1) * (canvas - 1) / 2) + 1) / shelf.side - 1
-        return slots, np.concatenate((back * (canvas / shelf.side), shift[..., None]), -1)
+        matrices = np.concatenate((back * (canvas / shelf.side), shift[..., None]), -1, dtype=np.float32)
+        return slots.reshape(len(requests), -1), matrices.reshape(len(requests), -1, 2, 3)
 
     def _shelf(self, side: int) -> Shelf:
         if side not in self._shelves:
-            shelf = Shelf(side * self.scale, self._share, self._device)
+            shelf = Shelf(side * self.scale, self._share, self.device)
             if shelf.capacity < self.max_batch * max(REFERENCES):
                 raise ValueError(f"{self._share} bytes hold {shelf.capacity} exemplars, a batch may have more")
             self._shelves[side] = shelf
@@ -124,9 +123,25 @@ class DeviceRunner:
 
     def _enhanced(self, lr: Tensor, slots: Tensor, matrices: Tensor) -> Tensor:
         """On the device, and recorded: uint8 (N, L, L, 3), int64 (N, R) and float32 (N, R, 2, 3) to the network's."""
+        return self._network(lr, self._references(lr, slots, matrices))
+
+    def _references(self, lr: Tensor, slots: Tensor, matrices: Tensor) -> Tensor:
+        """Luma, float32 (N, R, scale*L, scale*L), whole grey levels."""
         canvas = lr.shape[1] * self.scale
         pictures = self._shelves[lr.shape[1]].pictures.index_select(0, slots.flatten())[:, None].float()
         grid = F.affine_grid(matrices.flatten(0, 1), [len(pictures), 1, canvas, canvas], align_corners=False)
         cut = F.grid_sample(pictures, grid, mode="bicubic", padding_mode="border", align_corners=False)
-        cut = cut[:, 0].round().clamp(0, 255).unflatten(0, slots.shape)
-        return self._network(lr, register(cut, luma(lr)))
+        return register(cut.round().clamp(0, 255).view(*slots.shape, canvas, canvas), luma(lr))
+
+
+def _exemplars(requests: Sequence[FaceRequest]) -> list[Exemplar | None]:
+    return [exemplar for request in requests for exemplar in request.exemplars or (None,)]
+
+
+def _laid(requests: Sequence[FaceRequest], scale: int) -> Array:
+    """What lays each exemplar over its face's canvas, (B, 2, 3); the identity where there is none."""
+    exemplars = _exemplars(requests)
+    targets = (np.stack([request.landmarks for request in requests]).astype(np.float64) + 0.5) * scale - 0.5
+    targets = np.repeat(targets, len(exemplars) // len(requests), axis=0)
+    sources = np.stack([t if e is None else e.landmarks for e, t in zip(exemplars, targets, strict=True)])
+    return similarities(sources, targets)

@@ -27,22 +27,12 @@ def asked(side: int, references: int, turned: float = 0.0) -> FaceRequest:
     return replace(one, landmarks=((one.landmarks - centre) @ turn * (1 + turned) + centre).astype(np.float32))
 
 
-def references_of(runner: DeviceRunner, requests: list[FaceRequest]) -> np.ndarray:
-    """What its network is shown."""
-    seen: list[torch.Tensor] = []
-    network = runner._network
-    runner._network = lambda lr, references: seen.append(references) or network(lr, references)
-    runner.enhance(requests)
-    runner._network = network
-    return seen[0].numpy()
-
-
 @pytest.mark.parametrize("side", [16, 32, 48])
 def test_exemplars_are_laid_over_the_face_as_on_the_host(model, side, monkeypatch):
     monkeypatch.setattr(device_runner, "register", lambda references, lr: references)
     requests = [asked(side, 2, turned) for turned in (0.0, 0.1, -0.15)]
     expected = LandmarksOnly(4).stacks(requests).astype(float)
-    found = references_of(DeviceRunner(model, "cpu"), requests)
+    found = DeviceRunner(model, "cpu").references(requests).astype(float)
     assert found.shape == expected.shape
     assert np.abs(found - expected).mean() < 0.5  # OpenCV's warp knows 32nds of a pixel
 
@@ -51,7 +41,7 @@ def test_exemplars_are_laid_over_the_face_as_on_the_host(model, side, monkeypatc
 def test_and_registered_about_as_on_the_host(model, side):
     requests = [asked(side, 2, turned) for turned in (0.0, 0.1, -0.15)]
     laid, expected = (cutter(4).stacks(requests).astype(float) for cutter in (LandmarksOnly, ReferenceCutter))
-    found = references_of(DeviceRunner(model, "cpu"), requests)
+    found = DeviceRunner(model, "cpu").references(requests).astype(float)
     middle = np.s_[..., side : 3 * side, side : 3 * side]
     assert np.abs(found - expected)[middle].mean() < 0.5 * np.abs(laid - expected)[middle].mean()
 
