@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # these bring torch with them, which is loaded where it is ne
 
 DESCRIPTION = "A WebRTC relay that gives far and blurred faces in a video call their details back."
 CLOSE_SECONDS = 10.0  # that one part may take to end with the relay
+WARM_UP = 30.0  # seconds in which a graphics card records batches' shapes before the first call
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -278,7 +279,7 @@ def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
         metrics.failure("engine")
 
     def build(device: str) -> Engine:
-        return build_engine(settings.weights, device, on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
+        return build_engine(settings.weights, device, on_batch, lambda wait: metrics.stage("queue", wait), WARM_UP)
 
     torch.set_num_threads(1)
     device = best_device() if settings.device == "auto" else settings.device

@@ -3,9 +3,9 @@
     python -m benchmarks.calls.performance_report FOLDER [--out docs/performance.md]
 
 FOLDER holds what `--json` wrote: glass*.json, latency*.json, many_calls*.json, cpu_per_frame*.json,
-cpu_per_call*.json, impairments*.json, lip_sync*.json, soak*.json, flicker*.json, bench*.json (of `hime bench`) and
-engine_load*.json. What is absent is left out; every number comes from one of the files. A "note" added to a file stands
-above its figures.
+cpu_per_call*.json, impairments*.json, lip_sync*.json, soak*.json, flicker*.json, bench*.json (of `hime bench`),
+engine_load*.json, batches*.json and gpu*.json. What is absent is left out; every number comes from one of the files. A
+"note" added to a file stands above its figures.
 """
 
 from __future__ import annotations
@@ -197,6 +197,25 @@ def engine_load(found: Found) -> list[str]:
     return [*lines, *table(heads, [[one[key] for key in keys] for one in found["loads"]], 2)]
 
 
+def batches(found: Found) -> list[str]:
+    heads = ("streams", "faces/s", "faces a batch", "wait ms", "answer ms", "answer p95 ms", "refused")
+    keys = ("streams", "faces_per_s", "size", "wait", "answer", "answer_p95", "late")
+    return table(heads, [[row[key] for key in keys] for row in found["rows"]], 2)
+
+
+def gpu(found: Found) -> list[str]:
+    """One table for each part that was measured."""
+    lines = []
+    for part, rows in found.items():
+        if isinstance(rows, list) and rows:
+            lines += [
+                f"{part}:",
+                "",
+                *table([head.replace("_", " ") for head in rows[0]], [[*r.values()] for r in rows], 2),
+            ]
+    return lines
+
+
 SECTIONS = (
     Section(
         "Glass to glass", "glass", "python -m benchmarks.glass",
@@ -244,6 +263,15 @@ SECTIONS = (
         "The engine under load", "engine_load", "python -m benchmarks.network.engine_load",
         "The network alone by batch, pictures as bytes in and out; then the whole engine, with calls of 15 faces of "
         "LR 32 a second each and three exemplars, doubled until p95 passes 60 ms or faces are refused.", engine_load,
+    ),
+    Section(
+        "How batches form", "batches", "python -m benchmarks.network.batches",
+        "The engine's waiting room on a simulated clock: streams of 22 faces a second with jitter; a batch of n takes "
+        "1.5 ms and 0.05 ms a face. Waits until a batch is taken, answers until it is done, means.", batches,
+    ),
+    Section(
+        "Faces on the device", "gpu", "python -m benchmarks.network.gpu",
+        "Faces of LR 32 with three references from exemplars to pictures: cut, registered and enhanced.", gpu,
     ),
 )  # fmt: skip
 

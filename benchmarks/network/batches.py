@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.shared import relays
 from hime_core.engine.protocol import FaceRequest
 from hime_core.engine.waiting import WaitingRoom
 
@@ -103,7 +104,7 @@ def main() -> None:
         )
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"options": vars(options), "rows": rows}, file, indent=1)
+            json.dump({"machine": relays.machine(), "options": vars(options), "rows": rows}, file, indent=1)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ __all__ = [
     "weights_for",
 ]
 
-WARM_UP = 30.0  # seconds in which shapes are recorded before the first face; the rest are when first met
+WARM_UP = 2.0  # seconds, for what has few faces to do: shapes that are left are recorded when first met
 # On clips of calls the two are alike (hime_core/weights/tiny-x4-call.md); tiny takes under half of the time.
 AUTO_WEIGHTS = {"cpu": "tiny-x4-call", "cuda": DEFAULT_WEIGHTS}
 
@@ -58,14 +58,14 @@ def build_backend(model: Hime, device: str) -> Backend:
     return NcnnBackend(model) if device == "cpu" else TorchBackend(model, device)
 
 
-def build_runner(model: Hime, device: str) -> FaceRunner:
-    """What enhances faces fastest on a device, references included; warm."""
+def build_runner(model: Hime, device: str, warm_up: float = WARM_UP) -> FaceRunner:
+    """What enhances faces fastest on a device, references included. warm_up: seconds that a GPU records shapes for."""
     if device == "cpu":
         backend = build_backend(model, device)
         _warm_up(backend)
         return HostRunner(backend)
     runner = DeviceRunner(model, device)
-    runner.warm_up(WARM_UP)
+    runner.warm_up(warm_up)
     return runner
 
 
@@ -74,14 +74,16 @@ def build_engine(
     device: str | None = None,
     on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     on_wait: Callable[[float], None] = lambda seconds: None,
+    warm_up: float = WARM_UP,
 ) -> BatchingEngine:
-    """The engine for a checkpoint, by name or file, or "auto". device: "cpu", "cuda", or None for the best there is.
+    """The engine for a checkpoint, by name or file, or "auto". device: "cpu", "cuda", or None for the best there is;
+    warm_up: as `build_runner` has it.
 
     Raises CheckpointError.
     """
     device = device or best_device()
     model = Hime.from_pretrained(weights_for(weights, device))
-    return BatchingEngine(build_runner(model, device), on_batch=on_batch, on_wait=on_wait)
+    return BatchingEngine(build_runner(model, device, warm_up), on_batch=on_batch, on_wait=on_wait)
 
 
 def _warm_up(backend: Backend) -> None:
