@@ -1,7 +1,7 @@
 """What a graphics card holds, from exemplars to pictures: one table and JSON, in at most eight minutes.
 
     python -m benchmarks.network.gpu [--device cuda|cpu] [--weights NAME] [--rates 60,240,1000,3000] [--seconds 5]
-        [--batches 1,2,4,8,16] [--only PARTS] [--json OUT]
+        [--batches 1,2,4,8,16,32] [--only PARTS] [--json OUT]
 
 Parts, each of which may fail without the others:
 - equal: pixels and faces with references cut on the device against the host's, mean grey levels;
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS)
     parser.add_argument("--rates", default="60,240,1000,3000")
-    parser.add_argument("--batches", default="1,2,4,8,16")
+    parser.add_argument("--batches", default="1,2,4,8,16,32")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--only", default="", help="parts, with commas between")
     parser.add_argument("--json")

@@ -14,7 +14,7 @@ from torch import Tensor
 from hime_core.arrays import U8, Array
 from hime_core.engine.protocol import FaceRequest
 from hime_core.engine.recording import Recorded
-from hime_core.engine.torch_backend import CUDA_BATCH, Network
+from hime_core.engine.torch_backend import Network
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.exemplars.references import step_of
 from hime_core.exemplars.shelf import BLACK, Shelf
@@ -23,6 +23,7 @@ from hime_core.faces.geometry import LR_SIDES
 from hime_core.faces.registration import similarities
 from hime_core.model.hime import Hime
 
+BATCH = 32  # faces at most: registration is many small kernels, which take hardly longer for more of them
 LANES = 2  # one batch is prepared while one computes
 REFERENCES = (3, 1, 2)  # of a face, in the order in which their shapes are recorded
 LIMIT = 512 << 20  # bytes of exemplars on the device, an equal share for each of LR_SIDES
@@ -35,7 +36,7 @@ class DeviceRunner:
     (tests/unit/test_device_runner.py). On CUDA a shape is recorded, with cutting and registration, when first met.
     """
 
-    def __init__(self, model: Hime, device: str, limit: int = LIMIT, max_batch: int = CUDA_BATCH) -> None:
+    def __init__(self, model: Hime, device: str, limit: int = LIMIT, max_batch: int = BATCH) -> None:
         """limit: bytes of exemplars kept on the device, for all LR sizes together. Raises ValueError where it is too
         small for a batch of faces."""
         self.scale, self.max_batch, self.lanes = model.config.scale, max_batch, LANES

@@ -17,7 +17,7 @@ from hime_core.arrays import Array
 if TYPE_CHECKING:
     from torch.cuda import _POOL_HANDLE
 
-MAX_GRAPHS = 128  # 1 to 16 faces of 6 LR sizes with 1 to 3 references are 90
+MAX_GRAPHS = 128  # 1 to 32 faces of 6 LR sizes with 1 to 3 references are 108
 
 log = logging.getLogger(__name__)
 

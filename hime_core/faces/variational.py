@@ -34,7 +34,7 @@ def _increment(target: Tensor, seen: Tensor, flow: Tensor) -> Tensor:
     added = torch.zeros_like(flow)
     for _ in range(REWEIGHTINGS):
         # sqrt(s² + e²) instead of s²: what cannot be met is not met at any price.
-        misfit = (x * added[:, :1] + y * added[:, 1:] + change).square()
+        misfit = torch.addcmul(torch.addcmul(change, x, added[:, :1]), y, added[:, 1:]).square()
         light, steep = misfit[:, :1], misfit[:, 1:2] + misfit[:, 2:]
         weights = (LIGHT * torch.rsqrt(light + EPSILON), GRADIENTS * torch.rsqrt(steep + EPSILON))
         data = (products * torch.cat((*weights, weights[1]), 1)[:, None]).sum(2)  # (B, 5, S, S)
@@ -53,22 +53,26 @@ def _constraints(target: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Neighbours:
-    """How much each pixel's flow is to be like that of the four beside it: less where it changes anyway."""
+    """How much each pixel's flow is to be like that of the four beside it: less where it changes anyway.
+
+    Past the border, a pixel's neighbour is itself or counts nothing, which is the same.
+    """
 
     def __init__(self, flow: Tensor) -> None:
-        across = F.pad(flow[..., 1:] - flow[..., :-1], (0, 1))
-        along = F.pad(flow[..., 1:, :] - flow[..., :-1, :], (0, 0, 0, 1))
-        weight = SMOOTHNESS * torch.rsqrt((across.square() + along.square()).sum(1, keepdim=True) + EPSILON)
-        self._right, self._below = F.pad(weight[..., :-1], (0, 1)), F.pad(weight[..., :-1, :], (0, 0, 0, 1))
-        self._left, self._above = F.pad(self._right[..., :-1], (1, 0)), F.pad(self._below[..., :-1, :], (0, 0, 1, 0))
-        self.total = self._right + self._left + self._below + self._above  # (B, 1, S, S)
+        padded = F.pad(flow, (0, 1, 0, 1), mode="replicate")
+        across, along = padded[..., :-1, 1:] - flow, padded[..., 1:, :-1] - flow
+        steep = torch.addcmul(across.square(), along, along).sum(1, keepdim=True)
+        self._after = SMOOTHNESS * torch.rsqrt(steep + EPSILON)  # of the pixel and those to the right and below
+        before = F.pad(self._after, (1, 0, 1, 0))
+        self._left, self._above = before[..., 1:, :-1], before[..., :-1, 1:]
+        self.total = torch.add(self._left + self._above, self._after, alpha=2)  # (B, 1, S, S)
 
     def added_to(self, base: Tensor, flow: Tensor) -> Tensor:
         """The base and the neighbours' flow by their weights, (B, 2, S, S)."""
         padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
-        sums = torch.addcmul(base, self._right, padded[..., 1:-1, 2:])
+        sums = torch.addcmul(base, self._after, padded[..., 1:-1, 2:])
         sums = torch.addcmul(sums, self._left, padded[..., 1:-1, :-2])
-        sums = torch.addcmul(sums, self._below, padded[..., 2:, 1:-1])
+        sums = torch.addcmul(sums, self._after, padded[..., 2:, 1:-1])
         return torch.addcmul(sums, self._above, padded[..., :-2, 1:-1])
 
 
@@ -77,8 +81,9 @@ def _relaxed(data: Tensor, neighbours: _Neighbours, flow: Tensor, added: Tensor)
     xx, xy, yy = (data[:, n] for n in range(3))
     own_x, own_y = xx + neighbours.total[:, 0], yy + neighbours.total[:, 0]
     scale = 1 / (own_x * own_y - xy * xy)
-    inverse = torch.stack((own_y * scale, -xy * scale, -xy * scale, own_x * scale), 1).unflatten(1, (2, 2))
-    base = neighbours.added_to(data[:, 3:], flow) - neighbours.total * flow
+    mixed = -xy * scale
+    inverse = torch.stack((own_y * scale, mixed, mixed, own_x * scale), 1).unflatten(1, (2, 2))
+    base = torch.addcmul(neighbours.added_to(data[:, 3:], flow), neighbours.total, flow, value=-1)
     before, factor = added, 1.0
     for step in range(RELAXATIONS):
         jacobi = (inverse * neighbours.added_to(base, added)[:, None]).sum(2)

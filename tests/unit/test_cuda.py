@@ -111,7 +111,7 @@ def test_shapes_are_recorded_before_the_first_face():
 
 
 def test_faces_of_many_streams_get_their_own_exemplars_while_slots_are_reused():
-    runner = DeviceRunner(Hime.from_pretrained("tiny-x4-call"), "cuda", limit=6 * 60 * 288**2)
+    runner = DeviceRunner(Hime.from_pretrained("tiny-x4-call"), "cuda", limit=6 * 60 * 288**2, max_batch=16)
     requests = [asked(32, 3, 0.01 * n) for n in range(40)]  # 120 exemplars in 59 slots
     alone = [runner.enhance([one])[0].astype(int) for one in requests]
     engine = BatchingEngine(runner, capacity=1024)
