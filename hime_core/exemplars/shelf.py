@@ -42,7 +42,8 @@ class Shelf:
     def __init__(self, canvas: int, limit: int, device: torch.device) -> None:
         self.side = 8 * round(ROOM * canvas / 8)
         count = max(2, limit // self.side**2)
-        self.pictures = torch.zeros(count, self.side, self.side, dtype=torch.uint8, device=device)
+        with torch.inference_mode(False):  # it is written to in either mode
+            self.pictures = torch.zeros(count, self.side, self.side, dtype=torch.uint8, device=device)
         self._free = list(range(count - 1, BLACK, -1))
         self._places: OrderedDict[Key, Place] = OrderedDict()  # the last used is the last
         self._known: dict[int, weakref.ref[Exemplar]] = {}  # by id()

@@ -49,6 +49,7 @@ def test_and_registered_about_as_on_the_host(model, side):
 def test_faces_are_those_of_the_host(model):
     requests = [asked(32, 3, turned) for turned in (0.0, 0.1)]
     device, host = DeviceRunner(model, "cpu"), HostRunner(TorchBackend(model, "cpu"))
+    device.references([asked(32, 1)])  # the first to place something, and in PyTorch's mode for inference
     for one, other in zip(device.enhance(requests), host.enhance(requests), strict=True):
         assert np.abs(one.astype(int) - other).mean() < 2
 
