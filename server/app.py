@@ -222,7 +222,7 @@ async def _build(
     if given.detector is not None:
         detector = given.detector
     else:
-        detector = await load("detector", _load_detector, FailedDetector())
+        detector = await load("detector", lambda: _load_detector(settings), FailedDetector())
     recogniser = given.recogniser
     if recogniser is None:
         recogniser = await load("recogniser", lambda: _load_recogniser(settings), None)
@@ -295,10 +295,18 @@ def _on_gpu(settings: Settings) -> bool:
     return torch.cuda.is_available()
 
 
-def _load_detector() -> StreamDetector:
+def _load_detector(settings: Settings) -> StreamDetector:
+    """On the graphics card, all streams' searches go there together."""
     from hime_core.faces.detector import MtcnnDetector, ScanningDetector
+    from hime_core.faces.mtcnn import SharedNetworks
 
-    return ScanningDetector(MtcnnDetector())
+    networks = None
+    if _on_gpu(settings):
+        try:
+            networks = SharedNetworks("cuda")
+        except Exception:
+            log.exception("the graphics card cannot be used, faces are searched on the CPU")
+    return ScanningDetector(MtcnnDetector(networks=networks))
 
 
 def _load_recogniser(settings: Settings) -> Recogniser | None:

@@ -4,8 +4,8 @@
 
 FOLDER holds what `--json` wrote: glass.json, latency.json, many_calls.json, cpu_per_frame.json, cpu_per_call.json,
 impairments.json, lip_sync.json, soak.json, flicker.json, bench.json (of `hime bench`), engine_load.json,
-engine_places.json and engine_process.json, or several of a kind, as glass_1.json. What is absent is left out; every
-number comes from one of the files. A "note" added to a file stands above its figures.
+engine_places.json, engine_process.json, batches.json and gpu.json, or several of a kind, as glass_1.json. What is
+absent is left out; every number comes from one of the files. A "note" added to a file stands above its figures.
 """
 
 from __future__ import annotations
@@ -213,6 +213,25 @@ def engine_process(found: Found) -> list[str]:
     return table(heads, [[one[key] for key in keys] for one in found["loads"]], 2)
 
 
+def batches(found: Found) -> list[str]:
+    heads = ("streams", "faces/s", "faces a batch", "wait ms", "answer ms", "answer p95 ms", "refused")
+    keys = ("streams", "faces_per_s", "size", "wait", "answer", "answer_p95", "late")
+    return table(heads, [[row[key] for key in keys] for row in found["rows"]], 2)
+
+
+def gpu(found: Found) -> list[str]:
+    """One table for each part that was measured."""
+    lines = []
+    for part, rows in found.items():
+        if isinstance(rows, list) and rows:
+            lines += [
+                f"{part}:",
+                "",
+                *table([head.replace("_", " ") for head in rows[0]], [[*r.values()] for r in rows], 2),
+            ]
+    return lines
+
+
 SECTIONS = (
     Section(
         "Glass to glass", "glass", "python -m benchmarks.glass",
@@ -270,6 +289,15 @@ SECTIONS = (
         "What an engine process costs", "engine_process", "python -m benchmarks.network.engine_process",
         "The way to another process and back, beside an engine in the same one: a network that takes no time, unless "
         "one is named. Host time is processor time, of both processes together.", engine_process,
+    ),
+    Section(
+        "How batches form", "batches", "python -m benchmarks.network.batches",
+        "The engine's waiting room on a simulated clock: streams of 22 faces a second with jitter; a batch of n takes "
+        "1.5 ms and 0.05 ms a face. Waits until a batch is taken, answers until it is done, means.", batches,
+    ),
+    Section(
+        "Faces on the device", "gpu", "python -m benchmarks.network.gpu",
+        "Faces of LR 32 with three references from exemplars to pictures: cut, registered and enhanced.", gpu,
     ),
 )  # fmt: skip
 

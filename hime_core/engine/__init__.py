@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from hime_core.engine.batching import BatchingEngine
+from hime_core.engine.device_runner import DeviceRunner
 from hime_core.engine.failover import FailoverConfig, FailoverEngine
+from hime_core.engine.host_runner import HostRunner
 from hime_core.engine.ncnn_backend import NcnnBackend
-from hime_core.engine.protocol import Backend, Engine, FaceRequest, Gone, Late, Overload
+from hime_core.engine.protocol import Backend, Engine, FaceRequest, FaceRunner, Gone, Late, Overload
 from hime_core.engine.torch_backend import TorchBackend
 from hime_core.faces.geometry import LR_SIDES
 from hime_core.model.checkpoint import DEFAULT_WEIGHTS
@@ -19,11 +21,14 @@ from hime_core.model.hime import Hime
 __all__ = [
     "Backend",
     "BatchingEngine",
+    "DeviceRunner",
     "Engine",
     "FaceRequest",
+    "FaceRunner",
     "FailoverConfig",
     "FailoverEngine",
     "Gone",
+    "HostRunner",
     "Late",
     "NcnnBackend",
     "Overload",
@@ -31,9 +36,11 @@ __all__ = [
     "best_device",
     "build_backend",
     "build_engine",
+    "build_runner",
     "weights_for",
 ]
 
+WARM_UP = 2.0  # seconds, for what has few faces to do: shapes that are left are recorded when first met
 # On clips of calls the two are alike (hime_core/weights/tiny-x4-call.md); tiny takes under half of the time.
 AUTO_WEIGHTS = {"cpu": "tiny-x4-call", "cuda": DEFAULT_WEIGHTS}
 
@@ -48,8 +55,19 @@ def weights_for(weights: str, device: str) -> str:
 
 
 def build_backend(model: Hime, device: str) -> Backend:
-    """What runs a network fastest on a device, "cpu" or "cuda"."""
+    """What runs a network fastest on a device, "cpu" or "cuda", with references cut elsewhere."""
     return NcnnBackend(model) if device == "cpu" else TorchBackend(model, device)
+
+
+def build_runner(model: Hime, device: str, warm_up: float = WARM_UP) -> FaceRunner:
+    """What enhances faces fastest on a device, references included. warm_up: seconds that a GPU records shapes for."""
+    if device == "cpu":
+        backend = build_backend(model, device)
+        _warm_up(backend)
+        return HostRunner(backend)
+    runner = DeviceRunner(model, device)
+    runner.warm_up(warm_up)
+    return runner
 
 
 def build_engine(
@@ -57,16 +75,16 @@ def build_engine(
     device: str | None = None,
     on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     on_wait: Callable[[float], None] = lambda seconds: None,
+    warm_up: float = WARM_UP,
 ) -> BatchingEngine:
-    """The engine for a checkpoint, by name or file, or "auto". device: "cpu", "cuda", or None for the best there is.
+    """The engine for a checkpoint, by name or file, or "auto". device: "cpu", "cuda", or None for the best there is;
+    warm_up: as `build_runner` has it.
 
     Raises CheckpointError.
     """
     device = device or best_device()
     model = Hime.from_pretrained(weights_for(weights, device))
-    backend = build_backend(model, device)
-    _warm_up(backend)
-    return BatchingEngine(backend, on_batch=on_batch, on_wait=on_wait)
+    return BatchingEngine(build_runner(model, device, warm_up), on_batch=on_batch, on_wait=on_wait)
 
 
 def _warm_up(backend: Backend) -> None:

@@ -7,43 +7,38 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 
-import numpy as np
-
 from hime_core.arrays import U8
-from hime_core.engine.protocol import Backend, FaceRequest, Overload
+from hime_core.engine.host_runner import HostRunner
+from hime_core.engine.protocol import Backend, FaceRequest, FaceRunner, Overload
 from hime_core.engine.waiting import WaitingRoom, Work
-from hime_core.exemplars.references import ReferenceCutter
 
-LINGER = 0.003  # seconds that a batch waits for company where the backend gains from it
 SMOOTHING = 0.2
 
 
 class BatchingEngine:
-    """Runs a backend for all streams of a process, in `backend.lanes` threads.
+    """Enhances the faces of all streams of a process, in `lanes` threads.
 
-    Each thread has the references of its batch cut and runs it: with several, one cuts while another computes.
-    capacity: faces that may wait, more are refused with `Overload`; on_batch: told each batch's size and seconds;
-    on_wait: told each face's seconds in the queue; clock: what the requests' deadlines are read on.
+    runner: what does it; a backend's references are cut on the host. capacity: faces that may wait, more are refused
+    with `Overload`; on_batch: told each batch's size and seconds; on_wait: told each face's seconds in the queue;
+    clock: what the requests' deadlines are read on.
     """
 
     def __init__(
         self,
-        backend: Backend,
+        runner: Backend | FaceRunner,
         capacity: int = 64,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
         on_wait: Callable[[float], None] = lambda seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.scale = backend.scale
-        self._backend = backend
+        self._runner = runner if isinstance(runner, FaceRunner) else HostRunner(runner)
+        self.scale = self._runner.scale
         self._on_batch, self._on_wait, self._clock = on_batch, on_wait, clock
-        self._cutter = ReferenceCutter(self.scale, backend.cutters)
         self._seconds: dict[tuple[int, int], float] = {}  # that a bucket's batch takes
-        linger, expected = LINGER if backend.max_batch > 1 else 0.0, lambda bucket: self._seconds.get(bucket, 0.0)
-        self._waiting = WaitingRoom(capacity, linger, expected, clock, backend.lanes)
+        self._waiting = WaitingRoom(capacity, lambda bucket: self._seconds.get(bucket, 0.0), clock)
         self._threads = [
             threading.Thread(target=self._serve, name=f"hime-engine-{lane}", daemon=True)
-            for lane in range(backend.lanes)
+            for lane in range(runner.lanes)
         ]
         for thread in self._threads:
             thread.start()
@@ -54,10 +49,17 @@ class BatchingEngine:
         return self._waiting.late
 
     def submit(self, requests: Sequence[FaceRequest]) -> list[Future[U8]]:
-        return [self._put(request) for request in requests]
+        futures: list[Future[U8]] = [Future() for _ in requests]
+        taken_in = self._waiting.put(*zip(requests, futures, strict=True))
+        for future, taken in zip(futures, taken_in, strict=True):
+            if not taken and self._waiting.closed:
+                future.cancel()
+            elif not taken:
+                future.set_exception(Overload("the engine's queue is full"))
+        return futures
 
     def forget(self, exemplar_ids: Iterable[str]) -> None:
-        self._cutter.forget(exemplar_ids)
+        self._runner.forget(exemplar_ids)
 
     def close(self) -> None:
         """Ends the threads; faces that still wait are cancelled."""
@@ -65,24 +67,14 @@ class BatchingEngine:
             work.future.cancel()
         for thread in self._threads:
             thread.join(timeout=5)
-        self._cutter.close()
+        self._runner.close()
 
     def enhance(self, requests: Sequence[FaceRequest]) -> list[U8]:
         """The same without a queue, for tests and measurements. All of one size and number of references."""
-        references = self._cutter.stacks(requests)
-        return list(self._backend.infer(np.stack([r.lr for r in requests]), references))
-
-    def _put(self, request: FaceRequest) -> Future[U8]:
-        future: Future[U8] = Future()
-        if not self._waiting.put(request, future):
-            if self._waiting.closed:
-                future.cancel()
-            else:
-                future.set_exception(Overload("the engine's queue is full"))
-        return future
+        return list(self._runner.enhance(requests))
 
     def _serve(self) -> None:
-        while batch := self._waiting.take(self._backend.max_batch):
+        while batch := self._waiting.take(self._runner.max_batch):
             self._run(batch)
             del batch  # between batches, nothing here holds on to anybody's face
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hime_core.arrays import F32, U8
 from hime_core.exemplars.exemplar import Exemplar
@@ -56,6 +56,25 @@ class Backend(Protocol):
     def infer(self, lr: U8, references: U8) -> U8:
         """lr: uint8 (N, L, L, 3); references: luma uint8 (N, R, sL, sL), R at least 1. Returns uint8 (N, sL, sL, 3)."""
         ...
+
+
+@runtime_checkable
+class FaceRunner(Protocol):
+    """Lays exemplars over faces and runs the network on them; `enhance` may be called from `lanes` threads at once."""
+
+    scale: int
+    max_batch: int  # faces that are best run together
+    lanes: int
+
+    def enhance(self, requests: Sequence[FaceRequest]) -> Sequence[U8]:
+        """Of one LR size and one number of references, which is at least 1. RGB uint8 (scale*L, scale*L, 3) each."""
+        ...
+
+    def forget(self, exemplar_ids: Iterable[str]) -> None:
+        """Drops whatever is cached of these exemplars."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Overload(RuntimeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -13,6 +14,12 @@ from hime_core.arrays import U8
 from hime_core.engine.protocol import FaceRequest, Late
 
 REMEMBERED = 1024  # streams whose last turn is known
+PREPARATION = 0.0005  # seconds before one batch is done that the next one is taken: it is prepared meanwhile
+SMOOTHING = 0.1  # of the time between faces
+LONGEST_GAP = 1.0  # seconds between two faces: more says nothing of the next one
+
+
+Bucket = tuple[int, int]  # what must be alike in a batch: LR size and number of references
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,35 +29,48 @@ class Work:
     queued: float
 
     @property
-    def bucket(self) -> tuple[int, int]:
-        """What must be alike in a batch: LR size and number of references."""
+    def bucket(self) -> Bucket:
         return self.request.lr.shape[0], max(1, len(self.request.exemplars))
+
+
+@dataclass(eq=False)
+class _Arrivals:
+    """When the last face of a bucket came, and how far they are apart in the mean, seconds."""
+
+    last: float = -math.inf
+    gap: float = LONGEST_GAP
+
+    def came(self, now: float) -> None:
+        apart = min(now - self.last, LONGEST_GAP)
+        self.gap += SMOOTHING * (apart - self.gap)
+        self.last = now
 
 
 class WaitingRoom:
     """A bounded set of waiting faces that is emptied in batches; thread-safe.
 
-    Streams take turns: the one served longest ago comes first, and its oldest face decides the batch's bucket. A batch
-    that is not full is held back up to `linger` seconds for company, never past the moment when `expected(bucket)`
-    seconds of work would miss a member's deadline. Faces whose deadline has passed are refused with `Late`.
-    lanes: threads that take from it. Each takes its share of the faces that are alike, not all: those of one batch are
-    prepared one after the other, which takes longer than computing them.
+    Streams take turns: the one served longest ago comes first, and its oldest face decides the batch's bucket. Faces
+    whose deadline has passed are refused with `Late`. expected: seconds that a bucket's batch takes.
+
+    A batch that is not full is held back while that costs nothing, as another one is being run; and while the next
+    face is expected so soon that it gains more than those who wait for it lose: of n faces each waits g seconds longer,
+    and the next one is spared the rest of a batch's c seconds, so (n + 1) g < c. A lone stream never waits for
+    company, and no batch past the moment when it would miss a member's deadline.
     """
 
     def __init__(
         self,
         capacity: int,
-        linger: float = 0.0,
-        expected: Callable[[tuple[int, int]], float] = lambda bucket: 0.0,
+        expected: Callable[[Bucket], float] = lambda bucket: 0.0,
         clock: Callable[[], float] = time.monotonic,
-        lanes: int = 1,
     ) -> None:
         self.capacity = capacity
-        self._lanes = lanes
         self.late = 0  # faces refused so far
-        self._linger, self._expected, self._clock = linger, expected, clock
+        self._expected, self._clock = expected, clock
         self._waiting: dict[Hashable, deque[Work]] = {}
         self._served: OrderedDict[Hashable, int] = OrderedDict()  # a stream's last turn
+        self._running: dict[Hashable, float] = {}  # when each taker's batch should be done
+        self._arrivals: dict[Bucket, _Arrivals] = {}
         self._turn = 0
         self._count = 0
         self._closed = False
@@ -60,37 +80,60 @@ class WaitingRoom:
     def closed(self) -> bool:
         return self._closed
 
-    def put(self, request: FaceRequest, future: Future[U8]) -> bool:
-        """Takes a face in, or returns False when there is no room, or it is closed."""
+    def put(self, *faces: tuple[FaceRequest, Future[U8]]) -> list[bool]:
+        """Takes faces in together; False for each that there is no room for, and for all when it is closed."""
         with self._changed:
-            if self._closed or self._count >= self.capacity:
-                return False
-            self._waiting.setdefault(request.stream, deque()).append(Work(request, future, self._clock()))
-            self._count += 1
-            self._changed.notify()
-            return True
+            room = 0 if self._closed else max(0, self.capacity - self._count)
+            now = self._clock()
+            for request, future in faces[:room]:
+                work = Work(request, future, now)
+                self._waiting.setdefault(request.stream, deque()).append(work)
+                self._arrivals.setdefault(work.bucket, _Arrivals()).came(now)
+                self._count += 1
+            self._changed.notify(min(room, len(faces)))
+            return [n < room for n in range(len(faces))]
 
     def take(self, most: int) -> list[Work]:
-        """Up to `most` faces of one bucket, set running; waits for the first. Empty once it is closed."""
+        """Up to `most` faces of one bucket, set running; waits for the first. Empty once it is closed.
+
+        Whoever takes again is done with what it took before.
+        """
+        taker = threading.get_ident()
         with self._changed:
+            if self._running.pop(taker, None) is not None:
+                self._changed.notify_all()
             while not self._closed:
-                self._drop_late()
-                alike = self._alike()
-                if not alike:
-                    self._changed.wait()
-                    continue
-                batch = alike[: min(most, -(-len(alike) // self._lanes))]
-                has_company = len(batch) == most or len(batch) < len(alike)
-                rest = 0.0 if has_company else self._patience(batch)
-                if rest > 0:
-                    self._changed.wait(rest)
-                    continue
-                for work in batch:
-                    self._remove(work)
+                batch, rest = self.look(most, taker)
                 taken = [work for work in batch if work.future.set_running_or_notify_cancel()]
                 if taken:
+                    if self._count:
+                        self._changed.notify()
                     return taken
+                if batch:
+                    self.done(taker)
+                else:
+                    self._changed.wait(rest)
             return []
+
+    def look(self, most: int, taker: Hashable) -> tuple[list[Work], float | None]:
+        """The batch that is taken now, or none and the seconds until it is worth another look: None where something
+        must change first. Not to be called but by `take`, and where time is simulated, together with `done`."""
+        self._drop_late()
+        batch = self._alike()[:most]
+        if not batch:
+            return [], None
+        now, bucket = self._clock(), batch[0].bucket
+        rest = self._hold(batch) - now if len(batch) < most else 0.0
+        if rest > 0:
+            return [], rest
+        for work in batch:
+            self._remove(work)
+        self._running[taker] = max([now, *self._running.values()]) + self._expected(bucket)
+        return batch, 0.0
+
+    def done(self, taker: Hashable) -> None:
+        """What was taken last is finished; `take` says so by itself."""
+        self._running.pop(taker, None)
 
     def close(self) -> list[Work]:
         """Ends all waiting; returns what was left."""
@@ -112,11 +155,14 @@ class WaitingRoom:
         rounds = max(map(len, alike))
         return [works[i] for i in range(rounds) for works in alike if i < len(works)]
 
-    def _patience(self, batch: list[Work]) -> float:
-        """Seconds that a batch can be held back from now on."""
-        oldest = min(work.queued for work in batch)
-        deadline = min(work.request.deadline for work in batch)
-        return min(oldest + self._linger, deadline - self._expected(batch[0].bucket)) - self._clock()
+    def _hold(self, batch: list[Work]) -> float:
+        """Until when a batch that is not full is held back."""
+        bucket = batch[0].bucket
+        seconds, arrivals = self._expected(bucket), self._arrivals[bucket]
+        free = max(self._running.values(), default=-math.inf) - PREPARATION
+        wanted = len(batch) + 1
+        company = arrivals.last + seconds / wanted if arrivals.gap * wanted < seconds else -math.inf
+        return min(max(free, company), min(work.request.deadline for work in batch) - seconds)
 
     def _drop_late(self) -> None:
         now = self._clock()

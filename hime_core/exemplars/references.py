@@ -17,7 +17,8 @@ from hime_core.arrays import F32, U8, Array
 from hime_core.exemplars.exemplar import Exemplar
 from hime_core.faces.registration import Registration, luma, similarity
 
-STEP = math.log(1.1)  # prepared sizes lie 10 % apart
+STEP = math.log(1.1)  # prepared sizes lie 10 % apart ...
+SMALLEST = 0.01  # ... and none is smaller than this, of the exemplar's own
 
 Prepared = tuple[Array, float]  # luma, and its scale against the exemplar's image
 
@@ -58,19 +59,19 @@ class ReferenceCutter:
         return stack
 
     def stacks(self, requests: Sequence[Face]) -> U8:
-        """Those of requests that are alike in LR size and number of exemplars, (N, R, scale*L, scale*L)."""
-        side, count = requests[0].lr.shape[0] * self.scale, len(requests[0].exemplars)
-        if not count:
-            return np.zeros((len(requests), 1, side, side), np.uint8)
+        """Those of requests that are alike in LR size and number of references, (N, R, scale*L, scale*L)."""
+        side = requests[0].lr.shape[0] * self.scale
         lumas = [luma(request.lr) for request in requests]
-        which = [(n, exemplar) for n, request in enumerate(requests) for exemplar in request.exemplars]
+        which = [(n, exemplar) for n, request in enumerate(requests) for exemplar in request.exemplars or (None,)]
 
-        def cut(one: tuple[int, Exemplar]) -> Array:
+        def cut(one: tuple[int, Exemplar | None]) -> Array:
             n, exemplar = one
+            if exemplar is None:
+                return np.zeros((side, side), np.uint8)
             return self._reference(exemplar, requests[n].landmarks, side, lumas[n])
 
         found = self._pool.map(cut, which) if self._pool else map(cut, which)
-        return np.stack(list(found)).reshape(len(requests), count, side, side)
+        return np.stack(list(found)).reshape(len(requests), -1, side, side)
 
     def close(self) -> None:
         """Ends the threads."""
@@ -88,7 +89,7 @@ class ReferenceCutter:
         target = (landmarks.astype(np.float64) + 0.5) * self.scale - 0.5
         to_canvas = similarity(exemplar.landmarks.astype(np.float64), target)
         rescale = math.hypot(to_canvas[0, 0], to_canvas[1, 0])
-        image, prepared_scale = self._prepare(exemplar, rescale)
+        image, prepared_scale = self._prepare(exemplar, step_of(rescale))
         # The prepared picture is smaller by prepared_scale: x = (x' + 0.5) / prepared_scale - 0.5.
         shrink = 1.0 / prepared_scale
         offset = 0.5 * shrink - 0.5
@@ -104,9 +105,7 @@ class ReferenceCutter:
         registration: Registration = self._local.registration
         return registration.register(cut, lr_luma)
 
-    def _prepare(self, exemplar: Exemplar, rescale: float) -> Prepared:
-        """The exemplar's luma, reduced by area where the canvas is coarser than it is, as warping would alias."""
-        step = min(0, round(math.log(rescale) / STEP))
+    def _prepare(self, exemplar: Exemplar, step: int) -> Prepared:
         with self._lock:
             # The last used is the last in order, of exemplars and of sizes.
             sizes = self._prepared[exemplar] = self._prepared.pop(exemplar, OrderedDict())
@@ -114,18 +113,13 @@ class ReferenceCutter:
             if found is not None:
                 sizes.move_to_end(step)
                 return found
-        image = luma(exemplar.image)
-        width = max(1, round(image.shape[1] * math.exp(step * STEP)))
-        height = max(1, round(image.shape[0] * width / image.shape[1]))
-        scale = width / image.shape[1]
-        if step:
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        prepared = reduced(exemplar, step)
         with self._lock:
-            sizes[step] = (image, scale)
+            sizes[step] = prepared
             if len(sizes) > self.capacity:
                 sizes.popitem(last=False)
             self._shrink(exemplar)
-        return image, scale
+        return prepared
 
     def _shrink(self, kept: Exemplar) -> None:
         size = {e: sum(image.nbytes for image, _ in sizes.values()) for e, sizes in self._prepared.items()}
@@ -136,3 +130,18 @@ class ReferenceCutter:
             if exemplar is not kept:
                 del self._prepared[exemplar]
                 total -= bytes_
+
+
+def step_of(rescale: float) -> int:
+    """The size at which an exemplar is prepared for a canvas whose pixels are 1 / rescale of its own."""
+    return min(0, round(math.log(max(rescale, SMALLEST)) / STEP))
+
+
+def reduced(exemplar: Exemplar, step: int) -> Prepared:
+    """The exemplar's luma, reduced by area where the canvas is coarser than it is, as warping would alias."""
+    image = luma(exemplar.image)
+    width = max(1, round(image.shape[1] * math.exp(step * STEP)))
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    if not step:
+        return image, 1.0
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), width / image.shape[1]

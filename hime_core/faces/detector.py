@@ -9,11 +9,11 @@ from typing import Protocol
 import cv2
 import numpy as np
 import torch
-from facenet_pytorch import MTCNN
 from torchvision.ops import nms, roi_align
 
 from hime_core.arrays import F32, Array
 from hime_core.faces.geometry import Box, crop, iou
+from hime_core.faces.mtcnn import Networks, OwnNetworks
 from hime_core.faces.tiles import Turns
 from hime_core.threads import one_thread
 
@@ -64,18 +64,20 @@ class StreamDetector(Protocol):
 
 
 class MtcnnDetector:
-    """MTCNN (Zhang et al. 2016) with the networks and weights of facenet-pytorch.
+    """MTCNN (Zhang et al. 2016): the cascade around its three networks.
 
-    The cascade around the three networks is our own: candidates per stage are bounded, crops are taken at sub-pixel
-    positions, and the networks run in channels-last order, which together takes a quarter of the time. It keeps no
-    state between calls, so one instance serves all threads.
+    It is our own: candidates per stage are bounded, crops are taken at sub-pixel positions, and the networks run in
+    channels-last order, which together takes a quarter of the time. It keeps no state between calls, so one instance
+    serves all threads. networks: its own on the CPU unless given.
     """
 
-    def __init__(self, min_face: float = 20, thresholds: tuple[float, float, float] = (0.6, 0.7, 0.95)) -> None:
-        networks = MTCNN(device=torch.device("cpu")).eval()
-        self._pnet, self._rnet, self._onet = (
-            net.to(memory_format=torch.channels_last) for net in (networks.pnet, networks.rnet, networks.onet)
-        )
+    def __init__(
+        self,
+        min_face: float = 20,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.95),
+        networks: Networks | None = None,
+    ) -> None:
+        self._networks = networks or OwnNetworks()
         self._min_face = min_face
         self._thresholds = thresholds
 
@@ -112,11 +114,15 @@ class MtcnnDetector:
 
     def _propose(self, rgb: Array, min_face: float, max_face: float, limit: int) -> torch.Tensor:
         height, width = rgb.shape[:2]
-        found = []
+        scales, pictures = list[float](), list[torch.Tensor]()
         scale = 12 / min_face
         while min(height, width) * scale >= 12 and 12 / scale <= max_face:
             size = (int(width * scale + 1), int(height * scale + 1))
-            offsets, scores = self._pnet(_normalised(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)))
+            pictures.append(_normalised(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)))
+            scales.append(scale)
+            scale *= PYRAMID_STEP
+        found = []
+        for scale, (offsets, scores) in zip(scales, self._networks.propose(pictures), strict=True):
             offsets, scores = offsets[0], scores[0, 1]
             row, column = torch.nonzero(scores > self._thresholds[0], as_tuple=True)
             cells = torch.stack([column, row, column, row], 1) * 2
@@ -125,7 +131,6 @@ class MtcnnDetector:
             keep = nms(cells, score, 0.5)
             boxes = _adjusted(cells[keep], offsets[:, row, column].T[keep])
             found.append(torch.cat([boxes, score[keep, None]], 1))
-            scale *= PYRAMID_STEP
         boxes = torch.cat(found) if found else torch.empty(0, 5)
         boxes = boxes[nms(boxes[:, :4], boxes[:, 4], 0.7)]
         return _square(boxes[:limit, :4])
@@ -133,7 +138,7 @@ class MtcnnDetector:
     def _refine(self, image: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         if not len(boxes):
             return boxes
-        offsets, scores = self._rnet(_crops(image, boxes, 24))
+        offsets, scores = self._networks.refine(_crops(image, boxes, 24))
         kept = scores[:, 1] > self._thresholds[1]
         boxes, offsets, scores = boxes[kept], offsets[kept], scores[kept, 1]
         keep = nms(boxes, scores, 0.7)
@@ -148,7 +153,7 @@ class MtcnnDetector:
 
     def _judge(self, image: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The third network: boxes (N, 4), landmarks (N, 5, 2) and scores (N,)."""
-        offsets, points, scores = self._onet(_crops(image, boxes, 48))
+        offsets, points, scores = self._networks.judge(_crops(image, boxes, 48))
         corner, size = boxes[:, None, :2], boxes[:, None, 2:] - boxes[:, None, :2]
         landmarks = corner + points.reshape(-1, 2, 5).permute(0, 2, 1) * size - 0.5
         return _adjusted(boxes, offsets), landmarks, scores[:, 1]

@@ -98,15 +98,24 @@ def similarity(source: Array, target: Array) -> Array:
 
     Turns over 40 degrees and points without extent are mistakes of the detector: then only scale and shift count.
     """
-    centre_s, centre_t = source.mean(axis=0), target.mean(axis=0)
-    s, t = source - centre_s, target - centre_t
-    spread = float((s**2).sum())
-    if spread < 1e-6:
-        return np.array([[1.0, 0.0, centre_t[0] - centre_s[0]], [0.0, 1.0, centre_t[1] - centre_s[1]]])
-    a = float((s * t).sum()) / spread
-    b = float((s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).sum()) / spread
-    if abs(math.atan2(b, a)) > MAX_TURN or a <= 0:
-        a, b = math.sqrt(float((t**2).sum()) / spread), 0.0
-    matrix = np.array([[a, -b, 0.0], [b, a, 0.0]])
-    matrix[:, 2] = centre_t - matrix[:, :2] @ centre_s
+    matrix: Array = similarities(source[None], target[None])[0]
     return matrix
+
+
+def similarities(sources: Array, targets: Array) -> Array:
+    """`similarity` of many at once: points (B, P, 2), matrices float64 (B, 2, 3)."""
+    sources, targets = sources.astype(np.float64), targets.astype(np.float64)
+    centres_s, centres_t = sources.mean(axis=1), targets.mean(axis=1)
+    s, t = sources - centres_s[:, None], targets - centres_t[:, None]
+    extent = (s * s).sum(axis=(1, 2))
+    usable = extent >= 1e-6
+    extent = np.where(usable, extent, 1.0)
+    a = (s * t).sum(axis=(1, 2)) / extent
+    b = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(axis=1) / extent
+    upright = (np.abs(np.arctan2(b, a)) > MAX_TURN) | (a <= 0)
+    a = np.where(usable, np.where(upright, np.sqrt((t * t).sum(axis=(1, 2)) / extent), a), 1.0)
+    b = np.where(usable & ~upright, b, 0.0)
+    matrices = np.empty((len(a), 2, 3))
+    matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 0], matrices[:, 1, 1] = a, -b, b, a
+    matrices[:, :, 2] = centres_t - np.einsum("bij,bj->bi", matrices[:, :, :2], centres_s)
+    return matrices

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from hime_core import engine as engines
 
+WARM_UP = 30.0  # seconds in which a graphics card records batches' shapes before the first call
+
 log = logging.getLogger(__name__)
 
 
@@ -24,10 +26,10 @@ def load_engine(
     """
     taken = engines.best_device() if device == "auto" else device
     try:
-        return engines.build_engine(weights, taken, on_batch, on_wait)
+        return engines.build_engine(weights, taken, on_batch, on_wait, WARM_UP)
     except Exception:
         if device != "auto" or taken == "cpu":
             raise
         log.exception("the graphics card cannot be used, faces are enhanced on the CPU")
         on_failure()
-        return engines.build_engine(weights, "cpu", on_batch, on_wait)
+        return engines.build_engine(weights, "cpu", on_batch, on_wait, WARM_UP)

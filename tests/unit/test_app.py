@@ -69,7 +69,7 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_service_running(settings
 
 
 async def test_without_a_detector_frames_pass_and_photos_are_refused(settings, monkeypatch):
-    def missing():
+    def missing(settings):
         raise FileNotFoundError("no such network")
 
     monkeypatch.setattr("server.app._load_detector", missing)

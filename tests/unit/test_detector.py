@@ -25,7 +25,9 @@ def portrait():
 def searched(mtcnn):
     """Pixels that the first network took, one number for each picture."""
     pixels = []
-    hook = mtcnn._pnet.register_forward_pre_hook(lambda _, args: pixels.append(args[0].shape[2] * args[0].shape[3]))
+    hook = mtcnn._networks._propose.register_forward_pre_hook(
+        lambda _, args: pixels.append(args[0].shape[2] * args[0].shape[3])
+    )
     yield pixels
     hook.remove()
 

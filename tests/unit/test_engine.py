@@ -9,7 +9,7 @@ import torch
 from skimage import data
 
 from hime_core.engine import BatchingEngine, FaceRequest, Late, NcnnBackend, Overload, TorchBackend
-from hime_core.engine.torch_backend import padded
+from hime_core.engine.recording import padded
 from hime_core.exemplars.exemplar import cut_exemplar
 from hime_core.exemplars.references import ReferenceCutter
 from hime_core.faces.geometry import Box
@@ -175,12 +175,12 @@ def test_the_engine_holds_on_to_nobodys_face_between_requests():
     gate.open.set()
     engine, asked = BatchingEngine(gate), request(32, 2)
     engine.submit([asked])[0].result(10)
-    assert len(engine._cutter._prepared) == 2
+    assert len(engine._runner.cutter._prepared) == 2
     engine.forget(["0"])
     engine._threads[0].join(0.5)
-    assert len(engine._cutter._prepared) == 1
+    assert len(engine._runner.cutter._prepared) == 1
     del asked
-    assert len(engine._cutter._prepared) == 0
+    assert len(engine._runner.cutter._prepared) == 0
     engine.close()
 
 

@@ -146,7 +146,7 @@ async def test_of_a_person_who_is_deleted_nothing_is_left(settings, caplog):
         later = remembered(relay, "b", name())  # a call that began with the photos that were stored
         await add_stored(relay, later, name())
         alive = prepare(relay, known) + prepare(relay, later)
-        assert len(alive) == 2 and all(one() for one in alive) and len(relay.engine._cutter._prepared) == 2
+        assert len(alive) == 2 and all(one() for one in alive) and len(relay.engine._runner.cutter._prepared) == 2
         sealed, picture = sealed_row(settings, id), (settings.data / "photos" / f"{id}.jpg").read_bytes()
         # Each search below finds what is still there.
         assert sealed in database_bytes(settings) and picture in all_files(settings) and texts_with(number)
@@ -161,7 +161,7 @@ async def test_of_a_person_who_is_deleted_nothing_is_left(settings, caplog):
         assert [path.name for path in (settings.data / "photos").iterdir()] == [f"{kept}.jpg"]
         urllib.parse.clear_cache()  # of this test's client, which splits the addresses that it asks for
         await gone(alive)
-        assert len(relay.engine._cutter._prepared) == 0
+        assert len(relay.engine._runner.cutter._prepared) == 0
         assert known.everyone() == [] and later.everyone() == []
         assert texts_with(number) == []
         for path in ("/metrics", "/api/stats", "/api/rooms/a", "/api/rooms/b"):
