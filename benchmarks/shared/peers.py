@@ -32,6 +32,7 @@ from hime_core.faces.geometry import Headshot
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhanced
 from hime_core.stream.job import SeenFace
+from hime_core.stream.ladder import WHOLE, Rung
 from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
 from server import problems
@@ -63,6 +64,7 @@ class FakeEnhancer:
     raises: set[str] = field(default_factory=set)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     codings: list[Coding | None] = field(default_factory=list)
+    rungs: list[Rung] = field(default_factory=list)
     people: People = field(default_factory=People)
     seen: tuple[SeenFace, ...] = ()
     closed: bool = False
@@ -74,8 +76,10 @@ class FakeEnhancer:
         watched: bool = True,
         followed: bool = True,
         coding: Coding | None = None,
+        rung: Rung = WHOLE,
     ) -> FakeJob:
         self._stage("begin", self.begin_seconds)
+        self.rungs.append(rung)
         self.sizes.append((picture.width, picture.height))
         self.codings.append(coding)
         return FakeJob(picture, received)

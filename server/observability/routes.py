@@ -93,6 +93,9 @@ class Point(BaseModel):
     bank_exemplars: int
     reference_gap_s: float | None
     quantizer_step: float | None
+    late_share: float | None = None  # these three, too
+    stalled_share: float | None = None
+    rungs: dict[str, int] = {}
     machine: Machine
     streams: dict[str, int]
 
