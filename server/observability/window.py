@@ -85,8 +85,7 @@ class Window:
             "batch_size": batch_size,
             "reference_gap_s": reference_gap,
             "quantizer_step": quantizer_step,
-            "late_share": late_share,
-            "stalled_share": stalled_share,
+            "short": {"late": late_share, "stalled": stalled_share},
             "machine": {name: self._mean(name) for name in MACHINE},
             **now,
         }
