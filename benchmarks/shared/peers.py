@@ -37,6 +37,7 @@ from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
 from server import problems
 from server.access.access import load_access
+from server.load.load import Load
 from server.observability.metrics import Metrics
 from server.proof.numbers import number_in, numbered
 from server.rooms.check_routes import router as check_router
@@ -269,7 +270,13 @@ class Relay:
         self.enhancers: list[FakeEnhancer] = []
         self.metrics = Metrics()
         self.settings = Settings(_env_file=None, **settings)
-        self.rooms = Rooms(self.settings, self.metrics, enhancer_factory=lambda people: self._made(make(), people))
+        self.load = Load(self.metrics)  # looked at by who runs it
+        self.rooms = Rooms(
+            self.settings,
+            self.metrics,
+            enhancer_factory=lambda people: self._made(make(), people),
+            load=self.load,
+        )
         self.peers: list[Peer] = []
         self.http: httpx.AsyncClient
 

@@ -65,13 +65,13 @@ class ProcessorLook:
     def _idle(self) -> float | None:
         """Of the processors that this process may use."""
         with suppress(OSError, ValueError, IndexError):
-            idle = 0
+            idle = []
             for line in (self._root / "proc/stat").read_text().splitlines():
                 name, *fields = line.split()
                 number = name.removeprefix("cpu")
                 if number.isdigit() and (self._allowed is None or int(number) in self._allowed):
-                    idle += int(fields[3]) + int(fields[4])  # idle, and waiting for a disk
-            return idle / TICK
+                    idle.append(int(fields[3]) + int(fields[4]))  # idle, and waiting for a disk
+            return sum(idle) / TICK if idle else None
         return None
 
     def _stalled(self) -> float | None:

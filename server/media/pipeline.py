@@ -294,7 +294,8 @@ class VideoPipeline:
         """Whether that rung costs less than the one above it, as the stream is watched now."""
         if not rung.enlarges:
             return not self._untouched or self.views.shrinks() < 1
-        return not self._untouched and self.views.any(lambda view, layout: view != "original")
+        costs = self.views.any(lambda view, layout: view != "original" or (layout == "zoom" and not rung.enhances))
+        return not self._untouched and costs
 
     def _count(self, outcome: str) -> None:
         with self._lock:
