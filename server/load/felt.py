@@ -11,7 +11,7 @@ from dataclasses import dataclass
 SHARE = 0.75  # of the time that a frame may wait for its faces, beyond which it is late, from its last packet ...
 LEAST = 0.06  # ... to its encoded ones, but for seconds that nobody sees
 LATELY, LONGER = 1.0, 3.0  # seconds that are looked back on: for what is bad, and for what lasts
-FEW = 8, 25  # frames that late ones are at least a share of, in these
+FEW = 25, 50  # frames that late ones are at least a share of, in these
 
 
 @dataclass(frozen=True)

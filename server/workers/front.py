@@ -147,8 +147,10 @@ class Front:
         reports = {worker: worker.report for worker in self.fleet.there if worker.report}
         for worker in reports:
             worker.others = max((its.stepped for other, its in reports.items() if other is not worker), default=0)
-        full = bool(reports) and all(its.full for its in reports.values())
-        self._capacity.update(together(its.cost for its in reports.values()), full)
+        # A worker that is full for the machine's sake is so for all; one whose own process is short leaves the others.
+        full = [its for its in reports.values() if its.full]
+        over = bool(full) and (any(its.stepped for its in full) or len(full) == len(reports))
+        self._capacity.update(together(its.cost for its in reports.values()), over)
 
     def _gone(self, worker: Worker) -> None:
         self.places.gone(worker.number)

@@ -134,6 +134,7 @@ def test_some_step_down_where_some_frames_are_late_and_all_where_many_are():
     assert Pace(2.0, Clock()).down(LATE, 8) == 2
     assert Pace(2.0, Clock()).down(LATE, 1) == 1
     assert Pace(2.0, Clock()).down(BADLY, 8) == 8
+    assert Pace(2.0, Clock()).down(Lateness(0.9, 0.9), 8) == 16
     assert Pace(2.0, Clock()).down(CALMLY, 8) == 0
 
 
@@ -142,7 +143,7 @@ def test_what_is_measured_right_after_a_step_brings_no_other():
     pace = Pace(2.0, clock)
     assert pace.down(BADLY, 4) and pace.settling
     assert pace.down(BADLY, 4) == 0
-    clock.now += SETTLE
+    clock.now += SETTLE + 0.01
     assert pace.down(BADLY, 4) == 4
 
 
@@ -182,13 +183,23 @@ def test_a_step_up_that_does_not_last_makes_the_next_one_wait_twice_as_long():
         waits.append(raised_after(pace, clock, 0.2, 2.0))
         clock.now += 1
         pace.down(LATE, 2)
-        clock.now += SETTLE
+        clock.now += SETTLE + 0.01
     assert [round(wait) for wait in waits] == [2, 4, 8, 16, 32, 60, 60, 60]
     raised_after(pace, clock, 0.2, 2.0)
     clock.now += SOON + 1
     pace.down(LATE, 2)
-    clock.now += SETTLE
+    clock.now += SETTLE + 0.01
     assert raised_after(pace, clock, 0.2, 2.0) == pytest.approx(CALM[0], abs=LOOK)
+
+
+def test_a_step_up_that_was_too_much_is_taken_back_alone():
+    clock = Clock()
+    pace = Pace(2.0, clock)
+    raised_after(pace, clock, 0.2, 0.5)
+    clock.now += 1
+    assert pace.down(BADLY, 8) == 1
+    clock.now += SETTLE + 0.01
+    assert pace.down(BADLY, 8) == 8  # it was not that
 
 
 # --- by what
@@ -212,7 +223,7 @@ def test_late_and_lost_frames_are_felt_for_some_seconds():
 def test_one_late_frame_among_few_means_little():
     felt = Felt(Clock())
     felt.frame(1.0)
-    assert felt.now().lately < 0.3 and felt.now().longer < 0.1
+    assert felt.now().lately < 0.1 and felt.now().longer < 0.1
     felt.forget()
     assert felt.now() == CALMLY
 
@@ -260,7 +271,7 @@ def test_streams_step_down_at_once_and_come_back():
     relay.run(4)
     assert levels(relay.streams) == [4, 4, 4] and relay.load.full
     assert relay.value("shed_streams", rung="plain") == 3 and relay.value("shed_steps_total", direction="down") == 12
-    assert relay.value("late_share") == 1
+    assert relay.value("late_share") > 0.5
     relay.latency = 0.03
     relay.run(60)
     assert levels(relay.streams) == [0, 0, 0] and not relay.load.full
