@@ -14,12 +14,24 @@ LATELY, LONGER = 1.0, 3.0  # seconds that are looked back on: for what is bad, a
 FEW = 25, 50  # frames that late ones are at least a share of, in these
 
 
+GRAIN = 0.1  # seconds of frames that are counted together
+
+
 @dataclass(frozen=True)
 class Lateness:
     """Shares of frames that were late or lost, 0..1, in the last second and over some more."""
 
     lately: float
     longer: float
+
+
+@dataclass
+class _Counted:
+    """Frames from then on, for as long as a grain is."""
+
+    since: float
+    late: int = 0
+    frames: int = 0
 
 
 class Felt:
@@ -29,36 +41,34 @@ class Felt:
         """patience: seconds that a frame may wait for its faces."""
         self._clock, self._late = clock, max(LEAST, SHARE * patience)
         self._lock = threading.Lock()
-        self._frames: deque[tuple[float, bool]] = deque()  # when each came out, or was lost, and whether it was late
+        self._counted: deque[_Counted] = deque(maxlen=round(LONGER / GRAIN) + 1)
 
     def frame(self, latency: float) -> None:
         """It is on its way to a watcher, that many seconds after its last packet."""
-        self._add(latency > self._late)
+        self._add(int(latency > self._late), 1)
 
     def lost(self, frames: int = 1) -> None:
         """Newer ones took their places, as nobody had come to them."""
-        for _ in range(frames):
-            self._add(True)
+        self._add(frames, frames)
 
     def now(self) -> Lateness:
-        with self._lock:
-            self._forget()
-            longer = [late for _, late in self._frames]
-            since = self._clock() - LATELY
-            lately = [late for at, late in self._frames if at >= since]
-        return Lateness(sum(lately) / max(FEW[0], len(lately)), sum(longer) / max(FEW[1], len(longer)))
+        return Lateness(self._share(LATELY, FEW[0]), self._share(LONGER, FEW[1]))
 
     def forget(self) -> None:
         """What was before tells nothing of what comes."""
         with self._lock:
-            self._frames.clear()
+            self._counted.clear()
 
-    def _add(self, late: bool) -> None:
+    def _add(self, late: int, frames: int) -> None:
+        now = self._clock()
         with self._lock:
-            self._frames.append((self._clock(), late))
-            self._forget()
+            if not self._counted or now - self._counted[-1].since >= GRAIN:
+                self._counted.append(_Counted(now))
+            self._counted[-1].late += late
+            self._counted[-1].frames += frames
 
-    def _forget(self) -> None:
-        oldest = self._clock() - LONGER
-        while self._frames and self._frames[0][0] < oldest:
-            self._frames.popleft()
+    def _share(self, seconds: float, few: int) -> float:
+        oldest = self._clock() - seconds
+        with self._lock:
+            those = [one for one in self._counted if one.since >= oldest]
+            return sum(one.late for one in those) / max(few, sum(one.frames for one in those))

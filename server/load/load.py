@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from server.limits.admission import cores
 from server.load.cost import Cost, Costs
@@ -52,6 +53,7 @@ class Load:
         self._measured = clock()
         self._full_since: float | None = None
         self._state = UNKNOWN
+        self._reader = ThreadPoolExecutor(1, "load")  # its own: others' threads may wait for storage
 
     def join(self) -> StreamLoad:
         """For a new stream."""
@@ -85,7 +87,7 @@ class Load:
             due = self._clock() + LOOK
             await asyncio.sleep(LOOK)
             lag = max(0.0, self._clock() - due)
-            self._state = await asyncio.to_thread(self._processor.look)
+            self._state = await asyncio.get_running_loop().run_in_executor(self._reader, self._processor.look)
             self.look(lag)
 
     def look(self, lag: float = 0.0) -> None:

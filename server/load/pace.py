@@ -9,8 +9,8 @@ from collections.abc import Callable
 from server.load.felt import Lateness
 
 MUCH, MOST = 0.3, 0.7  # shares of late frames in the last second, from which on all streams step down, once and twice
-SHORT = 0.1  # share of late frames over some seconds, from which on some do
-EASE = 0.05  # and up to which the machine is not short: the 95th percentile is in time
+SHORT = 0.07  # share of late frames over some seconds, from which on some do: the 95th percentile is to be in time
+EASE = 0.03  # and up to which the machine is not short
 SETTLE = 0.6  # seconds after a step down, in which frames are late that were so before
 CALM = 2.0, 60.0  # seconds at ease before a step up: to begin with, and at most
 UNSURE = 2  # times as long where the processor has no time to spare: others may give way to us, or not
@@ -51,8 +51,8 @@ class Pace:
         return streams * (1 + (late.lately >= MOST)) if much else math.ceil(streams / AT_ONCE)
 
     def up(self, late: Lateness, streams: int, costs: float, spare: float | None) -> int:
-        """How many steps up they take. costs: processor cores that one step takes; spare: those that are idle, None where nobody
-        knows."""
+        """How many steps up they take. costs: processor cores that one step takes; spare: those that are idle, None
+        where nobody knows."""
         now = self._clock()
         if late.longer > EASE or self.settling:
             return 0

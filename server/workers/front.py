@@ -144,13 +144,13 @@ class Front:
 
     def _share_load(self) -> None:
         """Each worker learns how deep the others' streams have stepped down; places follow what all streams cost."""
-        reports = {worker: worker.report for worker in self.fleet.there if worker.report}
-        for worker in reports:
-            worker.others = max((its.stepped for other, its in reports.items() if other is not worker), default=0)
+        there = [(worker, worker.report) for worker in self.fleet.there if worker.report]
+        for worker, _ in there:
+            worker.others = max((its.stepped for other, its in there if other is not worker), default=0)
         # A worker that is full for the machine's sake is so for all; one whose own process is short leaves the others.
-        full = [its for its in reports.values() if its.full]
-        over = bool(full) and (any(its.stepped for its in full) or len(full) == len(reports))
-        self._capacity.update(together(its.cost for its in reports.values()), over)
+        full = [its for _, its in there if its.full]
+        over = bool(full) and (any(its.stepped for its in full) or len(full) == len(there))
+        self._capacity.update(together(its.cost for _, its in there), over)
 
     def _gone(self, worker: Worker) -> None:
         self.places.gone(worker.number)

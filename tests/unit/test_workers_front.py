@@ -132,11 +132,11 @@ async def test_workers_learn_how_deep_the_others_have_stepped_down_and_places_fo
 
     async with front(tmp_path) as (_, relay):
         with monkeypatch.context() as patched:
-            one, two, three = worker(1, 0.1, 3, 2), worker(2, 0.3, 1, 3), worker(3, 0.5, 0, 0)
+            one, two, three = worker(1, 0.2, 3, 2), worker(2, 0.4, 1, 3), worker(3, 0.5, 0, 0)
             patched.setattr(relay.fleet, "workers", [one, two, three])
             relay._reported(one, one.report, 0.0)
             assert [each.others for each in (one, two, three)] == [3, 2, 3]
-            assert relay.limits.admission.streams.in_all == max(1, int(USABLE * cores() / 0.15))
+            assert relay.limits.admission.streams.in_all == max(1, int(USABLE * cores() / 0.25))
             assert relay.metrics.history.rungs == {"passed": 4}
             for each in (one, two):
                 each.report = each.report.model_copy(update={"full": True, "stepped": 0})
