@@ -29,6 +29,9 @@ from server.exemplars.service import ExemplarService
 from server.exemplars.store import PhotoStore
 from server.lifecycle import Drain, RefuseWhileDraining
 from server.limits import Limits
+from server.limits.admission import cores
+from server.load.capacity import Capacity
+from server.load.load import Load
 from server.observability.kept import KeptMinutes, open_kept
 from server.observability.machine import Machine
 from server.observability.metrics import Metrics
@@ -96,6 +99,7 @@ class Relay:
     rooms: Rooms
     exemplars: ExemplarService
     limits: Limits
+    load: Load
     drain: Drain
     kept: KeptMinutes | None
     failures: dict[str, str] = field(default_factory=dict)
@@ -229,6 +233,8 @@ async def _build(
     photos = PhotoStore(settings)
     stack.push_async_callback(off_the_loop, photos.close, CLOSE_SECONDS, "close-storage")
     limits = Limits(settings, metrics.refused, gpu=lambda: given.engine is None and _on_gpu(settings))
+    burden = Load(metrics, patience=settings.frame_deadline_ms / 1000)
+    burden.on_measured = Capacity(limits.admission, settings, cores()).update
     rooms = Rooms(
         settings=settings,
         metrics=metrics,
@@ -237,7 +243,9 @@ async def _build(
         photos=photos,
         recogniser=recogniser,
         limits=limits,
+        load=burden,
     )
+    burden.watchers = lambda: sum(len(one.watchers) for room in rooms.everywhere for one in room.participants.values())
     stack.push_async_callback(rooms.close)
     exemplars = ExemplarService(
         settings,
@@ -265,6 +273,8 @@ async def _build(
     keeper = Keeper(metrics, kept, rooms.streams, machine)
     keeping = asyncio.create_task(supervised("figures", keeper.run, metrics.failure), name="keep figures")
     stack.push_async_callback(_cancelled, keeping)
+    looking = asyncio.create_task(supervised("load", burden.run, metrics.failure), name="load")
+    stack.push_async_callback(_cancelled, looking)
     drain = Drain(rooms, settings.drain_s)
     storage = StorageCheck(photos.check)
     return Relay(
@@ -279,6 +289,7 @@ async def _build(
         rooms,
         exemplars,
         limits,
+        burden,
         drain,
         kept,
         failures,

@@ -2,7 +2,7 @@
 
     python -m benchmarks.calls.many_calls [--views passthrough,enhanced] [--widths 640] [--seconds 5] [--ramp 0.5]
                                     [--steps 1,2,3,4,6,8,12,16,24,32] [--relay-cores 0] [--load-cores 1]
-                                    [--before FOLDER] [--weights NAME] [--device cpu|cuda] [--json OUT]
+                                    [--before FOLDER] [--all-steps] [--weights NAME] [--device cpu|cuda] [--json OUT]
 
 A call is a publisher and a watcher, of 25 frames a second with a far face of LR 32. Calls are added as the steps say
 until they are not held any more: the 95th percentile of one-way latency passes 100 ms, or less than 95 % of the frames
@@ -10,7 +10,11 @@ come through. `passthrough` watches the view that enhances nothing, `enhanced` t
 calls as the relay holds, divided by the cores that it is busy with. The load needs processor time too, which is shown:
 with --relay-cores and --load-cores each is kept to processors of its own, by their numbers.
 
---before: another checkout of the repository, whose relay takes turns with this one's under the same load.
+least, most fresh: of the calls of a step, the shares of frames (in percent) that the relay says it enhanced freshly,
+which tells how fairly what there is was shared out.
+
+--before: another checkout of the repository, whose relay takes turns with this one's under the same load. --all-steps:
+all steps are gone through, whether calls are held or not.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from typing import Any
 import av
 
 from benchmarks.shared import relays
+from benchmarks.shared.fresh import Fresh
 from benchmarks.shared.portrait import Portrait
 from benchmarks.shared.replay import WALK
 
@@ -58,18 +63,22 @@ def write_clip(path: Path, width: int) -> None:
 def loaded(url: str, clip: Path, width: int, view: str, options: argparse.Namespace) -> list[Step]:
     """One step after the other, up to the first that is not held; raises CalledProcessError where none is measured."""
     seen, layout = VIEWS[view]
-    command = [sys.executable, "-m", "server.cli", "load", url, "--json", "--until-full", "--clip", str(clip)]
+    command = [sys.executable, "-m", "server.cli", "load", url, "--json", "--clip", str(clip)]
+    command += [] if options.all_steps else ["--until-full"]
     command += ["--steps", options.steps, "--ramp", str(options.ramp), "--seconds", str(options.seconds)]
     command += ["--settle", str(SETTLE), "--limit-ms", str(LATE), "--loop-from", str(WALK / FPS)]
     command += ["--view", seen, "--layout", layout, "--kbps", str(KBPS[width]), "--size", f"{width}x{width * 9 // 16}"]
     keep = relays.kept_to(options.load_cores)
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=keep)
-    return [_told(step) for step in json.loads(done.stdout)["steps"]]
+    fresh = Fresh(url)
+    with fresh.watching():
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=keep)
+    steps = json.loads(done.stdout)["steps"]
+    return [_told(step, fresh.shares(step["calls"], options.seconds)) for step in steps]
 
 
-def _told(step: Step) -> Step:
+def _told(step: Step, fresh: Sequence[float]) -> Step:
     """Latencies in ms; came: share of the frames sent; cores: seconds of processor time per second; outcomes: frames/s
-    of a call."""
+    of a call; fresh_least, fresh_most: of all calls, the shares of frames that were freshly enhanced."""
     cores = step["relay_cores"]
     return {
         "calls": step["calls"],
@@ -82,6 +91,8 @@ def _told(step: Step) -> Step:
         "load_behind": step["load_behind"],
         "calls_per_core": step["calls"] / cores if cores else None,
         **{name: step["outcomes"].get(name) for name in OUTCOMES},
+        "fresh_least": min(fresh, default=None),
+        "fresh_most": max(fresh, default=None),
         "held": step["all_held"],
     }
 
@@ -100,6 +111,8 @@ COLUMNS: dict[str, Callable[[Step], str]] = {
     "load cores": _cell("load_cores", 2),
     "calls/core": _cell("calls_per_core", 1),
     **{f"{name}/s": _cell(name, 1) for name in OUTCOMES},
+    "least fresh": _cell("fresh_least", 0, 100),
+    "most fresh": _cell("fresh_most", 0, 100),
 }
 
 
@@ -139,6 +152,7 @@ def main() -> None:
     parser.add_argument("--relay-cores", default="", help="numbers of the processors, with commas between")
     parser.add_argument("--load-cores", default="", help="as --relay-cores")
     parser.add_argument("--before", type=Path, help="another checkout, whose relay is measured as well")
+    parser.add_argument("--all-steps", action="store_true", help="also those after one that is not held")
     parser.add_argument("--weights")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json")

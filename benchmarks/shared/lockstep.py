@@ -35,6 +35,7 @@ from server.media.receive.decode import Decoder
 from server.media.receive.jitter import ReceivedData
 from server.observability.metrics import Metrics
 
+SETTLED = 20  # frames on the rung before it is measured
 PATIENCE = 30.0  # seconds: no frame is to leave without its answer
 
 Times = dict[str, float]
@@ -82,10 +83,11 @@ def _named(code: Any) -> str:
     return f"{Path(code.co_filename).parent.name}/{Path(code.co_filename).name} {code.co_qualname}"
 
 
-async def call(clip: dict[str, Any], profiles: Profiles | None) -> dict[str, Any]:
-    """clip: `before`, encoded frames that are played first; `frames`, over which is measured; `fps`. Returns ms a frame
-    by thread, calls and ms a frame by function, how often a frame each stage was gone through, the exemplars of
-    the last frame's faces, and outcomes."""
+async def call(clip: dict[str, Any], profiles: Profiles | None, rung: str = "") -> dict[str, Any]:
+    """clip: `before`, encoded frames that are played first; `frames`, over which is measured; `fps`. rung: of the
+    ladder of `hime_core/stream/ladder.py`, on which the stream is from some frames before those on; empty for trees
+    that have none. Returns ms a frame by thread, calls and ms a frame by function, how often a frame each stage was
+    gone through, the exemplars of the last frame's faces, and outcomes."""
     clock, frames = Clock(), len(clip["frames"])
     stages: Counter[str] = Counter()
     engine = build_engine("auto", "cpu")
@@ -101,6 +103,10 @@ async def call(clip: dict[str, Any], profiles: Profiles | None) -> dict[str, Any
     track.start(watcher)
     start: tuple[Times, Calls, Counter[str], Counter[str]] = ({}, {}, Counter(), Counter())
     for number, encoded in enumerate([*clip["before"], *clip["frames"]]):
+        if rung and number == len(clip["before"]) - SETTLED:
+            from hime_core.stream.ladder import LADDER
+
+            pipeline.load.rung = next(one for one in LADDER if one.name == rung)
         if number == len(clip["before"]):
             start = threads(), profiles.calls() if profiles else {}, Counter(stages), Counter(pipeline.outcomes)
         clock.now += 1 / clip["fps"]
@@ -157,11 +163,11 @@ def threads() -> Times:
 
 
 def main() -> None:
-    path, profiled = sys.argv[1:]
+    path, profiled, *rung = sys.argv[1:]
     cv2.setNumThreads(1)
     clip = pickle.loads(Path(path).read_bytes())
     profiles = Profiles() if profiled == "profile" else None
-    json.dump(asyncio.run(call(clip, profiles)), sys.stdout)
+    json.dump(asyncio.run(call(clip, profiles, *rung)), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -32,10 +32,12 @@ from hime_core.faces.geometry import Headshot
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhanced
 from hime_core.stream.job import SeenFace
+from hime_core.stream.ladder import WHOLE, Rung
 from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
 from server import problems
 from server.access.access import load_access
+from server.load.load import Load
 from server.observability.metrics import Metrics
 from server.proof.numbers import number_in, numbered
 from server.rooms.check_routes import router as check_router
@@ -63,6 +65,7 @@ class FakeEnhancer:
     raises: set[str] = field(default_factory=set)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     codings: list[Coding | None] = field(default_factory=list)
+    rungs: list[Rung] = field(default_factory=list)
     people: People = field(default_factory=People)
     seen: tuple[SeenFace, ...] = ()
     closed: bool = False
@@ -74,8 +77,10 @@ class FakeEnhancer:
         watched: bool = True,
         followed: bool = True,
         coding: Coding | None = None,
+        rung: Rung = WHOLE,
     ) -> FakeJob:
         self._stage("begin", self.begin_seconds)
+        self.rungs.append(rung)
         self.sizes.append((picture.width, picture.height))
         self.codings.append(coding)
         return FakeJob(picture, received)
@@ -265,7 +270,13 @@ class Relay:
         self.enhancers: list[FakeEnhancer] = []
         self.metrics = Metrics()
         self.settings = Settings(_env_file=None, **settings)
-        self.rooms = Rooms(self.settings, self.metrics, enhancer_factory=lambda people: self._made(make(), people))
+        self.load = Load(self.metrics)  # looked at by who runs it
+        self.rooms = Rooms(
+            self.settings,
+            self.metrics,
+            enhancer_factory=lambda people: self._made(make(), people),
+            load=self.load,
+        )
         self.peers: list[Peer] = []
         self.http: httpx.AsyncClient
 

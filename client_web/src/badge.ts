@@ -40,6 +40,7 @@ export function badgeOf(state: PictureState, stats: ParticipantStats | undefined
       return { tone: "plain", words: t.badge.clear };
     case "late":
     case "overload":
+    case "shed":
       return { tone: "wait", words: t.badge.busy };
     case "unwatched":
       return { tone: "plain", words: t.badge.unwatched };

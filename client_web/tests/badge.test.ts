@@ -33,6 +33,7 @@ describe("a badge", () => {
     ["close", "Clear as it is"],
     ["too_large", "Clear as it is"],
     ["overload", "Too busy to sharpen"],
+    ["shed", "Too busy to sharpen"],
     ["unwatched", "Nobody watches the sharpened picture"],
     ["error", "Cannot sharpen now: the picture passes as it came"],
     ["of-tomorrow", "Cannot sharpen now: the picture passes as it came"],

@@ -58,7 +58,9 @@ class Demand:
         self.turnaround = 0.0  # seconds from a frame's reception to its answer, the last time
         self.decisions: Counter[str] = Counter()
         self._patience, self._levels = patience, levels(references)
-        self._level = 0
+        self._by_name = {level.name: number for number, level in enumerate(self._levels)}
+        self._level = 0  # that the engine manages ...
+        self._most = 0  # ... and that is not exceeded anyway
         self._changed = -math.inf
         self._asked = -math.inf
         self._skipped = 0  # frames since the last request
@@ -68,15 +70,17 @@ class Demand:
 
     @property
     def level(self) -> Level:
-        return self._levels[self._level]
+        return self._levels[max(self._level, self._most)]
 
-    def plan(self, sides: Sequence[int], now: float) -> Plan:
-        """For a frame whose faces have these LR sizes. With ask set, `asked` is to be called if it is done."""
+    def plan(self, sides: Sequence[int], now: float, most: str = "") -> Plan:
+        """For a frame whose faces have these LR sizes. With ask set, `asked` is to be called if it is done. most: the
+        name of the level that is not exceeded, whatever the engine manages; any other word for no such level."""
         if self._patience is None:
             return Plan(True, self._levels[0].references, tuple(sides))
         self._clock_in(now)
         self._choose(sides, now)
         self._skipped += 1
+        self._most = self._by_name.get(most, 0)
         level = self.level
         ask = now - self._asked >= PROBE if level is self._levels[-1] else self._skipped >= level.every
         return Plan(ask, level.references, _reduced(sides, level.smaller))
@@ -117,7 +121,7 @@ class Demand:
             self._level -= better <= (limit if same else EASE * limit)
         if self._level != before:
             self._changed = now
-            self.decisions[self.level.name] += 1
+            self.decisions[self._levels[self._level].name] += 1
 
     def _limit(self, level: int) -> float:
         """Seconds that a request on this level may take: the frame waits for it, and the next one comes."""

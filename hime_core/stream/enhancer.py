@@ -41,6 +41,7 @@ from hime_core.people.sightings import Sightings
 from hime_core.stream.demand import REFERENCES, Demand
 from hime_core.stream.gate import Gate
 from hime_core.stream.job import Enhanced, Job, OnDemand, Outcome, Request, SeenFace
+from hime_core.stream.ladder import WHOLE, Rung
 from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
 
@@ -119,17 +120,21 @@ class Enhancer:
         watched: bool = True,
         followed: bool = True,
         coding: Coding | None = None,
+        rung: Rung = WHOLE,
     ) -> Job:
         """Tracks the faces, feeds the bank, asks the engine when it is free. Never waits for the engine.
 
         watched: whether anybody will see what the engine makes of it; the engine is left alone otherwise. followed:
         whether anybody will see where the faces are; without either, only some frames are looked at, for the bank and
-        so that the faces are known to whoever comes. coding: what the frame's bitstream says of it.
+        so that the faces are known to whoever comes. coding: what the frame's bitstream says of it. rung: what the
+        machine has time for.
         """
+        unseen = "shed" if watched and not rung.enhances else "unwatched"
+        watched, followed = watched and rung.enhances, followed and rung.enhances
         self._frame += 1
         self._learn()
         if not watched and not followed and self._frame - self._looked < GLANCE_EVERY:
-            return Job(picture, received, self._clock(), watched=False, bypasses=["unwatched"])
+            return Job(picture, received, self._clock(), watched=False, unseen=unseen, bypasses=[unseen])
         self._looked = self._frame
         rgb = OnDemand(lambda: self._converted(picture))  # few frames need it
         faces = self._sightings.update(self._watch.update(rgb, picture.y), rgb, self._frame)
@@ -140,13 +145,13 @@ class Enhancer:
         elif not faces:
             job.bypasses.append("no_face")
         self._gate.keep(face.track for face in faces)
-        job.watched = watched
+        job.watched, job.unseen = watched, unseen
         if not followed:
             job.shown = enlargement(picture.width, picture.height, WIDTHS[-1])
         with self._stage("select"):
             self._measure(job)
             self._feed(rgb, faces, job.step)
-            job.eligible = tuple(self._eligible(job))
+            job.eligible = tuple(self._eligible(job, rung.demand))
         if job.eligible and watched:
             job.demand = self.demand.level.name
         if job.eligible and job.ask and watched and self._request is None:
@@ -173,7 +178,7 @@ class Enhancer:
             if sighting.verdict != "covered":
                 sighting.person.bank.offer(rgb, face, self._frame, self._gate.step(face.track, step))
 
-    def _eligible(self, job: Job) -> list[Eligible]:
+    def _eligible(self, job: Job, most: str) -> list[Eligible]:
         """The faces to enhance; notes why the others are not."""
         found, seen = [], []
         for face, headshot in zip(job.faces, job.headshots, strict=True):
@@ -181,14 +186,14 @@ class Enhancer:
             sighting = self._sightings.of(face.track)
             if eligible:
                 found.append(eligible)
-                reason = "" if job.watched else "unwatched"
+                reason = "" if job.watched else job.unseen
             else:
                 reason = "unrecognised" if reason == "no_exemplar" and sighting.verdict != "new" else reason
                 job.bypasses.append(reason)
             used = len(eligible.exemplars) if eligible else 0
             seen.append(SeenFace(sighting.person.id, sighting.verdict, round(headshot.side), used, reason or None))
         self.seen = tuple(seen)
-        plan = self.demand.plan([face.side for face in found], job.now)
+        plan = self.demand.plan([face.side for face in found], job.now, most)
         job.ask = plan.ask
         return [
             replace(face, side=side, exemplars=face.exemplars[: plan.references])
@@ -338,5 +343,5 @@ def _reason(job: Job, error: BaseException | None) -> str:
     if error is not None:
         return "overload" if isinstance(error, Overload) else "error"
     if not job.watched:
-        return "unwatched"
+        return job.unseen
     return "late" if job.request else "overload"

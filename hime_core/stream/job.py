@@ -85,6 +85,7 @@ class Job:
     eligible: tuple[Eligible, ...] = ()
     ask: bool = True  # whether it is this frame's turn
     watched: bool = True  # whether anybody sees what the engine makes of it
+    unseen: str = "unwatched"  # why not, where nobody does, as bypasses are counted
     shown: float = math.inf  # pixels that views have for one of the frame's, at most
     demand: str | None = None  # the level of demand that it was on, where anything could be asked of the engine
     request: Request | None = None

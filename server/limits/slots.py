@@ -20,13 +20,17 @@ class Slots:
     """Counts places, in all and by group. For the event loop: nothing is awaited between the count and the place."""
 
     def __init__(self, in_all: int, of_each: int | None = None) -> None:
-        """of_each: places of one group; None: all."""
-        self.in_all, self.of_each = in_all, in_all if of_each is None else of_each
+        """in_all: may be set anew: who has a place keeps it. of_each: places of one group; None: all."""
+        self.in_all, self._of_each = in_all, of_each
         self._taken: Counter[Hashable] = Counter()  # by group; a group without any is not kept
 
     @property
     def taken(self) -> int:
         return self._taken.total()
+
+    @property
+    def of_each(self) -> int:
+        return self.in_all if self._of_each is None else self._of_each
 
     def of(self, group: Hashable) -> int:
         """Those of a group that are taken."""

@@ -24,8 +24,10 @@ from hime_core.compositing.layout import Layout, View
 from hime_core.compositing.render import Renderer
 from hime_core.stream.enhancer import Enhancer
 from hime_core.stream.job import Enhanced, Job
+from hime_core.stream.ladder import Rung
 from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
+from server.load.stream import StreamLoad
 from server.media.rates import RateMeter, Smoothed
 from server.media.receive.capture import CaptureClock
 from server.media.receive.freezes import Freezes
@@ -67,9 +69,12 @@ class VideoPipeline:
         renderer: Callable[[View, Layout, int | None], Renderer] = Renderer,
         clock: Callable[[], float] = time.monotonic,
         untouched: bool = False,
+        load: StreamLoad | None = None,
     ) -> None:
         """The enhancer is closed with the pipeline. on_first_frame: called once, in the decoder's thread. untouched: no
-        face is looked for, and none enhanced, whatever is watched."""
+        face is looked for, and none enhanced, whatever is watched. load: the stream's part in the machine's."""
+        self.load = load or StreamLoad()
+        self.load.useful, self.load.shrinks = self._useful, lambda: self.views.shrinks()
         self.outcomes: Counter[str] = Counter()
         self.rate_in = RateMeter(clock=clock)
         self.rate_out = RateMeter(clock=clock)
@@ -77,10 +82,11 @@ class VideoPipeline:
         self.frames = 0  # begun so far, which is the number of the newest
         self._enhancer = enhancer
         self._untouched = untouched
+        self._decoding: Callable[[], None] | None = None
         self._metrics = metrics
         self._on_first_frame: Callable[[], None] | None = on_first_frame
         self._clock = clock
-        self.views = Views(metrics, self.capture, encoding, self._error, renderer, clock)
+        self.views = Views(metrics, self.capture, encoding, self._error, renderer, clock, self.load)
         self._freezes = Freezes()
         self.refusals = Refusals(clock)
         self._slot: Slot[Received] = Slot()
@@ -116,6 +122,10 @@ class VideoPipeline:
             self._metrics.freeze()
         if self._slot.put(Received(frame, received, coding)):
             self._count("dropped")
+            if self.views.watched:
+                self.load.felt.lost()
+        self._decoding = self._decoding or self.load.spent.thread("decode")
+        self._decoding()
         if self._on_first_frame is not None:
             on_first_frame, self._on_first_frame = self._on_first_frame, None
             on_first_frame()
@@ -126,6 +136,7 @@ class VideoPipeline:
             self._metrics.fps_in()
             self.rate_in.add()
             self._count("dropped")
+        self.load.felt.lost(frames)
 
     def refused(self, reason: str) -> None:
         """A frame was received and left out, as a rule says: pixels, size_changes or frame_rate."""
@@ -188,6 +199,7 @@ class VideoPipeline:
     # --- the two threads
 
     def _front(self) -> None:
+        note = self.load.spent.thread("faces")
         while (received := self._next()) is not None:
             try:
                 item, waits = self._begun(received)
@@ -199,6 +211,7 @@ class VideoPipeline:
                 self._jobs.put(item)
             else:
                 self._end(item)
+            note()
         self._jobs.put(None)
 
     def _begun(self, received: Received) -> tuple[_InFlight, bool]:
@@ -207,17 +220,18 @@ class VideoPipeline:
         self.frames += 1
         self.views.frame_size = picture.width, picture.height
         self.views.show_originals(picture, (), received, ("native", "upscale"))
+        rung = self.load.rung
         watched = not self._untouched and self.views.any(lambda view, layout: view != "original")
-        followed = self.views.any(lambda view, layout: layout == "zoom")
+        followed = self.views.any(_zooms)
         job = None
         try:
-            if not self._untouched:
-                job = self._enhancer.begin(picture, received.time, watched, followed, received.coding)
+            if not self._untouched and (rung.enlarges or followed):
+                job = self._enhancer.begin(picture, received.time, watched, followed, received.coding, rung)
         except Exception:
             self._error("begin")
         self.views.show_originals(picture, job.headshots if job else (), received, ("zoom",))
         with self._flow:
-            waits = watched or self._in_flight > 0
+            waits = (watched and rung.enhances) or self._in_flight > 0
             self._in_flight += 1
         return _InFlight(received, picture, job), waits
 
@@ -232,8 +246,10 @@ class VideoPipeline:
         return MAX_IN_FLIGHT if each * MAX_IN_FLIGHT <= FINISH_BUDGET else max(1, int(FINISH_BUDGET / each))
 
     def _finish(self) -> None:
+        note = self.load.spent.thread("show")
         while (item := self._jobs.get()) is not None:
             self._end(item)
+            note()
 
     def _end(self, item: _InFlight) -> None:
         """In the finish thread, or, where nothing is to be waited for and no frame is ahead, in the front thread."""
@@ -274,6 +290,13 @@ class VideoPipeline:
             self._error("finish")
             return _passed(item.picture)
 
+    def _useful(self, rung: Rung) -> bool:
+        """Whether that rung costs less than the one above it, as the stream is watched now."""
+        if not rung.enlarges:
+            return not self._untouched or self.views.shrinks() < 1
+        costs = self.views.any(lambda view, layout: view != "original" or (layout == "zoom" and not rung.enhances))
+        return not self._untouched and costs
+
     def _count(self, outcome: str) -> None:
         with self._lock:
             self.outcomes[outcome] += 1
@@ -285,6 +308,10 @@ class VideoPipeline:
         if where not in self._logged:
             self._logged.add(where)
             log.exception("video frames pass unenhanced: %s failed", where)
+
+
+def _zooms(view: View, layout: Layout) -> bool:
+    return layout == "zoom"
 
 
 def _passed(picture: Picture) -> Enhanced:

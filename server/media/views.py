@@ -19,6 +19,7 @@ from hime_core.compositing.render import Placed, Renderer
 from hime_core.faces.geometry import Headshot
 from hime_core.video.coding import Coding
 from hime_core.video.picture import Picture
+from server.load.stream import StreamLoad
 from server.media.rates import Smoothed
 from server.media.receive.capture import CaptureClock
 from server.media.send.encoder import Codec, Encoding
@@ -46,6 +47,7 @@ class _Watched:
     """One view in one layout and width. Changed in the event loop only."""
 
     renderer: Renderer
+    plain: Renderer | None = None  # of the same at the frame's own size, where it is enlarged otherwise
     streams: dict[Codec, EncodedStream] = field(default_factory=dict)
 
 
@@ -70,8 +72,11 @@ class Views:
         failed: Callable[[str], None],
         renderer: Callable[[View, Layout, int | None], Renderer] = Renderer,
         clock: Callable[[], float] = time.monotonic,
+        load: StreamLoad | None = None,
     ) -> None:
-        """capture: the stream's; failed: called in an exception's handler, with where it was raised."""
+        """capture: the stream's; failed: called in an exception's handler, with where it was raised. load: the stream's
+        part in the machine's."""
+        self._load = load or StreamLoad()
         self.watched: dict[Key, _Watched] = {}
         self.tracks: dict[VideoTrack, Key | None] = {}  # and what each is encoded for, from its start on
         self.frame_size: tuple[int, int] | None = None  # the newest frame's width and height, set by who receives it
@@ -119,11 +124,14 @@ class Views:
 
     def _start(self, track: VideoTrack, view: View, layout: Layout, shown: int | None) -> None:
         key = view, layout, self._width(view, layout, shown)
-        watched = self.watched.get(key) or _Watched(self.renderer(*key))
+        watched = self.watched.get(key)
+        if watched is None:
+            plain = self.renderer(view, "native", None) if layout == "upscale" else None
+            watched = _Watched(self.renderer(*key), plain)
         stream = watched.streams.get(track.codec)
         if stream is None:
             loop = asyncio.get_running_loop()
-            stream = EncodedStream(track.codec, self._encoding, self._metrics, loop, self._clock)
+            stream = EncodedStream(track.codec, self._encoding, self._metrics, loop, self._clock, load=self._load)
         stream.add(track)
         with self._lock:
             watched.streams[track.codec] = stream
@@ -157,6 +165,7 @@ class Views:
 
     def _sent(self, latency: float) -> None:
         self._latency.add(latency)
+        self._load.felt.frame(latency)
         self._metrics.frame_latency(latency)
 
     # --- in the stream's threads
@@ -165,6 +174,18 @@ class Views:
         """Whether a view that is wanted is watched."""
         with self._lock:
             return any(wanted(view, layout) for view, layout, _ in self.watched)
+
+    def shrinks(self) -> float:
+        """The share of the encoded pixels that is left where nothing is enlarged, 0..1."""
+        if self.frame_size is None:
+            return 1.0
+        with self._lock:
+            watched = list(self.watched)
+        factors = [
+            enlargement(*self.frame_size, width or USUAL_WIDTH) if layout == "upscale" else 1.0
+            for _, layout, width in watched
+        ]
+        return len(factors) / sum(factor**2 for factor in factors) if factors else 1.0
 
     def show_originals(self, picture: Picture, faces: Faces, received: Received, layouts: Sequence[Layout]) -> None:
         """Renders the original views in these layouts and hands them out."""
@@ -199,9 +220,10 @@ class Views:
             stream.join()
 
     def _now(self, wanted: Wanted) -> list[tuple[Renderer, list[EncodedStream]]]:
+        plain = not self._load.rung.enlarges
         with self._lock:
             return [
-                (one.renderer, list(one.streams.values()))
+                (one.plain if plain and one.plain else one.renderer, list(one.streams.values()))
                 for (view, layout, _), one in self.watched.items()
                 if wanted(view, layout)
             ]

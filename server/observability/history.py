@@ -36,6 +36,7 @@ class History:
         self._events: deque[tuple[float, str, float | None]] = deque()  # time, name, and a sample's value
         self._streams = {"in": 0, "out": 0}
         self.bank_exemplars = 0
+        self.rungs: dict[str, int] = {}  # streams on each
         self._second = int(self._now())
         self._window, self._minute = Window(), Window()
         self.on_second: Callable[[int, Window], None] = lambda second, window: None  # what came in each that is over
@@ -128,5 +129,5 @@ class History:
             self._minute = Window()
 
     def _told(self, window: Window, began: int, seconds: int) -> str:
-        now = {"bank_exemplars": self.bank_exemplars, "streams": dict(self._streams)}
+        now = {"bank_exemplars": self.bank_exemplars, "rungs": dict(self.rungs), "streams": dict(self._streams)}
         return json.dumps({"t": float(began), **window.point(self._names, seconds, now)})

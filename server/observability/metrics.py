@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from hime_core.exemplars.decisions import DECISIONS
 from hime_core.stream.demand import REFERENCES, levels
+from hime_core.stream.ladder import RUNGS
 from server.observability.history import History
 from server.observability.machine import Usage
 from server.observability.window import Names
@@ -43,7 +44,18 @@ OUTCOMES = ("enhanced", "carried", "passed", "dropped")
 PACKETS = ("recovered", "lost", "late")
 UNSENT = ("slow_encoder", "slow_watcher", "error")
 LEVELS = tuple(level.name for level in levels(REFERENCES))
-BYPASSES = ("late", "error", "no_face", "close", "no_exemplar", "unrecognised", "too_large", "overload", "unwatched")
+BYPASSES = (
+    "late",
+    "error",
+    "no_face",
+    "close",
+    "no_exemplar",
+    "unrecognised",
+    "too_large",
+    "overload",
+    "unwatched",
+    "shed",
+)
 WORKER_STATES = ("starting", "ready", "full", "ending", "down")
 RECOGNITIONS = ("recognised", "corrected", "error")
 
@@ -134,6 +146,14 @@ class Metrics:
         self._layers = make(
             Counter, "layer_changes", "Watchers given another layer of a view, by which", labelnames=["layer"]
         )
+        self._shed = by("rung", RUNGS, Gauge, "shed_streams", "Streams by the rung of the ladder that they are on")
+        text = "Steps of streams down the ladder, as the machine was short, and up again"
+        self._steps = by("direction", ("down", "up"), Counter, "shed_steps", text)
+        text = "Share of watched frames that were late or lost in the last second, 0 to 1"
+        self._late = make(Gauge, "late_share", text)
+        text = "Share of the time in which somebody waited for a processor, as the kernel tells it, 0 to 1"
+        self._stalled = make(Gauge, "processor_stalled_share", text)
+        self._lag = make(Gauge, "event_loop_lag_seconds", "How late the event loop came to a timer")
         self._refused = make(
             Counter, "refused", "Requests and packets refused by a rule or a limit, by which", labelnames=["reason"]
         )
@@ -222,6 +242,23 @@ class Metrics:
     def layer(self, layer: str) -> None:
         """A watcher's path has changed, and with it the layer that it gets: full or reduced."""
         self._layers.labels(layer).inc()
+
+    def shed_step(self, direction: str) -> None:
+        """A stream has stepped `down` the ladder of `hime_core/stream/ladder.py`, or `up`."""
+        self._steps[direction].inc()
+
+    def pressure(self, late: float, lag: float, stalled: float | None, rungs: Mapping[str, int]) -> None:
+        """late, stalled: shares, the latter None where nobody tells; lag: the event loop's, seconds; rungs: streams on
+        each."""
+        self._late.set(late)
+        self._lag.set(lag)
+        self.history.sample("late_share", late)
+        if stalled is not None:
+            self._stalled.set(stalled)
+            self.history.sample("stalled_share", stalled)
+        for rung, gauge in self._shed.items():
+            gauge.set(rungs.get(rung, 0))
+        self.history.rungs = {rung: rungs.get(rung, 0) for rung in RUNGS}
 
     def refused(self, reason: str) -> None:
         """Something was refused. reason: a short fixed word, never anything that the caller sent."""

@@ -75,9 +75,17 @@ class Machine(BaseModel):
     gpu_memory_mib: float | None
 
 
+class Short(BaseModel):
+    """How short the machine is, means over the stretch, 0 to 1; null where it cannot be told. late: share of watched
+    frames that came late or were lost; stalled: of the time in which somebody waited for a processor."""
+
+    late: float | None = None
+    stalled: float | None = None
+
+
 class Point(BaseModel):
     """One second, or one minute. t: when it began (Unix seconds); a stage without samples is absent. Counts are those
-    of the whole stretch, `fps_…` a second's."""
+    of the whole stretch, `fps_…` a second's; rungs: streams on each rung of the ladder, at its end."""
 
     t: float
     stages: dict[str, Percentiles]
@@ -93,6 +101,8 @@ class Point(BaseModel):
     bank_exemplars: int
     reference_gap_s: float | None
     quantizer_step: float | None
+    short: Short = Short()  # these two, too
+    rungs: dict[str, int] = {}
     machine: Machine
     streams: dict[str, int]
 

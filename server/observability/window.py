@@ -13,7 +13,7 @@ MAX_SAMPLES = 5000  # per series: in a second, 200 faces at 25 fps
 HANDED_ON = 250  # per series and second, to the minute: as many as eight streams at 30 fps have
 
 # Series that are told by their mean; all others are durations of stages.
-MEANS = ("batch_size", "reference_gap", "quantizer_step")
+MEANS = ("batch_size", "reference_gap", "quantizer_step", "late_share", "stalled_share")
 MACHINE = ("cpu_cores", "cpu_share", "memory_mib", "gpu_share", "gpu_memory_mib")
 
 
@@ -71,7 +71,7 @@ class Window:
         """Milliseconds; counts over the whole stretch, rates per second. now: what is told as it is at the end."""
         samples = {name: values for name, values in self._samples.items() if name not in (*MEANS, *MACHINE)}
         latency = samples.pop("frame_latency", [])
-        batch_size, reference_gap, quantizer_step = (self._mean(name) for name in MEANS)
+        batch_size, reference_gap, quantizer_step, late_share, stalled_share = (self._mean(name) for name in MEANS)
         return {
             "stages": {name: self._percentiles(name, values) for name, values in samples.items()},
             "frame_latency": self._percentiles("frame_latency", latency),
@@ -85,6 +85,7 @@ class Window:
             "batch_size": batch_size,
             "reference_gap_s": reference_gap,
             "quantizer_step": quantizer_step,
+            "short": {"late": late_share, "stalled": stalled_share},
             "machine": {name: self._mean(name) for name in MACHINE},
             **now,
         }

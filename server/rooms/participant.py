@@ -13,6 +13,7 @@ from hime_core.exemplars.exemplar import Exemplar
 from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer
 from server.limits.admission import RETRY_AFTER, Admitted
+from server.load.load import Load
 from server.media.negotiation import Offer
 from server.media.pipeline import VideoPipeline
 from server.media.send.encoder import Encoding
@@ -81,15 +82,17 @@ class Participant:
         admitted: Admitted | None = None,
         most_views: int = 12,
         content: Content = "camera",
+        load: Load | None = None,
     ) -> None:
         """enhancer: None without video. persons: whose registered photos its stream uses; photos_of: reads them, not in
         the event loop's thread. most_views: that are watched at a time, each layout and width by itself. on_media may
-        be set: called when the first frame or packet has come. content: what the picture is of."""
+        be set: called when the first frame or packet has come. content: what the picture is of. load: the machine's,
+        which the stream is a part of until it is closed."""
         loop = asyncio.get_running_loop()
         self.admitted = admitted or Admitted({})
         self._most_views = most_views
         self._content = content
-        self._metrics = metrics
+        self._metrics, self._load = metrics, load
         self.on_media: Callable[[], None] = lambda: None
         self.name = name
         self.number = 0  # of the stream, by which it is told of without its name
@@ -111,7 +114,13 @@ class Participant:
                 loop.call_soon_threadsafe(self._picture_came)
 
             self.video = VideoPipeline(
-                enhancer, metrics, first_frame_came, encoding, clock=clock, untouched=content == "screen"
+                enhancer,
+                metrics,
+                first_frame_came,
+                encoding,
+                clock=clock,
+                untouched=content == "screen",
+                load=load.join() if load else None,
             )
         self.audio = AudioRelay(on_first_packet=self._sound_came, clock=clock)
 
@@ -221,6 +230,8 @@ class Participant:
                 await off_the_loop(self.video.close, CLOSE_SECONDS, "close-video")
                 await off_the_loop(give_back_memory, CLOSE_SECONDS, "give-back-memory")
         finally:
+            if self._load is not None and self.video is not None:
+                self._load.leave(self.video.load)
             self.admitted.release()
 
     def refused_for_good(self, patience: float) -> str | None:

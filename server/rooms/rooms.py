@@ -18,6 +18,7 @@ from hime_core.people.people import People
 from hime_core.stream.enhancer import Enhancer, EnhancerConfig
 from server.limits import Limits
 from server.limits.admission import Admitted, no_more_rooms
+from server.load.load import Load
 from server.media.ice_connection import Network
 from server.media.ice_servers import IceServers
 from server.media.negotiation import InvalidOffer, Offer
@@ -63,10 +64,12 @@ class Rooms:
         clock: Callable[[], float] = time.monotonic,
         recogniser: Recogniser | None = None,
         limits: Limits | None = None,
+        load: Load | None = None,
     ) -> None:
         """enhancer_factory: makes one stream's enhancer; without it, they are made of the engine, the detector and the
         recogniser. engine, detector: None for stand-ins that enhance nothing. limits: as the settings say where it is
-        None."""
+        None. load: None: nobody steps down, whatever the machine has to do."""
+        self._load = load
         self.limits = limits or Limits(settings, metrics.refused, clock=clock)
         self._rules = SessionRules.of(settings, metrics.refused)
         self._most_rooms = settings.max_rooms
@@ -157,6 +160,7 @@ class Rooms:
                 admitted,
                 self._most_views,
                 content,
+                self._load,
             )
             participant.number = next(self.numbers)
             try:

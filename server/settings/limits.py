@@ -21,9 +21,14 @@ class LimitSettings(BaseModel):
     max_participants: int = Field(128, ge=1, description="who publish, in all rooms, sound alone included")
     max_participants_per_room: int = Field(32, ge=1, description="who publish in one room")
     max_streams: Auto = Field(
-        "auto", description="published video in all; auto: an estimate of what the processor carries"
+        "auto",
+        description="published video in all; auto: what the processor carries with all streams passed through, by what "
+        "they are measured to cost, and by its cores until then",
     )
-    max_watchers: Auto = Field("auto", description="watchers in all; auto: eight for each published video")
+    max_watchers: Auto = Field(
+        "auto",
+        description="watchers in all; auto: what published video leaves of the processor, eight for each until then",
+    )
     max_watchers_per_participant: int = Field(64, ge=1, description="who watch one participant")
     max_views_per_participant: int = Field(
         12, ge=1, description="views, layouts and widths of one participant that are watched; each is encoded by itself"

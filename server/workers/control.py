@@ -54,8 +54,10 @@ def install(app: FastAPI, secret: str) -> None:
     seconds = Seconds()
 
     @router.get("/report")
-    async def report(request: Request, after: int = 0) -> Report:
+    async def report(request: Request, after: int = 0, others: int = 0) -> Report:
+        """others: how deep the other workers' streams have stepped down."""
         relay = request.app.state.relay
+        relay.load.others = others
         relay.metrics.history.on_second = seconds.keep
         relay.metrics.history.until_now()
         return _report(relay, seconds.after(after))
@@ -108,4 +110,8 @@ def _report(relay: Any, seconds: list[tuple[int, dict[str, Any]]]) -> Report:
         reasons=relay.known_reasons,
         recogniser=relay.recogniser.name if relay.recogniser else None,
         seconds=seconds,
+        cost=relay.load.cost,
+        full=relay.load.full,
+        stepped=relay.load.stepped,
+        rungs=relay.metrics.history.rungs,
     )

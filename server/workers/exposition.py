@@ -11,7 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 # Gauges that are no sums: the same for all, or the front's to say.
-LARGEST = frozenset({"hime_gpu_share"})
+LARGEST = frozenset(
+    {"hime_gpu_share", "hime_late_share", "hime_processor_stalled_share", "hime_event_loop_lag_seconds"}
+)
 FIRST = frozenset({"hime_ready", "process_start_time_seconds", "process_max_fds"})
 
 Series = tuple[str, tuple[tuple[str, str], ...]]  # a sample's name and labels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from server.access.routes import router as access_router
 from server.engines.engines import engines_of
 from server.engines.keeper import MODULE as ENGINE
 from server.limits import Limits
+from server.limits.admission import cores
+from server.load.capacity import Capacity
+from server.load.cost import together
 from server.observability.kept import KeptMinutes, open_kept
 from server.observability.metrics import Metrics
 from server.observability.routes import WorkerReadiness
@@ -65,10 +69,12 @@ class Front:
         """To be made when the first workers have started: they know what the machine carries."""
         self.settings, self.access, self.metrics, self.kept, self.fleet = settings, access, metrics, kept, fleet
         reports = [worker.report for worker in fleet.workers if worker.report]
+        told = settings
         if reports:
             auto = {"max_streams": reports[0].most_streams, "max_watchers": reports[0].most_watchers}
-            settings = settings.model_copy(update=auto)
-        self.limits = Limits(settings, metrics.refused)
+            told = settings.model_copy(update=auto)
+        self.limits = Limits(told, metrics.refused)
+        self._capacity = Capacity(self.limits.admission, settings, cores())
         self.places = Places(self.limits.admission)
         self.rooms = Streams(fleet, self.limits)
         self.hub = Hub(fleet.workers, self.limits.admission, lambda: self.drain.events(), metrics.failure)
@@ -141,6 +147,18 @@ class Front:
         history.set_streams("in", len(streams))
         history.set_streams("out", sum(len(stream.watchers) for stream in streams))
         history.bank_exemplars = sum(each.bank for each in reports)
+        history.rungs = dict(sum((Counter(each.rungs) for each in reports), Counter()))
+        self._share_load()
+
+    def _share_load(self) -> None:
+        """Each worker learns how deep the others' streams have stepped down; places follow what all streams cost."""
+        there = [(worker, worker.report) for worker in self.fleet.there if worker.report]
+        for worker, _ in there:
+            worker.others = max((its.stepped for other, its in there if other is not worker), default=0)
+        # A worker that is full for the machine's sake is so for all; one whose own process is short leaves the others.
+        full = [its for _, its in there if its.full]
+        over = bool(full) and (any(its.stepped for its in full) or len(full) == len(there))
+        self._capacity.update(together(its.cost for _, its in there), over)
 
     def _gone(self, worker: Worker) -> None:
         self.places.gone(worker.number)

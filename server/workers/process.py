@@ -56,6 +56,9 @@ class Worker:
         self.number = number
         self.state: State = "starting"
         self.report: Report | None = None
+        self.others = (
+            0  # how deep the other workers' streams have stepped down, which it is told with the next question
+        )
         self.settled = asyncio.Event()  # whether its first process has become ready, or has failed
         self.over = asyncio.Event()  # whether it has ended, and nothing follows it
         self.replaced = False  # whether it is to end, and another to follow
@@ -138,7 +141,7 @@ class Worker:
         while True:
             asked = self._clock()
             try:
-                answer = await self.control.get("/worker/report", params={"after": after})
+                answer = await self.control.get("/worker/report", params={"after": after, "others": self.others})
                 report = Report.model_validate_json(answer.raise_for_status().content)
             except (httpx.HTTPError, ValueError) as error:
                 silent = self._clock() - heard

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from server.load.cost import Cost
 from server.rooms.streams import StreamTold
 
 if TYPE_CHECKING:  # these bring OpenCV and PyAV with them
@@ -38,7 +39,9 @@ class Report(BaseModel):
     """rooms: those that somebody is, waits or is remembered in. bank: exemplars of all streams. most_streams,
     most_watchers: what this machine is taken to carry. memory_mib, cpu_cores: of the process, as it was looked at last;
     None where it cannot be told. reasons: why it is not ready, with storage as it was found last. seconds: what was
-    counted in each second (Unix time) that has ended since the last few reports, as Window tells it."""
+    counted in each second (Unix time) that has ended since the last few reports, as Window tells it. cost: of a stream
+    at the least; full: whether all streams have that already and are late; stepped: how deep they have stepped down for
+    the machine's sake, an index of the ladder; rungs: streams on each."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,6 +55,10 @@ class Report(BaseModel):
     reasons: list[str]
     recogniser: str | None
     seconds: list[tuple[int, dict[str, Any]]]
+    cost: Cost = Cost()
+    full: bool = False
+    stepped: int = 0
+    rungs: dict[str, int] = {}
 
     @property
     def used(self) -> set[Key]:

@@ -16,6 +16,8 @@ from hime_core.errors import InputError
 from server.app import Among, create_app
 from server.exemplars.elsewhere import Nowhere
 from server.limits.admission import Admission
+from server.load.cost import Cost
+from server.load.processor import Processor
 from server.observability.machine import Machine, Usage
 from server.observability.metrics import Metrics
 from server.observability.window import Window
@@ -397,6 +399,29 @@ class TestReport:
             while (await client.get("/worker/report")).json()["memory_mib"] != 7.0:
                 await asyncio.sleep(0.05)
         assert looks and threading.current_thread() not in looks
+
+    async def test_a_worker_is_told_how_deep_the_others_have_stepped_down_and_tells_its_own(self, tmp_path):
+        app = create_app(
+            Settings(data=tmp_path),
+            FakeEngine(),
+            FakeDetector(),
+            ByColour(),
+            among=Among(itertools.count(1), Nowhere()),
+        )
+        install(app, "secret")
+        transport, headers = httpx.ASGITransport(app), {SECRET_HEADER: "secret"}
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client,
+        ):
+            load = app.state.relay.load
+            stream = load.join()
+            answer = await client.get("/worker/report", params={"others": 3})
+            assert load.others == 3 and Report.model_validate_json(answer.content).cost == Cost()
+            load._state = Processor(0.0, None, 1.0)
+            load.look()
+            told = Report.model_validate_json((await client.get("/worker/report", params={"others": 3})).content)
+            assert (told.stepped, told.rungs["half_rate"], stream.rung.name) == (2, 1, "half_rate")
 
 
 class TestSeconds:

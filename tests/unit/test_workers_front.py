@@ -11,9 +11,13 @@ from types import SimpleNamespace
 import httpx
 
 from server.access.access import load_access
+from server.limits.admission import cores
+from server.load.capacity import USABLE
+from server.load.cost import Cost
 from server.observability.metrics import Metrics
 from server.settings import Settings
 from server.workers.front import create_front
+from tests.unit.test_workers import report
 
 
 @asynccontextmanager
@@ -110,6 +114,47 @@ async def test_a_worker_is_asked_once_whether_it_is_ready(tmp_path, monkeypatch)
             answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()["workers"]) == (200, [{"number": 1, "state": "ready", "reasons": []}])
     assert asked == ["/worker/ready"]
+
+
+async def test_workers_learn_how_deep_the_others_have_stepped_down_and_places_follow_what_all_streams_cost(
+    tmp_path, monkeypatch
+):
+    def worker(number: int, cores: float, streams: int, stepped: int, full: bool = False):
+        told = report().model_copy(
+            update={
+                "cost": Cost(cores, 0.01, streams),
+                "stepped": stepped,
+                "full": full,
+                "rungs": {"passed": streams},
+            }
+        )
+        return SimpleNamespace(number=number, pid=number, there=True, state="ready", report=told, others=0)
+
+    async with front(tmp_path) as (_, relay):
+        with monkeypatch.context() as patched:
+            one, two, three = worker(1, 0.2, 3, 2), worker(2, 0.4, 1, 3), worker(3, 0.5, 0, 0)
+            patched.setattr(relay.fleet, "workers", [one, two, three])
+            relay._reported(one, one.report, 0.0)
+            assert [each.others for each in (one, two, three)] == [3, 2, 3]
+            assert relay.limits.admission.streams.in_all == max(1, int(USABLE * cores() / 0.25))
+            assert relay.metrics.history.rungs == {"passed": 4}
+            for each in (one, two):
+                each.report = each.report.model_copy(update={"full": True, "stepped": 0})
+            relay._reported(one, one.report, 0.0)
+            assert relay.limits.admission.streams.in_all > 1  # there is a worker that is not
+            two.report = two.report.model_copy(update={"stepped": 4})  # for the machine's sake
+            relay._reported(two, two.report, 0.0)
+            assert relay.limits.admission.streams.in_all == 1 and not relay.limits.admission.streams.taken
+
+
+async def test_numbers_set_by_hand_are_the_fronts_too(tmp_path, monkeypatch):
+    async with front(tmp_path, max_streams=5, max_watchers=9) as (_, relay):
+        told = report().model_copy(update={"cost": Cost(0.01, 0.001, 2), "full": True})
+        worker = SimpleNamespace(number=1, pid=1, there=True, state="ready", report=told, others=0)
+        with monkeypatch.context() as patched:
+            patched.setattr(relay.fleet, "workers", [worker])
+            relay._reported(worker, told, 0.0)
+        assert (relay.limits.admission.streams.in_all, relay.limits.admission.watchers.in_all) == (5, 9)
 
 
 async def test_a_rooms_events_that_a_worker_holds_back_are_counted_and_asked_for_again(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ const STAGES: Pair[] = [
 /** From green, where all is asked, over blue and yellow to red, where nothing is. */
 const LEVELS: Pair[] = [MINT, CYAN, BLUE, VIOLET, ["#f0e0a0", "#b8a02a"], YELLOW, OCHRE, ["#c98032", "#8a4510"], RED];
 const OUTCOMES: Pair[] = [MINT, BLUE, ["#6d7a88", "#7a8794"], RED];
-const OF: Record<string, Pair[]> = { demand: LEVELS, outcomes: OUTCOMES, stages: STAGES, bypass: [...STAGES].reverse(), bank_decisions: STAGES };
+const OF: Record<string, Pair[]> = { demand: LEVELS, rungs: LEVELS, outcomes: OUTCOMES, stages: STAGES, bypass: [...STAGES].reverse(), bank_decisions: STAGES };
 
 const MUTED: Pair = ["#9ba7b4", "#4b5763"];
 const GRID: Pair = ["#232b33", "#dde3e9"];

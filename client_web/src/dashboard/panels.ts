@@ -27,7 +27,7 @@ export function panelOf(id: string): Panel {
   return found;
 }
 
-/** What a panel's lines show of a point that covers `interval` seconds: counts become rates. */
+/** What a panel's lines show of a point that covers `interval` seconds: counts become rates, but for what there is of now. */
 export function readersOf(panel: Panel, interval: () => number): Reader[] {
   return panel.series.flatMap(({ label, figures }): Reader[] => {
     if (figures === undefined) return [];
@@ -35,6 +35,6 @@ export function readersOf(panel: Panel, interval: () => number): Reader[] {
     const of = (point: Point): Record<string, number | null> => (point[group] ?? {}) as unknown as Record<string, number | null>;
     if (name !== "*") return [{ label: t.dashboard.lines[label] ?? label, read: (point) => of(point)[name] ?? null }];
     const counts = group as Counts;
-    return COUNTED[counts].map((key) => ({ label: inWords(counts, key), read: (point) => (of(point)[key] ?? 0) / interval() }));
+    return COUNTED[counts].map((key) => ({ label: inWords(counts, key), read: (point) => (of(point)[key] ?? 0) / (counts === "rungs" ? 1 : interval()) }));
   });
 }

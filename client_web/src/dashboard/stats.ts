@@ -27,6 +27,9 @@ export interface Point {
   /** Null where it cannot be told. */
   machine?: Record<string, number | null>;
   streams: Record<string, number>;
+  /** Minutes of earlier versions lack these two. Shares, 0 to 1. */
+  short?: Record<string, number | null>;
+  rungs?: Record<string, number>;
 }
 
 /** In the order in which a frame passes them. */
@@ -58,7 +61,9 @@ export const COUNTED = {
     "smaller_4",
     "pass",
   ],
-  bypass: ["late", "overload", "no_exemplar", "unrecognised", "error", "too_large", "unwatched", "close", "no_face"],
+  bypass: ["late", "overload", "no_exemplar", "unrecognised", "error", "too_large", "shed", "unwatched", "close", "no_face"],
+  /** Streams by what they still get, as all step down where the machine is short. */
+  rungs: ["whole", "references_1", "half_rate", "passed", "plain"],
   /** What came of telling whose face it is. */
   recognition: ["recognised", "corrected", "error"],
   /** What became of faces that were looked at for a bank. */

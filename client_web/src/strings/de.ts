@@ -218,6 +218,7 @@ export const de: Strings = {
     reasons: {
       late: "es kam zu spät",
       overload: "zu viel auf einmal zu tun",
+      shed: "der Rechner hat zu viel zu tun",
       no_exemplar: "noch nichts Schärferes bekannt",
       unrecognised: "vielleicht jemand Bekanntes, noch nicht sicher, wer",
       error: "es ist misslungen",

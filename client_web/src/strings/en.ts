@@ -229,6 +229,7 @@ export const en = {
     reasons: {
       late: "it came too late",
       overload: "too much to do at once",
+      shed: "the machine has too much to do",
       no_exemplar: "nothing sharper known yet",
       unrecognised: "may be someone known, not yet certain who",
       error: "it failed",

@@ -218,6 +218,7 @@ export const es: Strings = {
     reasons: {
       late: "llegó demasiado tarde",
       overload: "demasiado que hacer a la vez",
+      shed: "la máquina tiene demasiado que hacer",
       no_exemplar: "aún no se conoce nada más nítido",
       unrecognised: "puede ser alguien conocido, aún no es seguro quién",
       error: "falló",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from server.load.stream import StreamLoad
 from server.media.send.bitrate import LOWER_STEP, PathEstimate
 from server.media.send.encoder import Codec, Encoding, VideoEncoder
 from server.media.send.layer_encoder import LayerEncoder, Shown
@@ -49,6 +50,7 @@ class EncodedStream:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.monotonic,
         encoder: Callable[..., VideoEncoder] = VideoEncoder,
+        load: StreamLoad | None = None,
     ) -> None:
         self.codec = codec
         names = ["libvpx"] if codec == "VP8" else [encoding.h264, "libx264"]
@@ -56,6 +58,7 @@ class EncodedStream:
         self.reduced = LayerEncoder(codec, names, encoding.bitrates.reduced, metrics, clock, encoder)
         self._bitrates = encoding.bitrates
         self._metrics = metrics
+        self._load = load or StreamLoad()
         self._loop = loop
         self._clock = clock
         self._seats: dict[VideoTrack, _Seat] = {}
@@ -114,6 +117,7 @@ class EncodedStream:
         """Never waits: the newest frame takes the place of one that the encoder has not come to."""
         if self._slot.put(shown) and not self._slot.closed:
             self._metrics.unsent("slow_encoder")
+            self._load.felt.lost()
 
     def close(self) -> None:
         self._slot.close()
@@ -175,6 +179,7 @@ class EncodedStream:
     # --- the encoders' thread
 
     def _encode_all(self) -> None:
+        note = self._load.spent.thread("encode")
         while True:
             self._undelivered.acquire()  # an event loop that has fallen behind gets nothing to queue
             shown = self._slot.get()
@@ -183,6 +188,7 @@ class EncodedStream:
                 self.reduced.stop()
                 return
             frames = self._encode(shown)
+            note()
             if not frames:
                 self._undelivered.release()
                 continue
