@@ -18,6 +18,8 @@ from fastapi import FastAPI
 from server import pages, problems
 from server.access.access import Access, load_access
 from server.access.routes import router as access_router
+from server.cluster.node import Node
+from server.cluster.redirect import redirect_rooms
 from server.exemplars.check import WITHIN, StorageCheck
 from server.exemplars.elsewhere import Elsewhere, Nowhere
 from server.exemplars.routes import router as exemplars_router
@@ -131,9 +133,10 @@ def create_app(
     recogniser: Recogniser | None = None,
     access: Access | None = None,
     among: Among | None = None,
+    node: Node | None = None,
 ) -> FastAPI:
     """The application. Parts that are given stay the caller's to close; access: as the settings have it unless given;
-    among: None where this process is the whole relay.
+    among: None where this process is the whole relay; node: what it is among several machines, None where it is alone.
 
     A part that cannot be loaded does not stop the service: calls pass unenhanced and /readyz gives the reason. Raises
     InputError where the settings do not say who may use the relay.
@@ -143,7 +146,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.relay = await _build(settings, let_in, Given(engine, detector, recogniser), among, stack)
+            given = Given(engine, detector, recogniser)
+            app.state.relay = await _build(settings, let_in, given, among, node, stack)
             yield
 
     app = FastAPI(
@@ -165,7 +169,10 @@ def create_app(
         settings,
         refused=lambda reason: app.state.relay.metrics.refused(reason),
         before=lambda path, address: _before_body(app.state.relay.limits, path, address),
+        nodes=node.origins if node else None,
     )
+    if node is not None:
+        redirect_rooms(app, node)
     app.include_router(access_router)
     app.include_router(rooms_router)
     app.include_router(check_router)
@@ -177,8 +184,13 @@ def create_app(
 
 
 async def _build(
-    settings: Settings, access: Access, given: Given, among: Among | None, stack: AsyncExitStack
-) -> Relay:  # fmt: skip
+    settings: Settings,
+    access: Access,
+    given: Given,
+    among: Among | None,
+    node: Node | None,
+    stack: AsyncExitStack,
+) -> Relay:
     """Builds the parts in order of need; the stack closes them in reverse."""
     cv2.setNumThreads(1)  # threads of many small operations only wait for each other
     metrics = Metrics(wall=among.wall) if among else Metrics()
@@ -227,7 +239,7 @@ async def _build(
         rooms,
         recogniser=recogniser,
         refused=metrics.refused,
-        elsewhere=among.elsewhere if among else Nowhere(),
+        elsewhere=among.elsewhere if among else node or Nowhere(),
     )
     stack.push_async_callback(off_the_loop, exemplars.close, CLOSE_SECONDS, "close-photos")
     purging = supervised("purge", exemplars.purge_forever, metrics.failure)
@@ -268,7 +280,8 @@ def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
     """On the device that is set, or the best there is; an engine on the CPU takes over when that one fails."""
     import torch
 
-    from hime_core.engine import FailoverEngine, best_device, build_engine
+    from hime_core.engine import FailoverEngine, best_device, build_engine, weights_for
+    from hime_core.model.hime import Hime
 
     def on_batch(size: int, seconds: float) -> None:
         metrics.batch(size)
@@ -281,6 +294,11 @@ def _load_engine(settings: Settings, metrics: Metrics) -> Engine:
         return build_engine(settings.weights, device, on_batch, on_wait=lambda seconds: metrics.stage("queue", seconds))
 
     torch.set_num_threads(1)
+    if settings.cluster and settings.cluster_engines:
+        from server.cluster.pool import pooled
+
+        scale = Hime.from_pretrained(weights_for(settings.weights, "cpu")).config.scale
+        return pooled(settings, scale, lambda: build("cpu"), lambda s: metrics.stage("enhance", s), on_failure)
     device = best_device() if settings.device == "auto" else settings.device
     try:
         engine = build(device)

@@ -22,6 +22,9 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Processes that carry calls, for many cores [default: 1].")
     ] = None,
+    cluster: Annotated[
+        bool | None, typer.Option("--cluster", help="Be one node of several machines (docs/cluster.md).")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info].")] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML file with settings (docs/settings.md).")
@@ -37,6 +40,7 @@ def serve(
         weights=weights,
         device=device,
         workers=workers,
+        cluster=cluster,
         log_level=log_level,
         config=config,
     )

@@ -108,6 +108,22 @@ class Rooms:
         everyone = (people for room in self._rooms.values() for people in room.all_people())
         return [people for people in everyone if person in people.names()]
 
+    def persons(self) -> set[str]:
+        """The registered people whom running and remembered streams expect."""
+        return {name for room in self._rooms.values() for people in room.all_people() for name in people.names()}
+
+    def photos_in_use(self, person: str) -> set[str]:
+        """The ids of that person's photos in running and remembered streams."""
+        everyone = (one for people in self.people_with(person) for one in people.everyone() if one.name == person)
+        return {photo.id for one in everyone for photo in one.bank.exemplars() if photo.source == "photo"}
+
+    def give_up(self, room: str) -> None:
+        """Ends what goes on in a room that is another relay's, so that all of it comes together there."""
+        if (place := self._rooms.get(room)) is not None:
+            for participant in list(place.participants.values()):
+                place.leave(participant)
+            self._sweep.count_streams()
+
     def forget_photos(self, exemplar_ids: Iterable[str]) -> None:
         """Running and remembered streams drop these photos, and those of them that are still being read."""
         ids = list(exemplar_ids)

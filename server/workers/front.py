@@ -16,6 +16,8 @@ from fastapi import FastAPI
 from server import pages, problems
 from server.access.access import Access
 from server.access.routes import router as access_router
+from server.cluster.node import Node
+from server.cluster.redirect import redirect_rooms
 from server.limits import Limits
 from server.observability.kept import KeptMinutes, open_kept
 from server.observability.metrics import Metrics
@@ -140,8 +142,8 @@ class Front:
         self.hub.gone(worker)
 
 
-def create_front(settings: Settings, access: Access, module: str = MODULE) -> FastAPI:
-    """The application. module: what workers run."""
+def create_front(settings: Settings, access: Access, module: str = MODULE, node: Node | None = None) -> FastAPI:
+    """The application. module: what workers run; node: as create_app has it."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -154,10 +156,12 @@ def create_front(settings: Settings, access: Access, module: str = MODULE) -> Fa
     fleet = Fleet(settings, metrics.refused, module)
     app = FastAPI(title="HIME Relay", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     problems.install(app)
-    install_web_rules(app, settings, metrics.refused)
+    install_web_rules(app, settings, metrics.refused, nodes=node.origins if node else None)
     for each in (access_router, router, streams_router, observability_router):
         app.include_router(each)
     pages.install(app, settings.client)
+    if node is not None:
+        redirect_rooms(app, node)
     install_the_rest(app)
     return app
 
