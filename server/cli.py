@@ -114,6 +114,10 @@ def join(
     layout: Annotated[str, typer.Option(help="upscale, zoom or native.")] = "upscale",
     loop: Annotated[bool, typer.Option("--loop", help="Begin the clip again when it has ended.")] = False,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Leave after that time.")] = None,
+    rejoin: Annotated[
+        bool,
+        typer.Option("--rejoin", help="Join again when the connection or the relay is lost."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Join a room without a browser: send a clip, record whom you see."""
@@ -122,7 +126,7 @@ def join(
     from server.client.link import parse_link
 
     link = parse_link(url, room, name, token)
-    run(JoinOptions(link, publish, record, watch, view, layout, loop, seconds), json)
+    run(JoinOptions(link, publish, record, watch, view, layout, loop, seconds, rejoin), json)
 
 
 @app.command()

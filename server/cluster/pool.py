@@ -53,8 +53,8 @@ class _Member:
 
 
 class PooledEngine:
-    """Asks the engine that is expected to answer first. One that fails rests for a while, and its faces fail at once, so
-    that frames go on with what they have. Where none can be asked, an engine of this process is. Thread-safe.
+    """Asks the engine that is expected to answer first. One that fails rests for a while; its faces fail at once, and
+    frames go on with what they have. Where none can be asked, an engine of this process is. Thread-safe.
 
     Deadlines travel as seconds that are left, as machines' clocks differ. forget() is told to every engine, also to
     those that rest; one that never hears of it drops what it has not used for two minutes.
