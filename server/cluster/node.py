@@ -152,6 +152,8 @@ class Node:
         mine = room in self._carried.rooms()
         if known is None and claim and not mine:
             known = await self._placed(room)
+            if known is not None:
+                self._view.rooms[room] = known  # until the directory's next word
         return None if mine or known in (None, self.id) else self._view.nodes.get(str(known))
 
     async def added(self, person: str, ids: Sequence[str]) -> None:

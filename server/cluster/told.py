@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -49,8 +48,8 @@ class View:
     change of all; missed: whether there may have been changes that nobody remembers."""
 
     directory: str
-    nodes: Mapping[str, str]
-    rooms: Mapping[str, str] = field(repr=False)
+    nodes: dict[str, str]
+    rooms: dict[str, str] = field(repr=False)
     taken: frozenset[str] = field(default=frozenset(), repr=False)
     changes: tuple[Numbered, ...] = ()
     number: int = 0
