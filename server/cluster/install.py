@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 CLOSE_SECONDS = 10.0
+JOINED_WITHIN = 15.0  # seconds
 
 Make = Callable[[Node], "FastAPI"]
 
@@ -50,10 +51,19 @@ def clustered(settings: Settings, url: str, make: Make, carried: Callable[[Any],
             for name, work in (("cluster", node.beat_forever), ("changes", node.change_forever)):
                 task = asyncio.create_task(supervised(name, work, relay.metrics.failure), name=name)
                 stack.push_async_callback(_cancelled, task)
+            await _joined(node)
             yield state
 
     app.router.lifespan_context = lifespan
     return app
+
+
+async def _joined(node: Node) -> None:
+    """A node that serves before it knows the others takes rooms that are theirs; one that cannot join serves alone."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(JOINED_WITHIN):
+            while node.away:
+                await asyncio.sleep(0.05)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

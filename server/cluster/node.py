@@ -95,7 +95,7 @@ class Node:
         self._view = View("", {}, {})
         self._heard, self._done = 0, -1
         self._changes: asyncio.Queue[_Waiting] = asyncio.Queue()
-        self._away = False
+        self.away = True  # whether the directory did not answer the last time
 
     @property
     def urls(self) -> list[str]:
@@ -121,11 +121,11 @@ class Node:
         )  # fmt: skip
         answer = await self._asked("beat", told)
         if answer is None:
-            if not self._away:
+            if not self.away:
                 self._failed("cluster")
-            self._away = True
+            self.away = True
             return
-        self._away = False
+        self.away = False
         self._learn(answer)
 
     async def change_forever(self) -> None:
@@ -181,7 +181,7 @@ class Node:
         """Where the directory does not answer soon, this node takes the room."""
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                while self._link.there and not self._away:
+                while self._link.there and not self.away:
                     placed: str | None = await self._asked("place", room, self.id)
                     if placed is not None and (placed == self.id or placed in self._view.nodes):
                         return placed
