@@ -1,12 +1,12 @@
 """How many calls that only pass through one, two and four nodes of a cluster hold, as `hime load` measures it.
 
-    python -m benchmarks.calls.cluster [--nodes 1,2,4] [--share 0.2] [--steps 2,3,4,5,6,7,8,10,12] [--json OUT]
+    python -m benchmarks.calls.cluster [--nodes 1,2,4] [--share 0.25] [--steps 3,4,5,6,7,8,9,10,12,14] [--json OUT]
 
 Each node is `hime serve --cluster` in a network namespace of its own, with an address of its own, and the load and
 Ray's head in another; all are on one bridge. All run on this machine's processors, so each node may take a small
 share of one only (cgroup), of which all together are fewer than there are: so many wide machines are simulated. The
 load asks the first node about every room, and goes where that says. Steps are calls per node; they end at the first at
-which not all calls are held. Small pictures, so that a share of a processor holds several calls. Needs root, `ip` and a
+which not all calls are held. Pictures are small and few, so that a share of a processor holds several calls. Needs root, `ip` and a
 writable cgroup; uses no network but its own.
 """
 
@@ -22,8 +22,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+import av
+import numpy as np
 
 from benchmarks.shared import relays
 from server.exemplars.keys import new_key
@@ -35,7 +39,8 @@ HEAD, RAY_PORT, PORT = f"{BLOCK}.1", 6379, 8080
 PERIOD_US = 20_000  # within which a share is given out: the latency that a share costs
 READY_WITHIN = 300  # seconds
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-CLIP = ("--size", "160x90", "--kbps", "100", "--view", "original", "--layout", "native")
+FPS, WIDTH, HEIGHT, SECONDS = 10, 160, 90, 10
+CLIP = ("--size", f"{WIDTH}x{HEIGHT}", "--kbps", "60", "--view", "original", "--layout", "native")
 
 
 def run(*command: str) -> None:
@@ -72,6 +77,21 @@ def spaces(count: int) -> Iterator[list[str]]:
 
 def address(number: int) -> str:
     return f"{BLOCK}.{10 + number}"
+
+
+def write_clip(path: Path) -> None:
+    """A bright square that goes over grey."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=FPS, options={"crf": "20", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(FPS * SECONDS):
+            picture = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+            left = WIDTH * number // (FPS * SECONDS)
+            picture[30:60, left : left + 30] = 220
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
 
 
 @contextmanager
@@ -185,7 +205,9 @@ def measured(count: int, options: argparse.Namespace) -> dict[str, Any]:
             names = stack.enter_context(spaces(count))
             url = nodes_of(names, folder, options.share, stack)
             steps = ",".join(str(count * int(step)) for step in options.steps.split(","))
+            write_clip(folder / "clip.mp4")
             load = [sys.executable, "-m", "server.cli", "load", url, "--json", "--until-full", *CLIP]
+            load += ["--clip", str(folder / "clip.mp4")]
             load += ["--steps", steps, "--ramp", "0.4", "--seconds", "8", "--limit-ms", str(options.limit_ms)]
             done = subprocess.run(within(names[0], *load), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
             return dict(json.loads(done.stdout))
@@ -196,8 +218,8 @@ def measured(count: int, options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", default="1,2,4", help="how many, with commas between")
-    parser.add_argument("--share", type=float, default=0.2, help="of a processor that a node may take")
-    parser.add_argument("--steps", default="2,3,4,5,6,7,8,10,12,14,16", help="calls per node, with commas between")
+    parser.add_argument("--share", type=float, default=0.25, help="of a processor that a node may take")
+    parser.add_argument("--steps", default="3,4,5,6,7,8,9,10,12,14", help="calls per node, with commas between")
     parser.add_argument("--limit-ms", type=float, default=300, help="in which 95 %% of a held call's frames come")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -211,9 +233,10 @@ def main() -> None:
         note = "; the load itself was too slow in some step" if behind else ""
         print(f"{count} node{'s' if count > 1 else ''}: {held} calls held, {ratio:.2f} of linear{note}", flush=True)
         for step in found[count]["steps"]:
-            print(
-                f"   {step['calls']:3} calls: {step['held']:3} held, p95 {step['p95_ms']} ms, came {step['came']:.3f}"
+            figures = (
+                f"p95 {step['p95_ms']:.0f} ms, {100 * step['came']:.0f} % came, load {step['load_cores']:.2f} cores"
             )
+            print(f"   {step['calls']:3} calls: {step['held']:3} held, {figures}", flush=True)
     if options.json:
         options.json.write_text(json.dumps({"machine": relays.machine(), "share": options.share, "nodes": found}))
 
