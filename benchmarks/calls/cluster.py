@@ -6,8 +6,8 @@ Each node is `hime serve --cluster` in a network namespace of its own, with an a
 Ray's head in another; all are on one bridge. All run on this machine's processors, so each node may take a small
 share of one only (cgroup), of which all together are fewer than there are: so many wide machines are simulated. The
 load asks the first node about every room, and goes where that says. Steps are calls per node; they end at the first at
-which not all calls are held. Pictures are small and few, so that a share of a processor holds several calls. Needs root, `ip` and a
-writable cgroup; uses no network but its own.
+which not all calls are held. Pictures are small and few, so that a share of a processor holds several calls. Needs
+root, `ip` and a writable cgroup; uses no network but its own.
 """
 
 from __future__ import annotations
@@ -170,10 +170,11 @@ def nodes_of(names: list[str], folder: Path, share: float, stack: ExitStack) -> 
         serve = [sys.executable, "-m", "server.cli", "serve", "--cluster", "--host", address(number)]
         serve += ["--port", str(PORT), "--data", f"{folder}/{number}", "--log-level", "error"]
         log = folder / f"node{number}.log"
+        one = Share(name, share)
+        stack.callback(one.close)
         node = stack.enter_context(process(within(name, *serve), log, {**common, "HIME_PUBLIC_URL": url}))
         until(lambda log=log: "is ready on" in log.read_text(), f"node {number} does not start")  # type: ignore[misc]
-        shares.append((Share(name, share), node.pid))
-        stack.callback(shares[-1][0].close)
+        shares.append((one, node.pid))
     until(lambda: len(told(names[0], "any")["nodes"]) == len(names) - 1, "the nodes do not know each other")
     for one, pid in shares:  # not before: they would take minutes to start
         one.add(pid)

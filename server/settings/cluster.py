@@ -23,7 +23,7 @@ class ClusterSettings(BaseModel):
         "it on one machine",
     )
     cluster_namespace: str = Field(
-        "hime", pattern=r"[A-Za-z0-9_-]{1,64}", description="relays of the same name on one Ray are one relay"
+        "hime", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="relays of the same name on one Ray are one relay"
     )
     cluster_engines: int = Field(
         0, ge=0, le=1024, description="engines on Ray that all nodes share; 0: each node has its own"
