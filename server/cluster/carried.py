@@ -35,8 +35,8 @@ class OfRelay:
         await self._relay.exemplars.compare_with_storage()
 
     def give_up(self, room: str) -> None:
-        self._relay.metrics.failure("room")
-        self._relay.rooms.give_up(room)
+        if self._relay.rooms.give_up(room):
+            self._relay.metrics.failure("room")
 
 
 class OfFront:
@@ -59,8 +59,7 @@ class OfFront:
     async def compare_with_storage(self) -> None:
         await self._tell("compared", {"person": None, "ids": []})
 
-    def give_up(self, room: str) -> None:
-        self._front.metrics.failure("room")
+    def give_up(self, room: str) -> None: ...
 
     async def _tell(self, what: str, body: dict[str, object]) -> None:
         """Raises httpx.HTTPError where a worker that is there does not do it."""

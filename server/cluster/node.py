@@ -48,7 +48,7 @@ class Carried(Protocol):
     async def compare_with_storage(self) -> None: ...
 
     def give_up(self, room: str) -> None:
-        """Another node has the room."""
+        """Another node has the room. Told with each beat until it is no longer here."""
         ...
 
 
@@ -149,7 +149,7 @@ class Node:
         used, and is to be somebody's."""
         assert self._carried is not None
         known = self._view.rooms.get(room)
-        mine = room in self._carried.rooms()
+        mine = room in self._carried.rooms() and room not in self._view.taken
         if known is None and claim and not mine:
             known = await self._placed(room)
             if known is not None:
