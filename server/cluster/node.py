@@ -144,6 +144,11 @@ class Node:
             if waiting.directory == self._view.directory:
                 self._done = max(self._done, waiting.number)
 
+    def knows(self, room: str) -> bool:
+        """Whether the room is somebody's, as far as is known here."""
+        assert self._carried is not None
+        return room in self._view.rooms or room in self._carried.rooms()
+
     async def owner(self, room: str, claim: bool) -> str | None:
         """The URL of the node that has a room; None where it is this one, or nobody's. claim: the room is about to be
         used, and is to be somebody's."""

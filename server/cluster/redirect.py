@@ -31,7 +31,10 @@ async def redirected(request: Request) -> Response | None:
     room, path = request.path_params.get("room"), request.scope["route"].path
     if room is None or path == NODE or request.method == "OPTIONS" or not re.fullmatch(NAME_PATTERN, room):
         return None
-    owner = await node.owner(room, claim=(request.method, path) in CLAIMS)
+    claim = (request.method, path) in CLAIMS
+    if claim:
+        _count(request, node, room)
+    owner = await node.owner(room, claim)
     if owner is None:
         return None
     target = request.scope["raw_path"] + (b"?" + query if (query := request.scope["query_string"]) else b"")
@@ -40,13 +43,20 @@ async def redirected(request: Request) -> Response | None:
     )
 
 
-@router.get(NODE, summary="Which node has the room", response_model=NodeTold, responses=problem_docs(400))
+@router.get(NODE, summary="Which node has the room", response_model=NodeTold, responses=problem_docs(400, 429))
 async def node_of(request: Request, response: Response, room: Name, caller: RoomViewer) -> NodeTold:
     """Of several nodes (`hime serve --cluster`). Where nobody is in the room yet, the node that will have it. Whoever
     shows a token asks here first: clients do not send it on to where a redirect leads."""
     node: Node = request.app.state.node
     response.headers["Cache-Control"] = "no-store"
+    _count(request, node, room)
     return NodeTold(room=room, node=await node.owner(room, claim=True) or node.url, nodes=node.urls)
+
+
+def _count(request: Request, node: Node, room: str) -> None:
+    """Who asks for places for new rooms too often is refused. Raises Problem 429."""
+    if not node.knows(room):
+        request.app.state.relay.limits.questions.take(request.client.host if request.client else "")
 
 
 def redirect_rooms(app: FastAPI, node: Node) -> None:
