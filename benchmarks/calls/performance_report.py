@@ -2,10 +2,10 @@
 
     python -m benchmarks.calls.performance_report FOLDER [--out docs/performance.md]
 
-FOLDER holds what `--json` wrote: glass*.json, latency*.json, many_calls*.json, cpu_per_frame*.json,
-cpu_per_call*.json, impairments*.json, lip_sync*.json, soak*.json, flicker*.json, bench*.json (of `hime bench`) and
-engine_load*.json. What is absent is left out; every number comes from one of the files. A "note" added to a file stands
-above its figures.
+FOLDER holds what `--json` wrote: glass.json, latency.json, many_calls.json, cpu_per_frame.json, cpu_per_call.json,
+impairments.json, lip_sync.json, soak.json, flicker.json, bench.json (of `hime bench`) and engine_load.json, or several
+of a kind, as glass_1.json. What is absent is left out; every number comes from one of the files. A "note" added to a
+file stands above its figures.
 """
 
 from __future__ import annotations

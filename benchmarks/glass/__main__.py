@@ -10,7 +10,7 @@ extension, and so holds frames back as browsers do by themselves. Publisher and 
 camera is a track of frames that a page draws 20 times a second; each carries the time of its making in a strip of
 blocks, which the watcher reads in requestVideoFrameCallback, where the browser says when that frame is shown. All is on
 one machine with one clock. A far face is in every picture after five seconds of coming close and walking away, so that
-there is something to enhance. `zoom` is not measured: it cuts the strip off.
+there is something to enhance. `zoom` cuts the strip off then: its frames are known by their RTP timestamps.
 
 `sender` is what passes until the watcher's browser has the frame, less what the relay counts as its own (from a frame's
 last packet in to its packets out, `relay`); `receiver` is from there to the screen. They are medians, and need not add
@@ -31,7 +31,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.glass.browsers import Call, Direct, Ends, Pages, Plain, Relayed, ends
-from benchmarks.glass.figures import Frame, Row, browsers, goals, means
+from benchmarks.glass.figures import Row, browsers, by_marks, by_timestamps, goals, means
 from benchmarks.shared import relays
 from benchmarks.shared.relays import counters, difference
 from server.media.negotiation import PLAYOUT_DELAY
@@ -43,6 +43,8 @@ VIEWS = {
     "enhanced": "view=enhanced&layout=upscale",
     "native original": "view=original&layout=native",
     "native enhanced": "view=enhanced&layout=native",
+    "zoom original": "view=original&layout=zoom",
+    "zoom enhanced": "view=enhanced&layout=zoom",
 }
 
 
@@ -94,7 +96,7 @@ def measure(both: Ends, case: Case, url: str, options: argparse.Namespace) -> Ro
     call = begin(both, case, url, options)
     try:
         time.sleep(SETTLING)
-        call.frames()
+        early = call.frames()
         before, counted = call.stats(), counters(url) if counts else Counter[str]()
         began = time.monotonic()
         time.sleep(options.seconds)
@@ -102,8 +104,9 @@ def measure(both: Ends, case: Case, url: str, options: argparse.Namespace) -> Ro
         gained = difference(counters(url), counted) if counts else Counter[str]()
     finally:
         call.end()
-    frames = [Frame.of(*one) for one in taken["frames"]]
-    return Row.of(frames, taken["unread"], seconds, gained, browsers(before, after))
+    # While the face is close, `zoom` shows the whole picture.
+    frames = by_timestamps(taken, early) if case.way.startswith("zoom") else by_marks(taken)
+    return Row.of(frames, len(taken) - len(frames), seconds, gained, browsers(before, after))
 
 
 COLUMNS = {  # by what heads them: a measure, or one of the browsers' statistics

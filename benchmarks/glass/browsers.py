@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
+from benchmarks.glass.figures import Reading
 from benchmarks.shared.chromium import FLAGS, chromium_path
 from benchmarks.shared.portrait import CLOSE_FRAMES, FPS, HEIGHT, WALK_FRAMES, WIDTH, Portrait
 
@@ -94,8 +95,8 @@ def _jpeg(rgb: np.ndarray) -> str:
 class Call(Protocol):
     """From a camera to a screen, while it lasts."""
 
-    def frames(self) -> dict[str, Any]:
-        """Those shown since the last time that they were asked for, as `Meter.taken` has them."""
+    def frames(self) -> list[Reading]:
+        """Of those shown since the last time that they were asked for."""
 
     def stats(self) -> Statistics: ...
     def end(self) -> None: ...
@@ -122,8 +123,8 @@ class Plain:
         )
         way.connect(self.publisher, self.watcher)
 
-    def frames(self) -> dict[str, Any]:
-        return self.watcher.evaluate("watcher.meter.taken()")
+    def frames(self) -> list[Reading]:
+        return [Reading(*one) for one in self.watcher.evaluate("watcher.meter.taken()")]
 
     def stats(self) -> Statistics:
         return self.publisher.evaluate("publisher.stats()"), self.watcher.evaluate("watcher.stats()")
@@ -152,12 +153,12 @@ class Pages:
         self.watcher.goto(f"{url}/?room=glass&watch=1&view={view}")
         self._metered = False
 
-    def frames(self) -> dict[str, Any]:
+    def frames(self) -> list[Reading]:
         """From the first call on; the page has put its video in place by then."""
         if not self._metered:
             self.watcher.evaluate("window.meter = new glass.Meter(document.querySelector('.tile video'))")
             self._metered = True
-        return self.watcher.evaluate("meter.taken()")
+        return [Reading(*one) for one in self.watcher.evaluate("meter.taken()")]
 
     def stats(self) -> Statistics:
         return self.publisher.evaluate("glass.streams(connections)"), self.watcher.evaluate(

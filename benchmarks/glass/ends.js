@@ -132,8 +132,7 @@ class Watcher extends End {
 
 /** Each frame that a video shows: the time in it, when it had come in, and when it is shown. */
 class Meter {
-  frames = []; // [time in it, received, shown, width], and what could not be read as null
-  unread = 0;
+  frames = []; // [time in it or null where it cannot be read, received, shown, width, RTP timestamp]
   #stopped = false;
 
   constructor(video) {
@@ -146,17 +145,16 @@ class Meter {
   }
 
   taken() {
-    return { frames: this.frames.splice(0), unread: this.unread };
+    return this.frames.splice(0);
   }
 
-  #shown = async (_, { expectedDisplayTime, receiveTime, width }) => {
+  #shown = async (_, { expectedDisplayTime, receiveTime, width, rtpTimestamp }) => {
     if (this.#stopped) return;
     this.video.requestVideoFrameCallback(this.#shown);
     const frame = new VideoFrame(this.video);
     try {
-      const time = await strip(frame);
-      if (time === null) this.unread++;
-      else this.frames.push([time, performance.timeOrigin + receiveTime, performance.timeOrigin + expectedDisplayTime, width]);
+      const [received, shown] = [receiveTime, expectedDisplayTime].map((time) => performance.timeOrigin + time);
+      this.frames.push([await strip(frame), received, shown, width, rtpTimestamp]);
     } finally {
       frame.close();
     }

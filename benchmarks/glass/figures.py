@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 MEASURES = ("p50", "p95", "sender", "relay", "receiver", "judder", "shown_s", "unread", "width")
+TICKS = 90  # of RTP timestamps, per millisecond
 WRAP = 65536  # milliseconds that a frame's mark counts to
 
 
@@ -23,9 +24,43 @@ class Frame:
     width: int
 
     @classmethod
-    def of(cls, mark: int, received: float, shown: float, width: int) -> Frame:
+    def of(cls, mark: float, received: float, shown: float, width: int) -> Frame:
         """mark: when it was made, modulo WRAP; the last such time before it was received."""
         return cls(received - (received - mark) % WRAP, received, shown, width)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the watcher's browser says of a frame that it shows. mark: None where the strip cannot be read; rtp: its RTP
+    timestamp, 90 kHz."""
+
+    mark: int | None
+    received: float
+    shown: float
+    width: int
+    rtp: int
+
+
+def by_marks(readings: Sequence[Reading]) -> list[Frame]:
+    return [Frame.of(one.mark, one.received, one.shown, one.width) for one in readings if one.mark is not None]
+
+
+def by_timestamps(readings: Sequence[Reading], before: Sequence[Reading]) -> list[Frame]:
+    """Where the strip is not shown. before: readings of the same call, of which most show it: they tell how far RTP
+    timestamps, which the relay keeps a constant apart from the publisher's, are from marks."""
+    marked = [one for one in before if one.mark is not None]
+    if not marked:
+        return []
+    first = marked[0].rtp
+
+    def time(rtp: int) -> float:
+        """Milliseconds since the first one."""
+        return ((rtp - first + 2**31) % 2**32 - 2**31) / TICKS
+
+    apart = [(time(one.rtp) - (one.mark or 0)) % WRAP for one in marked]
+    around = [(one - apart[0] + WRAP / 2) % WRAP - WRAP / 2 for one in apart]
+    offset = apart[0] + float(np.median(around))
+    return [Frame.of((time(one.rtp) - offset) % WRAP, one.received, one.shown, one.width) for one in readings]
 
 
 def goals(ways: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

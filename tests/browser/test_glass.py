@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Playwright
 
 from benchmarks.glass.browsers import Ends, Plain, Relayed
-from benchmarks.glass.figures import Frame
+from benchmarks.glass.figures import Reading, by_marks, by_timestamps
 from server.media.negotiation import PLAYOUT_DELAY
 from tests.browser.conftest import Server, until
 
@@ -13,12 +13,11 @@ from tests.browser.conftest import Server, until
 def test_the_time_of_each_frame_comes_through_the_relay(playwright: Playwright, server: Server) -> None:
     ends = Ends(playwright, (640, 360))
     way = Relayed(server.url, "/whip/glass/ann", "/whep/glass/ann?view=original&layout=upscale&width=640")
-    frames: list[Frame] = []
+    readings: list[Reading] = []
 
     def enough() -> bool:
-        taken = call.frames()
-        frames.extend(Frame.of(*one) for one in taken["frames"])
-        return len(frames) > 60 and taken["unread"] < 5
+        readings.extend(call.frames())
+        return len(by_marks(readings)) > 60
 
     try:
         call = Plain(ends, way, 320)
@@ -28,6 +27,10 @@ def test_the_time_of_each_frame_comes_through_the_relay(playwright: Playwright, 
         call.end()
     finally:
         ends.close()
+    frames = by_marks(readings)
+    assert len(readings) - len(frames) < 5
+    known = by_timestamps([one for one in readings if one.mark is not None], readings)
+    assert all(abs(a.made - b.made) < 20 for a, b in zip(frames, known, strict=True))
     made = [frame.made for frame in frames]
     assert made == sorted(made) and len(set(made)) > 50
     assert all(frame.made < frame.received < frame.shown + 1000 and frame.width == 640 for frame in frames)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from benchmarks.glass.figures import WRAP, Frame, Row, browsers, goals, means
+from benchmarks.glass.figures import WRAP, Frame, Reading, Row, browsers, by_marks, by_timestamps, goals, means
 
 
 def test_a_mark_tells_the_last_such_time_before_the_frame_came() -> None:
@@ -15,6 +16,22 @@ def test_a_mark_tells_the_last_such_time_before_the_frame_came() -> None:
     for late in (0.0, 80.0, WRAP - 1.0):
         frame = Frame.of(round(made) % WRAP, made + late, made + late + 20, 320)
         assert (frame.made, frame.shown) == (made, made + late + 20)
+
+
+def test_frames_without_a_mark_are_known_by_their_timestamps() -> None:
+    start, offset = 1_700_000_123_456.0, 2**32 - 90 * 1500  # timestamps wrap after 1.5 s
+
+    def reading(number: int, mark: bool) -> Reading:
+        made = start + 50 * number
+        rtp = (offset + 90 * 50 * number) % 2**32
+        return Reading(round(made) % WRAP if mark else None, made + 30, made + 45, 1280, rtp)
+
+    before = [reading(number, number % 3 > 0) for number in range(60)]
+    before[7] = replace(before[7], mark=4711)  # misread
+    frames = by_timestamps([reading(number, False) for number in range(60, 80)], before)
+    assert [frame.shown - frame.made for frame in frames] == pytest.approx([45] * 20, abs=1)
+    assert by_timestamps(before, [reading(1, False)]) == []
+    assert len(by_marks(before)) == 40
 
 
 def test_a_row_splits_the_way_and_shows_growth() -> None:
