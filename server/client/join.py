@@ -20,7 +20,7 @@ from aiortc.contrib.media import MediaRecorder
 from aiortc.mediastreams import MediaStreamError
 
 from hime_core.errors import InputError
-from server.client.clip import Clip
+from server.client.clip import Clip, LentTrack
 from server.client.link import Link
 from server.client.nodes import Nodes
 from server.client.peer import CONNECTED_WITHIN, Connection, Refused, participants
@@ -129,7 +129,7 @@ async def _keep(
 
     async def publish(connection: Connection, link: Link) -> None:
         assert clip is not None
-        await connection.publish(clip.tracks)
+        await connection.publish([LentTrack(track) for track in clip.tracks])
         print(f"{link.name} is in room {link.room}", file=sys.stderr, flush=True)
 
     async def watch(connection: Connection, link: Link) -> None:

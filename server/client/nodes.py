@@ -49,9 +49,9 @@ class Nodes:
         return node
 
 
-def _origin(url: str) -> str:
-    """Raises ValueError, or TypeError."""
-    parts = urlsplit(url)
-    if not isinstance(url, str) or parts.scheme not in ("http", "https") or not parts.netloc:
+def _origin(url: object) -> str:
+    """Raises ValueError."""
+    parts = urlsplit(url if isinstance(url, str) else "")
+    if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError
     return f"{parts.scheme}://{parts.netloc}"

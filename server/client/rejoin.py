@@ -31,19 +31,21 @@ class Kept:
         self._http, self._nodes, self._connect, self._publishes = http, nodes, connect, publishes
 
     async def run(self) -> None:
-        """Until it is cancelled. Raises Refused where another attempt would change nothing, and what the first attempt
-        raises."""
-        pause = FIRST_PAUSE
+        """Until it is cancelled. Raises Refused where another attempt would change nothing, or no relay ever answered,
+        and TimeoutError where no connection ever came about."""
+        pause, reached = FIRST_PAUSE, False
         while True:
             connection: Connection | None = None
             try:
                 link = await self._nodes.find()
+                reached = True
                 connection = Connection(self._http, link)
                 await self._connect(connection, link)
                 self.sessions, pause = self.sessions + 1, FIRST_PAUSE
                 await self._lost(connection, link)
             except (Refused, TimeoutError) as error:
-                if not self.sessions or (isinstance(error, Refused) and error.status not in PASSING):
+                passing = isinstance(error, Refused) and error.status in PASSING
+                if not reached or not (passing or (self.sessions and isinstance(error, TimeoutError))):
                     raise
             finally:
                 if connection is not None:
