@@ -12,6 +12,8 @@ RUN npm run build
 FROM python:3.12-slim-bookworm AS packages
 # torch and torchvision must come from one index: PyPI where none is named.
 ARG TORCH_INDEX=
+# Of pyproject.toml: postgres,s3,cluster for one node of several machines.
+ARG EXTRAS=postgres
 RUN python -m venv /opt/hime
 ENV PATH=/opt/hime/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
@@ -23,7 +25,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # The dependencies without the code, so that a change in it does not install them anew.
 COPY pyproject.toml README.md LICENSE ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    mkdir hime_core server && pip install --constraint constraints.txt '.[postgres]'
+    mkdir hime_core server && pip install --constraint constraints.txt ".[$EXTRAS]"
 # The same OpenCV without windows needs no Qt, X11 and OpenGL; PyTorch's own tests and headers are for its developers.
 # hadolint ignore=SC2046
 RUN --mount=type=cache,target=/root/.cache/pip \

@@ -20,6 +20,8 @@ from fastapi import FastAPI
 from server import pages, problems
 from server.access.access import Access, load_access
 from server.access.routes import router as access_router
+from server.cluster.node import Node
+from server.cluster.redirect import redirect_rooms
 from server.engines.engines import Engines, engines_of
 from server.engines.lasting import own_engine, remote_engine
 from server.exemplars.check import WITHIN, StorageCheck
@@ -147,9 +149,10 @@ def create_app(
     recogniser: Recogniser | None = None,
     access: Access | None = None,
     among: Among | None = None,
+    node: Node | None = None,
 ) -> FastAPI:
     """The application. Parts that are given stay the caller's to close; access: as the settings have it unless given;
-    among: None where this process is the whole relay.
+    among: None where this process is the whole relay; node: what it is among several machines, None where it is alone.
 
     A part that cannot be loaded does not stop the service: calls pass unenhanced and /readyz gives the reason. Raises
     InputError where the settings do not say who may use the relay.
@@ -159,7 +162,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.relay = await _build(settings, let_in, Given(engine, detector, recogniser), among, stack)
+            given = Given(engine, detector, recogniser)
+            app.state.relay = await _build(settings, let_in, given, among, node, stack)
             yield
 
     app = FastAPI(
@@ -181,7 +185,10 @@ def create_app(
         settings,
         refused=lambda reason: app.state.relay.metrics.refused(reason),
         before=lambda path, address: _before_body(app.state.relay.limits, path, address),
+        nodes=node.origins if node else None,
     )
+    if node is not None:
+        redirect_rooms(app, node)
     app.include_router(access_router)
     app.include_router(rooms_router)
     app.include_router(check_router)
@@ -193,8 +200,13 @@ def create_app(
 
 
 async def _build(
-    settings: Settings, access: Access, given: Given, among: Among | None, stack: AsyncExitStack
-) -> Relay:  # fmt: skip
+    settings: Settings,
+    access: Access,
+    given: Given,
+    among: Among | None,
+    node: Node | None,
+    stack: AsyncExitStack,
+) -> Relay:
     """Builds the parts in order of need; the stack closes them in reverse."""
     cv2.setNumThreads(1)  # threads of many small operations only wait for each other
     metrics = Metrics(wall=among.wall) if among else Metrics()
@@ -213,6 +225,9 @@ async def _build(
     engines: Engines | None = None
     if given.engine is not None:
         engine = given.engine
+    elif settings.cluster and settings.cluster_engines:
+        engine = await load("engine", partial(_shared_engine, settings, metrics), FailedEngine())
+        stack.push_async_callback(off_the_loop, engine.close, CLOSE_SECONDS, "close-engine")
     else:
         path = among.engine if among else None
         if among is None and (engines := await engines_of(settings, metrics.failure)):
@@ -255,7 +270,7 @@ async def _build(
         rooms,
         recogniser=recogniser,
         refused=metrics.refused,
-        elsewhere=among.elsewhere if among else Nowhere(),
+        elsewhere=among.elsewhere if among else node or Nowhere(),
     )
     stack.push_async_callback(off_the_loop, exemplars.close, CLOSE_SECONDS, "close-photos")
     purging = supervised("purge", exemplars.purge_forever, metrics.failure)
@@ -294,6 +309,23 @@ async def _build(
         kept,
         failures,
         lasting,
+    )
+
+
+def _shared_engine(settings: Settings, metrics: Metrics) -> Engine:
+    """The cluster's engines; one on this machine's CPU where none of them answers."""
+    from hime_core.engine import weights_for
+    from hime_core.model.hime import Hime
+    from server.cluster.pool import pooled
+
+    scale = Hime.from_pretrained(weights_for(settings.weights, "cpu")).config.scale
+    own = settings.model_copy(update={"device": "cpu"})
+    return pooled(
+        settings,
+        scale,
+        lambda: own_engine(own, metrics),
+        lambda seconds: metrics.stage("enhance", seconds),
+        lambda: metrics.failure("engine"),
     )
 
 

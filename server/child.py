@@ -28,6 +28,7 @@ ALONE = MappingProxyType(
         "HIME_DATABASE_URL": "",
         "HIME_PHOTOS_URL": "",
         "HIME_WORKERS": "1",
+        "HIME_CLUSTER": "false",
     }
 )
 

@@ -22,6 +22,9 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Processes that carry calls, for many cores [default: 1].")
     ] = None,
+    cluster: Annotated[
+        bool | None, typer.Option("--cluster", help="Be one node of several machines (docs/cluster.md).")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info].")] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML file with settings (docs/settings.md).")
@@ -37,6 +40,7 @@ def serve(
         weights=weights,
         device=device,
         workers=workers,
+        cluster=cluster,
         log_level=log_level,
         config=config,
     )
@@ -110,6 +114,10 @@ def join(
     layout: Annotated[str, typer.Option(help="upscale, zoom or native.")] = "upscale",
     loop: Annotated[bool, typer.Option("--loop", help="Begin the clip again when it has ended.")] = False,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Leave after that time.")] = None,
+    rejoin: Annotated[
+        bool,
+        typer.Option("--rejoin", help="Join again when the connection or the relay is lost."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Join a room without a browser: send a clip, record whom you see."""
@@ -118,7 +126,7 @@ def join(
     from server.client.link import parse_link
 
     link = parse_link(url, room, name, token)
-    run(JoinOptions(link, publish, record, watch, view, layout, loop, seconds), json)
+    run(JoinOptions(link, publish, record, watch, view, layout, loop, seconds, rejoin), json)
 
 
 @app.command()

@@ -8,8 +8,9 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hime_core.errors import InputError
 from server.settings import Settings, load_settings
@@ -19,6 +20,11 @@ if TYPE_CHECKING:  # which brings OpenCV and PyAV with it
     from fastapi import FastAPI
 
     from server.access.access import Access
+    from server.cluster.node import Node
+
+    class Make(Protocol):
+        def __call__(self, *, node: Node | None = None) -> FastAPI: ...
+
 
 BACKLOG = 128
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -47,18 +53,37 @@ def run(**options: Any) -> None:
     _check_identity(settings.identity_weights)
     _check_data(settings)
 
-    serve(_application(settings, access), settings, listener)
+    serve(application(settings, access, listener.getsockname()[1]), settings, listener)
 
 
-def _application(settings: Settings, access: Access) -> FastAPI:
-    """The whole relay; or where there are several workers, the front before them."""
+def application(
+    settings: Settings,
+    access: Access,
+    port: int,
+    make: Make | None = None,
+    worker: str | None = None,
+    engine: str | None = None,
+) -> FastAPI:
+    """The whole relay; where there are several workers, the front before them; and where there are several nodes, as
+    one of them. port: where it listens; make: makes a relay of one process; worker, engine: the modules that workers
+    and engine processes run."""
     if settings.workers > 1:
+        from server.engines.keeper import MODULE as ENGINE
         from server.workers.front import create_front
+        from server.workers.process import MODULE as WORKER
 
-        return create_front(settings, access)
-    from server.app import create_app
+        make = partial(create_front, settings, access, worker or WORKER, engine or ENGINE)
+    elif make is None:
+        from server.app import create_app
 
-    return create_app(settings, access=access)
+        make = partial(create_app, settings, access=access)
+    if not settings.cluster:
+        return make()
+    from server.cluster.carried import OfFront, OfRelay
+    from server.cluster.install import clustered
+
+    url = settings.public_url or address(settings.host, port)
+    return clustered(settings, url, lambda node: make(node=node), OfFront if settings.workers > 1 else OfRelay)
 
 
 def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:

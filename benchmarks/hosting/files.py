@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from benchmarks.hosting.shell import Failed, run
 
@@ -26,7 +29,7 @@ def checks(work: Path) -> Iterator[tuple[str, str]]:
     yield "hadolint Dockerfile", run(tools / "hadolint", ROOT / "Dockerfile").strip() or "nothing to say"
     run(tools / "python", "-c", COMPOSE, DOCKER / "compose.yaml")
     yield "compose.yaml by the Compose specification", "valid, its volumes and secrets are defined"
-    manifests = sorted((DOCKER / "kubernetes").glob("*.yaml"))
+    manifests = [_plain(one, work) for one in sorted((DOCKER / "kubernetes").glob("*.yaml"))]
     told = run(tools / "kubernetes-validate", "--strict", *manifests)
     yield "Kubernetes' schemas", f"{told.count(' passed ')} resources valid, {told.rsplit('version ', 1)[-1].strip()}"
     yield "systemd-analyze", _unit()
@@ -42,6 +45,25 @@ def rules() -> str:
     told = run(*command, f"--workdir={here}", "--entrypoint=promtool", "prom/prometheus:v3.5.0", "test", "rules",
                "alerts_test.yml")  # fmt: skip
     return " ".join(told.split())
+
+
+def _plain(manifest: Path, work: Path) -> Path:
+    """The manifest with pods in the place of what Kubernetes itself does not know: a RayCluster's templates."""
+    plain = [one for document in yaml.safe_load_all(manifest.read_text()) for one in plain_resources(document)]
+    (work / manifest.name).write_text(yaml.safe_dump_all(plain))
+    return work / manifest.name
+
+
+def plain_resources(document: dict[str, Any]) -> list[dict[str, Any]]:
+    if document["kind"] != "RayCluster":
+        return [document]
+    groups = [document["spec"]["headGroupSpec"], *document["spec"]["workerGroupSpecs"]]
+    named = {"name": document["metadata"]["name"]}
+    return [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {**named, **one["template"]["metadata"]}}
+        | {"spec": one["template"]["spec"]}
+        for one in groups
+    ]
 
 
 def _tools(work: Path) -> Path:

@@ -19,11 +19,13 @@ export interface Access {
   tokens: boolean;
   /** Whether everybody who can reach the relay may use it. */
   openToAll: boolean;
+  /** Whether the relay is of several nodes. */
+  cluster: boolean;
 }
 
 /** Of this tab alone, and gone with it. */
 const STORED = "hime.token";
-const LOOPBACK: Access = { tokens: false, openToAll: false };
+const LOOPBACK: Access = { tokens: false, openToAll: false, cluster: false };
 
 interface Claims {
   sub?: unknown;
@@ -62,9 +64,9 @@ export function withInvitation(path: string): string {
 }
 
 /** As `GET /api/access` answered, null where it did not. */
-export function accessOf(answer: { tokens?: unknown; open_to_all?: unknown } | null): Access {
+export function accessOf(answer: { tokens?: unknown; open_to_all?: unknown; cluster?: unknown } | null): Access {
   if (!answer) return LOOPBACK;
-  return { tokens: answer.tokens === true, openToAll: answer.open_to_all === true };
+  return { tokens: answer.tokens === true, openToAll: answer.open_to_all === true, cluster: answer.cluster === true };
 }
 
 /** What a room token (a JWT with LiveKit's `video` claim) says, as server/access/tokens.py has it; null where it is none. */

@@ -1,5 +1,6 @@
 import { EventSource } from "eventsource";
 import { accessOf, invitation, type Access } from "./access";
+import { atNode, clustered, isTrusted } from "./nodes";
 import { t } from "./strings";
 
 /** An HTTP answer that is an error; the message is the RFC 9457 problem body's detail where there is one. */
@@ -39,12 +40,19 @@ export async function errorOf(response: Response): Promise<HttpError> {
   return new HttpError(response.status, fallback, {}, retryAfter);
 }
 
-/** fetch with the invitation's token, which goes to this page's own server only. Every request of the page is made here. */
-export function request(url: string, init: RequestInit = {}): Promise<Response> {
+/**
+ * fetch with the invitation's token, which goes to this page's own server and its other nodes only; paths go to the node
+ * that has the room. Every request of the page is made here.
+ */
+export async function request(path: string, init: RequestInit = {}): Promise<Response> {
+  const url = atNode(path);
   const token = invitation()?.token;
-  if (token === undefined || new URL(url, location.href).origin !== location.origin) return fetch(url, init);
-  const headers = { ...(init.headers as Record<string, string> | undefined), Authorization: `Bearer ${token}` };
-  return fetch(url, { ...init, headers });
+  const headers = { ...(init.headers as Record<string, string> | undefined) };
+  if (token !== undefined && isTrusted(new URL(url, location.href).origin)) headers.Authorization = `Bearer ${token}`;
+  if (!clustered) return fetch(url, { ...init, headers });
+  const response = await fetch(url, { ...init, headers, redirect: "manual" });
+  // Browsers drop the token on the way to another node. The room has moved: whoever asks again has learnt where to.
+  return response.type === "opaqueredirect" ? new Response(null, { status: 503, statusText: "Moved" }) : response;
 }
 
 /** A JSON answer; throws HttpError for an error status. */
@@ -64,7 +72,7 @@ export async function fetchAccess(): Promise<Access> {
  * error, before the source's `error` event.
  */
 export function eventSource(url: string, onRefused: (error: HttpError) => void): EventSource {
-  return new EventSource(url, {
+  return new EventSource(atNode(url), {
     fetch: async (input, init) => {
       const response = await request(String(input), init as RequestInit);
       if (!response.ok) onRefused(await errorOf(response.clone()));

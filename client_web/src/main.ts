@@ -4,8 +4,10 @@ import { CheckDialog } from "./check";
 import { byId } from "./dom";
 import { fetchAccess } from "./http";
 import { Lobby, type Entry } from "./lobby";
+import { locate } from "./locate";
 import { followLook } from "./looks";
 import { FaceDialog } from "./photos";
+import { setClustered } from "./nodes";
 import type { Show } from "./show/show";
 import { offerJustWatching, readWatchLink, watchEntry, watchUrl } from "./show/watching";
 import { fillIn, t } from "./strings";
@@ -29,6 +31,7 @@ document.body.append(face.element, check.element);
 byId("lobby-check").onclick = () => check.open(byId<HTMLInputElement>("room").value.trim());
 
 const access = await fetchAccess();
+setClustered(access.cluster);
 const given = { room: query.get("room") ?? "", name: query.get("name") ?? "", persons: query.getAll("person") };
 /** Shows what the relay does, as long as nobody is in a call; its script comes after the lobby's. */
 const present = async (): Promise<void> => {
@@ -36,7 +39,8 @@ const present = async (): Promise<void> => {
   const { Show } = await import("./show/show");
   if (!call) show ??= new Show(byId("show"));
 };
-const enter = (entry: Entry): void => {
+const enter = async (entry: Entry): Promise<void> => {
+  await locate(entry.room);
   show?.close();
   show = null;
   byId("lobby").hidden = true;
@@ -51,7 +55,7 @@ const enter = (entry: Entry): void => {
     void present();
   });
 };
-const lobby = new Lobby(given, access, face, enter);
+const lobby = new Lobby(given, access, face, (entry) => void enter(entry));
 if (access.openToAll) for (const each of document.querySelectorAll<HTMLElement>(".open-to-all")) each.hidden = false;
 
 if (!whole) lobby.close(t.lobby.damaged);
@@ -59,7 +63,7 @@ else if (access.tokens && !invitation()) {
   lobby.close(t.lobby.byInvitation);
 } else {
   const room = access.tokens ? null : readWatchLink(query);
-  if (room) enter(watchEntry(room));
+  if (room) void enter(watchEntry(room));
   else lobby.open("", query.get("autojoin") === "1");
 }
 offerJustWatching(access);

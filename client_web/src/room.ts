@@ -1,5 +1,7 @@
 import type { EventSource } from "eventsource";
 import { eventSource, inWords, type HttpError } from "./http";
+import { locate } from "./locate";
+import { clustered } from "./nodes";
 
 export interface ParticipantStats {
   fps_in: number;
@@ -80,6 +82,8 @@ export interface RoomHandlers {
 
 /** Statistics come each second; a stream silent for this long is dead, whatever the socket says. */
 const SILENCE_MS = 6000;
+/** The same where another node could go on with the call. */
+const NODES_SILENCE_MS = 3000;
 const RETRY_MS = 500;
 
 /**
@@ -92,6 +96,7 @@ export class RoomFeed {
   private source: EventSource | null = null;
   private refusal: HttpError | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private over = false;
 
   constructor(
     private readonly room: string,
@@ -102,13 +107,23 @@ export class RoomFeed {
   }
 
   close(): void {
+    this.over = true;
+    this.end();
+  }
+
+  private end(): void {
     clearTimeout(this.timer);
     this.source?.close();
     this.source = null;
   }
 
+  private async reopen(): Promise<void> {
+    await locate(this.room);
+    if (!this.over) this.open();
+  }
+
   private open(): void {
-    this.close();
+    this.end();
     this.refusal = null;
     const source = eventSource(`/api/rooms/${this.room}/events`, (error) => (this.refusal = error));
     this.source = source;
@@ -161,14 +176,14 @@ export class RoomFeed {
 
   private heard(): void {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.lost(), SILENCE_MS);
+    this.timer = setTimeout(() => this.lost(), clustered ? NODES_SILENCE_MS : SILENCE_MS);
   }
 
   private lost(): void {
     if (!this.source) return;
-    this.close();
+    this.end();
     if (this.refusal?.isForGood) return this.handlers.onRefused(inWords(this.refusal));
     this.handlers.onOnline(false);
-    this.timer = setTimeout(() => this.open(), Math.max(RETRY_MS, 1000 * (this.refusal?.retryAfter ?? 0)));
+    this.timer = setTimeout(() => void this.reopen(), Math.max(RETRY_MS, 1000 * (this.refusal?.retryAfter ?? 0)));
   }
 }

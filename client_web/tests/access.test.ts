@@ -154,11 +154,11 @@ describe("what the relay asks", () => {
     openPage("");
     for (const answer of [() => problem(404, "no"), () => Promise.reject(new TypeError("offline")), () => new Response("null")]) {
       fakeFetch(answer);
-      expect(await fetchAccess()).toEqual({ tokens: false, openToAll: false });
+      expect(await fetchAccess()).toEqual({ tokens: false, openToAll: false, cluster: false });
     }
     fakeFetch(() => Response.json({ tokens: true, open_to_all: false }));
-    expect(await fetchAccess()).toEqual({ tokens: true, openToAll: false });
-    expect(accessOf({ open_to_all: true })).toEqual({ tokens: false, openToAll: true });
+    expect(await fetchAccess()).toEqual({ tokens: true, openToAll: false, cluster: false });
+    expect(accessOf({ open_to_all: true })).toEqual({ tokens: false, openToAll: true, cluster: false });
   });
 });
 

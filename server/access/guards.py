@@ -84,6 +84,10 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             for guard in guards:
                 await guard.admit(request)
+            if redirected := getattr(request.app.state, "redirected", None):  # of several nodes, another may be meant
+                elsewhere: Response | None = await redirected(request)
+                if elsewhere is not None:
+                    return elsewhere
             return await handler(request)
 
         return guarded

@@ -22,6 +22,7 @@ NameIn = Annotated[str, Field(pattern=NAME_PATTERN)]
 class AccessInfo(BaseModel):
     tokens: bool = Field(description="whether a token is needed")
     open_to_all: bool = Field(description="whether it is not, and other machines are let in all the same")
+    cluster: bool = Field(description="whether it is of several nodes: /api/rooms/{room}/node tells which has a room")
 
 
 class TokenRequest(BaseModel):
@@ -46,8 +47,8 @@ class MintedToken(BaseModel):
 
 @router.get("/api/access", summary="Whether a token is needed", response_model=AccessInfo)
 async def access(request: Request) -> AccessInfo:
-    there = request.app.state.relay.access
-    return AccessInfo(tokens=there.needed, open_to_all=there.open_to_all)
+    there, cluster = request.app.state.relay.access, hasattr(request.app.state, "node")
+    return AccessInfo(tokens=there.needed, open_to_all=there.open_to_all, cluster=cluster)
 
 
 @router.post(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import threading
 import time
@@ -19,6 +20,7 @@ from hime_core.errors import InputError
 AHEAD = 32  # frames of each kind that are decoded before their time
 RATES = {"audio": 48_000, "video": 90_000}
 SAMPLES = 960  # 20 ms of sound
+LATE = 0.5  # seconds that a frame may be late which is lent
 
 
 class Clip:
@@ -108,13 +110,20 @@ class ClipTrack(MediaStreamTrack):
 
     async def recv(self) -> Any:
         """Raises MediaStreamError when the clip has ended."""
-        frame = await self._next()
-        if frame is None or frame.time is None:
-            self.stop()
-            raise MediaStreamError
-        await asyncio.sleep(max(0.0, self._clip.due(frame.time)))
-        self.sent += 1
-        return frame
+        return await self.in_time(math.inf)
+
+    async def in_time(self, late: float) -> Any:
+        """The next frame that is no more than so many seconds late. Raises MediaStreamError when the clip has ended."""
+        while True:
+            frame = await self._next()
+            if frame is None or frame.time is None:
+                self.stop()
+                raise MediaStreamError
+            due = self._clip.due(frame.time)
+            if due >= -late:
+                await asyncio.sleep(max(0.0, due))
+                self.sent += 1
+                return frame
 
     async def _next(self) -> av.AudioFrame | av.VideoFrame | None:
         while self.readyState == "live":
@@ -123,3 +132,16 @@ class ClipTrack(MediaStreamTrack):
             except queue.Empty:
                 await asyncio.sleep(0.005)
         return None
+
+
+class LentTrack(MediaStreamTrack):
+    """A track's media for one connection, which ends what it was given when it ends itself: the track goes on."""
+
+    def __init__(self, track: ClipTrack) -> None:
+        self.kind = track.kind
+        super().__init__()
+        self._track = track
+
+    async def recv(self) -> Any:
+        """What came due while there was no connection is left out. Raises MediaStreamError when the track has ended."""
+        return await self._track.in_time(LATE)

@@ -20,9 +20,11 @@ from aiortc.contrib.media import MediaRecorder
 from aiortc.mediastreams import MediaStreamError
 
 from hime_core.errors import InputError
-from server.client.clip import Clip
+from server.client.clip import Clip, LentTrack
 from server.client.link import Link
+from server.client.nodes import Nodes
 from server.client.peer import CONNECTED_WITHIN, Connection, Refused, participants
+from server.client.rejoin import Kept
 
 POLL = 0.5  # seconds between looks at who is there
 FORMATS = (".mp4", ".mkv", ".mov")
@@ -31,7 +33,8 @@ FORMATS = (".mp4", ".mkv", ".mov")
 @dataclass(frozen=True)
 class JoinOptions:
     """watch: whom; empty: the first other participant, or, where nobody else is there, oneself if a clip is published.
-    seconds: how long at most; None: until the clip or the watched one's stream ends, or a signal comes."""
+    seconds: how long at most; None: until the clip or the watched one's stream ends, or a signal comes. rejoin: whether
+    sessions that are lost are made anew, at another node where there is one."""
 
     link: Link
     publish: Path | None = None
@@ -41,6 +44,7 @@ class JoinOptions:
     layout: str = "upscale"
     loop: bool = False
     seconds: float | None = None
+    rejoin: bool = False
 
 
 def join(options: JoinOptions, as_json: bool = False) -> None:
@@ -49,6 +53,8 @@ def join(options: JoinOptions, as_json: bool = False) -> None:
         raise InputError("nothing is to be done: give --publish CLIP, --watch NAME or --record OUT")
     if options.record is not None and options.record.suffix.lower() not in FORMATS:
         raise InputError(f"--record {options.record}: give a file whose name ends in {', '.join(FORMATS)}")
+    if options.record is not None and options.rejoin:
+        raise InputError("--record ends with its session: leave --rejoin out")
     try:
         told = asyncio.run(_join(options))
     except TimeoutError:
@@ -75,13 +81,19 @@ async def _join(options: JoinOptions) -> dict[str, Any]:
         if options.publish is not None:
             clip = Clip(options.publish, options.loop)
             stack.push_async_callback(asyncio.to_thread, clip.close)
+        nodes = Nodes(http, link)
+        link = await nodes.find()
+        watcher = _Watcher(options.record)
+        if options.rejoin:
+            stack.push_async_callback(watcher.close)
+            sessions = await _keep(options, http, nodes, clip, watcher, over)
+            return _told(began, clip, watcher, None) | {"sessions": sessions}
         others = [name for name in await participants(http, link) if name != link.name]
         if clip is not None:
             publisher = Connection(http, link)
             stack.push_async_callback(publisher.close)
             await publisher.publish(clip.tracks)
             print(f"{link.name} is in room {link.room}", file=sys.stderr, flush=True)
-        watcher = _Watcher(options.record)
         if options.record is not None or options.watch:
             whom = options.watch or (others[0] if others else link.name if clip else "")
             connection = Connection(http, link)
@@ -92,13 +104,57 @@ async def _join(options: JoinOptions) -> dict[str, Any]:
                 await connection.watch(whom, f"view={options.view}&layout={options.layout}", watcher.take)
                 await watcher.start()
         await _until_over(options, over, clip, [one for one in (publisher,) if one], watcher)
+    return _told(began, clip, watcher, options.record)
+
+
+def _told(began: float, clip: Clip | None, watcher: _Watcher, record: Path | None) -> dict[str, Any]:
     return {
         "seconds": round(time.monotonic() - began, 1),
         "frames_sent": clip.tracks[0].sent if clip else None,
         "frames_received": watcher.frames if watcher.started else None,
         "size": "{}x{}".format(*watcher.size) if watcher.size else None,
-        "recorded": str(options.record) if options.record and watcher.frames else None,
+        "recorded": str(record) if record and watcher.frames else None,
     }
+
+
+async def _keep(
+    options: JoinOptions,
+    http: httpx.AsyncClient,
+    nodes: Nodes,
+    clip: Clip | None,
+    watcher: _Watcher,
+    over: asyncio.Event,
+) -> int:
+    """Publishes and watches until it is over; how many sessions there were. Raises Refused and TimeoutError."""
+
+    async def publish(connection: Connection, link: Link) -> None:
+        assert clip is not None
+        await connection.publish([LentTrack(track) for track in clip.tracks])
+        print(f"{link.name} is in room {link.room}", file=sys.stderr, flush=True)
+
+    async def watch(connection: Connection, link: Link) -> None:
+        if whom := await _present(http, link, options.watch, over):
+            await connection.watch(whom, f"view={options.view}&layout={options.layout}", watcher.take)
+            await watcher.start()
+
+    kept = [Kept(http, nodes, publish, publishes=True)] if clip else []
+    if options.watch:
+        kept.append(Kept(http, nodes, watch, publishes=False))
+    running = [asyncio.create_task(one.run()) for one in kept]
+    waiting = asyncio.create_task(over.wait())
+    deadline = None if options.seconds is None else time.monotonic() + options.seconds
+    try:
+        while not over.is_set() and not (clip is not None and clip.tracks[0].readyState == "ended"):
+            if deadline is not None and time.monotonic() > deadline:
+                break
+            done, _ = await asyncio.wait([*running, waiting], timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+            for task in done.intersection(running):
+                task.result()
+    finally:
+        for task in (*running, waiting):
+            task.cancel()
+        await asyncio.gather(*running, waiting, return_exceptions=True)
+    return sum(one.sessions for one in kept)
 
 
 async def _present(http: httpx.AsyncClient, link: Link, name: str, over: asyncio.Event) -> str:

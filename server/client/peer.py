@@ -21,6 +21,7 @@ from hime_core.errors import InputError
 from server.client.link import Link
 
 CONNECTED_WITHIN = 20.0  # seconds
+NO_ANSWER = "the relay does not answer ({}): is its address right?"
 ICE_LINK = re.compile(r'<([^>]+)>((?:\s*;\s*[\w-]+=(?:"[^"]*"|[^",;\s]+))*)')
 ATTRIBUTE = re.compile(r'([\w-]+)=(?:"([^"]*)"|([^",;\s]+))')
 
@@ -34,7 +35,7 @@ class Refused(InputError):
 
 
 class Connection:
-    """One WHIP or WHEP session."""
+    """One WHIP or WHEP session, at the link's relay."""
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Connection:
 
     async def open(self, path: str, prepare: Callable[[RTCPeerConnection], object], query: str = "") -> None:
         """prepare: says what of media is offered. Raises Refused, or TimeoutError where no connection comes about."""
+        path = self._link.base + path
         pc = await self._prepared(path)
         prepare(pc)
         await self._negotiate(pc, f"{path}?{query}" if query else path)
@@ -84,7 +86,7 @@ class Connection:
     async def close(self) -> None:
         """Ends the session on both sides."""
         if self._location:
-            there, base = httpx.URL(self._location), self._http.base_url
+            there, base = httpx.URL(self._location), httpx.URL(self._link.base)
             ours = (there.scheme, there.host, there.port) == (base.scheme, base.host, base.port)
             with suppress(httpx.HTTPError):  # the token is for nobody else, as httpx has it for redirects
                 await self._http.delete(there, headers=self._link.headers if ours else {})
@@ -124,9 +126,10 @@ class Connection:
             self.ended.set()
 
 
-async def participants(http: httpx.AsyncClient, link: Link) -> list[str]:
-    """Who is in the room, and sends. Raises Refused."""
-    answer = await _asked(http.get(f"/api/rooms/{link.room}", headers=link.headers))
+async def participants(http: httpx.AsyncClient, link: Link, within: float | None = None) -> list[str]:
+    """Who is in the room, and sends. within: seconds, where it is not what the client has. Raises Refused."""
+    timeout = http.timeout if within is None else httpx.Timeout(within)
+    answer = await _asked(http.get(f"{link.base}/api/rooms/{link.room}", headers=link.headers, timeout=timeout))
     if answer.status_code != 200:
         raise Refused(_why(answer), answer.status_code)
     return list(answer.json()["participants"])
@@ -147,7 +150,7 @@ async def _asked(asking: Awaitable[httpx.Response]) -> httpx.Response:
     try:
         return await asking
     except httpx.HTTPError as error:
-        raise Refused(f"the relay does not answer ({type(error).__name__}): is its address right?") from None
+        raise Refused(NO_ANSWER.format(type(error).__name__)) from None
 
 
 def _why(answer: httpx.Response) -> str:

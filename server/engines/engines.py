@@ -51,7 +51,9 @@ class Engines:
 
 async def engines_of(settings: Settings, failed: Failed, module: str = MODULE) -> Engines | None:
     """None where each worker has its engine within itself: HIME_ENGINE says so, or it is auto and there is one worker
-    alone, no graphics card, or no Linux."""
+    alone, no graphics card, or no Linux; and where a cluster's engines are asked."""
+    if settings.cluster and settings.cluster_engines:
+        return None
     alone = settings.workers == 1 or not sys.platform.startswith("linux")
     if settings.engine == "worker" or (settings.engine == "auto" and alone):
         return None

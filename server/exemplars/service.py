@@ -131,6 +131,17 @@ class ExemplarService:
                 self._rooms.forget_person(person)
             self._forget_in_calls(list(ids))
 
+    async def compare_with_storage(self) -> None:
+        """Forgets in calls here what storage no longer has, as after deletions that this process was not told of. A
+        person of whom it has nothing is forgotten whole. Raises Problem 503."""
+        for person in self._rooms.persons():
+            async with self._changing:
+                kept = {photo.id for photo in await self._work(lambda: self._store.photos_of(person, RELAY))}  # noqa: B023
+                gone = [id for id in self._rooms.photos_in_use(person) if id not in kept]
+                if gone and not kept:
+                    self._rooms.forget_person(person)
+                self._forget_in_calls(gone)
+
     async def photos_of(self, person: str, actor: str = ANONYMOUS) -> list[StoredPhoto]:
         return await self._work(lambda: self._store.photos_of(person, actor))
 
@@ -139,23 +150,27 @@ class ExemplarService:
 
     async def forget(self, person: str, id: str, actor: str = ANONYMOUS) -> bool:
         """Deletes one photo everywhere; False where there is none."""
-        async with self._changing:
-            try:
-                return bool(await self._work(lambda: self._store.remove(person, id, actor)))
-            finally:
-                self._forget_in_calls([id])
-                await self._elsewhere.forget(None, [id])
+        try:
+            async with self._changing:
+                try:
+                    return bool(await self._work(lambda: self._store.remove(person, id, actor)))
+                finally:
+                    self._forget_in_calls([id])
+        finally:  # when changes here wait no longer: the others may be about to tell of theirs
+            await self._elsewhere.forget(None, [id])
 
     async def forget_person(self, person: str, actor: str = ANONYMOUS) -> None:
         """Deletes all that is known of a person: photos, cached features, and what calls have gathered or remember."""
         ids: list[str] = []
-        async with self._changing:
-            try:
-                ids = await self._work(lambda: self._store.remove(person, actor=actor))
-            finally:  # also where erasing fails: a photo that is to be deleted is not used again
-                self._rooms.forget_person(person)
-                self._forget_in_calls(ids)
-                await self._elsewhere.forget(person, ids)
+        try:
+            async with self._changing:
+                try:
+                    ids = await self._work(lambda: self._store.remove(person, actor=actor))
+                finally:  # also where erasing fails: a photo that is to be deleted is not used again
+                    self._rooms.forget_person(person)
+                    self._forget_in_calls(ids)
+        finally:
+            await self._elsewhere.forget(person, ids)
 
     async def purge_forever(self) -> None:
         """Erases photos as they expire. To be started again when it raises."""
@@ -174,7 +189,7 @@ class ExemplarService:
                     ids = await self._work(work)
                     gone.update(ids)
                     self._forget_in_calls(ids)
-        finally:  # when changes here wait no longer: the others may be about to tell of theirs
+        finally:
             if gone:
                 await self._elsewhere.forget(None, sorted(gone))
 

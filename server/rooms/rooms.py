@@ -36,7 +36,7 @@ from server.rooms.streams import StreamTold, streams_of
 from server.rooms.sweep import Sweep
 from server.settings import Settings
 from server.standins import FailedDetector, FailedEngine
-from server.supervision import supervised
+from server.supervision import Tasks, supervised
 
 if TYPE_CHECKING:  # the engine brings torch with it
     from hime_core.engine import Engine
@@ -100,6 +100,7 @@ class Rooms:
         self._rooms: dict[str, Room] = {}
         self._sweep = Sweep(self._rooms, metrics, settings.max_remembered, clock)
         self._sweeping: asyncio.Task[None] | None = None
+        self._giving_up = Tasks("a room of another relay")
 
     def get(self, room: str) -> Room | None:
         """The room, if anybody is in it or listens to it."""
@@ -110,6 +111,27 @@ class Rooms:
         """Those of running and remembered streams which that registered person is expected in."""
         everyone = (people for room in self._rooms.values() for people in room.all_people())
         return [people for people in everyone if person in people.names()]
+
+    def persons(self) -> set[str]:
+        """The registered people whom running and remembered streams expect."""
+        return {name for room in self._rooms.values() for people in room.all_people() for name in people.names()}
+
+    def photos_in_use(self, person: str) -> set[str]:
+        """The ids of that person's photos in running and remembered streams."""
+        everyone = (one for people in self.people_with(person) for one in people.everyone() if one.name == person)
+        return {photo.id for one in everyone for photo in one.bank.exemplars() if photo.source == "photo"}
+
+    def give_up(self, room: str) -> bool:
+        """Ends all that goes on in a room that is another relay's, events too, so that all comes together there; False
+        where it is not here, or somebody is just being answered."""
+        place = self._rooms.get(room)
+        if place is None or place.arriving:
+            return False
+        del self._rooms[room]
+        place.remembered.forget_all()
+        self._giving_up.run(place.close())
+        self._sweep.count_streams()
+        return True
 
     def forget_photos(self, exemplar_ids: Iterable[str]) -> None:
         """Running and remembered streams drop these photos, and those of them that are still being read."""
@@ -257,6 +279,7 @@ class Rooms:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
         await asyncio.gather(self.checks.close(), *(room.close() for room in self._rooms.values()))
+        await self._giving_up.ended()
         self._rooms.clear()
         self._network.sockets.close()
 

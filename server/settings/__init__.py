@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from server.settings.access import AccessSettings
+from server.settings.cluster import ClusterSettings
 from server.settings.invalid import PREFIX, InvalidSettings, config_source, in_one_line
 from server.settings.lifecycle import LifecycleSettings
 from server.settings.limits import LimitSettings
@@ -37,6 +38,7 @@ class Settings(
     LimitSettings,
     LifecycleSettings,
     WorkerSettings,
+    ClusterSettings,
     BaseSettings,
 ):
     """Where the relay listens. Rates are in bit/s, sizes in bytes or pixels, the rest as the names say."""
@@ -63,6 +65,23 @@ class Settings(
             needed = f"{self.workers} workers need a port each, and there is {last - first + 1}"
             such = f"{first}-{first + self.workers - 1}"
             raise ValueError(f"HIME_UDP_PORTS: {needed}: give a range such as {such}, or fewer workers")
+        return self
+
+    @model_validator(mode="after")
+    def _nodes_share_and_are_reached(self) -> Self:
+        if not self.cluster:
+            return self
+        shared = {
+            "HIME_DATABASE_URL": self.database_url,
+            "HIME_PHOTOS_URL": self.photos_url,
+            "HIME_DATA_KEY": self.data_key.get_secret_value() or self.data_key_file,
+        }
+        if missing := [name for name, value in shared.items() if not value]:
+            raise ValueError(f"{missing[0]}: needed with --cluster, and the same for all nodes, which share the photos")
+        if not self.public_url and not self.loopback_only:
+            raise ValueError(
+                "HIME_PUBLIC_URL: needed with --cluster: where browsers reach this node, as https://one.example.org"
+            )
         return self
 
     @property

@@ -5,6 +5,8 @@ Strict-Transport-Security is left to the proxy that ends TLS, as the relay itsel
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -76,8 +78,9 @@ COMMON = {
 class SecurityHeaders:
     """Adds them to every answer that does not have its own."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, nodes: Iterable[str] = ()) -> None:
+        """nodes: origins that pages may talk to besides their own; looked at for each answer."""
+        self._app, self._nodes = app, nodes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
@@ -86,7 +89,10 @@ class SecurityHeaders:
                 for name, value in COMMON.items():
                     headers.setdefault(name, value)
                 page = headers.get("content-type", "").startswith("text/html")
-                headers.setdefault("Content-Security-Policy", PAGE_POLICY if page else DATA_POLICY)
+                headers.setdefault("Content-Security-Policy", self._page_policy() if page else DATA_POLICY)
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+    def _page_policy(self) -> str:
+        return PAGE_POLICY.replace("connect-src 'self'", " ".join(["connect-src 'self'", *self._nodes]))

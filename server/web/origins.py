@@ -78,8 +78,8 @@ class OriginCheck:
     """
 
     def __init__(self, app: ASGIApp, allowed: Collection[str], refused: Callable[[str], None]) -> None:
-        """allowed: origins of other sites, such as https://example.org: `HIME_CORS_ORIGINS`."""
-        self._app, self._allowed, self._refused = app, frozenset(allowed), refused
+        """allowed: origins of other sites, such as https://example.org: `HIME_CORS_ORIGINS`, and other nodes."""
+        self._app, self._allowed, self._refused = app, allowed, refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in SAFE or self._may(scope):

@@ -88,6 +88,10 @@ def install(app: FastAPI, secret: str) -> None:
     async def forgotten(photos: Photos, service: Annotated[ExemplarService, Depends(_service)]) -> None:
         await service.forget_here(photos.person, photos.ids)
 
+    @router.post("/photos/compared", status_code=204)
+    async def compared(service: Annotated[ExemplarService, Depends(_service)]) -> None:
+        await service.compare_with_storage()
+
     app.include_router(router)
 
 

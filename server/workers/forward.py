@@ -10,7 +10,8 @@ from fastapi import Request, Response
 from server.problems import Problem
 from server.workers.process import Worker
 
-# RFC 9110, section 7.6.1, and what the front says of its client by itself.
+# RFC 9110, section 7.6.1, what the front says of its client by itself, and what it has checked: workers know no nodes,
+# from whose pages requests may come.
 NOT_FORWARDED = frozenset(
     {
         b"connection",
@@ -21,6 +22,8 @@ NOT_FORWARDED = frozenset(
         b"transfer-encoding",
         b"upgrade",
         b"forwarded",
+        b"origin",
+        b"sec-fetch-site",
         b"x-forwarded-for",
         b"x-forwarded-proto",
     }

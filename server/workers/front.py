@@ -18,6 +18,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from server import pages, problems
 from server.access.access import Access
 from server.access.routes import router as access_router
+from server.cluster.node import Node
+from server.cluster.redirect import redirect_rooms
 from server.engines.engines import engines_of
 from server.engines.keeper import MODULE as ENGINE
 from server.limits import Limits
@@ -166,8 +168,11 @@ class Front:
         self.hub.gone(worker)
 
 
-def create_front(settings: Settings, access: Access, module: str = MODULE, engine: str = ENGINE) -> FastAPI:
-    """The application. module: what workers run; engine: what engine processes run, where there are some."""
+def create_front(
+    settings: Settings, access: Access, module: str = MODULE, engine: str = ENGINE, node: Node | None = None
+) -> FastAPI:
+    """The application. module: what workers run; engine: what engine processes run, where there are some; node: as
+    create_app has it."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -184,10 +189,12 @@ def create_front(settings: Settings, access: Access, module: str = MODULE, engin
     fleet = Fleet(settings, metrics.refused, module)
     app = FastAPI(title="HIME Relay", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     problems.install(app)
-    install_web_rules(app, settings, metrics.refused)
+    install_web_rules(app, settings, metrics.refused, nodes=node.origins if node else None)
     for each in (access_router, router, streams_router, observability_router):
         app.include_router(each)
     pages.install(app, settings.client)
+    if node is not None:
+        redirect_rooms(app, node)
     install_the_rest(app)
     return app
 

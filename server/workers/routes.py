@@ -26,6 +26,7 @@ from server.access.guards import (
     RoomViewer,
     Watcher,
 )
+from server.cluster.node import Node
 from server.limits.admission import Admitted, no_more_rooms
 from server.observability.events import EventStream
 from server.problems import Name
@@ -132,7 +133,18 @@ async def bank(request: Request, room: Name, participant: Name, caller: BankView
 @router.api_route("/api/people/{person}/exemplars", methods=["GET", "POST"])
 @router.api_route("/api/people/{person}/exemplars/{id}", methods=["GET", "DELETE"])
 async def photos(request: Request, person: Name, caller: PhotoOwner) -> Response:
-    return await forwarded(request, _front(request).fleet.keeper)
+    """Of several nodes, the others are told before it is answered. Raises Problem 503 where one does not answer."""
+    answer = await forwarded(request, _front(request).fleet.keeper)
+    node: Node | None = getattr(request.app.state, "node", None)
+    if node is None or request.method not in ("POST", "DELETE") or answer.status_code >= 300:
+        return answer
+    if request.method == "POST":
+        await node.added(person, [one["id"] for one in json.loads(bytes(answer.body))["exemplars"]])
+    elif (id := request.path_params.get("id")) is not None:
+        await node.forget(None, [id])
+    else:
+        await node.forget(person, [])
+    return answer
 
 
 def install_the_rest(app: FastAPI) -> None:

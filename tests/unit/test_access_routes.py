@@ -265,10 +265,10 @@ async def test_photos_are_ones_own(relay):
 
 async def test_access_says_whether_a_token_is_needed(relay, tmp_path):
     _, client = relay
-    assert (await client.get("/api/access")).json() == {"tokens": True, "open_to_all": False}
+    assert (await client.get("/api/access")).json() == {"tokens": True, "open_to_all": False, "cluster": False}
     for given, all_ in (({}, False), ({"open": True, "host": "0.0.0.0"}, True)):
         async with running(tmp_path, **given) as (_, other):
-            assert (await other.get("/api/access")).json() == {"tokens": False, "open_to_all": all_}
+            assert (await other.get("/api/access")).json() == {"tokens": False, "open_to_all": all_, "cluster": False}
 
 
 async def mint(client, headers, **wanted):

@@ -12,8 +12,10 @@ import yaml
 
 from benchmarks.hosting import backup, compose
 from benchmarks.hosting.compose import DOCKER
+from benchmarks.hosting.files import plain_resources
 from benchmarks.hosting.network import TCP, UDP
 from server.observability.metrics import Metrics
+from server.settings import Settings
 
 ROOT = DOCKER.parent
 VARIABLES = {"HIME_SITE": "hime.lan", "HIME_TLS": "internal", "HIME_ADDRESS": "192.0.2.1", "HIME_TURN_SECRET": "secret"}
@@ -149,3 +151,51 @@ def test_the_document_has_the_backups_own_commands():
     document = (ROOT / "docs/self-hosting.md").read_text()
     assert f"database {' '.join(backup.DUMP)} >" in document
     assert f"database {' '.join(backup.RESTORE)} <" in document
+
+
+@pytest.fixture(scope="module")
+def cluster() -> list[dict[str, Any]]:
+    documents = yaml.safe_load_all((DOCKER / "kubernetes/cluster.yaml").read_text())
+    return [one for document in documents for one in plain_resources(document)]
+
+
+def _containers(resources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    pods = [one for one in resources if one["kind"] == "Pod"]
+    return {one["name"]: {**one, "pod": pod["spec"]} for pod in pods for one in pod["spec"]["containers"]}
+
+
+def test_the_clusters_settings_are_settings_and_a_node_can_be_made_of_them(cluster, monkeypatch):
+    (given,) = (one["data"] for one in cluster if one["kind"] == "ConfigMap")
+    relay = _containers(cluster)["relay"]
+    env = {one["name"]: one.get("value", "") for one in relay["env"]}
+    ours = {name: value for name, value in {**env, **given}.items() if name.startswith("HIME_")}
+    assert {name.removeprefix("HIME_").lower() for name in ours} <= set(Settings.model_fields)
+    secrets = {"DATABASE_URL": "postgresql+psycopg://h@p/h", "PHOTOS_URL": "s3://bucket/photos"}
+    for name, value in {**ours, "HIME_ANNOUNCED_ADDRESS": "192.0.2.1"}.items():
+        monkeypatch.setenv(name, value or secrets.get(name.removeprefix("HIME_"), "x"))
+    monkeypatch.setenv("HIME_PUBLIC_URL", ours["HIME_PUBLIC_URL"].replace("$(NODE_NAME)", "node-1"))
+    settings = Settings()
+    assert settings.cluster and settings.ports == (30500, 30500)
+
+
+def test_every_relay_of_the_cluster_is_given_the_same_keys_and_storage(cluster):
+    relay = _containers(cluster)["relay"]
+    secret = {one["name"] for one in relay["env"] if "secretKeyRef" in one.get("valueFrom", {})}
+    assert {"HIME_TOKEN_SECRET", "HIME_DATABASE_URL", "HIME_PHOTOS_URL", "RAY_AUTH_TOKEN"} <= secret
+    mounts = {one["mountPath"] for one in relay["volumeMounts"]}
+    assert {"/tmp/ray", "/run/secrets/hime"} <= mounts
+    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(relay)
+    assert relay["pod"]["hostNetwork"] and "podAntiAffinity" in relay["pod"]["affinity"]
+
+
+def test_every_volume_that_the_cluster_mounts_is_there_and_ray_asks_for_a_token(cluster):
+    containers = _containers(cluster)
+    assert set(containers) == {"ray-head", "ray-worker", "relay", "https"}
+    for one in containers.values():
+        volumes = {volume["name"] for volume in one["pod"].get("volumes", ())}
+        assert {mount["name"] for mount in one.get("volumeMounts", ())} <= volumes
+        assert one["securityContext"]["allowPrivilegeEscalation"] is False
+    for name in ("ray-head", "ray-worker"):
+        given = {one["name"]: one.get("value") for one in containers[name]["env"]}
+        assert given["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN" in given
+        assert {"readinessProbe", "livenessProbe"} <= set(containers[name])

@@ -18,6 +18,7 @@ from server.client.load.light import add_publisher, add_watcher
 from server.client.load.replay import Replay
 from server.client.load.sink import Reader, Sink
 from server.client.load.tally import Tally
+from server.client.nodes import Nodes
 from server.client.peer import Connection, Refused
 
 PATIENCE = 10.0  # seconds that a watcher waits for the relay to know the publisher
@@ -48,6 +49,11 @@ class CallPlan:
     whep: str = "/whep/{room}/{name}"
     token: str = field(default="", repr=False)
     key: str = field(default="", repr=False)
+
+    @property
+    def own_paths(self) -> bool:
+        """Whether it is a HIME Relay, which may be one of several nodes."""
+        return self.whip == CallPlan.whip
 
     def link(self, number: int) -> Link:
         room = self.room if self.together or self.alone else f"{self.room}-{number}"
@@ -96,6 +102,8 @@ class Call:
         left."""
         if self._plan.key:
             self._link = Link(self._link.base, self._link.room, self._link.name, await self._token())
+        if self._plan.own_paths:
+            self._link = await Nodes(self._http, self._link).find()
         publisher, codec = self._connection(), self._plan.clip.codec
         await publisher.open(self._path(self._plan.whip), lambda pc: add_publisher(pc, self._replay, codec))
         for _ in range(self._plan.watchers):

@@ -1,0 +1,176 @@
+"""A relay's end of the process that speaks to Ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from hime_core.engine.protocol import Late, Overload
+from server.cluster.orders import Orders
+from server.supervision import FIRST_PAUSE, LONGEST_PAUSE
+
+WAITING = 256  # that may be on their way to the process; more are refused
+ENDING = 5.0  # seconds that the process may take to end
+ROOT = Path(__file__).resolve().parents[2]
+ERRORS: dict[str, type[Exception]] = {"Late": Late, "Overload": Overload}
+
+log = logging.getLogger(__name__)
+
+
+class ClusterAway(RuntimeError):
+    """Ray, or an actor on it, does not answer; the message is the kind of failure."""
+
+
+class Link:
+    """Asks actors, and never blocks; the process is started again whenever it ends. Thread-safe."""
+
+    def __init__(self, orders: Orders, on_failure: Callable[[], None] = lambda: None) -> None:
+        """on_failure: called in a thread whenever the process has ended by itself."""
+        self.incarnation = 0  # grows with each start
+        self._orders, self._on_failure = orders, on_failure
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._asked: dict[int, Future[Any]] = {}
+        self._number = 0
+        self._out: queue.Queue[Any] | None = None  # to the process; None while there is none
+        self._last: tuple[Any, ...] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._keep, name="cluster", daemon=True)
+        self._thread.start()
+
+    @property
+    def there(self) -> bool:
+        """Whether the process has joined the cluster."""
+        return self._out is not None
+
+    def ask(self, actor: str, method: str, *args: Any, returns: int = 1) -> Future[Any]:
+        """The future may carry ClusterAway, Late or Overload."""
+        future: Future[Any] = Future()
+        with self._lock:
+            self._number += 1
+            number, out = self._number, self._out
+            if out is None:
+                future.set_exception(ClusterAway("not joined"))
+                return future
+            self._asked[number] = future
+            try:
+                out.put_nowait((number, actor, method, args, returns))
+            except queue.Full:
+                del self._asked[number]
+                future.set_exception(Overload("the cluster takes no more for now"))
+        return future
+
+    def ask_last(self, actor: str, method: str, *args: Any) -> None:
+        """What the process asks when this one has ended, however it did."""
+        self._last = (0, actor, method, args, 1)
+        with self._lock:
+            if self._out is not None:
+                with suppress(queue.Full):
+                    self._out.put_nowait(self._last)
+
+    def close(self) -> None:
+        self._closing.set()
+        with self._lock:
+            out, self._out = self._out, None
+        if out is not None:
+            with suppress(queue.Full):
+                out.put_nowait(None)
+        if self._process is not None:
+            try:
+                self._process.wait(ENDING)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._thread.join(ENDING)
+
+    # -- the link's threads
+
+    def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._closing.is_set():
+            joined = self._run()
+            if self._closing.is_set():
+                return
+            self._on_failure()
+            pause = FIRST_PAUSE if joined else min(2 * pause, LONGEST_PAUSE)
+            log.warning("the cluster cannot be reached, and is tried again in %g s", pause)
+            self._closing.wait(pause)
+
+    def _run(self) -> bool:
+        """Until the process has ended; whether it had joined."""
+        ours, others = socket.socketpair()
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [sys.executable, "-m", "server.cluster.agent", str(others.fileno())]
+        environment = {**os.environ, "PYTHONPATH": path}
+        with others:
+            self._process = subprocess.Popen(
+                command, pass_fds=[others.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        connection, joined = Connection(ours.detach()), False
+        out: queue.Queue[Any] = queue.Queue(WAITING)
+        try:
+            connection.send(self._orders)
+            connection.recv()
+            joined = True
+            if self._last is not None:
+                out.put(self._last)
+            threading.Thread(target=_write, args=(connection, out), name="cluster-out", daemon=True).start()
+            with self._lock:
+                if self._closing.is_set():
+                    out.put(None)
+                else:
+                    self.incarnation += 1
+                    self._out = out
+            while True:
+                self._answer(*connection.recv())
+        except (EOFError, OSError):
+            pass
+        finally:
+            with self._lock:
+                self._out, waiting, self._asked = None, list(self._asked.values()), {}
+            with suppress(queue.Full):
+                out.put_nowait(None)
+            for future in waiting:
+                _fail(future, ClusterAway("the connection ended"))
+            if not joined:
+                connection.close()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(ENDING)
+            self._process.kill()
+        return joined
+
+    def _answer(self, number: int, result: Any, error: str) -> None:
+        with self._lock:
+            future = self._asked.pop(number, None)
+        if future is None:
+            return
+        if error:
+            _fail(future, ERRORS.get(error, ClusterAway)(error))
+        else:
+            with suppress(InvalidStateError):  # it was cancelled
+                future.set_result(result)
+
+
+def _write(connection: Connection, out: queue.Queue[Any]) -> None:
+    """Until None comes, or the process has ended."""
+    with suppress(OSError):
+        while (asked := out.get()) is not None:
+            connection.send(asked)
+            del asked  # nothing here holds on to anybody's face
+    with suppress(OSError):
+        socket.socket(fileno=os.dup(connection.fileno())).shutdown(socket.SHUT_RDWR)
+
+
+def _fail(future: Future[Any], error: Exception) -> None:
+    with suppress(InvalidStateError):
+        future.set_exception(error)
