@@ -15,6 +15,7 @@ from hime_core.engine.protocol import FaceRequest, Late
 
 REMEMBERED = 1024  # streams whose last turn is known
 PREPARATION = 0.0005  # seconds before one batch is done that the next one is taken: it is prepared meanwhile
+LONGEST_WAIT = 0.005  # seconds for company, however long batches are said to take: the first ones are slow
 SMOOTHING = 0.1  # of the time between faces
 LONGEST_GAP = 1.0  # seconds between two faces: more says nothing of the next one
 
@@ -55,7 +56,7 @@ class WaitingRoom:
     A batch that is not full is held back while that costs nothing, as another one is being run; and while the next
     face is expected so soon that it gains more than those who wait for it lose: of n faces each waits g seconds longer,
     and the next one is spared the rest of a batch's c seconds, so (n + 1) g < c. A lone stream never waits for
-    company, and no batch past the moment when it would miss a member's deadline.
+    company, nobody longer than LONGEST_WAIT, and no batch past the moment when it would miss a member's deadline.
     """
 
     def __init__(
@@ -161,7 +162,9 @@ class WaitingRoom:
         seconds, arrivals = self._expected(bucket), self._arrivals[bucket]
         free = max(self._running.values(), default=-math.inf) - PREPARATION
         wanted = len(batch) + 1
-        company = arrivals.last + seconds / wanted if arrivals.gap * wanted < seconds else -math.inf
+        company = -math.inf
+        if arrivals.gap * wanted < seconds:
+            company = min(arrivals.last + seconds / wanted, min(work.queued for work in batch) + LONGEST_WAIT)
         return min(max(free, company), min(work.request.deadline for work in batch) - seconds)
 
     def _drop_late(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.network.batches import simulate
 from hime_core.engine import FaceRequest, Late
-from hime_core.engine.waiting import PREPARATION, WaitingRoom
+from hime_core.engine.waiting import LONGEST_WAIT, PREPARATION, WaitingRoom
 
 
 class Clock:
@@ -138,6 +138,17 @@ def test_company_is_waited_for_only_where_it_comes_soon(clock, apart, held):
     assert (not batch) is held
     if held:  # half of a batch's time: longer gains nothing for two
         assert rest == pytest.approx(0.005)
+
+
+def test_slow_batches_are_no_reason_to_wait_long(clock):
+    room = WaitingRoom(64, expected=lambda bucket: 1.0, clock=clock)
+    for stream in range(60):
+        room.put((face(stream), Future()))
+        clock.now += 0.001
+    room.look(64, "one")
+    room.done("one")
+    room.put((face("a"), Future()))
+    assert room.look(4, "one") == ([], pytest.approx(LONGEST_WAIT))
 
 
 def test_no_batch_is_held_back_until_it_would_be_late(clock):
