@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.limits.admission import Admission
+from server.limits.admission import WATCHERS_PER_STREAM, Admission
 from server.load.cost import Cost
 from server.settings import Settings
 
@@ -26,13 +26,18 @@ class Capacity:
 
     def update(self, cost: Cost, full: bool) -> None:
         """cost: at the least, of a stream with its watchers; full: whether all streams have the least already and are
-        late nevertheless, so that there is room for those who are there at most."""
-        for slots, auto, most in zip((self._streams, self._watchers), self._auto, self._most(cost), strict=True):
-            if auto:
-                slots.in_all = max(1, min(most, slots.taken) if full else most)
+        late nevertheless, so that there is room for those who are there at most. Who may watch them is not kept out
+        for that: a call in which some are not seen would be of no use."""
+        streams, watchers = self._most(cost)
+        if self._auto[0]:
+            self._streams.in_all = max(1, min(streams, self._streams.taken) if full else streams)
+        if self._auto[1]:
+            self._watchers.in_all = watchers
 
     def _most(self, cost: Cost) -> tuple[int, int]:
         if not cost.cores or not cost.watcher:
             return self._estimated
-        left = max(0.0, self._usable - self._streams.taken * cost.cores)
-        return int(self._usable / cost.cores), self._watchers.taken + int(left / cost.watcher)
+        there = self._streams.taken
+        left = max(0.0, self._usable - there * cost.cores)
+        watchers = self._watchers.taken + int(left / cost.watcher)
+        return int(self._usable / cost.cores), max(watchers, WATCHERS_PER_STREAM * max(1, there))

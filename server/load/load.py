@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from server.limits.admission import cores
 from server.load.cost import Cost, Costs
-from server.load.fairness import Fairness
+from server.load.fairness import LAST, Fairness
 from server.load.felt import Felt, Lateness
-from server.load.pace import SHORT, Pace
+from server.load.pace import EASE, SHORT, Pace
 from server.load.processor import UNKNOWN, ProcessorLook
 from server.load.stream import StreamLoad
 from server.observability.metrics import Metrics
@@ -113,7 +113,7 @@ class Load:
         done = 0
         while done < wanted and fairness.down():
             done += 1
-        if wanted and not done:
+        if streams and fairness.highest == LAST and late.longer > EASE:
             self._full_since = self._clock()
         elif self._full_since is not None and self._clock() - self._full_since > RELIEVED:
             self._full_since = None

@@ -27,7 +27,7 @@ class LimitSettings(BaseModel):
     )
     max_watchers: Auto = Field(
         "auto",
-        description="watchers in all; auto: what published video leaves of the processor, eight for each until then",
+        description="watchers in all; auto: what published video leaves of the processor, eight for each at least",
     )
     max_watchers_per_participant: int = Field(64, ge=1, description="who watch one participant")
     max_views_per_participant: int = Field(

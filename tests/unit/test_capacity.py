@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hime_core.stream.ladder import LADDER
-from server.limits.admission import Admission, Admitted
+from server.limits.admission import WATCHERS_PER_STREAM, Admission, Admitted
 from server.load.capacity import USABLE, Capacity
 from server.load.cost import Cost, Costs, together
 from server.load.spent import Spent
@@ -96,10 +96,18 @@ def test_watchers_take_what_streams_leave():
     watching = machine.admission.watcher("r", "ann")
     machine.capacity.update(Cost(0.1, 0.05, 2), full=False)
     assert machine.admission.watchers.in_all == 1 + int((USABLE * CORES - 0.2) / 0.05)
-    machine.capacity.update(Cost(0.6, 0.05, 2), full=False)
+    watching.release()
+
+
+def test_those_who_are_there_may_be_watched_however_short_the_machine_is():
+    machine = Machine()
+    for _ in range(3):
+        machine.admission.publisher("r", True)
+    machine.capacity.update(Cost(0.6, 0.05, 3), full=True)
+    for _ in range(3 * WATCHERS_PER_STREAM):
+        machine.admission.watcher("r", "ann")
     with pytest.raises(Problem):
         machine.admission.watcher("r", "ann")
-    watching.release()
 
 
 def test_numbers_set_by_hand_are_exact():
