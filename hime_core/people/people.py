@@ -141,6 +141,11 @@ class People:
         with self._lock:
             return {person.name for person in self._people.values() if person.name is not None}
 
+    def photos(self, name: str) -> set[str]:
+        """The ids of the photos that are held of the person of that name."""
+        exemplars = [one for person in self.everyone() if person.name == name for one in person.bank.exemplars()]
+        return {one.id for one in exemplars if one.source == "photo"}
+
     # -- forgetting --------------------------------------------------------------------------------------------
 
     def forget(self, exemplar_ids: Iterable[str] | None) -> None:

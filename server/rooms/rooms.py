@@ -118,8 +118,7 @@ class Rooms:
 
     def photos_in_use(self, person: str) -> set[str]:
         """The ids of that person's photos in running and remembered streams."""
-        everyone = (one for people in self.people_with(person) for one in people.everyone() if one.name == person)
-        return {photo.id for one in everyone for photo in one.bank.exemplars() if photo.source == "photo"}
+        return {id for people in self.people_with(person) for id in people.photos(person)}
 
     def give_up(self, room: str) -> bool:
         """Ends all that goes on in a room that is another relay's, events too, so that all comes together there; False

@@ -68,6 +68,12 @@ class FakeRooms:
     def people_with(self, person):
         return [self.people] if person in self.people.names() else []
 
+    def persons(self):
+        return self.people.names()
+
+    def photos_in_use(self, person):
+        return self.people.photos(person)
+
     def forget_photos(self, exemplar_ids):
         self.forgotten += exemplar_ids
         self.people.forget(exemplar_ids)

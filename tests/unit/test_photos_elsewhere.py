@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -78,3 +80,35 @@ async def test_what_others_have_registered_and_deleted_reaches_the_calls_here(wo
     assert [one.id for one in people.exemplars()] == [id]
     await world.service.forget_here(None, [id])
     assert not people.exemplars() and id in world.engine.forgotten
+
+
+async def test_what_was_deleted_elsewhere_while_nobody_could_tell_is_found_in_storage(world):
+    people, first, second = world.rooms.people, await registered(world), await registered(world)
+    await world.service.compare_with_storage()
+    assert {one.id for one in people.exemplars()} == {first, second} and not world.rooms.forgotten
+    world.store.remove("ann", first)
+    await world.service.compare_with_storage()
+    assert [one.id for one in people.exemplars()] == [second] and people.names() == {"ann"}
+    world.store.remove("ann")
+    await world.service.compare_with_storage()
+    assert not people.exemplars() and people.names() == set()
+    assert {first, second} <= set(world.engine.forgotten)
+
+
+async def test_two_that_delete_at_once_do_not_wait_for_each_other(world, tmp_path):
+    """As nodes do, each of which changes photos itself."""
+    other = World(tmp_path)
+
+    class Other(Others):
+        def __init__(self, service):
+            super().__init__()
+            self.service = service
+
+        async def forget(self, person, ids):
+            await self.service.forget_here(person, ids)
+
+    await registered(world)
+    world.service._elsewhere, other.service._elsewhere = Other(other.service), Other(world.service)
+    both = (world.service.forget_person("ann"), other.service.forget_person("ann"))
+    await asyncio.wait_for(asyncio.gather(*both), 20)
+    other.service.close()
