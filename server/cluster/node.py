@@ -95,6 +95,7 @@ class Node:
         self._view = View("", {}, {})
         self._heard, self._done = 0, -1
         self._changes: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._unfinished: _Waiting | None = None
         self.away = True  # whether the directory did not answer the last time
 
     @property
@@ -116,9 +117,8 @@ class Node:
         """Tells of itself, and learns of the others."""
         assert self._carried is not None
         carried, view = self._carried, self._view
-        told = Beat(
-            self.id, self.url, carried.free(), carried.rooms(), view.directory, self._heard, self._done
-        )  # fmt: skip
+        heard, done = self._heard, self._done
+        told = Beat(self.id, self.url, carried.free(), carried.rooms(), view.directory, heard, done)
         answer = await self._asked("beat", told)
         if answer is None:
             if not self.away:
@@ -132,15 +132,14 @@ class Node:
         """Carries out what others have changed, one after the other."""
         assert self._carried is not None
         while True:
-            waiting = await self._changes.get()
-            try:
-                if waiting.compare:
-                    await self._carried.compare_with_storage()
-                elif waiting.change is not None:
-                    await self._carried.change(waiting.change)
-            except BaseException:  # what could not be carried out is found in storage
-                self._changes.put_nowait(replace(waiting, change=None, compare=True))
-                raise
+            waiting = self._unfinished or await self._changes.get()
+            # What could not be carried out is found in storage, before anything that came later.
+            self._unfinished = replace(waiting, change=None, compare=True)
+            if waiting.compare:
+                await self._carried.compare_with_storage()
+            elif waiting.change is not None:
+                await self._carried.change(waiting.change)
+            self._unfinished = None
             if waiting.directory == self._view.directory:
                 self._done = max(self._done, waiting.number)
 
@@ -197,10 +196,9 @@ class Node:
 
     async def _asked(self, method: str, *args: Any) -> Any:
         """None where the directory does not answer."""
+        asked = asyncio.wrap_future(self._link.ask(DIRECTORY, method, *args))
         try:
-            return await asyncio.wait_for(
-                asyncio.wrap_future(self._link.ask(DIRECTORY, method, *args)), ANSWER_WITHIN
-            )  # fmt: skip
+            return await asyncio.wait_for(asked, ANSWER_WITHIN)
         except TimeoutError:
             return None
         except RuntimeError:  # ClusterAway, or Overload

@@ -122,9 +122,7 @@ class PooledEngine:
             return _failed(Overload("the engines' queues are full"))
         return self._locally(request)
 
-    def _send(
-        self, member: _Member, request: FaceRequest, answer: Future[U8], began: float, again: bool
-    ) -> None:  # fmt: skip
+    def _send(self, member: _Member, request: FaceRequest, answer: Future[U8], began: float, again: bool) -> None:
         """again: whether exemplars that it turns out to lack are sent after."""
         seconds = min(request.deadline - self._clock(), LONGEST)
         if seconds <= 0:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from server.settings.quoting import quoted
 
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ADDRESS = re.compile(r"auto|local|\[?[A-Za-z0-9_.:-]+\]?:\d{1,5}")
 
 
@@ -22,9 +23,7 @@ class ClusterSettings(BaseModel):
         description="host:port of Ray's head; auto: of the Ray node on this machine; local: starts a head here, to try "
         "it on one machine",
     )
-    cluster_namespace: str = Field(
-        "hime", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="relays of the same name on one Ray are one relay"
-    )
+    cluster_namespace: str = Field("hime", description="relays of the same name on one Ray are one relay")
     cluster_engines: int = Field(
         0, ge=0, le=1024, description="engines on Ray that all nodes share; 0: each node has its own"
     )
@@ -40,6 +39,13 @@ class ClusterSettings(BaseModel):
         if not ADDRESS.fullmatch(address):
             raise ValueError(f"{quoted(address)} is neither auto, local nor a host and port such as 192.0.2.7:6379")
         return address
+
+    @field_validator("cluster_namespace")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{quoted(name)} is no name of 1 to 64 letters, digits, '_' and '-'")
+        return name
 
     @field_validator("public_url")
     @classmethod

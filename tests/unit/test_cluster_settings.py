@@ -34,7 +34,7 @@ SHARED = {"cluster": True, "database_url": "postgresql+psycopg://h@p/h", "photos
         ({"public_url": "one.example.org"}, "such as https://one.example.org"),
         ({"public_url": "https://one.example.org/relay"}, "without a path"),
         ({"cluster_address": "ray://head"}, "neither auto, local nor a host and port"),
-        ({"cluster_namespace": "a b"}, "HIME_CLUSTER_NAMESPACE"),
+        ({"cluster_namespace": "a b"}, "--cluster-namespace: .* is no name of 1 to 64"),
     ],
 )
 def test_what_nodes_need_is_said_in_one_line(changed: dict[str, str], words: str) -> None:

@@ -178,13 +178,21 @@ async def test_a_deletion_that_another_node_cannot_do_is_refused_and_found_in_st
     await world.b.beat()
     with pytest.raises(RuntimeError):
         await working
+    later = world.directory.announce(world.a.id, Change("added", "ben", ("2",)))
     await world.b.beat()
+    assert not world.directory.carried_out(world.a.id, *later)
     with pytest.raises(Problem) as refused:
         await deleting
     assert refused.value.status_code == 503 and refused.value.kind == "photos-unavailable"
     working = asyncio.create_task(world.b.change_forever())
     await asyncio.sleep(0.05)
-    assert relay(world.b).did == ["compared", "compared"]
+    assert relay(world.b).did == ["compared", "compared"]  # what comes later waits
+    relay(world.b).fails = False
+    await asyncio.gather(working, return_exceptions=True)
+    working = asyncio.create_task(world.b.change_forever())
+    await asyncio.sleep(0.05)
+    await world.b.beat()
+    assert world.directory.carried_out(world.a.id, *later)
     working.cancel()
 
 
