@@ -146,8 +146,10 @@ class RemoteEngine:
         if self._closed:
             raise Gone("the engine process is gone")
         side = request.lr.shape[0]
-        if side > LARGEST:
-            raise ValueError(f"an engine process takes faces of {LARGEST} pixels at most, not of {side}")
+        if request.lr.shape != (side, side, 3) or side > LARGEST:
+            raise ValueError(f"an engine process takes faces of {LARGEST} pixels at most, not of {request.lr.shape}")
+        if len(request.exemplars) > wire.MOST_EXEMPLARS:
+            raise ValueError(f"an engine process takes {wire.MOST_EXEMPLARS} exemplars a face at most")
         exemplars = tuple([self._number(exemplar) for exemplar in request.exemplars])
         slot = self._slots.take()
         if slot is None:

@@ -23,6 +23,7 @@ from hime_core.faces.geometry import Headshot
 
 VERSION = 1
 LONGEST = 1 << 16  # bytes of a message
+MOST_EXEMPLARS = 255  # of one face
 MOST = 100  # answers in one message
 MOST_TOLD = 255  # batches, and waits, that one message tells of
 WORDS = 300  # bytes of an error that are told

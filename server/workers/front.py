@@ -131,9 +131,9 @@ class Front:
                 texts[worker.number] = text
         engines = set(self.fleet.engine_pids)
         for pid in self._engines - engines:
-            self._merged.gone(pid)
+            self._merged.gone(f"engine {pid}")
         self._engines = engines
-        return self._merged.merge(texts | {pid: _of_process(pid) for pid in engines})
+        return self._merged.merge(texts | {f"engine {pid}": _of_process(pid) for pid in engines})
 
     async def sweep_forever(self) -> None:
         while True:

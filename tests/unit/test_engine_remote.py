@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hime_core.engine import BatchingEngine, Gone, Late, NcnnBackend, Overload
+from hime_core.engine import BatchingEngine, FaceRequest, Gone, Late, NcnnBackend, Overload
 from hime_core.engine.failover import Replaced
 from hime_core.model.hime import HimeConfig
 from server.engines import lasting, memory, remote, wire
@@ -136,10 +136,15 @@ class TestAnswers:
     def test_what_does_not_fit_is_refused_by_name(self, tmp_path):
         with engine_world(tmp_path) as world:
             worker = world.worker()
-            large, small = worker.submit([face(side=128), face()])
-            with pytest.raises(ValueError, match="96 pixels at most, not of 128"):
+            flat = FaceRequest(face().lr[:16], face().landmarks, ())
+            large, oblong, small, many = worker.submit([face(side=128), flat, face(), face(*[exemplar()] * 256)])
+            with pytest.raises(ValueError, match=r"96 pixels at most, not of \(128, 128, 3\)"):
                 large.result(10)
-            assert small.result(10) is not None
+            with pytest.raises(ValueError, match=r"not of \(16, 32, 3\)"):
+                oblong.result(10)
+            with pytest.raises(ValueError, match="255 exemplars"):
+                many.result(10)
+            assert small.result(10) is not None and len(worker._slots._free) == SLOTS
             worker.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import os
 import threading
 from pathlib import Path
 
@@ -200,3 +201,29 @@ def test_the_machine_is_told_of_as_far_as_it_tells(tmp_path: Path) -> None:
     assert usage.memory_mib is not None and usage.memory_mib >= 10
     nowhere = Machine(tmp_path / "nowhere", clock, used).look()
     assert nowhere.cpu_share is None and nowhere.memory_mib is None
+
+
+def test_other_processes_count_as_the_relays_own(tmp_path: Path) -> None:
+    tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+
+    def process(name: str, ticks: int, mib: int) -> None:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "stat").write_text(f"7 (a name) of its own) S {'0 ' * 10}{ticks} {ticks} 0 0\n")
+        (tmp_path / name / "statm").write_text(f"9000 {mib * 2**20 // page} 1 1 0 1 0\n")
+
+    clock, pids = Clock(), [7]
+    process("self", 0, 10)
+    process("7", 100 * tick, 20)
+    machine = Machine(tmp_path, clock, lambda: 0.0, lambda: pids)
+    process("7", 101 * tick, 20)
+    clock.now = 2.0
+    usage = machine.look()
+    assert (usage.cpu_cores, usage.memory_mib) == (1.0, 30.0)  # two seconds of processor time in two
+    pids[:] = [8]
+    process("8", 50 * tick, 5)
+    clock.now = 3.0
+    usage = machine.look()
+    assert (usage.cpu_cores, usage.memory_mib) == (0.0, 15.0)  # what it had before is not this second's
+    pids[:] = [9]
+    clock.now = 4.0
+    assert machine.look().memory_mib == 10.0  # one that has just ended

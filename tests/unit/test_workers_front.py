@@ -177,3 +177,23 @@ async def test_a_rooms_events_that_a_worker_holds_back_are_counted_and_asked_for
         counted = relay.metrics.exposition().decode()
         assert 'hime_failures_total{part="events"} 2.0' in counted
         listening.release()
+
+
+async def test_what_an_engine_process_takes_is_in_the_sums_and_stays_there(tmp_path):
+    async with front(tmp_path) as (client, relay):
+        alone = await used(client)
+        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        relay.fleet.engines = SimpleNamespace(pids=[busy.pid])
+        try:
+            while await used(client) < alone + 0.5:
+                await asyncio.sleep(0.1)
+        finally:
+            busy.kill()
+            busy.wait()
+        relay.fleet.engines = SimpleNamespace(pids=[])
+        assert await used(client) >= alone + 0.5
+
+
+async def used(client: httpx.AsyncClient) -> float:
+    lines = (await client.get("/metrics")).text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("process_cpu_seconds_total"))
