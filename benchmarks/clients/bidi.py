@@ -63,6 +63,15 @@ class Page:
     async def goto(self, url: str) -> None:
         await self._command("browsingContext.navigate", context=self._context, url=url, wait="complete")
 
+    async def before_each(self, script: str) -> None:
+        """Runs the script in every page from here on, before its own."""
+        await self._command("script.addPreloadScript", functionDeclaration=f"() => {{ {script} }}")
+
+    async def resize(self, width: int, height: int) -> None:
+        """width, height: of the page, CSS pixels."""
+        viewport = {"width": width, "height": height}
+        await self._command("browsingContext.setViewport", context=self._context, viewport=viewport)
+
     async def evaluate(self, function: str, *arguments: Any) -> Any:
         """What the function, which may be async, returns when called with the arguments; all of it as JSON has it.
 

@@ -9,6 +9,8 @@ import json
 
 from playwright.sync_api import BrowserContext, Page
 
+CALL = "/?room=den&name=ann&autojoin=1"
+
 # Answers what the page asks for, from window.staged: {people: {name: statistics}, exemplars: number}.
 _ANSWERS = """
   (() => {
@@ -72,6 +74,12 @@ def statistics(
     return told | ({"face": {"exemplars": exemplars, "reason": reason}} if face else {})
 
 
+def stage(people: dict[str, dict[str, object]], exemplars: int = 3, open_to_all: bool = False) -> str:
+    """The script that a page is to run before its own."""
+    state = {"people": people, "exemplars": exemplars, "open": open_to_all}
+    return f"window.staged = {json.dumps(state)};{_ANSWERS}"
+
+
 def staged(
     context: BrowserContext,
     url: str,
@@ -80,11 +88,10 @@ def staged(
     open_to_all: bool = False,
 ) -> Page:
     """The page in the call of room `den` as ann."""
-    state = {"people": people, "exemplars": exemplars, "open": open_to_all}
     context.grant_permissions(["camera", "microphone"])
     page = context.new_page()
-    page.add_init_script(f"window.staged = {json.dumps(state)};{_ANSWERS}")
-    page.goto(f"{url}/?room=den&name=ann&autojoin=1")
+    page.add_init_script(stage(people, exemplars, open_to_all))
+    page.goto(url + CALL)
     page.locator("#join").click()
     page.locator("#call").wait_for()
     return page
