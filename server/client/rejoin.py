@@ -15,7 +15,8 @@ from server.client.peer import Connection, Refused, participants
 LOOK = 0.4  # seconds between looks at whether the relay is there, and has the session
 LOOK_WITHIN = 1.0  # seconds that it may take to answer one
 MISSED = 2  # looks in a row without an answer, or without the own name, after which it is lost
-FIRST_PAUSE, LONGEST_PAUSE = 0.3, 5.0  # seconds before another attempt, doubled each time
+FIRST_PAUSE, LONGEST_PAUSE = 0.4, 5.0  # seconds before another attempt, doubled each time ...
+SOON = 6.0  # ... from so many seconds after the loss on: within these, another node takes the room
 CLOSING = 1.0  # seconds that ending a lost session may take
 PASSING = (None, 404, 408, 409, 429, 503)  # refusals that may be over soon; None: nobody answered
 
@@ -33,7 +34,8 @@ class Kept:
     async def run(self) -> None:
         """Until it is cancelled. Raises Refused where another attempt would change nothing, or no relay ever answered,
         and TimeoutError where no connection ever came about."""
-        pause, reached = FIRST_PAUSE, False
+        pause, reached, clock = FIRST_PAUSE, False, asyncio.get_running_loop().time
+        lost = clock()
         while True:
             connection: Connection | None = None
             try:
@@ -43,6 +45,7 @@ class Kept:
                 await self._connect(connection, link)
                 self.sessions, pause = self.sessions + 1, FIRST_PAUSE
                 await self._lost(connection, link)
+                lost = clock()
             except (Refused, TimeoutError) as error:
                 passing = isinstance(error, Refused) and error.status in PASSING
                 if not reached or not (passing or (self.sessions and isinstance(error, TimeoutError))):
@@ -52,7 +55,8 @@ class Kept:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(connection.close(), CLOSING)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            if clock() > lost + SOON:
+                pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _lost(self, connection: Connection, link: Link) -> None:
         """Returns when it is."""

@@ -9,12 +9,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from hime_core.engine.protocol import Late, Overload
 from server.cluster.directory import Directory
 from server.cluster.orders import DIRECTORY, Orders
+from server.cluster.told import FaceRefused
 
 HEAD = "node:__internal_head__"  # Ray's name of what only the head node has
-KNOWN = (Late, Overload)
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +53,9 @@ class Actors:
 
     @staticmethod
     def name_of(error: Exception) -> str:
-        """The name of its kind: what it says may hold what was asked."""
-        return next((kind.__name__ for kind in KNOWN if isinstance(error, kind)), type(error).__name__)
+        """A short word: what an error says itself may hold what was asked."""
+        cause = getattr(error, "cause", None) or error  # an actor's error is the cause of Ray's
+        return str(cause) if isinstance(cause, FaceRefused) else type(error).__name__
 
     def _found(self, name: str) -> Any:
         """Started where it is not there yet."""

@@ -8,9 +8,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from hime_core.arrays import F32, U8
-from hime_core.engine.protocol import Engine, FaceRequest
+from hime_core.engine.protocol import Engine, FaceRequest, Late, Overload
 from hime_core.exemplars.exemplar import Exemplar
 from server.cluster.parcels import count, cut, unpack
+from server.cluster.told import FaceRefused
 
 KEPT = 120.0  # seconds without use, after which an exemplar is dropped that nobody said to forget
 MOST = 512  # exemplars; the least recently used go first
@@ -40,8 +41,8 @@ class EngineActor:
         self, stream: str, lr: U8, landmarks: F32, ids: tuple[str, ...], seconds: float, *new: bytes
     ) -> list[bytes] | bytes:
         """One face. ids: of its exemplars, best first; seconds: that are left until its deadline; new: exemplars that
-        this actor may lack, packed. The result is cut; empty pieces where exemplars are lacking still. Raises Late and
-        Overload, as the engine does."""
+        this actor may lack, packed. The result is cut; empty pieces where exemplars are lacking still. Raises
+        FaceRefused."""
         self._drop_unused()
         for exemplar in unpack(new):
             if exemplar.id not in self._forgotten:
@@ -55,7 +56,10 @@ class EngineActor:
         request = FaceRequest(
             lr, landmarks, tuple(self._exemplars[id][0] for id in ids), stream, self._clock() + seconds
         )
-        found = cut(await asyncio.wrap_future(self._engine.submit([request])[0]))
+        try:
+            found = cut(await asyncio.wrap_future(self._engine.submit([request])[0]))
+        except (Late, Overload) as error:
+            raise FaceRefused(type(error).__name__) from None
         return found if pieces > 1 else found[0]
 
     async def forget(self, ids: tuple[str, ...]) -> None:

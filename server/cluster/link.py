@@ -16,20 +16,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hime_core.engine.protocol import Late, Overload
 from server.cluster.orders import Orders
 from server.supervision import FIRST_PAUSE, LONGEST_PAUSE
 
 WAITING = 256  # that may be on their way to the process; more are refused
 ENDING = 5.0  # seconds that the process may take to end
 ROOT = Path(__file__).resolve().parents[2]
-ERRORS: dict[str, type[Exception]] = {"Late": Late, "Overload": Overload}
+FULL = "Overload"
 
 log = logging.getLogger(__name__)
 
 
 class ClusterAway(RuntimeError):
-    """Ray, or an actor on it, does not answer; the message is the kind of failure."""
+    """Ray, or an actor on it, does not answer; the message is the kind of failure, in a word."""
 
 
 class Link:
@@ -55,7 +54,7 @@ class Link:
         return self._out is not None
 
     def ask(self, actor: str, method: str, *args: Any, returns: int = 1) -> Future[Any]:
-        """The future may carry ClusterAway, Late or Overload."""
+        """The future may carry ClusterAway."""
         future: Future[Any] = Future()
         with self._lock:
             self._number += 1
@@ -68,7 +67,7 @@ class Link:
                 out.put_nowait((number, actor, method, args, returns))
             except queue.Full:
                 del self._asked[number]
-                future.set_exception(Overload("the cluster takes no more for now"))
+                future.set_exception(ClusterAway(FULL))
         return future
 
     def ask_last(self, actor: str, method: str, *args: Any) -> None:
@@ -155,7 +154,7 @@ class Link:
         if future is None:
             return
         if error:
-            _fail(future, ERRORS.get(error, ClusterAway)(error))
+            _fail(future, ClusterAway(error))
         else:
             with suppress(InvalidStateError):  # it was cancelled
                 future.set_result(result)

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from server.cluster.link import ClusterAway
 from server.cluster.orders import DIRECTORY
 from server.cluster.told import Beat, Change, View
 from server.limits.rates import Count, uncounted
@@ -201,7 +202,7 @@ class Node:
             return await asyncio.wait_for(asked, ANSWER_WITHIN)
         except TimeoutError:
             return None
-        except RuntimeError:  # ClusterAway, or Overload
+        except ClusterAway:
             return None
 
     def _learn(self, view: View) -> None:

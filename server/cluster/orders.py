@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from server.settings import Settings
+if TYPE_CHECKING:  # which is not needed beyond the relay's own process
+    from server.settings import Settings
 
 DIRECTORY = "directory-1"  # the number grows when what is told changes
 

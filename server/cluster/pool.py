@@ -141,7 +141,7 @@ class PooledEngine:
         asked = self._link.ask(member.name, "enhance", *args, returns=count(side))
 
         def answered(asked: Future[Any]) -> None:
-            error = asked.exception()
+            error = _told(asked.exception())
             if error is None:
                 pieces = asked.result() if isinstance(asked.result(), list) else [asked.result()]
                 if not pieces[0]:
@@ -221,6 +221,12 @@ def pooled(
     return PooledEngine(
         link, orders.engine_names, scale, make_local, secrets.token_hex(4), on_turnaround, on_failure, close=link.close
     )
+
+
+def _told(error: BaseException | None) -> BaseException | None:
+    """As engines have it."""
+    kind = {"Late": Late, "Overload": Overload}.get(str(error))
+    return kind("an engine of the cluster refused") if kind else error
 
 
 def _failed(error: Exception) -> Future[U8]:

@@ -54,3 +54,8 @@ class View:
     changes: tuple[Numbered, ...] = ()
     number: int = 0
     missed: bool = False
+
+
+class FaceRefused(RuntimeError):
+    """An engine of the cluster does not take a face: it is "Late", or there is "Overload", as engines have these. Their
+    own classes would bring torch along."""

@@ -56,6 +56,13 @@ def test_ray_is_imported_by_nothing_but_its_own_process() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 
+def test_the_process_that_speaks_to_ray_and_a_front_load_no_networks() -> None:
+    pytest.importorskip("ray")
+    modules = "server.cluster.agent, server.cluster.actors, server.cluster.install, server.cluster.carried"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
 def made(tmp_path: Path, node: Node | None) -> FastAPI:
     return create_app(Settings(data=tmp_path, client=tmp_path), node=node)
 

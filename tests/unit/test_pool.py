@@ -18,6 +18,7 @@ from server.cluster.engine_actor import KEPT, MOST, EngineActor
 from server.cluster.link import ClusterAway
 from server.cluster.parcels import PIECE, count, cut, joined, pack, unpack
 from server.cluster.pool import REST, PooledEngine
+from server.cluster.told import FaceRefused
 from tests.unit.test_engine import request
 
 WITHIN = 10
@@ -87,7 +88,13 @@ class Cluster:
         if actor in self.held and method == "enhance":
             self.held[actor].append(future)
             return future
-        return asyncio.run_coroutine_threadsafe(getattr(self.actors[actor], method)(*args), self.loop)  # type: ignore[return-value]
+        return asyncio.run_coroutine_threadsafe(self._asked(getattr(self.actors[actor], method)(*args)), self.loop)  # type: ignore[return-value]
+
+    async def _asked(self, asking: Any) -> Any:
+        try:
+            return await asking
+        except FaceRefused as refused:  # as the link tells of it
+            raise ClusterAway(str(refused)) from None
 
 
 @pytest.fixture
