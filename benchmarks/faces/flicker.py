@@ -7,7 +7,8 @@ Each clip plays in a 320x180 call: the person close at first (headshot 150 px, t
 shown at 1280x720. Over the far frames, in the face: PSNR against the sharp clip, and the warp error, which is the mean
 absolute difference in luma between a frame and the one before it brought to it by optical flow of the sharp clip,
 where that flow is consistent both ways. Rows: `single`, every frame enhanced by itself; `all`, every frame with the
-temporal filter; `half`, the engine answers every second frame and detail is carried over the others.
+temporal filter; `half` and `quarter`, the engine answers every second or fourth frame and detail is carried over the
+others.
 """
 
 from __future__ import annotations
@@ -41,19 +42,19 @@ SETTLED = CLOSE_FRAMES + WALK_FRAMES + 10
 WINDOW = np.s_[240:620, 460:840]  # of the 1280x720 view: where the far face is, and what flow needs around it
 
 
-class EverySecond:
-    """An engine that refuses every second frame."""
+class EveryNth:
+    """An engine that answers one frame of several."""
 
-    def __init__(self, engine: BatchingEngine) -> None:
-        self._engine, self.scale, self._count = engine, engine.scale, 0
+    def __init__(self, engine: BatchingEngine, several: int) -> None:
+        self._engine, self.scale, self._several, self._count = engine, engine.scale, several, 0
 
     def submit(self, requests: Sequence[FaceRequest]) -> list[Future]:
         self._count += 1
-        if self._count % 2:
+        if self._count % self._several == 1:
             return self._engine.submit(requests)
         futures: list[Future] = [Future() for _ in requests]
         for future in futures:
-            future.set_exception(Overload("every second frame"))
+            future.set_exception(Overload("it is not this frame's turn"))
         return futures
 
     def forget(self, exemplar_ids) -> None:
@@ -121,7 +122,8 @@ def measure(person: Person, engine, frames: int, bitrate: int | None, pictures: 
     runs = {
         "single": views(engine, EnhancerConfig(patience=None, steadiness=0.0), shown),
         "all": views(engine, EnhancerConfig(patience=None), shown),
-        "half": views(EverySecond(engine), EnhancerConfig(patience=None), shown),
+        "half": views(EveryNth(engine, 2), EnhancerConfig(patience=None), shown),
+        "quarter": views(EveryNth(engine, 4), EnhancerConfig(patience=None), shown),
     }
     sequences = {"truth": wanted, "bicubic": runs["all"]["original"][-frames:]}
     sequences |= {name: run["enhanced"][-frames:] for name, run in runs.items()}
@@ -144,7 +146,7 @@ def measure(person: Person, engine, frames: int, bitrate: int | None, pictures: 
         row["enhanced"] = run["outcomes"][-frames:].count("enhanced") / frames
     if pictures:
         pictures.mkdir(parents=True, exist_ok=True)
-        parts = [sequences[name][-1][inside(last - 1)] for name in ("bicubic", "single", "all", "half", "truth")]
+        parts = [sequences[name][-1][inside(last - 1)] for name in ("bicubic", *runs, "truth")]
         large = cv2.resize(np.hstack(parts), None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
         cv2.imwrite(str(pictures / "last.png"), large[..., ::-1])
     return rows
@@ -159,7 +161,7 @@ def main() -> None:
     parser.add_argument("--bitrate", type=int, default=200_000)
     parser.add_argument("--weights", default="auto")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--pictures", type=Path, help="folder for the last frame: bicubic, single, all, half, truth")
+    parser.add_argument("--pictures", type=Path, help="folder for the last frame in each row, and the truth")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     engine, detector, results = build_engine(options.weights, "cpu"), MtcnnDetector(), {}
@@ -177,7 +179,7 @@ def main() -> None:
     engine.close()
     if not results:
         parser.error(f"{options.folder} has no clip that shows a face large enough")
-    names = ("truth", "bicubic", "single", "all", "half")
+    names = ("truth", "bicubic", "single", "all", "half", "quarter")
     mean = {n: {k: float(np.mean([r[n][k] for r in results.values()])) for k in next(iter(results.values()))[n]}
             for n in names}  # fmt: skip
     for name in names[2:]:  # ratios of means, not means of ratios
@@ -192,7 +194,7 @@ def show(title: str, rows: dict[str, dict]) -> None:
     print(title)
     print(f"  truth    warp {rows['truth']['warp']:5.2f}")
     print(f"  bicubic  warp {rows['bicubic']['warp']:5.2f}              {rows['bicubic']['psnr']:6.2f} dB")
-    for name in ("single", "all", "half"):
+    for name in ("single", "all", "half", "quarter"):
         row = rows[name]
         print(
             f"  {name:8} warp {row['warp']:5.2f} ({row['ratio']:.2f} x)  {row['psnr']:6.2f} dB, "

@@ -72,9 +72,10 @@ class Demand:
     def level(self) -> Level:
         return self._levels[max(self._level, self._most)]
 
-    def plan(self, sides: Sequence[int], now: float, most: str = "") -> Plan:
+    def plan(self, sides: Sequence[int], now: float, most: str = "", every: int = 1) -> Plan:
         """For a frame whose faces have these LR sizes. With ask set, `asked` is to be called if it is done. most: the
-        name of the level that is not exceeded, whatever the engine manages; any other word for no such level."""
+        name of the level that is not exceeded, whatever the engine manages; any other word for no such level. every:
+        frames between two requests at least."""
         if self._patience is None:
             return Plan(True, self._levels[0].references, tuple(sides))
         self._clock_in(now)
@@ -82,7 +83,7 @@ class Demand:
         self._skipped += 1
         self._most = self._by_name.get(most, 0)
         level = self.level
-        ask = now - self._asked >= PROBE if level is self._levels[-1] else self._skipped >= level.every
+        ask = now - self._asked >= PROBE if level is self._levels[-1] else self._skipped >= max(every, level.every)
         return Plan(ask, level.references, _reduced(sides, level.smaller))
 
     def asked(self, now: float) -> None:

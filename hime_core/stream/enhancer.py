@@ -151,7 +151,7 @@ class Enhancer:
         with self._stage("select"):
             self._measure(job)
             self._feed(rgb, faces, job.step)
-            job.eligible = tuple(self._eligible(job, rung.demand))
+            job.eligible = tuple(self._eligible(job, rung))
         if job.eligible and watched:
             job.demand = self.demand.level.name
         if job.eligible and job.ask and watched and self._request is None:
@@ -178,7 +178,7 @@ class Enhancer:
             if sighting.verdict != "covered":
                 sighting.person.bank.offer(rgb, face, self._frame, self._gate.step(face.track, step))
 
-    def _eligible(self, job: Job, most: str) -> list[Eligible]:
+    def _eligible(self, job: Job, rung: Rung) -> list[Eligible]:
         """The faces to enhance; notes why the others are not."""
         found, seen = [], []
         for face, headshot in zip(job.faces, job.headshots, strict=True):
@@ -193,7 +193,7 @@ class Enhancer:
             used = len(eligible.exemplars) if eligible else 0
             seen.append(SeenFace(sighting.person.id, sighting.verdict, round(headshot.side), used, reason or None))
         self.seen = tuple(seen)
-        plan = self.demand.plan([face.side for face in found], job.now, most)
+        plan = self.demand.plan([face.side for face in found], job.now, rung.demand, rung.every)
         job.ask = plan.ask
         return [
             replace(face, side=side, exemplars=face.exemplars[: plan.references])

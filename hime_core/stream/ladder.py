@@ -10,14 +10,15 @@ class Rung:
     """What a stream still gets.
 
     cost: processor time, as a share of what it takes on the first rung; demand: the level of demand
-    (`stream/demand.py`) that is not exceeded; enhances: whether the engine is asked at all, and views that follow faces
-    follow them in every frame; enlarges: whether views are enlarged here, or else by who shows them, and faces are
-    looked for where no view follows them.
+    (`stream/demand.py`) that is not exceeded; every: frames between two requests at least; enhances:
+    whether the engine is asked at all, and views that follow faces follow them in every frame; enlarges: whether views
+    are enlarged here, or else by who shows them, and faces are looked for where no view follows them.
     """
 
     name: str
     cost: float
     demand: str = ""
+    every: int = 1
     enhances: bool = True
     enlarges: bool = True
 
@@ -28,6 +29,7 @@ LADDER = (
     Rung("whole", 1.0),
     Rung("references_1", 0.76, "references_1"),
     Rung("half_rate", 0.58, "half_rate"),
+    Rung("quarter_rate", 0.5, "half_rate", every=4),
     Rung("passed", 0.27, enhances=False),
     Rung("plain", 0.1, enhances=False, enlarges=False),
 )

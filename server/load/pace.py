@@ -61,5 +61,7 @@ class Pace:
         fit = 0 if spare is None else min(some, int((spare - self._reserve) / max(costs, 1e-6)))
         if now - max(self._eased, self._rose) < self._calm * (1 if fit > 0 else UNSURE):
             return 0
+        if self._rose > self._fell:  # the step before was not too much
+            self._calm = max(CALM[0], self._calm / 2)
         self._rose, self._raised = now, max(1, fit)
         return self._raised

@@ -79,7 +79,13 @@ async def test_calls_step_down_together_and_come_back(monkeypatch: pytest.Monkey
         assert relay.total("hime_shed_steps_total", direction="down") == 3 * LAST
         assert relay.total("hime_shed_steps_total", direction="up") == 3 * LAST
         for enhancer in relay.enhancers:
-            assert {rung.name for rung in enhancer.rungs} == {"whole", "references_1", "half_rate", "passed"}
+            assert {rung.name for rung in enhancer.rungs} == {
+                "whole",
+                "references_1",
+                "half_rate",
+                "quarter_rate",
+                "passed",
+            }
         await asyncio.gather(*(peer.leave() for peer in relay.peers))
         await until(lambda: not relay.load._fairness.streams, what="nobody left")
 

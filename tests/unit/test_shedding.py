@@ -15,6 +15,7 @@ from server.load.processor import Processor
 from server.load.stream import StreamLoad
 from server.observability.metrics import Metrics
 
+LAST = len(LADDER) - 1
 CALMLY, LATE, BADLY = Lateness(0.0, 0.0), Lateness(0.2, 0.15), Lateness(0.6, 0.3)
 
 
@@ -55,7 +56,7 @@ def levels(those: list[StreamLoad]) -> list[int]:
 def test_the_rungs_cost_less_and_less():
     costs = [rung.cost for rung in LADDER]
     assert costs == sorted(set(costs), reverse=True) and costs[0] == 1
-    assert RUNGS == ("whole", "references_1", "half_rate", "passed", "plain")
+    assert RUNGS == ("whole", "references_1", "half_rate", "quarter_rate", "passed", "plain")
 
 
 def test_all_step_down_by_turns_and_nobody_twice_before_another_once():
@@ -64,7 +65,7 @@ def test_all_step_down_by_turns_and_nobody_twice_before_another_once():
     while fairness.down():
         seen.append(levels(those))
     assert seen[:4] == [[1, 0, 0], [1, 1, 0], [1, 1, 1], [2, 1, 1]]
-    assert seen[-1] == [4, 4, 4] and len(seen) == 12 and steps == 12 * ["down"]
+    assert seen[-1] == 3 * [LAST] and len(seen) == 3 * LAST and steps == 3 * LAST * ["down"]
 
 
 def test_who_has_been_down_longest_is_raised_first():
@@ -115,7 +116,7 @@ def test_there_is_an_end_to_stepping_down():
     fairness, (only,), steps = streams(1)
     only.useful = lambda rung: False
     assert not fairness.down() and not fairness.down()
-    assert levels([only]) == [4] and len(steps) == 4
+    assert levels([only]) == [LAST] and len(steps) == LAST
     assert not Fairness().down() and not Fairness().up()
 
 
@@ -190,6 +191,19 @@ def test_a_step_up_that_does_not_last_makes_the_next_one_wait_twice_as_long():
     pace.down(LATE, 2)
     clock.now += SETTLE + 0.01
     assert raised_after(pace, clock, 0.2, 2.0) == pytest.approx(CALM[0], abs=LOOK)
+
+
+def test_a_step_up_that_lasts_until_the_next_halves_the_wait():
+    """A machine that was short for long, and no longer is, gives everything back soon."""
+    clock = Clock()
+    pace = Pace(2.0, clock)
+    for _ in range(8):
+        raised_after(pace, clock, 0.2, 2.0)
+        clock.now += 1
+        pace.down(LATE, 2)
+        clock.now += SETTLE + 0.01
+    waits = [raised_after(pace, clock, 0.2, 2.0) for _ in range(8)]
+    assert [round(wait) for wait in waits] == [60, 60, 30, 15, 8, 4, 2, 2]
 
 
 def test_a_step_up_that_was_too_much_is_taken_back_alone():
@@ -269,22 +283,24 @@ def test_streams_step_down_at_once_and_come_back():
     relay.run(2)
     relay.latency = 0.2
     relay.run(4)
-    assert levels(relay.streams) == [4, 4, 4] and relay.load.full
-    assert relay.value("shed_streams", rung="plain") == 3 and relay.value("shed_steps_total", direction="down") == 12
+    assert levels(relay.streams) == 3 * [LAST] and relay.load.full
+    assert (
+        relay.value("shed_streams", rung="plain") == 3 and relay.value("shed_steps_total", direction="down") == 3 * LAST
+    )
     assert relay.value("late_share") > 0.5
     relay.latency = 0.03
     relay.run(60)
     assert levels(relay.streams) == [0, 0, 0] and not relay.load.full
-    assert relay.value("shed_steps_total", direction="up") == 12
+    assert relay.value("shed_steps_total", direction="up") == 3 * LAST
 
 
 def test_under_a_steady_load_levels_stay():
-    """The machine has time for all on `passed`, and for nobody on `half_rate`."""
+    """The machine has time for all on `passed`, and for nobody on the rung above."""
     relay = Relay(2, spare=0.0)
     changes = 0
     before = levels(relay.streams)
     for look in range(round(300 / LOOK)):
-        relay.latency = 0.2 if relay.load._fairness.highest < 3 else 0.03
+        relay.latency = 0.2 if relay.load._fairness.highest < RUNGS.index("passed") else 0.03
         relay.run(LOOK)
         changes += look > 40 and levels(relay.streams) != before
         before = levels(relay.streams)

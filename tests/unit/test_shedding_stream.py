@@ -33,9 +33,10 @@ def known(enhancer, scene, clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "references", "asked"), [("whole", 3, 12), ("references_1", 1, 12), ("half_rate", 1, 6)]
+    ("name", "references", "asked"),
+    [("whole", 3, 12), ("references_1", 1, 12), ("half_rate", 1, 6), ("quarter_rate", 1, 3)],
 )
-def test_fewer_references_and_every_second_frame(scene, clock, name, references, asked):
+def test_fewer_references_and_fewer_frames(scene, clock, name, references, asked):
     engine = Engine()
     enhancer = enhancer_of(engine, scene, clock)
     known(enhancer, scene, clock)
@@ -98,7 +99,7 @@ class Track:
 @pytest.mark.parametrize(
     ("watched", "untouched", "useful"),
     [
-        ([("enhanced", "upscale", 1280)], False, ["references_1", "half_rate", "passed", "plain"]),
+        ([("enhanced", "upscale", 1280)], False, ["references_1", "half_rate", "quarter_rate", "passed", "plain"]),
         ([("original", "native", None)], False, ["plain"]),  # where nobody looks for faces
         ([("original", "zoom", None)], False, ["passed", "plain"]),
         ([], False, ["plain"]),

@@ -63,7 +63,7 @@ export const COUNTED = {
   ],
   bypass: ["late", "overload", "no_exemplar", "unrecognised", "error", "too_large", "shed", "unwatched", "close", "no_face"],
   /** Streams by what they still get, as all step down where the machine is short. */
-  rungs: ["whole", "references_1", "half_rate", "passed", "plain"],
+  rungs: ["whole", "references_1", "half_rate", "quarter_rate", "passed", "plain"],
   /** What came of telling whose face it is. */
   recognition: ["recognised", "corrected", "error"],
   /** What became of faces that were looked at for a bank. */

@@ -151,6 +151,7 @@ export const dashboard: Strings["dashboard"] = {
       whole: "alles",
       references_1: "1 Vorlage",
       half_rate: "jedes 2. Bild geschärft",
+      quarter_rate: "jedes 4. Bild geschärft",
       passed: "durchgelassen",
       plain: "durchgelassen, hier nicht vergrößert",
     },

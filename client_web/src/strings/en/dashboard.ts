@@ -152,6 +152,7 @@ export const dashboard = {
       whole: "everything",
       references_1: "1 reference",
       half_rate: "every 2nd frame enhanced",
+      quarter_rate: "every 4th frame enhanced",
       passed: "passed as it came",
       plain: "passed, not enlarged here",
     },

@@ -151,6 +151,7 @@ export const dashboard: Strings["dashboard"] = {
       whole: "todo",
       references_1: "1 muestra",
       half_rate: "mejora cada 2.ª imagen",
+      quarter_rate: "mejora cada 4.ª imagen",
       passed: "sin cambios",
       plain: "sin cambios ni ampliación aquí",
     },
