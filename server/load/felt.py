@@ -10,16 +10,19 @@ from dataclasses import dataclass
 
 SHARE = 0.75  # of the time that a frame may wait for its faces, beyond which it is late, from its last packet ...
 LEAST = 0.06  # ... to its encoded ones, but for seconds that nobody sees
-LATELY, LONGER = 1.0, 3.0  # seconds that are looked back on: for what is bad, and for what lasts
-FEW = 25, 50  # frames that late ones are at least a share of, in these
-
-
+PART = 0.4  # seconds; a stall that is over in half a second fills no more than two of them
+LATELY, LONGER = 3, 8  # parts that are looked back on: for what is bad, and for what lasts
+FEW = 10  # frames that late ones of a part are at least a share of
 GRAIN = 0.1  # seconds of frames that are counted together
 
 
 @dataclass(frozen=True)
 class Lateness:
-    """Shares of frames that were late or lost, 0..1, in the last second and over some more."""
+    """Shares of frames that were late or lost, 0..1.
+
+    lately: in each of the last few parts at least; longer: in every second one of some more. A single stall, of the
+    machine or of whoever shares it, is in neither: whatever streams do without then, they would have been late.
+    """
 
     lately: float
     longer: float
@@ -41,7 +44,7 @@ class Felt:
         """patience: seconds that a frame may wait for its faces."""
         self._clock, self._late = clock, max(LEAST, SHARE * patience)
         self._lock = threading.Lock()
-        self._counted: deque[_Counted] = deque(maxlen=round(LONGER / GRAIN) + 1)
+        self._counted: deque[_Counted] = deque(maxlen=round(LONGER * PART / GRAIN) + 1)
 
     def frame(self, latency: float) -> None:
         """It is on its way to a watcher, that many seconds after its last packet."""
@@ -52,7 +55,14 @@ class Felt:
         self._add(frames, frames)
 
     def now(self) -> Lateness:
-        return Lateness(self._share(LATELY, FEW[0]), self._share(LONGER, FEW[1]))
+        now, late, frames = self._clock(), [0] * LONGER, [0] * LONGER
+        with self._lock:
+            for one in self._counted:
+                if (part := int((now - one.since) / PART)) < LONGER:
+                    late[part] += one.late
+                    frames[part] += one.frames
+        shares = [some / max(FEW, all_) for some, all_ in zip(late, frames, strict=True)]
+        return Lateness(min(shares[:LATELY]), sorted(shares)[LONGER // 2])
 
     def forget(self) -> None:
         """What was before tells nothing of what comes."""
@@ -66,9 +76,3 @@ class Felt:
                 self._counted.append(_Counted(now))
             self._counted[-1].late += late
             self._counted[-1].frames += frames
-
-    def _share(self, seconds: float, few: int) -> float:
-        oldest = self._clock() - seconds
-        with self._lock:
-            those = [one for one in self._counted if one.since >= oldest]
-            return sum(one.late for one in those) / max(few, sum(one.frames for one in those))

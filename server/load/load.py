@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 
 from server.limits.admission import cores
 from server.load.cost import Cost, Costs
@@ -18,7 +20,7 @@ from server.observability.metrics import Metrics
 
 LOOK = 0.25  # seconds between looks
 MEASURE = 1.0  # seconds between measurements of what streams cost
-LAG = 0.1  # seconds that the event loop is late by, from which on all that passes through it is late
+LAG, LAGS = 0.05, 12  # seconds that the event loop is late by at every second look: all that passes through it is late
 BUSY = 0.1  # share of the processor that is left at most where the machine is short, and not this process alone
 RELIEVED = 5.0  # seconds without late frames, after which there is room again
 
@@ -52,6 +54,7 @@ class Load:
         self._costs = Costs(clock)
         self._measured = clock()
         self._full_since: float | None = None
+        self._lags: deque[float] = deque(maxlen=LAGS)
         self._state = UNKNOWN
         self._reader = ThreadPoolExecutor(1, "load")  # its own: others' threads may wait for storage
 
@@ -93,7 +96,8 @@ class Load:
     def look(self, lag: float = 0.0) -> None:
         """lag: seconds that the event loop was late by."""
         late = self._felt.now()
-        if lag >= LAG:
+        self._lags.append(lag)
+        if len(self._lags) == LAGS and median(self._lags) >= LAG:
             late = Lateness(late.lately, max(late.longer, SHORT))
         self._step(late)
         self._metrics.pressure(late.lately, lag, self._state.stalled, self._fairness.counts())
@@ -108,12 +112,13 @@ class Load:
             fairness.down()
         if self._pace.settling:
             self._felt.forget()
+            self._lags.clear()
             return
         wanted = self._pace.down(late, streams)
         done = 0
         while done < wanted and fairness.down():
             done += 1
-        if streams and fairness.highest == LAST and late.longer > EASE:
+        if streams and fairness.highest == LAST and (wanted or late.longer > EASE):
             self._full_since = self._clock()
         elif self._full_since is not None and self._clock() - self._full_since > RELIEVED:
             self._full_since = None

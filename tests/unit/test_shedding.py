@@ -8,7 +8,7 @@ import pytest
 
 from hime_core.stream.ladder import LADDER, RUNGS
 from server.load.fairness import Fairness
-from server.load.felt import Felt, Lateness
+from server.load.felt import LONGER, PART, Felt, Lateness
 from server.load.load import LOOK, Load
 from server.load.pace import CALM, SETTLE, SOON, UNSURE, Pace
 from server.load.processor import Processor
@@ -222,16 +222,37 @@ def test_a_step_up_that_was_too_much_is_taken_back_alone():
 def test_late_and_lost_frames_are_felt_for_some_seconds():
     clock = Clock()
     felt = Felt(clock, patience=0.12)
-    for number in range(100):
-        clock.now += 0.02
-        felt.frame(0.1 if number >= 80 else 0.08)
-    assert felt.now().lately == pytest.approx(0.4, abs=0.06) and felt.now().longer == pytest.approx(0.2, abs=0.02)
-    felt.lost(50)
-    assert felt.now().lately > 0.6
-    clock.now += 1.5
-    assert felt.now().lately == 0 and felt.now().longer > 0.4
-    clock.now += 3
+
+    def played(seconds: float, late: float) -> None:
+        for number in range(round(50 * seconds)):
+            clock.now += 0.02
+            felt.frame(0.1 if number % 10 < 10 * late else 0.08)
+
+    played(3, 0.0)
     assert felt.now() == CALMLY
+    played(1.1, 0.4)
+    assert felt.now().lately == pytest.approx(0.35, abs=0.15) and felt.now().longer == 0
+    played(1.2, 0.4)
+    assert felt.now().longer == pytest.approx(0.4, abs=0.1)
+    for _ in range(12):
+        clock.now += 0.1
+        felt.lost(10)
+    assert felt.now().lately > 0.9
+    clock.now += PART
+    assert felt.now().lately == 0 and felt.now().longer > 0.4
+    clock.now += LONGER * PART
+    assert felt.now() == CALMLY
+
+
+@pytest.mark.parametrize("stall", [0.1, 0.3, 0.5])
+def test_a_single_stall_tells_nothing(stall: float):
+    """All frames of half a second are late: nothing that streams do without would have helped."""
+    clock = Clock()
+    felt, pace = Felt(clock), Pace(2.0, clock)
+    for number in range(500):
+        clock.now += 0.02
+        felt.frame(0.4 if 4 < number / 50 < 4 + stall else 0.03)
+        assert pace.down(felt.now(), 8) == 0
 
 
 def test_one_late_frame_among_few_means_little():
@@ -282,7 +303,7 @@ def test_streams_step_down_at_once_and_come_back():
     relay = Relay(3)
     relay.run(2)
     relay.latency = 0.2
-    relay.run(4)
+    relay.run(10)
     assert levels(relay.streams) == 3 * [LAST] and relay.load.full
     assert (
         relay.value("shed_streams", rung="plain") == 3 and relay.value("shed_steps_total", direction="down") == 3 * LAST
@@ -309,6 +330,8 @@ def test_under_a_steady_load_levels_stay():
 
 def test_an_event_loop_that_is_late_counts_as_late_frames():
     relay = Relay(4)
+    relay.run(2, lag=0.2)
+    assert max(levels(relay.streams)) == 0  # it may be the last time
     relay.run(2, lag=0.2)
     assert max(levels(relay.streams)) >= 1
 
