@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from server.limits.rates import Count, uncounted
 from server.media.candidates import CandidateRules
+from server.media.hardware import find_hardware
 from server.media.receive.gate import FrameRules
 from server.settings import Settings
 
@@ -30,7 +31,12 @@ class SessionRules:
     def of(cls, settings: Settings, refused: Count) -> SessionRules:
         return cls(
             CandidateRules.of(settings.max_candidates, settings.allow_local_candidates, settings.loopback_only),
-            FrameRules(settings.max_frame_pixels, settings.max_frame_rate, settings.max_size_changes),
+            FrameRules(
+                settings.max_frame_pixels,
+                settings.max_frame_rate,
+                settings.max_size_changes,
+                find_hardware() if settings.video_decoder == "auto" else None,
+            ),
             settings.max_patches,
             settings.connect_timeout_s,
             settings.media_timeout_s,

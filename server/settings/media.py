@@ -42,6 +42,12 @@ class MediaSettings(BaseModel):
         "auto", description="for watchers who take both; auto: H264 where a graphics card encodes it, else VP8"
     )
 
+    video_decoder: Literal["cpu", "auto"] = Field(
+        "cpu",
+        description="what decodes published video; auto: a graphics card where it can, which tells nothing of how "
+        "coarsely H264 was quantized",
+    )
+
     @model_validator(mode="after")
     def _bitrates_in_order(self) -> Self:
         if not self.video_min_bitrate <= self.video_start_bitrate <= self.video_max_bitrate:

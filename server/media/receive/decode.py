@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Protocol, cast
 
 import av
+from av.codec.hwaccel import HWAccel
 
 from hime_core.video.coding import Coding, CodingDecoder
 from server.media.receive.gate import FRAME_RATE, PIXELS, FrameGate, FrameRules
@@ -49,6 +50,7 @@ class Decoder:
     ) -> None:
         """fell_behind: called by put(); failed: in the decoder's thread, with each frame that cannot be decoded."""
         self._rules = rules
+        self._hardware = rules.hardware
         self._gate = FrameGate(rules, clock)
         self._sink = sink
         self._fell_behind = fell_behind
@@ -85,7 +87,8 @@ class Decoder:
                 self._sink.failed("decoder")
 
     def run(self) -> None:
-        """Decodes until the decoder is closed. An error beyond the frame's own gives the next frame a new decoder."""
+        """Decodes until the decoder is closed. An error beyond the frame's own gives the next frame a new decoder;
+        after any error of a graphics card's it is the processor's."""
         codec, decoder = "", None
         while (item := self._queue.get()) is not None:
             name, frame = item
@@ -96,10 +99,11 @@ class Decoder:
                         self._failed()
                     continue
                 if decoder is None or name != codec:
-                    codec, decoder = name, make_decoder(name, self._rules.pixels)
-                self._decode(decoder, frame)
+                    codec, decoder = name, make_decoder(name, self._rules.pixels, self._hardware)
+                if not self._decode(decoder, frame) and self._hardware:
+                    decoder, self._hardware = None, None  # be it the card's fault or the frame's
             except Exception:
-                decoder = None
+                decoder, self._hardware = None, None
                 self._broke()
 
     def _broke(self) -> None:
@@ -109,7 +113,8 @@ class Decoder:
         self._sink.failed("decoder")
         self._failed()
 
-    def _decode(self, decoder: CodingDecoder, data: ReceivedData) -> None:
+    def _decode(self, decoder: CodingDecoder, data: ReceivedData) -> bool:
+        """Whether it could be decoded."""
         started = self._clock()
         # From the last packet's arrival to the decoder: packets missing before it, and the decoder's backlog.
         # The kernel's and the event loop's queues lie before the arrival and are not seen.
@@ -121,13 +126,14 @@ class Decoder:
         except av.FFmpegError as error:  # the decoder's state is kept: without it, every frame would fail
             log.debug("a frame could not be decoded: %s", error)
             self._failed()
-            return
+            return False
         for frame, coding in frames:
             self._sink.stage("decode", self._clock() - started)
             if self._gate.shows():
                 self._sink.receive(frame, data.arrived, coding)
             else:
                 self._sink.refused(FRAME_RATE)
+        return True
 
     def _empty(self) -> int:
         frames = 0
@@ -138,9 +144,12 @@ class Decoder:
                 return frames
 
 
-def make_decoder(codec: str, max_pixels: int = FrameRules.pixels) -> CodingDecoder:
-    """libavcodec's; its own for VP8 takes four fifths of libvpx's time and copies nothing."""
-    context = cast(av.VideoCodecContext, av.CodecContext.create(codec.lower(), "r"))
+def make_decoder(codec: str, max_pixels: int = FrameRules.pixels, device: str | None = None) -> CodingDecoder:
+    """libavcodec's; its own for VP8 takes four fifths of libvpx's time and copies nothing. device: as FrameRules has
+    it."""
+    # What the device cannot decode, libavcodec decodes all the same.
+    accelerated = HWAccel(device, allow_software_fallback=True) if device else None
+    context = cast(av.VideoCodecContext, av.CodecContext.create(codec.lower(), "r", hwaccel=accelerated))
     # Should a size get past the gate unread, libavcodec refuses it before it takes memory. It counts its own margins.
     context.options = context.options | {"max_pixels": str(2 * max_pixels)}
     if context.name == "vp8":

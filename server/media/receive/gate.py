@@ -17,11 +17,12 @@ PIXELS, SIZE_CHANGES, FRAME_RATE = "pixels", "size_changes", "frame_rate"
 @dataclass(frozen=True)
 class FrameRules:
     """Of one published stream. pixels: of a picture; rate: frames per second; size_changes: of its size or codec per
-    second."""
+    second. hardware: libavcodec's name of the device that decodes it; None: the processor."""
 
     pixels: int = 1920 * 1088
     rate: float = 60.0
     size_changes: float = 2.0
+    hardware: str | None = None
 
 
 class FrameGate:
