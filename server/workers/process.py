@@ -56,9 +56,7 @@ class Worker:
         self.number = number
         self.state: State = "starting"
         self.report: Report | None = None
-        self.others = (
-            0  # how deep the other workers' streams have stepped down, which it is told with the next question
-        )
+        self.others = 0  # how deep the other workers' streams have stepped down, as it is told with the next question
         self.settled = asyncio.Event()  # whether its first process has become ready, or has failed
         self.over = asyncio.Event()  # whether it has ended, and nothing follows it
         self.replaced = False  # whether it is to end, and another to follow
