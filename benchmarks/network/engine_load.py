@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import threading
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.shared import relays
+from benchmarks.shared.paced_faces import answered
 from hime_core.engine import Backend, BatchingEngine, build_backend, build_runner
 from hime_core.engine.protocol import FaceRequest
 from hime_core.evaluation.bench import medians
@@ -34,7 +34,7 @@ from hime_core.model.hime import Hime
 
 SIDES, REFERENCES = (32, 64), (1, 3)
 BATCHES = {"cpu": (1, 4), "cuda": (1, 2, 4, 8, 16, 32)}
-FPS, LATE, GOAL, REFUSED, MOST = 15, 0.1, 60.0, 0.01, 1024
+FPS, GOAL, REFUSED, MOST = 15, 60.0, 0.01, 1024
 WARM_UP = 60.0  # seconds at most
 LANDMARKS = np.float32([[0.38, 0.42], [0.62, 0.42], [0.5, 0.56], [0.4, 0.68], [0.6, 0.68]])
 
@@ -52,7 +52,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Load:
-    """Answer times in ms of the faces that were not refused; behind: the most that the sender itself was, ms."""
+    """As Answered has it."""
 
     calls: int
     offered_per_s: float
@@ -110,37 +110,9 @@ def faces(calls: int, scale: int) -> list[FaceRequest]:
 
 
 def load(engine: BatchingEngine, sizes: list[int], calls: int, seconds: float) -> Load:
-    """Every call sends at its own phase; answers are timed by callbacks."""
-    requests, taken, refused, lock = faces(calls, engine.scale), [], 0, threading.Lock()
-    sizes.clear()
-    begin, behind, pending = time.monotonic() + 0.1, 0.0, []
-    for number in range(int(seconds * FPS * calls)):
-        due = begin + number / (FPS * calls)
-        time.sleep(max(0.0, due - time.monotonic()))
-        start = time.monotonic()
-        behind = max(behind, start - due)
-        face = requests[number % calls]
-        (future,) = engine.submit(
-            [FaceRequest(face.lr, face.landmarks, face.exemplars, face.stream, deadline=start + LATE)]
-        )
-
-        def done(answer: Any, start: float = start) -> None:
-            nonlocal refused
-            with lock:
-                if answer.cancelled() or answer.exception():
-                    refused += 1
-                else:
-                    taken.append(time.monotonic() - start)
-
-        future.add_done_callback(done)
-        pending.append(future)
-    for future in pending:
-        future.exception(timeout=30)
-    p50, p95 = np.percentile([1e3 * t for t in taken] or [np.nan], (50, 95))
-    return Load(
-        calls, FPS * calls, float(p50), float(p95), refused / len(pending),
-        float(np.mean(sizes)) if sizes else 0.0, 1e3 * behind,
-    )  # fmt: skip
+    """Every call sends at its own phase."""
+    one = answered(engine, sizes, [[face] for face in faces(calls, engine.scale)], FPS * calls, seconds)
+    return Load(calls, FPS * calls, one.p50, one.p95, one.refused, one.batch, one.behind)
 
 
 def main() -> None:

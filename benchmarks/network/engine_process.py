@@ -17,32 +17,27 @@ import argparse
 import asyncio
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
-import numpy as np
 
 from benchmarks.network.engine_load import faces
 from benchmarks.shared import relays
 from benchmarks.shared.idle_engine import Nothing
+from benchmarks.shared.paced_faces import answered
 from hime_core.engine import BatchingEngine, Engine, FaceRequest
 from server.engines.keeper import MODULE, Keeper
 from server.engines.load import load_engine
 from server.engines.remote import connected
 from server.settings import Settings
 
-LATE = 0.1  # seconds
-
 
 @dataclass(frozen=True)
 class Load:
-    """host_us: processor time for a face, microseconds, of both processes; p50, p95: of answers, ms; behind: the most
-    that the sender itself was, ms."""
+    """host_us: processor time for a face, microseconds, of both processes; the rest as Answered has it."""
 
     place: str
     at_once: int
@@ -60,36 +55,10 @@ def load(
     seconds: float,
 ) -> Load:  # fmt: skip
     """asked: what is sent at once. used: seconds of processor time of all who take part."""
-    taken: list[float] = []
-    refused = 0
-    lock = threading.Lock()
-    sizes.clear()
-    count, behind, pending = int(seconds * rate / len(asked)), 0.0, []
-    began, before = time.monotonic() + 0.05, used()
-    for number in range(count):
-        due = began + number * len(asked) / rate
-        time.sleep(max(0.0, due - time.monotonic()))
-        start = time.monotonic()
-        behind = max(behind, start - due)
-
-        def done(answer: Any, start: float = start) -> None:
-            nonlocal refused
-            with lock:
-                if answer.cancelled() or answer.exception():
-                    refused += 1
-                else:
-                    taken.append(time.monotonic() - start)
-
-        for future in engine.submit([replace(face, deadline=start + LATE) for face in asked]):
-            future.add_done_callback(done)
-            pending.append(future)
-    for future in pending:
-        future.exception(timeout=30)
-    host = (used() - before) / len(pending)
-    p50, p95 = np.percentile([1e3 * t for t in taken] or [np.nan], (50, 95))
-    batch = float(np.mean(sizes)) if sizes else 0.0
-    share = refused / len(pending)
-    return Load(place, len(asked), rate, 1e6 * host, float(p50), float(p95), batch, share, 1e3 * behind)
+    before = used()
+    one = answered(engine, sizes, [asked], rate, seconds)
+    host = 1e6 * (used() - before) / one.faces
+    return Load(place, len(asked), rate, host, one.p50, one.p95, one.batch, one.refused, one.behind)
 
 
 async def measured(options: argparse.Namespace) -> list[Load]:
