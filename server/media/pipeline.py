@@ -225,7 +225,9 @@ class VideoPipeline:
         followed = self.views.any(_zooms)
         job = None
         try:
-            if not self._untouched and (rung.enlarges or followed):
+            if not self._untouched and not rung.enlarges and not followed:
+                self._enhancer.rest()
+            elif not self._untouched:
                 job = self._enhancer.begin(picture, received.time, watched, followed, received.coding, rung)
         except Exception:
             self._error("begin")
