@@ -136,7 +136,8 @@ class VideoPipeline:
             self._metrics.fps_in()
             self.rate_in.add()
             self._count("dropped")
-        self.load.felt.lost(frames)
+        if self.views.watched:
+            self.load.felt.lost(frames)
 
     def refused(self, reason: str) -> None:
         """A frame was received and left out, as a rule says: pixels, size_changes or frame_rate."""

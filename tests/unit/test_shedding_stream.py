@@ -136,6 +136,17 @@ def test_a_step_is_of_use_where_it_saves_something(watched, untouched, useful):
     assert Track(untouched).useful(*watched) == useful
 
 
+def test_only_frames_that_somebody_watches_are_felt_when_they_are_lost():
+    track, lost = Track(), []
+    track.pipeline.load.felt.lost = lost.append  # type: ignore[method-assign]
+    track.useful()
+    track.pipeline.lost(65)
+    assert lost == []
+    track.useful(("enhanced", "upscale", 1280))
+    track.pipeline.lost(65)
+    assert lost == [65]
+
+
 def test_what_is_left_of_the_pixels_where_nothing_is_enlarged():
     track = Track()
     track.useful(("enhanced", "upscale", 1280))
