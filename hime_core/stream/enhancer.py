@@ -235,8 +235,9 @@ class Enhancer:
         deadline = math.inf if self._config.patience is None else asked + self._config.patience
         requests = [self._face_request(face, deadline) for face in job.eligible]
         request = Request(job.eligible, tuple(self._engine.submit(requests)), job.received, asked, job.shown)
+        answers = request.answers  # alone: a future that had its own request would be there until garbage is collected
         for future in request.futures:
-            future.add_done_callback(lambda _: request.answers.append(self._clock()))
+            future.add_done_callback(lambda _: answers.append(self._clock()))
         self.demand.asked(asked)
         job.request = self._request = request
 
