@@ -158,6 +158,15 @@ class Enhancer:
             self._ask(job)
         return job
 
+    def rest(self) -> None:
+        """Instead of begin(), for frames in which nobody is looked for. Who is in view afterwards is found anew: it may
+        be somebody else in the same place."""
+        self._frame += 1
+        self._learn()
+        self._watch.clear()
+        self._sightings.clear()
+        self.seen = tuple(replace(face, reason=face.reason or "shed") for face in self.seen)
+
     def _converted(self, picture: Picture) -> U8:
         with self._stage("convert"):
             return picture.rgb()
