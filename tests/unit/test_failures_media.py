@@ -34,8 +34,8 @@ def _decoded(sink: Sink, frames: int, failed: list[bool]) -> None:
 def test_a_decoder_that_breaks_is_made_anew_and_a_keyframe_asked_for(monkeypatch: pytest.MonkeyPatch, error) -> None:
     made, make = [], decode.make_decoder
 
-    def make_decoder(codec: str, pixels: int):
-        made.append(make(codec, pixels))
+    def make_decoder(codec: str, pixels: int, device: str | None):
+        made.append(make(codec, pixels, device))
         if len(made) == 1:
             monkeypatch.setattr(made[0], "decode", lambda packet: _raise(error))
         return made[-1]
@@ -64,9 +64,9 @@ def test_a_sink_that_raises_does_not_end_the_decoder() -> None:
 def test_no_decoder_at_all_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     made, make = [], decode.make_decoder
 
-    def make_decoder(codec: str, pixels: int):
+    def make_decoder(codec: str, pixels: int, device: str | None):
         made.append(codec)
-        return make(codec, pixels) if len(made) > 2 else _raise(OSError(12, "Cannot allocate memory"))
+        return make(codec, pixels, device) if len(made) > 2 else _raise(OSError(12, "Cannot allocate memory"))
 
     monkeypatch.setattr(decode, "make_decoder", make_decoder)
     sink = Sink()
