@@ -17,7 +17,7 @@ from hime_core.engine import FaceRequest, Late, Overload
 from server.cluster.engine_actor import KEPT, MOST, EngineActor
 from server.cluster.link import ClusterAway
 from server.cluster.parcels import PIECE, count, cut, joined, pack, unpack
-from server.cluster.pool import REST, PooledEngine
+from server.cluster.pool import LONGEST, REST, PooledEngine
 from server.cluster.told import FaceRefused
 from tests.unit.test_engine import request
 
@@ -201,6 +201,26 @@ def test_where_no_engine_answers_the_own_one_is_loaded(cluster: Cluster) -> None
     assert answer(pool, request())[0, 0, 0] == 9
     pool.close()
     assert local.closed
+
+
+def test_engines_that_are_silent_are_not_waited_for(cluster: Cluster, clock: Clock) -> None:
+    pool = pool_of(cluster, Inner(9))
+    cluster.held = {"e0": [], "e1": []}
+    for _ in range(4):
+        pool.submit([request()])
+    clock.now += LONGEST + 0.1
+    with pytest.raises(Overload):
+        answer(pool, request())
+    for thread in threading.enumerate():
+        if thread.name == "hime-engine-local":
+            thread.join(WITHIN)
+    clock.now += REST + 0.1
+    assert answer(pool, request())[0, 0, 0] == 9
+    for waiting in cluster.held.pop("e0"):  # the first one has found a place
+        waiting.set_exception(ClusterAway("Late"))
+    clock.now += REST + 0.1
+    assert answer(pool, request())[0, 0, 0] == 0
+    pool.close()
 
 
 def test_deadlines_travel_as_seconds_that_are_left(cluster: Cluster, clock: Clock) -> None:
