@@ -82,7 +82,10 @@ class ProcessorLook:
         return None
 
     def _used(self) -> float | None:
+        """None without a limit: what is told may then be of the whole machine, of which this process has a part."""
         with suppress(OSError, ValueError, IndexError):
+            if (self._root / "sys/fs/cgroup/cpu.max").read_text().startswith("max"):
+                return None
             first = (self._root / "sys/fs/cgroup/cpu.stat").read_text().split("\n", 1)[0]
             name, value = first.split()
             return int(value) / 1e6 if name == "usage_usec" else None
