@@ -106,3 +106,13 @@ def test_who_comes_by_a_link_joins_first(visitor: Page, server: Server) -> None:
     expect(visitor.locator("#show.later img")).to_be_visible(timeout=20_000)
     form, show = visitor.locator("#join-form").bounding_box(), visitor.locator("#show").bounding_box()
     assert form is not None and show is not None and form["y"] < show["y"]
+
+
+def test_the_names_of_both_sides_can_be_read_in_either_look(visitor: Page, server: Server) -> None:
+    """They lie on a dark veil over the picture, whatever the page's look; axe does not judge what lies on pictures."""
+    visitor.goto(server.url)
+    lightest = """(one) => Math.max(...getComputedStyle(one).color.match(/\\d+/g).slice(0, 3).map(Number))"""
+    for look in ("light", "dark"):
+        visitor.emulate_media(color_scheme=look)  # type: ignore[arg-type]
+        for side in visitor.locator(".compare .side").all():
+            assert side.evaluate(lightest) > 200, look
