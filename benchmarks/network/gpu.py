@@ -43,7 +43,6 @@ from hime_core.model.hime import Hime
 WARM_UP = {"cpu": 1.0, "cuda": 60.0}  # seconds at most
 HOST_RATES = 480  # faces a second up to which cutting on the host is measured too
 TESTS_S = 120
-STREAMS = {"cpu": (1, 2, 4), "cuda": (1, 4, 16, 64)}
 Rows = list[dict[str, Any]]
 
 
@@ -200,7 +199,7 @@ def main() -> None:
         "host": lambda: host_work(device, sizes),
         "engine": lambda: engine("device", device, rates, o.seconds),
         "engine_host": lambda: engine("host", host, [r for r in rates if r <= HOST_RATES] or rates[:1], o.seconds),
-        "detector": lambda: [asdict(row) for row in detector_batches.measure(o.device, 5, STREAMS[o.device])],
+        "detector": lambda: [asdict(row) for row in detector_batches.measure(o.device, 5)],
         "composition": composition,
         "tests": cuda_tests,
     }

@@ -66,6 +66,7 @@ class FakeEnhancer:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     codings: list[Coding | None] = field(default_factory=list)
     rungs: list[Rung] = field(default_factory=list)
+    rested: int = 0
     people: People = field(default_factory=People)
     seen: tuple[SeenFace, ...] = ()
     closed: bool = False
@@ -84,6 +85,9 @@ class FakeEnhancer:
         self.sizes.append((picture.width, picture.height))
         self.codings.append(coding)
         return FakeJob(picture, received)
+
+    def rest(self) -> None:
+        self.rested += 1
 
     def finish(self, job: FakeJob) -> Enhanced:
         self._stage("finish", self.finish_seconds)

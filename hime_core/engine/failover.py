@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
@@ -86,7 +87,8 @@ class FailoverEngine:
             return answers
         # Not under the lock: a face may be answered in this very call.
         for answer, future in zip(answers, _submitted(engine, requests), strict=True):
-            answer.add_done_callback(partial(_cancelled_too, future))
+            # Weakly: they would keep each other, and a sharp face each, until a garbage collection.
+            answer.add_done_callback(partial(_cancelled_too, weakref.ref(future)))
             future.add_done_callback(partial(self._answered, generation, answer))
         return answers
 
@@ -197,8 +199,9 @@ class FailoverEngine:
             return
 
 
-def _cancelled_too(future: Future[U8], answer: Future[U8]) -> None:
-    if answer.cancelled():
+def _cancelled_too(asked: weakref.ref[Future[U8]], answer: Future[U8]) -> None:
+    """An engine that is to answer a future has it still."""
+    if answer.cancelled() and (future := asked()) is not None:
         future.cancel()
 
 

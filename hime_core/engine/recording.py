@@ -45,6 +45,7 @@ class Recorded:
         self._cuda = device.type == "cuda"
         if self._cuda:
             self._arrivals, self._computing, self._departures = (torch.cuda.Stream(device) for _ in range(3))
+            self._computing.wait_stream(torch.cuda.current_stream(device))  # where weights are still being laid out
         self._graphs: dict[tuple[torch.Size, ...], _Graph | None] = {}
         self._memory: _POOL_HANDLE | None = None  # of all graphs: one runs at a time
         self._lock = threading.Lock()

@@ -101,7 +101,7 @@ class WaitingRoom:
         """
         taker = threading.get_ident()
         with self._changed:
-            if self._running.pop(taker, None) is not None:
+            if self._running.pop(taker, None) is not None and self._count:
                 self._changed.notify_all()
             while not self._closed:
                 batch, rest = self.look(most, taker)
@@ -129,7 +129,8 @@ class WaitingRoom:
             return [], rest
         for work in batch:
             self._remove(work)
-        self._running[taker] = max([now, *self._running.values()]) + self._expected(bucket)
+        if most > 1:  # else every batch is full, and nothing is ever held back
+            self._running[taker] = max([now, *self._running.values()]) + self._expected(bucket)
         return batch, 0.0
 
     def done(self, taker: Hashable) -> None:

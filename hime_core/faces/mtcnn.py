@@ -94,6 +94,8 @@ class Gathered:
         """spare: on the CPU, takes over when the device fails; without one, errors are its callers'."""
         self._network, self._device, self._spare = network, device, spare
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        if self._stream is not None:  # weights may still be being laid out
+            self._stream.wait_stream(torch.cuda.current_stream(device))
         self._waiting: list[_Asked] = []
         self._busy = False
         self._changed = threading.Condition()

@@ -106,6 +106,11 @@ class FaceTracker:
             self._tracks = [track for track in self._tracks if self._follow(track, before, gray)]
         return self._faces()
 
+    def clear(self) -> None:
+        """What comes next is not what was followed, whatever it looks like."""
+        self._gray, self._tracks = None, []
+        self._frames.clear()
+
     def correct(self, detections: Iterable[Detection], gray: Array) -> list[TrackedFace]:
         """The faces in the current frame, after detections that were made on `gray`, an earlier argument of update.
 

@@ -71,6 +71,11 @@ class FaceWatch:
                 self._pending = (self._worker.submit(self._detect, rgb, last), gray)
         return tuple(faces)
 
+    def clear(self) -> None:
+        """Follows nobody any longer, and searches the next frame that comes."""
+        self._tracker.clear()
+        self._wait = 0
+
     def close(self) -> None:
         if self._worker:
             self._worker.shutdown(wait=False, cancel_futures=True)

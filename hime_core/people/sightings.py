@@ -134,6 +134,10 @@ class Sightings:
                 return sighting
         raise KeyError(id)
 
+    def clear(self) -> None:
+        """Nobody is in view any longer."""
+        self._let_go(())
+
     def close(self) -> None:
         if self._worker:
             self._worker.shutdown(wait=False, cancel_futures=True)

@@ -158,6 +158,15 @@ class Enhancer:
             self._ask(job)
         return job
 
+    def rest(self) -> None:
+        """Instead of begin(), for frames in which nobody is looked for. Who is in view afterwards is found anew: it may
+        be somebody else in the same place."""
+        self._frame += 1
+        self._learn()
+        self._watch.clear()
+        self._sightings.clear()
+        self.seen = tuple(replace(face, reason=face.reason or "shed") for face in self.seen)
+
     def _converted(self, picture: Picture) -> U8:
         with self._stage("convert"):
             return picture.rgb()
@@ -226,8 +235,9 @@ class Enhancer:
         deadline = math.inf if self._config.patience is None else asked + self._config.patience
         requests = [self._face_request(face, deadline) for face in job.eligible]
         request = Request(job.eligible, tuple(self._engine.submit(requests)), job.received, asked, job.shown)
+        answers = request.answers  # alone: a future that had its own request would be there until garbage is collected
         for future in request.futures:
-            future.add_done_callback(lambda _: request.answers.append(self._clock()))
+            future.add_done_callback(lambda _: answers.append(self._clock()))
         self.demand.asked(asked)
         job.request = self._request = request
 

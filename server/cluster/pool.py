@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from hime_core.arrays import U8
@@ -223,6 +223,8 @@ def pooled(
 ) -> PooledEngine:
     """Over a link of its own."""
     orders = Orders.of(settings)
+    if orders.address == "local":  # the node has started Ray here; a second one would be nobody else's
+        orders = replace(orders, address="auto")
     link = Link(orders)
     return PooledEngine(
         link, orders.engine_names, scale, make_local, secrets.token_hex(4), on_turnaround, on_failure, close=link.close

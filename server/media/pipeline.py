@@ -136,7 +136,8 @@ class VideoPipeline:
             self._metrics.fps_in()
             self.rate_in.add()
             self._count("dropped")
-        self.load.felt.lost(frames)
+        if self.views.watched:
+            self.load.felt.lost(frames)
 
     def refused(self, reason: str) -> None:
         """A frame was received and left out, as a rule says: pixels, size_changes or frame_rate."""
@@ -225,7 +226,9 @@ class VideoPipeline:
         followed = self.views.any(_zooms)
         job = None
         try:
-            if not self._untouched and (rung.enlarges or followed):
+            if not self._untouched and not rung.enlarges and not followed:
+                self._enhancer.rest()
+            elif not self._untouched:
                 job = self._enhancer.begin(picture, received.time, watched, followed, received.coding, rung)
         except Exception:
             self._error("begin")

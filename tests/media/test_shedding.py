@@ -79,6 +79,7 @@ async def test_calls_step_down_together_and_come_back(monkeypatch: pytest.Monkey
         assert relay.total("hime_shed_steps_total", direction="down") == 3 * LAST
         assert relay.total("hime_shed_steps_total", direction="up") == 3 * LAST
         for enhancer in relay.enhancers:
+            assert enhancer.rested > 0
             assert {rung.name for rung in enhancer.rungs} == {
                 "whole",
                 "references_1",

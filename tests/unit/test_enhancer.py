@@ -1,7 +1,9 @@
 """The enhancer's promises, with an engine that answers when it is told to and a clock that is set by hand."""
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -32,6 +34,25 @@ def test_far_face_is_enhanced_and_fades_in(scene, clock):
     strengths = [float(np.abs(r.patches[0].difference).mean()) for r in results]
     assert strengths[0] < 0.35 * strengths[-1]  # nothing pops
     assert results[-1].faces[0].side == pytest.approx(headshot_of(Box(0, 0, 0, 118 * 0.16)).side, rel=0.1)
+
+
+def test_what_was_asked_goes_with_its_frame_and_not_only_when_garbage_is_collected(scene, clock):
+    engine = Engine(prompt=False)
+    enhancer = enhancer_of(engine, scene, clock)
+    scene.faces = [FAR]
+    gc.disable()
+    try:
+        job = enhancer.begin(scene.frame(), clock.now)
+        engine.answer()
+        assert enhancer.finish(job).outcome == "enhanced"
+        asked = weakref.ref(job.request)
+        del job
+        engine.asked.clear()
+        scene.faces = []
+        step(enhancer, scene, clock)  # which learns how long the answer took
+        assert asked() is None
+    finally:
+        gc.enable()
 
 
 def test_no_face_passes_and_says_so(scene, clock):

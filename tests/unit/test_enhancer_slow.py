@@ -140,7 +140,7 @@ def test_a_slow_engine_gets_smaller_faces_and_the_whole_face_is_enhanced(scene, 
 def test_at_half_rate_every_second_frame_is_carried_and_counted(scene, clock, monkeypatch):
     enhancer = enhancer_of(Engine(), scene, clock)
     turns = cycle((True, False))
-    monkeypatch.setattr(enhancer.demand, "plan", lambda sides, now, most: Plan(next(turns), 1, tuple(sides)))
+    monkeypatch.setattr(enhancer.demand, "plan", lambda sides, now, most, every: Plan(next(turns), 1, tuple(sides)))
     scene.faces = [FAR]
     results = [step(enhancer, scene, clock) for _ in range(10)]
     assert [r.outcome for r in results] == ["enhanced", "carried"] * 5

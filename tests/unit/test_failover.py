@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -167,6 +169,26 @@ def test_a_face_that_nobody_wants_is_not_wanted_behind_it_either() -> None:
     with failing_over(Keeping(None), lambda: pytest.fail("it is only slow")) as (engine, _):
         (future,) = engine.submit([FACE])
         assert future.cancel() and asked[0].cancelled()
+
+
+def test_an_answer_goes_with_whoever_asked_and_not_only_when_garbage_is_collected() -> None:
+    class Later(Answering):
+        def submit(self, requests):
+            asked.extend(super().submit(requests))
+            return asked[:]
+
+    asked: list[Future] = []
+    with failing_over(Later(None), lambda: pytest.fail("nothing was to be replaced")) as (engine, _):
+        gc.disable()
+        try:
+            (future,) = engine.submit([FACE])
+            asked.pop().set_result("picture")
+            assert future.result(timeout=5) == "picture"
+            gone = weakref.ref(future)
+            del future
+            assert gone() is None
+        finally:
+            gc.enable()
 
 
 def test_an_engine_without_work_does_not_hang() -> None:

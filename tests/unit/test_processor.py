@@ -15,7 +15,9 @@ NOT_MINE = 4096
 
 
 class Kernel:
-    def __init__(self, root: Path, cores: float = 2.0) -> None:
+    def __init__(self, root: Path, cores: float = 2.0, limit: str = "") -> None:
+        """limit: microseconds of each 100000, or max; empty where the file is not there."""
+        self.limit = limit
         self.root, self.clock, self.cpu = root, Clock(), 0.0
         self.idle = self.stalled = self.used = 0.0
         self.write()
@@ -30,6 +32,8 @@ class Kernel:
         }
         if self.used:
             files["sys/fs/cgroup/cpu.stat"] = f"usage_usec {round(1e6 * self.used)}\nuser_usec 1\n"
+            if self.limit:
+                files["sys/fs/cgroup/cpu.max"] = f"{self.limit} 100000\n"
         for name, text in files.items():
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             (self.root / name).write_text(text)
@@ -54,9 +58,16 @@ def test_what_is_told_is_smoothed(tmp_path: Path) -> None:
 
 
 def test_a_container_has_what_its_limit_leaves(tmp_path: Path) -> None:
-    kernel = Kernel(tmp_path, cores=0.5)
+    kernel = Kernel(tmp_path, cores=0.5, limit="50000")
     kernel.second(1.0, used=0.1)  # the first that its file is there for
     assert kernel.second(1.0, used=0.4).spare == pytest.approx(0.5 + 0.3 * (0.1 - 0.5))
+
+
+@pytest.mark.parametrize("limit", ["", "max"])
+def test_without_a_limit_what_others_take_of_other_processors_is_not_counted(tmp_path: Path, limit: str) -> None:
+    kernel = Kernel(tmp_path, cores=1.0, limit=limit)
+    kernel.second(1.0, used=8.0)
+    assert kernel.second(1.0, used=8.0).spare == 1
 
 
 def test_a_containers_own_pressure_comes_first(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hime_core.stream.ladder import LADDER, Rung
 from server.load.stream import StreamLoad
 from server.media.pipeline import VideoPipeline
 from server.observability.metrics import Metrics
-from tests.unit.enhancer_stage import CLOSE, FAR, Engine, enhancer_of, step
+from tests.unit.enhancer_stage import BOB, CLOSE, FAR, Engine, enhancer_of, step
 
 BY_NAME = {rung.name: rung for rung in LADDER}
 
@@ -64,6 +64,30 @@ def test_passed_frames_ask_for_nothing_are_glanced_at_and_counted(scene, clock):
     assert back[-1].outcome == "enhanced"
 
 
+def test_who_is_in_view_after_a_rest_is_found_anew(scene, clock):
+    """Somebody else may have taken the place of who was there, and is not to get their details."""
+    engine = Engine()
+    enhancer = enhancer_of(engine, scene, clock)
+    known(enhancer, scene, clock)
+    (before,) = enhancer.seen
+    for _ in range(100):
+        clock.now += 0.05
+        enhancer.rest()
+    assert [(face.person, face.reason) for face in enhancer.seen] == [(before.person, "shed")]  # which the page tells
+    engine.asked.clear()
+    scene.faces = [(*FAR, BOB)]
+    step(enhancer, scene, clock)
+    assert [face.person for face in enhancer.seen] != [before.person]
+    assert {len(request.exemplars) for request, _ in engine.asked} == {0}
+    scene.faces = [FAR]
+    for _ in range(100):
+        clock.now += 0.05
+        enhancer.rest()
+    for _ in range(10):
+        step(enhancer, scene, clock)
+    assert [face.person for face in enhancer.seen] == [before.person]
+
+
 def test_whom_nobody_watches_is_not_taken_for_shed(scene, clock):
     enhancer = enhancer_of(Engine(), scene, clock)
     scene.faces = [FAR]
@@ -110,6 +134,17 @@ class Track:
 )
 def test_a_step_is_of_use_where_it_saves_something(watched, untouched, useful):
     assert Track(untouched).useful(*watched) == useful
+
+
+def test_only_frames_that_somebody_watches_are_felt_when_they_are_lost():
+    track, lost = Track(), []
+    track.pipeline.load.felt.lost = lost.append  # type: ignore[method-assign]
+    track.useful()
+    track.pipeline.lost(65)
+    assert lost == []
+    track.useful(("enhanced", "upscale", 1280))
+    track.pipeline.lost(65)
+    assert lost == [65]
 
 
 def test_what_is_left_of_the_pixels_where_nothing_is_enlarged():

@@ -187,6 +187,34 @@ def test_who_takes_again_is_done_and_holds_nobody_back():
         thread.join(10)
 
 
+def test_who_is_done_wakes_nobody_where_nothing_waits():
+    room, looks, go_on = WaitingRoom(8, expected=lambda bucket: 0.01), queue.Queue(), threading.Event()
+    look = room.look
+
+    def watched(most, taker):
+        looks.put(threading.current_thread().name)
+        return look(most, taker)
+
+    def lane() -> None:
+        while room.take(4):
+            go_on.wait(10)
+
+    room.look = watched
+    lanes = {name: threading.Thread(target=lane, name=name, daemon=True) for name in ("busy", "idle")}
+    room.put((face("a"), Future()))
+    for name, thread in lanes.items():
+        thread.start()
+        assert looks.get(timeout=10) == name
+    time.sleep(0.05)  # until the idle one waits
+    go_on.set()
+    assert looks.get(timeout=10) == "busy"
+    with pytest.raises(queue.Empty):
+        looks.get(timeout=0.1)
+    room.close()
+    for thread in lanes.values():
+        thread.join(10)
+
+
 @pytest.mark.parametrize(
     ("streams", "size", "answer"), [(1, 1.0, 2.0), (12, 1.0, 2.5), (40, 1.5, 3.5), (130, 4.5, 4.5)]
 )

@@ -17,7 +17,7 @@ from server.load.cost import Cost
 from server.observability.metrics import Metrics
 from server.settings import Settings
 from server.workers.front import create_front
-from tests.unit.test_workers import report
+from tests.unit.workers_world import report
 
 
 @asynccontextmanager
