@@ -22,31 +22,37 @@ class Nodes:
         self._known = [link.base]
 
     async def find(self) -> Link:
-        """The link, to the node that has the room: the first answer of all nodes that are known counts. As it is where
-        the relay is the only one. Raises Refused where nobody answers."""
+        """The link, to the node that has the room: the first of all nodes that are known to tell it counts. Where none
+        does, whoever answers otherwise: it is the only relay, or refuses, as it will what follows. Raises Refused where
+        nobody answers."""
+        others = ""
         asked = [asyncio.ensure_future(self._ask(base)) for base in self._known]
         try:
             for answer in asyncio.as_completed(asked):
-                if found := await answer:
-                    return replace(self._link, base=found)
+                base, told = await answer
+                if told:
+                    return replace(self._link, base=base)
+                others = others or base  # a proxy before a node that is lost may be the first to answer
         finally:
             for one in asked:
                 one.cancel()
+        if others:
+            return replace(self._link, base=others)
         raise Refused(NO_ANSWER.format("none of its addresses"))
 
-    async def _ask(self, base: str) -> str:
-        """Empty where there is no answer."""
+    async def _ask(self, base: str) -> tuple[str, bool]:
+        """An address, and whether it was told as that of the room's node. Empty where there is no answer."""
         try:
             url = f"{base}/api/rooms/{self._link.room}/node"
             answer = await self._http.get(url, headers=self._link.headers, timeout=ANSWER_WITHIN)
             told = answer.json() if answer.status_code == 200 else {}
             node, nodes = _origin(told["node"]), [_origin(one) for one in told["nodes"]]
         except httpx.HTTPError:
-            return ""
-        except (ValueError, KeyError, TypeError):  # it is the only one, or refuses, as it will what follows
-            return base
+            return "", False
+        except (ValueError, KeyError, TypeError):
+            return base, False
         self._known = list(dict.fromkeys([node, *nodes, *self._known]))
-        return node
+        return node, True
 
 
 def _origin(url: object) -> str:

@@ -18,7 +18,8 @@ MISSED = 2  # looks in a row without an answer, or without the own name, after w
 FIRST_PAUSE, LONGEST_PAUSE = 0.4, 5.0  # seconds before another attempt, doubled each time ...
 SOON = 6.0  # ... from so many seconds after the loss on: within these, another node takes the room
 CLOSING = 1.0  # seconds that ending a lost session may take
-PASSING = (None, 404, 408, 409, 429, 503)  # refusals that may be over soon; None: nobody answered
+PASSING = (None, 404, 408, 409, 429, 502, 503, 504)  # refusals that may be over soon; None: nobody answered
+THERE = (401, 403, 429)  # refusals by a relay that may well have the session, as when the token has expired meanwhile
 
 Connect = Callable[[Connection, Link], Awaitable[None]]
 
@@ -66,8 +67,8 @@ class Kept:
                 await asyncio.wait_for(connection.ended.wait(), LOOK)
             try:
                 there = link.name in await participants(self._http, link, LOOK_WITHIN)
-            except Refused:
-                missed += 1
+            except Refused as error:
+                missed = 0 if error.status in THERE else missed + 1
                 continue
             seen = seen or there
             missed = missed + 1 if self._publishes and seen and not there else 0

@@ -97,7 +97,10 @@ class Link:
     def _keep(self) -> None:
         pause = FIRST_PAUSE
         while not self._closing.is_set():
-            joined = self._run()
+            try:
+                joined = self._run()
+            except OSError:  # the machine is short of what a process takes
+                joined = False
             if self._closing.is_set():
                 return
             self._on_failure()

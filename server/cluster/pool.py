@@ -38,11 +38,12 @@ class Asks(Protocol):
 @dataclass
 class _Member:
     """One engine. turnaround: seconds from asking to the answer, of late, for each face that it is asked for; known:
-    exemplars that it was given."""
+    exemplars that it was given; heard: clock seconds of its last answer, or from when on it was waited for."""
 
     name: str
     turnaround: float = FIRST_GUESS
     asked: int = 0
+    heard: float = -math.inf
     rests_until: float = -math.inf
     incarnation: int = 0
     known: set[str] = field(default_factory=set)
@@ -54,7 +55,8 @@ class _Member:
 
 class PooledEngine:
     """Asks the engine that is expected to answer first. One that fails rests for a while; its faces fail at once, and
-    frames go on with what they have. Where none can be asked, an engine of this process is. Thread-safe.
+    frames go on with what they have. One that is silent, as Ray has no place for it, rests, too. Where none can be
+    asked, an engine of this process is. Thread-safe.
 
     Deadlines travel as seconds that are left, as machines' clocks differ. forget() is told to every engine, also to
     those that rest; one that never hears of it drops what it has not used for two minutes.
@@ -108,11 +110,15 @@ class PooledEngine:
 
     def _one(self, request: FaceRequest) -> Future[U8]:
         now = self._clock()
+        for one in self._members:
+            if one.asked and one.rests_until <= now and now - one.heard > LONGEST:
+                self._rest(one)
         with self._lock:
             able = [one for one in self._members if one.rests_until <= now]
             free = [one for one in able if one.asked < MOST]
             member = min(free, key=lambda one: one.expected) if free else None
             if member is not None:
+                member.heard = member.heard if member.asked else now
                 member.asked += 1
         if member is not None:
             answer: Future[U8] = Future()
@@ -141,7 +147,7 @@ class PooledEngine:
         asked = self._link.ask(member.name, "enhance", *args, returns=count(side))
 
         def answered(asked: Future[Any]) -> None:
-            error = _told(asked.exception())
+            member.heard, error = self._clock(), _told(asked.exception())
             if error is None:
                 pieces = asked.result() if isinstance(asked.result(), list) else [asked.result()]
                 if not pieces[0]:

@@ -48,6 +48,17 @@ async def test_the_node_of_the_room_is_asked_and_another_when_it_is_lost() -> No
         assert set(web.asked) == {"one.test Bearer TOKEN", "two.test Bearer TOKEN"}
 
 
+async def test_a_proxy_before_a_lost_node_does_not_speak_for_the_room() -> None:
+    web = Web(one=told("https://two.test", "https://one.test", "https://two.test"))
+    async with httpx.AsyncClient(transport=httpx.MockTransport(web)) as http:
+        nodes = Nodes(http, LINK)
+        await nodes.find()
+        web.hosts = {"two": lambda request: httpx.Response(502), "one": told("https://one.test", "https://one.test")}
+        assert await found(nodes) == "https://one.test"
+        web.hosts["one"] = lost
+        assert await found(nodes) == "https://two.test"
+
+
 @pytest.mark.parametrize(
     "answer",
     [

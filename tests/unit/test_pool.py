@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ import pytest
 from hime_core.engine import FaceRequest, Late, Overload
 from server.cluster.engine_actor import KEPT, MOST, EngineActor
 from server.cluster.link import ClusterAway
+from server.cluster.orders import Orders
 from server.cluster.parcels import PIECE, count, cut, joined, pack, unpack
-from server.cluster.pool import REST, PooledEngine
+from server.cluster.pool import LONGEST, REST, PooledEngine, pooled
 from server.cluster.told import FaceRefused
+from server.settings import Settings
 from tests.unit.test_engine import request
 
 WITHIN = 10
@@ -203,6 +206,26 @@ def test_where_no_engine_answers_the_own_one_is_loaded(cluster: Cluster) -> None
     assert local.closed
 
 
+def test_engines_that_are_silent_are_not_waited_for(cluster: Cluster, clock: Clock) -> None:
+    pool = pool_of(cluster, Inner(9))
+    cluster.held = {"e0": [], "e1": []}
+    for _ in range(4):
+        pool.submit([request()])
+    clock.now += LONGEST + 0.1
+    with pytest.raises(Overload):
+        answer(pool, request())
+    for thread in threading.enumerate():
+        if thread.name == "hime-engine-local":
+            thread.join(WITHIN)
+    clock.now += REST + 0.1
+    assert answer(pool, request())[0, 0, 0] == 9
+    for waiting in cluster.held.pop("e0"):  # the first one has found a place
+        waiting.set_exception(ClusterAway("Late"))
+    clock.now += REST + 0.1
+    assert answer(pool, request())[0, 0, 0] == 0
+    pool.close()
+
+
 def test_deadlines_travel_as_seconds_that_are_left(cluster: Cluster, clock: Clock) -> None:
     pool = pool_of(cluster)
     other = Clock()
@@ -259,3 +282,12 @@ def test_an_engine_keeps_no_more_than_it_may(cluster: Cluster) -> None:
         one = replace(face.exemplars[0], id=f"x{number}")
         answer(pool, replace(face, exemplars=(one,)))
     assert cluster.ask("e0", "held").result(WITHIN) == MOST
+
+
+@pytest.mark.parametrize(("address", "on"), [("local", "auto"), ("192.0.2.7:6379", "192.0.2.7:6379")])
+def test_engines_are_on_the_ray_that_the_node_is_on(monkeypatch: pytest.MonkeyPatch, address: str, on: str) -> None:
+    links: list[Orders] = []
+    monkeypatch.setattr("server.cluster.pool.Link", lambda orders: links.append(orders) or SimpleNamespace(close=None))
+    settings = Settings(cluster_address=address, cluster_engines=1)
+    pooled(settings, 4, lambda: Inner(9), lambda seconds: None, lambda: None)
+    assert [one.address for one in links] == [on]
