@@ -49,9 +49,9 @@ class HangingDecoder:
         self.hang, self.hanging, self.released = threading.Event(), threading.Event(), threading.Event()
         self.went_on = threading.Event()
 
-    def make(self, make: Callable[[str, int], CodingDecoder]) -> Callable[[str, int], Any]:
-        def made(codec: str, pixels: int) -> Any:
-            decoder = make(codec, pixels)
+    def make(self, make: Callable[..., CodingDecoder]) -> Callable[..., Any]:
+        def made(*asked: Any) -> Any:
+            decoder = make(*asked)
             decode_frame = decoder.decode
 
             def decode(packet: Any) -> Any:
