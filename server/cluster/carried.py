@@ -40,10 +40,9 @@ class OfRelay:
 
 
 class OfFront:
-    """Rooms that another node has go on here until their participants leave: workers are not told."""
-
     def __init__(self, front: Front) -> None:
         self._front = front
+        self._giving_up: dict[str, asyncio.Task[None]] = {}
 
     def rooms(self) -> frozenset[str]:
         reports = [worker.report for worker in self._front.fleet.there if worker.report]
@@ -59,7 +58,18 @@ class OfFront:
     async def compare_with_storage(self) -> None:
         await self._tell("compared", {"person": None, "ids": []})
 
-    def give_up(self, room: str) -> None: ...
+    def give_up(self, room: str) -> None:
+        self._front.hub.give_up(room)
+        if room not in self._giving_up:
+            task = self._giving_up[room] = asyncio.create_task(self._give_up(room), name="give-up")
+            task.add_done_callback(lambda task: self._giving_up.pop(room))
+
+    async def _give_up(self, room: str) -> None:
+        """A worker that does not answer is asked again: the node is told of the room with each beat."""
+        asked = [worker.control.delete(f"/worker/rooms/{room}") for worker in self._front.fleet.there]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        if any(not isinstance(answer, BaseException) and answer.text == "true" for answer in answers):
+            self._front.metrics.failure("room")
 
     async def _tell(self, what: str, body: dict[str, object]) -> None:
         """Raises httpx.HTTPError where a worker that is there does not do it."""

@@ -68,6 +68,8 @@ class Link:
             except queue.Full:
                 del self._asked[number]
                 future.set_exception(ClusterAway(FULL))
+                return future
+        future.add_done_callback(lambda future: self._forget(number) if future.cancelled() else None)
         return future
 
     def ask_last(self, actor: str, method: str, *args: Any) -> None:
@@ -150,6 +152,11 @@ class Link:
                 self._process.wait(ENDING)
             self._process.kill()
         return joined
+
+    def _forget(self, number: int) -> None:
+        """Nobody waits for the answer any longer."""
+        with self._lock:
+            self._asked.pop(number, None)
 
     def _answer(self, number: int, result: Any, error: str) -> None:
         with self._lock:

@@ -20,6 +20,7 @@ EVERY = 0.5  # seconds between two beats
 ANSWER_WITHIN = 2.0  # seconds for a beat, and for the place of a room
 AGAIN = 0.1  # seconds until the directory is asked again
 CONFIRMED_WITHIN = 5.0  # seconds in which the others forget what was deleted
+MOST_CHANGES = 256  # that wait to be carried out; where there are more, a comparison with storage stands for them all
 
 log = logging.getLogger(__name__)
 
@@ -211,10 +212,13 @@ class Node:
             self._done = -1
         self._view, self._heard = view, view.number
         self.origins.learn([url for id, url in view.nodes.items() if id != self.id])
-        if view.missed:
+        if view.missed or self._changes.qsize() + len(view.changes) > MOST_CHANGES:
+            while not self._changes.empty():
+                self._changes.get_nowait()
             self._changes.put_nowait(_Waiting(view.directory, view.number, compare=True))
-        for one in () if view.missed else view.changes:
-            change = None if one.by == self.id else one.change
-            self._changes.put_nowait(_Waiting(view.directory, one.number, change))
+        else:
+            for one in view.changes:
+                change = None if one.by == self.id else one.change
+                self._changes.put_nowait(_Waiting(view.directory, one.number, change))
         for room in view.taken:
             self._carried.give_up(room)

@@ -79,6 +79,12 @@ def install(app: FastAPI, secret: str) -> None:
     async def events(request: Request, room: str) -> Response:
         return events_of(request, room)
 
+    @router.delete("/rooms/{room}")
+    async def give_up(request: Request, room: str) -> bool:
+        """Another node has the room; whether it has ended here now."""
+        ended: bool = request.app.state.relay.rooms.give_up(room)
+        return ended
+
     @router.post("/photos/added", status_code=204)
     async def added(photos: Photos, service: Annotated[ExemplarService, Depends(_service)]) -> None:
         if photos.person is not None:

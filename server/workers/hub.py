@@ -92,6 +92,11 @@ class Hub:
         for feed in self._feeds.values():
             feed.gone(worker)
 
+    def give_up(self, room: str) -> None:
+        """Whoever listens to the room is to do so elsewhere."""
+        if (feed := self._feeds.pop(room, None)) is not None:
+            feed.close()
+
     def sweep(self) -> None:
         """Rooms that nobody listens to any longer are not followed."""
         for room in [room for room, feed in self._feeds.items() if not feed.events]:

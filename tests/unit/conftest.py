@@ -1,10 +1,7 @@
 """The stage that the enhancer's tests play on, and the databases that the tests of storage run against."""
 
-import os
-
 import pytest
 
-from tests.postgresql import Cluster
 from tests.unit.enhancer_stage import Clock, Engine, Scene
 
 
@@ -21,16 +18,6 @@ def scene():
 @pytest.fixture
 def engine():
     return Engine()
-
-
-@pytest.fixture(scope="session")
-def postgresql():
-    """The run's own server. Where it cannot be had, tests fail, unless HIME_TEST_POSTGRESQL=0 says to skip them."""
-    if os.environ.get("HIME_TEST_POSTGRESQL") == "0":
-        pytest.skip("HIME_TEST_POSTGRESQL is 0")
-    cluster = Cluster()
-    yield cluster
-    cluster.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

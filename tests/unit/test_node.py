@@ -10,7 +10,7 @@ import pytest
 
 from server.cluster.directory import Directory
 from server.cluster.link import ClusterAway
-from server.cluster.node import Node, Origins
+from server.cluster.node import MOST_CHANGES, Node, Origins
 from server.cluster.told import Change
 from server.problems import Problem
 
@@ -206,3 +206,23 @@ async def test_without_ray_a_deletion_is_not_said_to_have_reached_all(world: Wor
 async def test_only_nodes_and_what_is_set_are_allowed_origins(world: World) -> None:
     assert list(world.a.origins) == ["https://balancer", "http://b"]
     assert "http://b" in world.a.origins and "http://evil" not in world.a.origins and "*" not in world.a.origins
+
+
+async def test_more_changes_than_wait_are_one_look_at_storage(world: World) -> None:
+    working = asyncio.create_task(world.b.change_forever())
+    await asyncio.sleep(0)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    for number in range(3 * MOST_CHANGES):
+        last = world.directory.announce(world.a.id, Change("added", "zoe", (str(number),)))
+        if number % 10 == 0:
+            await world.b.beat()
+            assert world.b._changes.qsize() <= MOST_CHANGES
+    await world.b.beat()
+    relay(world.b).did.clear()
+    working = asyncio.create_task(world.b.change_forever())
+    await asyncio.sleep(0.05)
+    await world.b.beat()
+    assert world.directory.carried_out(world.a.id, *last)
+    assert "compared" in relay(world.b).did and len(relay(world.b).did) <= MOST_CHANGES
+    working.cancel()

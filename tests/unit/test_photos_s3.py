@@ -1,11 +1,6 @@
 """Photos in an object store that speaks S3: a server on this machine that the tests start."""
 
-import logging
-import uuid
-
-import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 from server.exemplars.cipher import is_sealed
 from server.exemplars.store import DAY, PhotoStore, StorageError
@@ -14,29 +9,6 @@ from tests.unit.crashing import exemplar_of, expected
 
 FIRST, SECOND = (f"{n:032x}" for n in (0xA1, 0xB2))
 NOW = 1_700_000_000.0
-
-
-@pytest.fixture
-def bucket(monkeypatch):
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    fsspec.filesystem("s3").clear_instance_cache()
-    files = fsspec.filesystem("s3")
-    name = f"test-{uuid.uuid4()}"  # buckets outlive the server, in this process' memory
-    files.mkdir(name)
-    yield files, name
-    server.stop()
-    files.clear_instance_cache()
 
 
 def test_photos_are_stored_sealed_in_a_bucket(tmp_path, bucket, database_url):

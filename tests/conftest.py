@@ -1,0 +1,26 @@
+"""What storage the tests run against, where it is not a folder."""
+
+import os
+
+import pytest
+
+from tests.postgresql import Cluster
+from tests.s3 import new_bucket
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """The run's own server. Where it cannot be had, tests fail, unless HIME_TEST_POSTGRESQL=0 says to skip them."""
+    if os.environ.get("HIME_TEST_POSTGRESQL") == "0":
+        pytest.skip("HIME_TEST_POSTGRESQL is 0")
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """An empty bucket of an object store that speaks S3, which every process finds by the environment: its files, and
+    its name."""
+    with new_bucket(monkeypatch) as made:
+        yield made

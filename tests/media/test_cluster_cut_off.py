@@ -1,0 +1,62 @@
+"""A node that the others cannot reach for a while, though whoever is in its calls can."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from benchmarks.shared.peers import MovingVideo
+from tests.media.cluster_world import Call, Shared, knows, place_of, room_of, until, url
+from tests.media.relay_process import RelayProcess, children
+from tests.ray_head import ray_head
+
+pytest.importorskip("ray")
+
+
+async def participants(node: RelayProcess, room: str) -> set[str]:
+    answer = await node.http.get(f"/api/rooms/{room}")
+    return set(answer.json()["participants"]) if answer.status_code == 200 else set()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_room_that_two_nodes_have_comes_together_again(tmp_path: Path, workers: str) -> None:
+    async with AsyncExitStack() as stack:
+        head = await asyncio.to_thread(lambda: stack.enter_context(ray_head()))
+        shared = Shared(tmp_path, head)
+        one, two = await asyncio.gather(
+            stack.enter_async_context(shared.node("one", HIME_WORKERS=workers)),
+            stack.enter_async_context(shared.node("two")),
+        )
+        await until(lambda: knows(two, 2))
+        room = await room_of(one, two, "den")
+        call = Call(one, room)
+        stack.push_async_callback(call.close)
+        await until(call.goes_on)
+        listening = await stack.enter_async_context(one.events(room))
+
+        # What speaks to Ray stands still: to the others the node is lost, and the room free.
+        (link,) = children(one.process.pid, "server.cluster.agent")
+        os.kill(link, signal.SIGSTOP)
+        await until(lambda: knows(two, 1))
+        await two.peer().publish(f"/whip/{room}/bob", MovingVideo())
+        assert (await place_of(two, room))["node"] == url(two)
+        assert await call.goes_on()
+
+        # It hears of that, gives the room up, and the call is back at the other.
+        os.kill(link, signal.SIGCONT)
+
+        async def together() -> bool:
+            return await participants(two, room) == {"ann", "bob"}
+
+        await until(together)
+        await until(call.goes_on)
+        assert ("end", {}) in listening
+        assert (await place_of(one, room))["node"] == url(two)
+        assert await one.count('hime_failures_total{part="room"}') == 1
+        assert await two.count('hime_failures_total{part="room"}') == 0
