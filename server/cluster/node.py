@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from server.access.origins import Allowed
 from server.cluster.link import ClusterAway
 from server.cluster.orders import DIRECTORY
 from server.cluster.told import Beat, Change, View
@@ -70,7 +71,7 @@ class Origins:
 
     def __init__(self, given: Sequence[str] = ()) -> None:
         """given: others that are allowed, too."""
-        self._given, self._nodes = tuple(given), tuple[str, ...]()
+        self._given, self._nodes = Allowed(given), tuple[str, ...]()
 
     def learn(self, urls: Sequence[str]) -> None:
         self._nodes = (*urls, *(url for url in self._nodes if url not in urls))[:1024]

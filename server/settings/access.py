@@ -12,6 +12,8 @@ from server.settings.quoting import quoted
 
 # A host name, or one with `*.` before it for every name below; no port, as the relay is the same at each.
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+# As a browser names it (RFC 6454, section 6.2): what follows the host would never be met.
+_ORIGIN = re.compile(rf"\*|[a-z][a-z0-9+.-]*://(?:{_HOST.pattern}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
 
 
 class AccessSettings(BaseModel):
@@ -29,7 +31,9 @@ class AccessSettings(BaseModel):
         (), description="names that the relay is reached by, commas between, such as call.example.org or *.example.org"
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="origins of other sites whose pages may use the API, commas between; none unless given"
+        (),
+        description="origins of other sites whose pages may use the API, commas between, such as https://example.org, "
+        "or https://*.example.org for all names below; none unless given",
     )
 
     @field_validator("allowed_hosts", "cors_origins", mode="before")
@@ -44,4 +48,13 @@ class AccessSettings(BaseModel):
         for name in lower:
             if not _HOST.fullmatch(name):
                 raise ValueError(f"{quoted(name)} is no host name: neither scheme nor port, as in call.example.org")
+        return lower
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        lower = tuple(origin.lower() for origin in origins)
+        for origin in lower:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{quoted(origin)} is no origin: scheme, host and port alone, as https://example.org")
         return lower

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from server.access.origins import Allowed
 from server.limits.bodies import BodyLimit
 from server.settings import Settings
 from server.web.headers import SecurityHeaders
@@ -26,7 +27,7 @@ def install(
     """To be called after every other middleware is added, so that these come before them. refused: counts a reason;
     before: as BodyLimit has it; nodes: the origins of all nodes and of the settings, which may change; None where the
     relay is the only one."""
-    origins = settings.cors_origins if nodes is None else nodes
+    origins = Allowed(settings.cors_origins) if nodes is None else nodes
     app.add_middleware(
         BodyLimit,
         limit=lambda path: _body_limit(settings, path),

@@ -74,14 +74,15 @@ async def asked(app: FastAPI, path: str, **headers: str) -> httpx.Response:
 
 
 async def test_pages_may_talk_to_nodes_that_come_later_and_to_nobody_else(tmp_path: Path) -> None:
-    node = Node("http://a", Link(Directory()), Origins(["http://a"]))
+    node = Node("http://a", Link(Directory()), Origins(["http://a", "http://*.nodes.example"]))
     node.carry(Relay())
     app = made(tmp_path, node)
     node.origins.learn(["http://b"])
     policy = (await asked(app, "/")).headers["content-security-policy"]
-    assert "connect-src 'self' http://a http://b;" in policy
-    answer = await asked(app, "/openapi.json", Origin="http://b")
-    assert answer.headers["access-control-allow-origin"] == "http://b"
+    assert "connect-src 'self' http://a http://*.nodes.example http://b;" in policy
+    for other in ("http://b", "http://c.nodes.example"):
+        answer = await asked(app, "/openapi.json", Origin=other)
+        assert answer.headers["access-control-allow-origin"] == other
     answer = await asked(app, "/openapi.json", Origin="http://c")
     assert "access-control-allow-origin" not in answer.headers
 

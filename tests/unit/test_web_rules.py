@@ -5,6 +5,7 @@ import re
 import httpx
 import pytest
 
+from server.access.origins import Allowed
 from server.app import create_app
 from server.settings import InvalidSettings, Settings, load_settings
 from server.web.headers import COMMON, DATA_POLICY, PAGE_POLICY
@@ -13,6 +14,7 @@ from tests.unit.enhancer_stage import ByColour
 from tests.unit.relay_fakes import FakeDetector, FakeEngine
 
 OWN = "http://localhost"
+ORIGINS = "https://good.example, https://*.nodes.example"
 VALUES = {
     "room": "r",
     "participant": "ann",
@@ -117,10 +119,11 @@ async def test_another_sites_page_changes_nothing(relay, headers):
         ("http://[2001:db8::7]:8080", {"Origin": "http://[2001:db8::7]:8080"}),
         ("http://Call.Example.org", {"Origin": "https://call.example.org"}),
         (OWN, {"Origin": "https://good.example", "Sec-Fetch-Site": "cross-site"}),  # HIME_CORS_ORIGINS
+        (OWN, {"Origin": "https://two.nodes.example", "Sec-Fetch-Site": "cross-site"}),
     ],
 )
 async def test_own_pages_and_what_is_no_browser_pass(relay, url, headers):
-    app, client = await relay(allowed_hosts="call.example.org", cors_origins="https://good.example")
+    app, client = await relay(allowed_hosts="call.example.org", cors_origins=ORIGINS)
     for method, path in changes(app):
         answer = await client.request(method, url + path, headers=headers, content=b"v=0")
         assert answer.status_code not in (403, 421), (method, path)
@@ -208,6 +211,27 @@ def test_a_host_that_is_no_name_is_refused_at_start(monkeypatch, wrong):
     monkeypatch.setenv("HIME_ALLOWED_HOSTS", wrong)
     with pytest.raises(InvalidSettings, match=r"HIME_ALLOWED_HOSTS.*no host name"):
         load_settings()
+
+
+@pytest.mark.parametrize("wrong", ["https://a.example/", "a.example", "https://", "https://*", "https://a.*.example"])
+def test_what_no_browser_would_name_as_an_origin_is_refused_at_start(monkeypatch, wrong):
+    monkeypatch.setenv("HIME_CORS_ORIGINS", f"https://good.example,{wrong}")
+    with pytest.raises(InvalidSettings, match=r"HIME_CORS_ORIGINS.*is no origin"):
+        load_settings()
+
+
+def test_a_star_stands_for_all_names_below_and_for_nothing_else():
+    allowed = Allowed(("https://*.nodes.example", "https://[2001:db8::7]:8443", "http://one.example:8080"))
+    for origin in ("https://a.nodes.example", "https://a.b.nodes.example", *allowed[1:]):
+        assert origin in allowed
+    for origin in (
+        "https://nodes.example",
+        "https://evilnodes.example",
+        "http://a.nodes.example",
+        "https://one.example",
+    ):
+        assert origin not in allowed
+    assert "https://a.nodes.example:8443" not in allowed and "*" not in allowed
 
 
 def built(tmp_path):
