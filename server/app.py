@@ -31,7 +31,6 @@ from server.exemplars.service import ExemplarService
 from server.exemplars.store import PhotoStore
 from server.lifecycle import Drain, RefuseWhileDraining
 from server.limits import Limits
-from server.limits.admission import cores
 from server.load.capacity import Capacity
 from server.load.load import Load
 from server.observability.kept import KeptMinutes, open_kept
@@ -45,6 +44,7 @@ from server.rooms.rooms import Rooms
 from server.rooms.routes import router as rooms_router
 from server.rooms.stream_routes import router as streams_router
 from server.settings import Settings
+from server.settings.processors import cores
 from server.standins import FailedDetector, FailedEngine
 from server.supervision import off_the_loop, supervised
 from server.web.install import install as install_web_rules

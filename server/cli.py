@@ -20,7 +20,8 @@ def serve(
     weights: Annotated[str | None, typer.Option(help="A bundled checkpoint's name, or a .safetensors file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [default: auto].")] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Processes that carry calls, for many cores [default: 1].")
+        str | None,
+        typer.Option(metavar="N", help="Processes that carry calls [default: auto, one for every four cores]."),
     ] = None,
     cluster: Annotated[
         bool | None, typer.Option("--cluster", help="Be one node of several machines (docs/cluster.md).")

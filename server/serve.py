@@ -67,7 +67,7 @@ def application(
     """The whole relay; where there are several workers, the front before them; and where there are several nodes, as
     one of them. port: where it listens; make: makes a relay of one process; worker, engine: the modules that workers
     and engine processes run."""
-    if settings.workers > 1:
+    if settings.worker_count > 1:
         from server.engines.keeper import MODULE as ENGINE
         from server.workers.front import create_front
         from server.workers.process import MODULE as WORKER
@@ -83,7 +83,7 @@ def application(
     from server.cluster.install import clustered
 
     url = settings.public_url or address(settings.host, port)
-    return clustered(settings, url, lambda node: make(node=node), OfFront if settings.workers > 1 else OfRelay)
+    return clustered(settings, url, lambda node: make(node=node), OfFront if settings.worker_count > 1 else OfRelay)
 
 
 def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""What storage the tests run against, where it is not a folder."""
+"""What all tests are given: one process, and the storage that is not a folder."""
 
 import os
 
@@ -6,6 +6,8 @@ import pytest
 
 from tests.postgresql import Cluster
 from tests.s3 import new_bucket
+
+os.environ.setdefault("HIME_WORKERS", "1")  # what is tested is the same on a machine of many cores
 
 
 @pytest.fixture(scope="session")

@@ -54,10 +54,10 @@ async def engines_of(settings: Settings, failed: Failed, module: str = MODULE) -
     alone, no graphics card, or no Linux; and where a cluster's engines are asked."""
     if settings.cluster and settings.cluster_engines:
         return None
-    alone = settings.workers == 1 or not sys.platform.startswith("linux")
+    alone = settings.worker_count == 1 or not sys.platform.startswith("linux")
     if settings.engine == "worker" or (settings.engine == "auto" and alone):
         return None
     found = [] if settings.device == "cpu" else await asyncio.to_thread(cards)
     if settings.engine == "auto" and not found:
         return None
-    return Engines(settings, found[: settings.workers] or [None], failed, module)
+    return Engines(settings, found[: settings.worker_count] or [None], failed, module)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -15,21 +12,12 @@ from server.limits.slots import Full, Slot, Slots
 from server.problem_kinds import Kind
 from server.problems import Problem
 from server.settings import Settings
+from server.settings.processors import cores
 
 RETRY_AFTER = 5  # seconds; those who leave make room at any time
 LEAST_STREAMS = 8  # published video: a small meeting, whatever the machine
 STREAMS_PER_CORE, STREAMS_PER_CORE_GPU = 4, 6
 WATCHERS_PER_STREAM = 8
-CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of processor time, and the period
-
-
-def cores(limit: Path = CPU_MAX) -> float:
-    """Processor cores that this process may use, fractions where a container has them."""
-    there = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    with suppress(OSError, ValueError):
-        quota, period = limit.read_text().split()
-        return min(there, int(quota) / int(period))  # "max": there is no limit
-    return there
 
 
 def no_more_rooms(most: int) -> Problem:

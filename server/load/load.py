@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
-from server.limits.admission import cores
 from server.load.cost import Cost, Costs
 from server.load.fairness import LAST, Fairness
 from server.load.felt import Felt, Lateness
@@ -17,6 +16,7 @@ from server.load.pace import EASE, SHORT, Pace
 from server.load.processor import UNKNOWN, ProcessorLook
 from server.load.stream import StreamLoad
 from server.observability.metrics import Metrics
+from server.settings.processors import cores
 
 LOOK = 0.25  # seconds between looks
 MEASURE = 1.0  # seconds between measurements of what streams cost

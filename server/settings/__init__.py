@@ -61,9 +61,9 @@ class Settings(
     @model_validator(mode="after")
     def _a_port_for_each_worker(self) -> Self:
         first, last = self.ports
-        if last and last - first + 1 < self.workers:
-            needed = f"{self.workers} workers need a port each, and there is {last - first + 1}"
-            such = f"{first}-{first + self.workers - 1}"
+        if last and last - first + 1 < self.worker_count:
+            needed = f"{self.worker_count} workers need a port each, and there is {last - first + 1}"
+            such = f"{first}-{first + self.worker_count - 1}"
             raise ValueError(f"HIME_UDP_PORTS: {needed}: give a range such as {such}, or fewer workers")
         return self
 
@@ -83,6 +83,12 @@ class Settings(
                 "HIME_PUBLIC_URL: needed with --cluster: where browsers reach this node, as https://one.example.org"
             )
         return self
+
+    @property
+    def worker_count(self) -> int:
+        """Processes that carry media."""
+        first, last = self.ports
+        return self.workers_for(last - first + 1 if last else 0)
 
     @property
     def loopback_only(self) -> bool:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
+
+from server.settings.processors import cores
+
+CORES_EACH = 4  # that one process comes to use, as Python runs one thread's code at a time
+MOST = 64
 
 
 class WorkerSettings(BaseModel):
     """More than one process uses more than a few cores: each carries whole participants, and loads the networks for
     itself. Limits hold for all of them together."""
 
-    workers: int = Field(1, ge=1, le=64, description="processes that carry media; 1: all in one process")
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST)] = Field(
+        "auto",
+        description="processes that carry media; 1: all in one process; auto: one for every four processor cores",
+    )
     worker_memory_mb: int = Field(
         0,
         ge=0,
@@ -30,3 +38,11 @@ class WorkerSettings(BaseModel):
         if self.engine == "process" and not sys.platform.startswith("linux"):
             raise ValueError("HIME_ENGINE: engine processes need Linux: give worker, or leave it at auto")
         return self
+
+    def workers_for(self, ports: int) -> int:
+        """How many there are. ports: UDP ports, of which each needs one; 0 where any may be taken."""
+        if self.workers != "auto":
+            return self.workers
+        if not sys.platform.startswith("linux"):
+            return 1
+        return max(1, min(int(cores() / CORES_EACH), MOST, ports or MOST))

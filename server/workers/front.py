@@ -23,7 +23,6 @@ from server.cluster.redirect import redirect_rooms
 from server.engines.engines import engines_of
 from server.engines.keeper import MODULE as ENGINE
 from server.limits import Limits
-from server.limits.admission import cores
 from server.load.capacity import Capacity
 from server.load.cost import together
 from server.observability.kept import KeptMinutes, open_kept
@@ -33,6 +32,7 @@ from server.observability.routes import router as observability_router
 from server.rooms.keeper import Keeper
 from server.rooms.stream_routes import router as streams_router
 from server.settings import Settings
+from server.settings.processors import cores
 from server.supervision import supervised
 from server.web.install import install as install_web_rules
 from server.workers.drain import FrontDrain

@@ -12,7 +12,7 @@ def shares(settings: Settings) -> list[Settings]:
     workers by turns, and who is remembered. All other limits stay as they are, and the front sees to it that they hold
     for all workers together.
     """
-    count = settings.workers
+    count = settings.worker_count
     ranges = divided_ports(settings.ports, count)
     return [
         settings.model_copy(

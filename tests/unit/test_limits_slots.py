@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.limits.admission import Admission, Admitted, cores, estimated_streams
+from server.limits.admission import Admission, Admitted, estimated_streams
 from server.limits.slots import SHARED_BY, Full, Slots
 from server.problems import Problem
 from server.settings import Settings, load_settings
+from server.settings.processors import cores
 
 
 def test_places_are_limited_in_all_and_by_group():

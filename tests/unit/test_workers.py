@@ -33,6 +33,25 @@ class TestShares:
         with pytest.raises(InputError, match=r"^HIME_UDP_PORTS: 4 workers need .* there is 1: .* 50000-50003"):
             load_settings(workers=4, udp_ports="50000")
 
+    @pytest.mark.parametrize(
+        ("cores", "ports", "count"),
+        [
+            (0.5, "", 1),
+            (2, "", 1),
+            (7.9, "", 1),
+            (8, "", 2),
+            (16, "", 4),
+            (16, "50000-50002", 3),
+            (16, "50000", 1),
+            (999, "", 64),
+        ],
+    )
+    def test_there_is_one_for_every_four_cores_unless_they_are_counted(self, monkeypatch, cores, ports, count):
+        monkeypatch.delenv("HIME_WORKERS", raising=False)
+        monkeypatch.setattr("server.settings.workers.cores", lambda: cores)
+        assert load_settings(udp_ports=ports).worker_count == count
+        assert load_settings(udp_ports="50000-50009", workers=3).worker_count == 3
+
     def test_parts_are_the_whole(self):
         for whole in (0, 1, 7, 64):
             assert sum(part(whole, 5, number) for number in range(5)) == whole

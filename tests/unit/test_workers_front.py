@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import httpx
 
 from server.access.access import load_access
-from server.limits.admission import cores
 from server.load.capacity import USABLE
 from server.load.cost import Cost
 from server.observability.metrics import Metrics
 from server.settings import Settings
+from server.settings.processors import cores
 from server.workers.front import create_front
 from tests.unit.workers_world import report
 
