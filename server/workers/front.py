@@ -133,7 +133,8 @@ class Front:
         for pid in self._engines - engines:
             self._merged.gone(f"engine {pid}")
         self._engines = engines
-        return self._merged.merge(texts | {f"engine {pid}": _of_process(pid) for pid in engines})
+        own = {f"engine {pid}": text for pid in engines if (text := _of_process(pid))}
+        return self._merged.merge(texts | own)
 
     async def sweep_forever(self) -> None:
         while True:
@@ -219,7 +220,8 @@ async def _build(
 
 
 def _of_process(pid: int) -> str:
-    """What Prometheus' own `process_…` metrics say of an engine process; what faces cost there, the workers count."""
+    """What Prometheus' own `process_…` metrics say of an engine process; what faces cost there, the workers count.
+    Empty where it has just ended, which is not known yet."""
     registry = CollectorRegistry()
     ProcessCollector(pid=lambda: pid, registry=registry)
     return generate_latest(registry).decode()

@@ -190,6 +190,7 @@ async def test_what_an_engine_process_takes_is_in_the_sums_and_stays_there(tmp_p
         finally:
             busy.kill()
             busy.wait()
+        assert await used(client) >= alone + 0.5  # before it is known that it has ended
         relay.fleet.engines = SimpleNamespace(pids=[])
         assert await used(client) >= alone + 0.5
 
