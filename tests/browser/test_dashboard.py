@@ -26,7 +26,10 @@ SHIFTS = """
     for (const each of list.getEntries()) {
       if (each.hadRecentInput) continue;
       window.shifted += each.value;
-      for (const { node } of each.sources) window.movers.push(node?.id || node?.className || node?.nodeName);
+      for (const { node, previousRect: before, currentRect: after } of each.sources) {
+        const name = node?.id || node?.className || node?.nodeName;
+        window.movers.push(`${name}: top ${before.top} to ${after.top}, height ${before.height} to ${after.height}`);
+      }
     }
   }).observe({ type: "layout-shift", buffered: true });
 """

@@ -170,6 +170,7 @@ def test_keys_do_what_buttons_do(call: Opened) -> None:
     page.keyboard.press("l")  # is not meant for what lies under the dialog
     expect(page.locator("#call")).to_be_visible()
     page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
     page.keyboard.press("Control+l")
     expect(page.locator("#call")).to_be_visible()
     page.keyboard.press("l")

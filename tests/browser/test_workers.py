@@ -9,7 +9,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Playwright, expect
 
-from tests.browser.conftest import until
+from tests.browser.conftest import shot, until
+from tests.browser.test_dashboard import SHIFTS
 from tests.browser.test_survival import LightServer, connections, join, machine, plays, shown
 from tests.media.relay_process import worker_pids
 
@@ -40,4 +41,32 @@ def test_a_call_whose_worker_is_killed_goes_on_at_another_and_the_other_call_doe
                 expect(page.locator("#banner")).to_be_hidden(timeout=30_000)
         ben.context.close()
     finally:
+        server.stop()
+
+
+def test_the_dashboard_tells_of_a_worker_that_does_not_answer_and_moves_nothing(
+    plain_browser: Browser, client_build: Path, tmp_path: Path
+) -> None:
+    server = LightServer(tmp_path)
+    server.environment |= {"HIME_WORKERS": "2"}
+    context = plain_browser.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(SHIFTS)
+    try:
+        server.start()
+        assert server.process is not None
+        page = context.new_page()
+        page.goto(f"{server.url}/dashboard")
+        told = page.locator("#workers")
+        expect(told).to_have_text("2 of 2 workers are ready", timeout=15_000)
+        expect(told).not_to_be_in_viewport()
+        stopped = worker_pids(server.process.pid)[1]
+        os.kill(stopped, signal.SIGSTOP)
+        expect(told).to_have_text("1 of 2 workers are ready · worker 2: it does not answer", timeout=30_000)
+        expect(told).to_be_in_viewport()
+        shot(page, "dashboard-worker-silent")
+        os.kill(stopped, signal.SIGCONT)
+        expect(told).to_have_text("2 of 2 workers are ready", timeout=15_000)
+        assert page.evaluate("() => window.shifted") < 0.05, page.evaluate("() => window.movers")
+    finally:
+        context.close()
         server.stop()

@@ -49,7 +49,8 @@ async def test_a_poor_watcher_sees_a_smaller_picture_and_the_other_the_whole(kin
         assert len(narrow.frames) - seen > 0.5 * (len(wide.frames) - others)
         assert {frame.size for frame in narrow.frames[seen:]} == {(320, 180)}
         assert {frame.size for frame in wide.frames[others:]} == {(640, 360)}
-        assert target(relay) >= 1_500_000
+        # a machine that stands still for a moment delays packets, which counts as a narrower path until it is over
+        await until(lambda: target(relay) >= 1_500_000, 15, "the other's good picture")
 
 
 async def test_a_path_that_is_narrow_from_the_start_shows_a_picture_and_one_that_widens_all_of_it() -> None:

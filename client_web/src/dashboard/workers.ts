@@ -11,16 +11,19 @@ export interface WorkerReadiness {
 const POLL_MS = 5000;
 const words = t.dashboard.workers;
 
+const notReady = (workers: readonly WorkerReadiness[]): WorkerReadiness[] =>
+  workers.filter(({ state, reasons }) => state !== "ready" || reasons.length > 0);
+
 /** How many there are in each state, and which of them are not ready. */
 export function workersInWords(workers: readonly WorkerReadiness[]): string {
-  const poor = workers.filter(({ state, reasons }) => state !== "ready" || reasons.length > 0);
+  const poor = notReady(workers);
   const which = poor.map(({ number, state, reasons }) => {
     return `${words.worker(number)}: ${state === "ready" ? reasons.join("; ") : words.states[state]}`;
   });
   return [words.ready(workers.length - poor.length, workers.length), ...which].join(" · ");
 }
 
-/** Shows them, where the relay has several. */
+/** Shows them, where the relay has several; in view wherever one reads while one of them is not ready. */
 export class WorkersNote {
   constructor() {
     void this.look();
@@ -35,6 +38,7 @@ export class WorkersNote {
       const { workers = [] } = (await response.json()) as { workers?: WorkerReadiness[] };
       const note = byId("workers");
       note.hidden = workers.length === 0;
+      note.toggleAttribute("data-poor", notReady(workers).length > 0);
       note.textContent = workersInWords(workers);
     } catch {
       // the server does not answer, of which the header tells
