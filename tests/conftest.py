@@ -4,10 +4,17 @@ import os
 
 import pytest
 
+from server.memory import keep_what_is_loaded
 from tests.postgresql import Cluster
 from tests.s3 import new_bucket
 
 os.environ.setdefault("HIME_WORKERS", "1")  # what is tested is the same on a machine of many cores
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loaded():
+    """As `hime serve` does: else whoever leaves a relay of this process holds its event loop up for 0.1 s."""
+    keep_what_is_loaded()
 
 
 @pytest.fixture(scope="session")
