@@ -19,10 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
-def ray_head(cpus: int = 1, address: str = "127.0.0.1") -> Iterator[str]:
-    """Its address, host:port. cpus: what Ray is told that there are."""
-    with socket.create_server((address, 0)) as listener:
-        port = listener.getsockname()[1]
+def ray_head(cpus: int = 1, address: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Its address, host:port. cpus: what Ray is told that there are; port: any that is free where it is 0."""
+    if not port:
+        with socket.create_server((address, 0)) as listener:
+            port = listener.getsockname()[1]
     folder = Path(tempfile.mkdtemp(prefix="hime-ray-", dir="/tmp"))  # a socket's path may have 107 letters
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", f"--node-ip-address={address}"]
     command += [f"--port={port}", f"--num-cpus={cpus}", "--object-store-memory=80000000", f"--temp-dir={folder}"]

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -21,8 +22,13 @@ from server.supervision import FIRST_PAUSE, LONGEST_PAUSE
 
 WAITING = 256  # that may be on their way to the process; more are refused
 ENDING = 5.0  # seconds that the process may take to end
+LOOK = 1.0  # seconds between looks at whether it still answers
+# Seconds in which no actor answers what is asked, after which the process is started anew, twice as long each time
+# until one does: when Ray's head has come back as another one, Ray answers with errors alone, and does not end it.
+FIRST_PATIENCE, LONGEST_PATIENCE = 15.0, 600.0
 ROOT = Path(__file__).resolve().parents[2]
 FULL = "Overload"
+REFUSALS = ("Late", FULL)  # are answers of an engine, as FaceRefused has them
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +48,10 @@ class Link:
         self._closing = threading.Event()
         self._asked: dict[int, Future[Any]] = {}
         self._number = 0
+        self._asked_since: float | None = (
+            None  # when the first was asked since an actor's last answer, monotonic seconds
+        )
+        self._patience = FIRST_PATIENCE
         self._out: queue.Queue[Any] | None = None  # to the process; None while there is none
         self._last: tuple[Any, ...] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,6 +73,7 @@ class Link:
                 future.set_exception(ClusterAway("not joined"))
                 return future
             self._asked[number] = future
+            self._asked_since = time.monotonic() if self._asked_since is None else self._asked_since
             try:
                 out.put_nowait((number, actor, method, args, returns))
             except queue.Full:
@@ -134,9 +145,12 @@ class Link:
                     out.put(None)
                 else:
                     self.incarnation += 1
-                    self._out = out
+                    self._out, self._asked_since = out, None
             while True:
-                self._answer(*connection.recv())
+                if connection.poll(LOOK):
+                    self._answer(*connection.recv())
+                if self._is_over():
+                    self._process.kill()
         except (EOFError, OSError):
             pass
         finally:
@@ -158,9 +172,20 @@ class Link:
         with self._lock:
             self._asked.pop(number, None)
 
+    def _is_over(self) -> bool:
+        """Whether patience is; there is more of it the next time."""
+        with self._lock:
+            if self._asked_since is None or time.monotonic() - self._asked_since < self._patience:
+                return False
+            log.warning("no actor of the cluster has answered for %g s", self._patience)
+            self._asked_since, self._patience = None, min(2 * self._patience, LONGEST_PATIENCE)
+            return True
+
     def _answer(self, number: int, result: Any, error: str) -> None:
         with self._lock:
             future = self._asked.pop(number, None)
+            if error in ("", *REFUSALS):
+                self._asked_since, self._patience = None, FIRST_PATIENCE
         if future is None:
             return
         if error:

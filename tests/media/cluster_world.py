@@ -101,10 +101,15 @@ class Call:
         self._video = MovingVideo()
         self._reading: list[asyncio.Task[None]] = []
         nodes = Nodes(self._http, self._link)
-        self._running = [
-            asyncio.create_task(Kept(self._http, nodes, self._publish, publishes=True).run()),
-            asyncio.create_task(self._begin_to_watch(Kept(self._http, nodes, self._watch, publishes=False))),
-        ]
+        publisher = Kept(self._http, nodes, self._publish, publishes=True)
+        watcher = Kept(self._http, nodes, self._watch, publishes=False)
+        self._kept = [publisher, watcher]
+        self._running = [asyncio.create_task(publisher.run()), asyncio.create_task(self._begin_to_watch(watcher))]
+
+    @property
+    def sessions(self) -> int:
+        """How many there have been, of both."""
+        return sum(kept.sessions for kept in self._kept)
 
     async def close(self) -> None:
         for task in (*self._running, *self._reading):

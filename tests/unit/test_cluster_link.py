@@ -5,7 +5,9 @@ from __future__ import annotations
 import queue
 import subprocess
 import threading
-from typing import NoReturn
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import pytest
 
@@ -52,3 +54,58 @@ def test_what_nobody_waits_for_any_longer_is_forgotten(monkeypatch: pytest.Monke
         assert kept.result(1) == "told"
     finally:
         link.close()
+
+
+AGENT = """
+import sys
+from multiprocessing.connection import Connection
+connection = Connection(int(sys.argv[-1]))
+connection.recv()
+connection.send((0, None, ""))
+while True:
+    number, actor, *rest = connection.recv()
+    if actor != "hangs":
+        connection.send((number, actor, "RaySystemError" if actor == "fails" else ""))
+"""
+
+
+def test_a_process_that_answers_nothing_any_longer_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when Ray's head has come back as another one."""
+    started, popen = list[int](), subprocess.Popen
+
+    def agent(command: list[str], **options: Any) -> Any:
+        started.append(1)
+        return popen([command[0], "-c", AGENT, command[-1]], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", agent)
+    for name, seconds in (("FIRST_PAUSE", 0.01), ("LOOK", 0.05), ("FIRST_PATIENCE", 0.3)):
+        monkeypatch.setattr(module, name, seconds)
+    failures: list[str] = []
+    link = Link(Orders("auto", "test"), lambda: failures.append("cluster"))
+    link._patience = 0.3
+    try:
+        wait(lambda: link.there)
+        for _ in range(10):  # one that is silent beside others that answer is only that
+            silent = link.ask("hangs", "x")
+            assert link.ask("answers", "x").result(10) == "answers"
+            time.sleep(0.05)
+        assert len(started) == 1 and not silent.done()
+        last = link.ask("hangs", "x")
+        with pytest.raises(ClusterAway, match="RaySystemError"):  # is no answer of an actor
+            link.ask("fails", "x").result(10)
+        with pytest.raises(ClusterAway):
+            last.result(10)
+        wait(lambda: link.incarnation == 2)
+        assert failures == ["cluster"]
+        assert link._patience == 0.6
+        assert link.ask("answers", "x").result(10) == "answers"
+        assert link._patience == 0.3
+    finally:
+        link.close()
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
