@@ -39,10 +39,13 @@ def config_source(settings: type[BaseSettings], file: Path) -> TomlConfigSetting
 
 def in_one_line(error: ValidationError, known: Collection[str], options: Collection[str], file: Path | None) -> str:
     """known: the names of all settings; options: of those that were given as options; file: the one that was read."""
-    first = error.errors(include_url=False, include_input=False)[0]
+    first, *others = error.errors(include_url=False, include_input=False)
     message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return message
+    for other in others:  # where a setting may be of one kind or another, there is an error for each
+        if other["loc"][:1] == first["loc"][:1] and isinstance(other["loc"][-1], str):
+            message += f" or {other['msg'].removeprefix('Input should be ')}"
     name = str(first["loc"][0])
     if name in options:
         return f"--{name.replace('_', '-')}: {message}"

@@ -52,7 +52,7 @@ class Fleet:
         self._keeper: Worker | None = None
         self.workers = [
             Worker(number, lambda number=number: self._orders(number), self._reported, self._gone, module, clock)  # type: ignore[misc]
-            for number in range(1, settings.worker_count + 1)
+            for number in range(1, len(self._shares) + 1)
         ]
 
     @property

@@ -68,6 +68,8 @@ def test_every_kind_of_value_can_be_written(config: Path) -> None:
     [
         ("port = 99999", "port: Input should be less than or equal to 65535"),
         ("port = [1]", "port: "),
+        ("max_streams = 0", "max_streams: Input should be 'auto' or greater than or equal to 1"),
+        ("max_streams = 'many'", "max_streams: Input should be 'auto' or a valid integer"),
         ("prot = 9000", "prot: there is no such setting; port is one"),
         ("HIME_PORT = 9000", "HIME_PORT: there is no such setting; port is one"),
         ("xyzzy = 1", "xyzzy: there is no such setting; docs/settings.md has all"),
